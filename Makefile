@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with Python 3.11+, pip, make and gcc: `make demo`, `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+RUN    ?= runs/demo
+
+.PHONY: setup demo test check bench clean
+.DEFAULT_GOAL := demo
+
+setup: $(STAMP)
+
+# On Linux without a GPU the CPU build of torch comes first: left to itself pip takes gigabytes of CUDA.
+$(STAMP): pyproject.toml
+	@echo "==> Setting up $(VENV) (about two minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
+	  echo "==> Installing the CPU build of torch"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"; \
+	fi
+	@echo "==> Installing gradprism and its development tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@echo "==> What will be measured: examples/sample.jsonl through smollm2-135m"
+	@$(BIN)/gradprism inspect examples/sample.jsonl --model smollm2-135m --rows-shown 2
+	@echo "==> The gradient of every layer, for each of its 72 examples (about two minutes on two cores)"
+	@$(BIN)/gradprism spectra examples/sample.jsonl --model smollm2-135m --out $(RUN) --by kind
+	@echo "==> The run is in $(RUN); look at it again with: $(BIN)/gradprism show $(RUN) --by kind"
+
+test: $(STAMP)
+	@echo "==> Lint"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> Types"
+	@$(BIN)/mypy
+	@echo "==> Tests (real weights included; several minutes on two cores)"
+	@$(BIN)/pytest
+
+check: $(STAMP)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest -m "not slow"
+
+bench: $(STAMP)
+	@echo "==> Cost of all layers against an ordinary training pass, side by side"
+	@$(BIN)/python benchmarks/cost.py
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,71 @@
+"""GradPrism: what each training example does to a language model, read from its layer-wise gradients.
+
+The public names, each loaded on first use so that `import gradprism` stays cheap:
+
+- `spectra`: the main job; the gradient spectrum of every layer for every example of a data set -> `Run`
+- `open_run`, `Run`: read a run directory
+- `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
+- `singular_values`: of the gradient Dᵀ X, from the two factors
+- `nuclear_norm`, `effective_rank`, `frobenius_norm`, `spectral_norm`, `stable_rank`: of singular values
+- `GradPrismError`: the one exception type
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from gradprism.errors import GradPrismError
+
+if TYPE_CHECKING:
+    from gradprism.gradients.analyzer import GradientAnalyzer
+    from gradprism.gradients.measures import (
+        effective_rank,
+        frobenius_norm,
+        nuclear_norm,
+        spectral_norm,
+        stable_rank,
+    )
+    from gradprism.gradients.spectrum import singular_values
+    from gradprism.jobs.spectra import spectra
+    from gradprism.store.run import Run, open_run
+
+__version__ = version("gradprism")
+
+_HOME = {
+    "GradientAnalyzer": "gradprism.gradients.analyzer",
+    "Run": "gradprism.store.run",
+    "effective_rank": "gradprism.gradients.measures",
+    "frobenius_norm": "gradprism.gradients.measures",
+    "nuclear_norm": "gradprism.gradients.measures",
+    "open_run": "gradprism.store.run",
+    "singular_values": "gradprism.gradients.spectrum",
+    "spectra": "gradprism.jobs.spectra",
+    "spectral_norm": "gradprism.gradients.measures",
+    "stable_rank": "gradprism.gradients.measures",
+}
+
+__all__ = [
+    "GradPrismError",
+    "GradientAnalyzer",
+    "Run",
+    "effective_rank",
+    "frobenius_norm",
+    "nuclear_norm",
+    "open_run",
+    "singular_values",
+    "spectra",
+    "spectral_norm",
+    "stable_rank",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gradprism' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

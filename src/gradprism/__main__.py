@@ -1,0 +1,5 @@
+"""`python -m gradprism`."""
+
+from gradprism.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The command `gradprism`: verbs by name, loaded when called, so that `--help` answers at once."""
+
+import sys
+
+from cyclopts import App
+
+from gradprism import __version__
+from gradprism.errors import GradPrismError
+
+app = App(
+    name="gradprism",
+    help="What each training example does to a language model, read from its layer-wise gradients.",
+    version=__version__,
+)
+for verb, about in {
+    "spectra": "Measure the gradient of every layer, for every example of a data set.",
+    "inspect": "Show what is understood of a data set: format, tokens, loss mask. Loads no weights.",
+    "show": "Summarise a run: counts, reasons, measures per projection and layer group.",
+    "run": "Replay a recipe.",
+    "models": "List the models that need no hub.",
+}.items():
+    app.command(f"gradprism.verbs:{verb}", name=verb, help=about)
+
+
+def main() -> None:
+    """Run one verb. Errors of use end with their message alone and status 2."""
+    try:
+        status = app()
+    except GradPrismError as error:
+        print(f"gradprism: {error}", file=sys.stderr)  # noqa: T201
+        status = 2
+    except KeyboardInterrupt:
+        print("gradprism: stopped", file=sys.stderr)  # noqa: T201
+        status = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone: nothing is left to say
+        status = 141
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Files and hub data sets -> `Example` -> token ids with a loss mask."""

@@ -1,0 +1,222 @@
+"""`Example` -> `Encoded`: token ids, and the mask of the tokens that carry the loss."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from gradprism.data.example import Example, RowProblemError, Turn
+from gradprism.errors import GradPrismError
+from gradprism.recipe import TextSettings
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one example and, for each, whether its prediction is part of the loss."""
+
+    ids: tuple[int, ...]
+    response_mask: tuple[bool, ...]
+    truncated: bool
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens kept."""
+        return len(self.ids)
+
+    @property
+    def n_response_tokens(self) -> int:
+        """Tokens whose prediction is part of the loss."""
+        return sum(self.response_mask)
+
+
+class Encoder(ABC):
+    """Encodes examples by one template. Final classes say how; this one says what holds for all."""
+
+    def __init__(self, tokenizer: Any, settings: TextSettings):
+        """Keep the tokenizer (any Hugging Face one) and the settings."""
+        self.tokenizer = tokenizer
+        self.settings = settings
+
+    def encode(self, example: Example) -> Encoded:
+        """Token ids and loss mask of an example, cut on the right at `max_length`.
+
+        Raises `RowProblemError` where no token would carry a loss, or the template's mask cannot be trusted.
+        """
+        if example.problem:
+            raise RowProblemError(example.problem)
+        turns = self._conversation(example)
+        spoken = [turn for turn in turns if turn.role == "assistant"]
+        if not any(turn.content.strip() for turn in (spoken if self.settings.turns == "all" else spoken[-1:])):
+            raise RowProblemError("empty response")
+        ids, mask = self.tokens(turns)
+        if not any(mask[1:]):
+            raise RowProblemError("the response has no token of its own (the mask is empty)")
+        cut = self.settings.max_length
+        if not any(mask[1:cut]):
+            raise RowProblemError(f"the prompt fills max_length: no response token among the first {cut}")
+        return Encoded(tuple(ids[:cut]), tuple(mask[:cut]), len(ids) > cut)
+
+    @abstractmethod
+    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+        """All token ids of a conversation, and which of them are part of the loss."""
+
+    def _conversation(self, example: Example) -> tuple[Turn, ...]:
+        """Return the turns up to the last answer, a system prompt in front where one is asked for and none is there."""
+        turns = example.turns
+        while turns and turns[-1].role != "assistant":
+            turns = turns[:-1]
+        if self.settings.system is not None and not any(turn.role == "system" for turn in turns):
+            turns = (Turn("system", self.settings.system), *turns)
+        return turns
+
+    def scored(self, turns: Sequence[Turn]) -> list[int]:
+        """Positions of the assistant turns that carry the loss."""
+        spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+        return spoken if self.settings.turns == "all" else spoken[-1:]
+
+
+class PaperEncoder(Encoder):
+    """Prompt, a newline, response, tokenised whole; the mask by counting the tokens of the prefix.
+
+    As in the scripts of Li et al. (2024, 2025): no chat markers and no end token, and a token that straddles
+    the boundary counts as the prefix count says. A conversation is its turns joined by newlines.
+    """
+
+    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+        """Ids of the whole text; each scored turn runs from the prefix's token count to the next one's."""
+        contents = [turn.content for turn in turns]
+        ids = self._ids("\n".join(contents))
+        mask = [False] * len(ids)
+        for index in self.scored(turns):
+            start = len(self._ids("\n".join(contents[:index]) + "\n")) if index else 0
+            last = index == len(contents) - 1
+            stop = len(ids) if last else len(self._ids("\n".join(contents[: index + 1])))
+            mask[start:stop] = [True] * (min(stop, len(ids)) - min(start, len(ids)))
+        return ids, mask
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, verbose=False)["input_ids"])
+
+
+class ChatEncoder(Encoder):
+    """A chat template: the tokenizer's own, or a Jinja file in the same form.
+
+    The mask comes from the template's generation marks where it has them, else from rendering the
+    conversation up to and after each answer; both are placed on tokens by character offsets.
+    """
+
+    def __init__(self, tokenizer: Any, settings: TextSettings, template: str | None = None):
+        """`template` is Jinja text; None takes the tokenizer's own."""
+        super().__init__(tokenizer, settings)
+        self.template = template or getattr(tokenizer, "chat_template", None)
+        if not self.template:
+            raise GradPrismError(
+                "--template chat: this tokenizer has no chat template (a base model?).\n"
+                "Use --template paper, or give a Jinja file: --template my_template.jinja"
+            )
+        if not getattr(tokenizer, "is_fast", False):
+            raise GradPrismError(
+                "--template chat needs a fast tokenizer (one that gives character offsets); "
+                f"{type(tokenizer).__name__} is not. Use --template paper."
+            )
+
+    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+        """Ids of the rendered text and the tokens that lie in scored turns."""
+        ids, runs = self._marked(turns) if self._has_marks else self._by_prefixes(turns)
+        mask = [False] * len(ids)
+        for run in runs:
+            for position in self._ending(run, ids):
+                mask[position] = True
+        bos = self._bos
+        return ([bos, *ids], [False, *mask]) if bos is not None and ids[:1] != [bos] else (ids, mask)
+
+    def _marked(self, turns: Sequence[Turn]) -> tuple[list[int], list[range]]:
+        """Read the mask from the template's own `{% generation %}` marks."""
+        encoded = self._apply(turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+        ids, marks = list(encoded["input_ids"]), encoded["assistant_masks"]
+        edges = [i for i in range(len(ids) + 1) if (i > 0 and marks[i - 1] == 1) != (i < len(ids) and marks[i] == 1)]
+        runs = [range(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+        return ids, runs if self.settings.turns == "all" else runs[-1:]
+
+    def _by_prefixes(self, turns: Sequence[Turn]) -> tuple[list[int], list[range]]:
+        """Take an answer to be what rendering adds between the prompt before it and the turn itself."""
+        text = str(self._apply(turns, tokenize=False))
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = encoded["offset_mapping"]
+        runs = []
+        for index in self.scored(turns):
+            start, stop = self._span(turns, index, text)
+            inside = [i for i, (a, b) in enumerate(offsets) if start < b and a < stop and a < b]
+            runs.append(range(inside[0], inside[-1] + 1) if inside else range(0))
+        return list(encoded["input_ids"]), runs
+
+    def _span(self, turns: Sequence[Turn], index: int, text: str) -> tuple[int, int]:
+        """Characters of `text` that turn `index` occupies, what ends the turn included."""
+        through = str(self._apply(turns[: index + 1], tokenize=False))
+        before = str(self._apply(turns[:index], tokenize=False, add_generation_prompt=True)) if index else ""
+        if not index:  # nothing to render before a first turn that is an answer
+            before = text[: max(text.find(turns[0].content), 0)]
+        if not (through.startswith(before) and text.startswith(through)):
+            raise RowProblemError(
+                f"inconsistent chat template: rendering the conversation up to answer {index} does not give "
+                "the beginning of the whole (it rewrites earlier turns); the mask cannot be trusted. "
+                "Use turns=last, template=paper, or a Jinja file with generation marks"
+            )
+        return len(before), len(through)
+
+    def _ending(self, run: range, ids: Sequence[int]) -> range:
+        """Drop the white space after the end-of-turn token, and that token too unless it is to be learnt.
+
+        A run that ends in no special token is left as it is: its end cannot be told from its content.
+        """
+        stop = run.stop
+        while stop > run.start and not self.tokenizer.decode([ids[stop - 1]]).strip():
+            stop -= 1
+        if stop == run.start or ids[stop - 1] not in self._special:
+            return run
+        if not self.settings.end_of_turn:
+            while stop > run.start and ids[stop - 1] in self._special:
+                stop -= 1
+        return range(run.start, stop)
+
+    def _apply(self, turns: Sequence[Turn], **options: Any) -> Any:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            return self.tokenizer.apply_chat_template(messages, chat_template=self.template, **options)
+        except (jinja2.TemplateError, TypeError, KeyError) as error:
+            raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
+
+    @cached_property
+    def _has_marks(self) -> bool:
+        return re.search(r"\{%-?\s*generation\s*-?%\}", str(self.template)) is not None
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return frozenset(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+
+    @cached_property
+    def _bos(self) -> int | None:
+        """The beginning-of-text id that this tokenizer's own default adds, if it adds one."""
+        bos = self.tokenizer.bos_token_id
+        return bos if bos is not None and list(self.tokenizer("a")["input_ids"])[:1] == [bos] else None
+
+
+def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
+    """Choose the encoder that `settings.template` names: `paper`, `chat` or a Jinja file."""
+    if settings.template == "paper":
+        return PaperEncoder(tokenizer, settings)
+    if settings.template == "chat":
+        return ChatEncoder(tokenizer, settings)
+    path = Path(settings.template).expanduser()
+    try:
+        return ChatEncoder(tokenizer, settings, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GradPrismError(
+            f"--template {settings.template}: expected paper, chat, or the path of a Jinja file ({error})."
+        ) from error

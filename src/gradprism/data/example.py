@@ -1,0 +1,44 @@
+"""`Example`: one row of post-training data, whatever file it came from."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+Scalar = str | int | float | bool | None
+
+
+class RowProblemError(Exception):
+    """Why one row cannot be used. It becomes that row's `reason`; it never ends a run."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message. `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and a response, or a conversation; or a row that could not be read, with its `problem`."""
+
+    row: int
+    example_id: str
+    turns: tuple[Turn, ...] = ()
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+    problem: str | None = None
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits (64 bits of BLAKE2b) of the turns, or of the problem where there are none."""
+        content = [[turn.role, turn.content] for turn in self.turns] or self.problem
+        text = json.dumps(content, ensure_ascii=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def columns_json(self) -> str:
+        """The other scalar columns as one JSON object, as the `examples` table stores them."""
+        return json.dumps(dict(self.columns), ensure_ascii=False)

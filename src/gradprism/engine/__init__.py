@@ -1,0 +1,1 @@
+"""How shards of examples are worked through: one short loop."""

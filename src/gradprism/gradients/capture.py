@@ -1,0 +1,77 @@
+"""Hooks that catch the two factors of every projection's gradient during one backward pass.
+
+X is the input seen in the forward pass, D the loss gradient that arrives at the output. No weight needs a
+gradient: where nothing below requires one, the projection's own output is made to, so that backward stops at
+the lowest layer's projections instead of going on to the embeddings.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gradprism.models.projections import Projection
+
+
+@dataclass(frozen=True)
+class Caught:
+    """The factors of one projection for a whole batch."""
+
+    projection: Projection
+    inputs: Float[Tensor, "batch tokens d_in"]
+    deltas: Float[Tensor, "batch tokens d_out"]
+
+
+LayerSink = Callable[[int, Sequence[Caught]], None]
+
+
+@contextmanager
+def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterator[None]:
+    """Call `on_layer(layer, caught)` during backward, last layer first, once all its projections have arrived.
+
+    What a layer caught is not kept after the call.
+    """
+    expected: dict[int, list[str]] = defaultdict(list)
+    for projection in projections:
+        expected[projection.layer].append(projection.name)
+    waiting: dict[int, dict[str, Caught]] = defaultdict(dict)
+
+    def arrive(projection: Projection, inputs: Tensor, deltas: Tensor) -> None:
+        layer = waiting[projection.layer]
+        layer[projection.name] = Caught(projection, inputs, deltas)
+        if len(layer) == len(expected[projection.layer]):
+            del waiting[projection.layer]
+            on_layer(projection.layer, [layer[name] for name in expected[projection.layer]])
+
+    def watch(projection: Projection, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if not output.requires_grad:
+            output.requires_grad_(True)
+        output.register_hook(partial(arrive, projection, args[0].detach()))  # type: ignore[no-untyped-call]
+
+    handles = [p.module.register_forward_hook(partial(watch, p)) for p in projections]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No weight requires a gradient and dropout is off; both are put back afterwards."""
+    required: Mapping[nn.Parameter, bool] = {p: p.requires_grad for p in model.parameters()}
+    training = {module: module.training for module in model.modules()}
+    model.requires_grad_(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        for parameter, value in required.items():
+            parameter.requires_grad_(value)
+        for module, value in training.items():
+            module.training = value

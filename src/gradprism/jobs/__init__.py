@@ -1,0 +1,1 @@
+"""One module a verb: wires data, model, prism, engine and store together."""

@@ -1,0 +1,87 @@
+"""What was understood of a data set, before any weights are loaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from gradprism.data.encode import Encoded, Encoder, make_encoder
+from gradprism.data.example import Example, RowProblemError
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.models.checkpoints import find_checkpoint
+from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+
+
+@dataclass(frozen=True)
+class Understood:
+    """One example as it will be used; `pieces` are its tokens as text with their place in the loss."""
+
+    example: Example
+    encoded: Encoded | None
+    pieces: tuple[tuple[str, bool], ...]
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A data set's format and schema, some examples in full, and counts over all rows."""
+
+    examples: ExampleSet
+    shown: tuple[Understood, ...]
+    lengths: tuple[int, ...]  # tokens of every usable row; empty without a tokenizer
+    response_lengths: tuple[int, ...]
+    n_truncated: int
+    problems: dict[str, int]
+
+
+def inspect(
+    data: Any,
+    checkpoint: CheckpointSettings | None,
+    read: ReadSettings,
+    text: TextSettings,
+    show: int = 3,
+) -> Inspection:
+    """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights."""
+    examples = open_examples(data, read)
+    encoder = make_encoder(find_checkpoint(checkpoint, weights=False).load_tokenizer(), text) if checkpoint else None
+    shown = tuple(_understood(example, encoder) for example in islice(examples, show))
+    lengths, responses, truncated, problems = [], [], 0, dict[str, int]()
+    for example in examples:
+        try:
+            encoded = _encoded(example, encoder)
+        except RowProblemError as problem:
+            problems[str(problem)] = problems.get(str(problem), 0) + 1
+            continue
+        if encoded:
+            lengths.append(encoded.n_tokens)
+            responses.append(encoded.n_response_tokens)
+            truncated += encoded.truncated
+    return Inspection(examples, shown, tuple(lengths), tuple(responses), truncated, problems)
+
+
+def _encoded(example: Example, encoder: Encoder | None) -> Encoded | None:
+    if example.problem:
+        raise RowProblemError(example.problem)
+    return encoder.encode(example) if encoder else None
+
+
+def _understood(example: Example, encoder: Encoder | None) -> Understood:
+    try:
+        encoded = _encoded(example, encoder)
+    except RowProblemError as problem:
+        return Understood(example, None, (), str(problem))
+    pieces = _pieces(encoder.tokenizer, encoded) if encoder and encoded else ()
+    return Understood(example, encoded, pieces, None)
+
+
+def _pieces(tokenizer: Any, encoded: Encoded) -> tuple[tuple[str, bool], ...]:
+    """Runs of tokens decoded together, split where the loss begins or ends."""
+    pieces: list[tuple[str, bool]] = []
+    start = 0
+    mask: Sequence[bool] = encoded.response_mask
+    for stop in range(1, len(mask) + 1):
+        if stop == len(mask) or mask[stop] != mask[start]:
+            text = tokenizer.decode(list(encoded.ids[start:stop]), clean_up_tokenization_spaces=False)
+            pieces.append((text, mask[start]))
+            start = stop
+    return tuple(pieces)

@@ -1,0 +1,218 @@
+"""The main job: data and a model in, a run directory of gradient spectra out."""
+
+import hashlib
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine import local
+from gradprism.engine.shards import Shard, cut
+from gradprism.errors import GradPrismError
+from gradprism.jobs.observer import Observer, Silent
+from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.recipe import SpectraRecipe, recipe_text
+from gradprism.store.layout import RECIPE_FILE
+from gradprism.store.run import Run, open_run
+from gradprism.store.writer import RunWriter
+from gradprism.tables import Tables
+
+
+def spectra(
+    data: Any,
+    model: Any = "smollm2-135m",
+    *,
+    tokenizer: Any = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Run:
+    """The gradient spectrum of every layer, for every example; returns the opened run.
+
+    `data`: path or hub id, several of them, a list of dicts, a `datasets.Dataset` or a data frame.
+    `model`: hub id, folder, .gguf file, built-in name; or a loaded model, then with its `tokenizer`.
+    `out`: the run directory, resumed if it is there; a new temporary one where None.
+    `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
+    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    """
+    if isinstance(data, str | Path):
+        data = (data,)
+    are_paths = isinstance(data, list | tuple) and all(isinstance(item, str | Path) for item in data)
+    source: ModelSource | None = None
+    if not isinstance(model, str | Path):
+        source = LoadedModel(model, tokenizer)
+    recipe = SpectraRecipe.from_options(
+        tuple(map(str, data)) if are_paths else ("(Python objects)",),
+        str(out or tempfile.mkdtemp(prefix="gradprism-")),
+        model=source.name if source else str(model),
+        **options,
+    )
+    return run_recipe(recipe, observer, data=recipe.data if are_paths else data, model=source)
+
+
+def run_recipe(
+    recipe: SpectraRecipe,
+    observer: Observer | None = None,
+    *,
+    data: Any = None,
+    model: ModelSource | None = None,
+) -> Run:
+    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects."""
+    watch = observer or Silent()
+    watch.say("Reading the data")
+    examples = open_examples(recipe.data if data is None else data, recipe.read)
+    source = model or find_checkpoint(recipe.checkpoint, watch.say)
+    config = source.load_config()
+    recipe = _resolved(recipe, config)
+    with RunWriter(Path(recipe.out), _description(recipe, examples, source, config)) as writer:
+        writer.write_text(RECIPE_FILE, recipe_text(recipe))
+        done = writer.done
+        n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done)
+        if n_done < len(examples):
+            watch.say(f"Loading {source.name}")
+            with _session(writer, recipe) as count:
+                work = _worker(recipe, source, watch, count)
+                watch.start(len(examples), n_done)
+                local.run(cut(examples, recipe.part_rows, done), work, writer.publish)
+        writer.update(complete=True)
+    return open_run(recipe.out)
+
+
+def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: "_Count") -> Callable[[Shard], Tables]:
+    """Load the model; the result measures one shard."""
+    from gradprism.gradients.analyzer import GradientAnalyzer
+
+    model = source.load_model(_device(recipe.execution.device))
+    analyzer = GradientAnalyzer.from_settings(
+        model, source.load_tokenizer(), recipe.text, recipe.prism, recipe.execution
+    )
+
+    def on_batch(examples: int, tokens: int) -> None:
+        count.examples += examples
+        count.tokens += tokens
+        watch.batch(examples, tokens)
+
+    return lambda shard: analyzer.analyze(shard.examples, on_batch)
+
+
+def _device(name: str) -> str:
+    """`auto` takes the accelerator that is there."""
+    import torch
+
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise GradPrismError(f"--device {name}: {reason}\nExpected auto, cpu, cuda, cuda:1, ...") from error
+        return name
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found.type if found else "cpu"
+
+
+def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
+    """Absolute paths, and no more tokens than the model has positions for."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = recipe.text
+    if isinstance(limit, int) and 1 < limit < text.max_length:
+        text = text.model_copy(update={"max_length": limit})
+    paths = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in recipe.data)
+    return recipe.model_copy(update={"data": paths, "text": text, "out": str(Path(recipe.out).resolve())})
+
+
+def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any) -> dict[str, Any]:
+    """What run.json says from the start."""
+    text_config, fingerprint = config.get_text_config(), source.fingerprint(config)
+    identity = recipe.identity() | {
+        "data fingerprint": examples.fingerprint,
+        "model fingerprint": fingerprint,
+    }
+    template = Path(recipe.text.template).expanduser()
+    if template.is_file():
+        identity["template digest"] = hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+    schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)
+    return {
+        "verb": "spectra",
+        "created": _now(),
+        "complete": False,
+        "identity": identity,
+        "data": {
+            "sources": [item.name for item in examples.sources],
+            "formats": sorted({item.format for item in examples.sources}),
+            "schema": "; ".join(schemas),
+            "rows": len(examples),
+            "fingerprint": examples.fingerprint,
+        },
+        "model": {
+            "name": source.name,
+            "class": (config.architectures or [config.model_type])[0],
+            "revision": fingerprint,
+            "dtype": recipe.checkpoint.dtype,
+            "layers": getattr(text_config, "num_hidden_layers", None),
+            "hidden_size": getattr(text_config, "hidden_size", None),
+        },
+        "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
+        "hardware": _hardware(),
+        "sessions": [],
+    }
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+@dataclass
+class _Count:
+    """What one session has done."""
+
+    examples: int = 0
+    tokens: int = 0
+
+
+@contextmanager
+def _session(writer: RunWriter, recipe: SpectraRecipe) -> Iterator[_Count]:
+    """Append this session's work and cost to run.json, also where it ends early."""
+    count, started, clock = _Count(), _now(), time.perf_counter()
+    try:
+        yield count
+    finally:
+        entry = {
+            "started": started,
+            "seconds": round(time.perf_counter() - clock, 2),
+            "examples": count.examples,
+            "tokens": count.tokens,
+            "peak_memory_mib": _peak_memory_mib(),
+            "device": recipe.execution.device,
+            "batch_tokens": recipe.execution.batch_tokens,
+        }
+        with suppress(GradPrismError):  # a full disk must not hide what ended the session
+            writer.update(sessions=[*writer.record["sessions"], entry])
+
+
+def _peak_memory_mib() -> int | None:
+    """Largest resident set of this process so far; None where the platform does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit >> 20
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

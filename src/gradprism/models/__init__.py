@@ -1,0 +1,1 @@
+"""Checkpoints of every kind, and the projections found in them."""

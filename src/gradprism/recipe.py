@@ -1,0 +1,193 @@
+"""The settings of each verb: frozen, checked when made, saved with every run and replayable from it."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gradprism.errors import GradPrismError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReadSettings(Settings):
+    """Which rows, and what their columns mean."""
+
+    columns: str = ""
+    """Which column is which, where that is not found by itself: prompt=NAME,response=NAME
+    (roles: prompt, input, response, messages, system, id)."""
+    split: str | None = None
+    """Split of a hub data set or a saved `datasets` folder."""
+    config: str | None = None
+    """Configuration of a hub data set."""
+    rows: str | None = None
+    """Only the rows A:B, counted from 0, B left out."""
+    sample: int | None = Field(default=None, ge=1)
+    """Take N rows at random, without replacement."""
+    seed: int = 0
+    """Seed of --sample."""
+    limit: int | None = Field(default=None, ge=1)
+    """Stop after the first N of the rows chosen so far."""
+
+
+class TextSettings(Settings):
+    """How text becomes tokens, and which tokens carry the loss."""
+
+    template: str = "paper"
+    """`paper` (prompt, newline, response), `chat` (the tokenizer's chat template), or a Jinja file
+    in chat-template form."""
+    system: str | None = None
+    """System prompt for examples that bring none."""
+    turns: Literal["all", "last"] = "all"
+    """Loss on every assistant turn, or on the last one only."""
+    end_of_turn: bool = True
+    """Whether the token that ends an assistant turn is part of the loss (`paper` writes none)."""
+    max_length: int = Field(default=2048, ge=2)
+    """Tokens kept of an example; longer ones are cut on the right, and recorded as truncated."""
+
+
+class CheckpointSettings(Settings):
+    """Which model, and how it is loaded."""
+
+    model: str
+    """Hub id, folder, .gguf file, or a built-in name (see `gradprism models`)."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights and activations; `auto` keeps the checkpoint's own."""
+    from_scratch: bool = False
+    """Random weights of the same configuration instead of the trained ones."""
+    init_seed: int = 0
+    """Seed of --from-scratch."""
+    trust_remote_code: bool = False
+    """Run modelling code that the checkpoint brings. Only for sources you trust."""
+    allow_pickle: bool = False
+    """Load pickled (.bin) weights. Only for sources you trust."""
+
+
+class PrismSettings(Settings):
+    """What is measured of each gradient."""
+
+    projections: str = "q,k,v,o"
+    """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP)."""
+    entry_stats: bool = False
+    """Also the smallest and largest entry of each gradient (needs the whole matrix)."""
+    all_layers: bool = False
+    """Also the cosine of every pair of layers, not only of neighbours."""
+    spectrum: bool = True
+    """Keep the singular values themselves."""
+
+    @property
+    def projection_names(self) -> tuple[str, ...]:
+        """The projections as a tuple."""
+        return tuple(name.strip() for name in self.projections.split(",") if name.strip())
+
+
+class ExecutionSettings(Settings):
+    """How the work is done. None of these changes a number beyond rounding."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    batch_tokens: int = Field(default=2048, ge=1)
+    """Most tokens, padding included, in one batch."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads for the eigenvalue problems; all cores otherwise."""
+
+
+class SpectraRecipe(Settings):
+    """Everything that `gradprism spectra` was told."""
+
+    verb: Literal["spectra"] = "spectra"
+    data: tuple[str, ...]
+    read: ReadSettings = ReadSettings()
+    text: TextSettings = TextSettings()
+    checkpoint: CheckpointSettings
+    prism: PrismSettings = PrismSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    part_rows: int = Field(default=32, ge=1)
+    out: str
+
+    @classmethod
+    def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        groups: dict[str, dict[str, Any]] = {}
+        own: dict[str, Any] = {}
+        for name, value in options.items():
+            group = _OPTION_GROUPS.get(name)
+            if name == "part_rows":
+                own[name] = value
+            elif group is None:
+                close = get_close_matches(name, _OPTION_GROUPS, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(_OPTION_GROUPS))}"
+                raise GradPrismError(f"Unknown setting {name!r}; {hint}")
+            else:
+                groups.setdefault(group, {})[name] = _flat(value)
+        return checked(cls, {"data": data, "out": out, **groups, **own})
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
+        groups = {"read": self.read, "text": self.text, "checkpoint": self.checkpoint, "prism": self.prism}
+        return {"part_rows": self.part_rows} | {
+            f"{group}.{name}": value for group, settings in groups.items() for name, value in settings
+        }
+
+
+_OPTION_GROUPS = {
+    name: group
+    for group, settings in {
+        "read": ReadSettings,
+        "text": TextSettings,
+        "checkpoint": CheckpointSettings,
+        "prism": PrismSettings,
+        "execution": ExecutionSettings,
+    }.items()
+    for name in settings.model_fields  # type: ignore[attr-defined]
+}
+
+
+def _flat(value: Any) -> Any:
+    """Accept `projections=("q", "k")` and `columns={"prompt": "question"}` beside their text forms."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{role}={name}" for role, name in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, Path) else value
+
+
+def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate settings; what is wrong comes out as one plain line for each setting."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
+            + ("" if problem["type"] == "missing" else f" (given: {problem['input']!r})")
+            for problem in error.errors()
+        ]
+        raise GradPrismError("Settings not understood:\n  " + "\n  ".join(lines)) from None
+
+
+def recipe_text(recipe: SpectraRecipe) -> str:
+    """YAML of the resolved settings; `gradprism run FILE` replays them."""
+    values = recipe.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: Path) -> SpectraRecipe:
+    """Read a recipe written by `save_recipe` or by hand."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise GradPrismError(f"Cannot read the recipe {path}: {error}") from error
+    if not isinstance(values, dict) or values.get("verb") != "spectra":
+        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: spectra`.")
+    return checked(SpectraRecipe, values)

@@ -1,0 +1,172 @@
+"""Reading a run: its tables as polars or pandas frames, its counts, its summary."""
+
+import html
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from gradprism.errors import GradPrismError
+from gradprism.store.layout import part_path, published_parts
+from gradprism.store.writer import read_record
+from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMAS = {"examples": EXAMPLES, "spectra": SPECTRA, "similarity": SIMILARITY}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows there are of each kind."""
+
+    rows: int  # chosen
+    done: int  # published
+    ok: int
+    skipped: int
+    failed: int
+    truncated: int
+    reasons: dict[str, int]  # of skipped and failed rows
+    tokens: int
+    response_tokens: int
+
+
+class Run:
+    """A run directory. Tables are read when asked for; only parts that were published whole are seen."""
+
+    def __init__(self, path: Path):
+        """Raises `GradPrismError` where the path is not a run."""
+        self.path = path
+        self.record = read_record(path)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """A table as a lazy polars frame: only the columns and rows that are used get read."""
+        if table not in _SCHEMAS:
+            raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
+        parts = [part_path(self.path, table, index) for index in published_parts(self.path)]
+        if not parts:
+            return pl.LazyFrame(schema=_SCHEMAS[table])
+        return pl.scan_parquet(parts)
+
+    @property
+    def examples(self) -> pl.DataFrame:
+        """One row an example; see `gradprism.tables.EXAMPLES`."""
+        return self.scan("examples").collect()
+
+    @property
+    def spectra(self) -> pl.DataFrame:
+        """One row a projection, layer and example, all measures, without the singular values themselves."""
+        return self.scan("spectra").drop("singular_values").collect()
+
+    @property
+    def singular_values(self) -> pl.DataFrame:
+        """The spectra themselves, beside example, layer and projection."""
+        columns = ["example_id", "row", "layer", "projection", "singular_values"]
+        return self.scan("spectra").select(columns).collect()
+
+    @property
+    def similarity(self) -> pl.DataFrame:
+        """Cosines; see `gradprism.tables.SIMILARITY`."""
+        return self.scan("similarity").collect()
+
+    def to_pandas(self, table: str) -> "pd.DataFrame":
+        """Return a whole table as a pandas frame."""
+        return self.scan(table).collect().to_pandas()
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """The projections that were measured, in the order asked for."""
+        return tuple(self.record["identity"]["prism.projections"].split(","))
+
+    @property
+    def columns(self) -> pl.DataFrame:
+        """The data's own scalar columns, beside `row` and `example_id`."""
+        examples = self.scan("examples").select("example_id", "row", "columns").collect()
+        decoded = examples["columns"].str.json_decode(infer_schema_length=None)
+        if not isinstance(decoded.dtype, pl.Struct):
+            return examples.drop("columns")
+        return examples.drop("columns").hstack(decoded.struct.unnest())
+
+    @property
+    def layer_means(self) -> pl.DataFrame:
+        """Mean of each measure over examples, for every projection and layer."""
+        measures = ["nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank"]
+        grouped = self.scan("spectra").group_by("projection", "layer").agg(pl.col(measures).mean(), pl.len().alias("n"))
+        return grouped.sort("projection", "layer").collect()
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Rows chosen, done, and what became of them."""
+        examples = (
+            self.scan("examples").select("status", "reason", "truncated", "n_tokens", "n_response_tokens").collect()
+        )
+        by_status = Counter(examples["status"].to_list())
+        ok = examples.filter(pl.col("status") == "ok")
+        return Counts(
+            rows=self.record["data"]["rows"],
+            done=examples.height,
+            ok=by_status["ok"],
+            skipped=by_status["skipped"],
+            failed=by_status["failed"],
+            truncated=int(ok["truncated"].sum()),
+            reasons=dict(Counter(reason for reason in examples["reason"].to_list() if reason).most_common()),
+            tokens=int(ok["n_tokens"].sum()),
+            response_tokens=int(ok["n_response_tokens"].sum()),
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chosen row has been published."""
+        return self.counts.done == self.counts.rows
+
+    def __repr__(self) -> str:
+        """Say in a few lines what the run holds."""
+        return "\n".join(f"{name:<11}{text}" for name, text in self._facts())
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, and the layer means, for a notebook."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._facts()
+        )
+        means = self.layer_means.group_by("projection", maintain_order=True).agg(
+            pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
+        )
+        return f"<table>{rows}</table>{means._repr_html_()}"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        counts, model, data = self.counts, self.record["model"], self.record["data"]
+        state = "complete" if self.is_complete else f"{counts.done} of {counts.rows} rows so far"
+        return [
+            ("run", f"{self.path} ({state})"),
+            ("model", f"{model['name']} ({model['class']}, {model['dtype']}, {model['layers']} layers)"),
+            ("data", f"{', '.join(data['sources'])}: {data['schema']}"),
+            ("rows", f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed, "
+                     f"{counts.truncated:,} truncated"),
+            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
+        ]  # fmt: skip
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: counts and the mean of each measure for every projection."""
+        means = (
+            self.scan("spectra")
+            .group_by("projection")
+            .agg(pl.col("nuclear_norm", "effective_rank", "stable_rank", "frobenius_norm", "spectral_norm").mean())
+        )
+        return {
+            "run": str(self.path),
+            "complete": self.is_complete,
+            "counts": vars(self.counts),
+            "measures": {row.pop("projection"): row for row in means.sort("projection").collect().to_dicts()},
+            "sessions": self.record.get("sessions", []),
+        }
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory for reading. Raises `GradPrismError` where the path is not a run."""
+    return Run(Path(path).expanduser())

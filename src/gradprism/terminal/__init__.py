@@ -1,0 +1,1 @@
+"""What a person sees in a terminal: progress, summaries, the loss mask in colour."""

@@ -1,0 +1,180 @@
+"""Progress of a job: a bar in a terminal, plain lines when piped, nothing when quiet. All on stderr."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from gradprism.jobs.observer import Observer, Silent
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Meter:
+    """Counts examples and tokens against the clock, and passes an interrupt on after the current batch."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.rows = self.done = self.before = self.tokens = 0
+        self.began = time.perf_counter()
+        self.interrupted = False
+
+    def start(self, rows: int, done: int) -> None:
+        """Set the clock going."""
+        self.rows, self.done, self.before = rows, done, done
+        self.began = time.perf_counter()
+
+    def batch(self, examples: int, tokens: int) -> None:
+        """Count a batch; raises `KeyboardInterrupt` if an interrupt came during it."""
+        self.done += examples
+        self.tokens += tokens
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    @property
+    def rates(self) -> tuple[float, float, float]:
+        """Examples a second, tokens a second, seconds left."""
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        speed = (self.done - self.before) / seconds
+        return speed, self.tokens / seconds, (self.rows - self.done) / speed if speed else 0.0
+
+
+class PlainLines:
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self, meter: Meter):
+        """Share the meter."""
+        self._meter = meter
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Print a stage."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def start(self, rows: int, done: int) -> None:
+        """Say where the work stands."""
+        self._meter.start(rows, done)
+        self.say(f"{rows:,} rows, {done:,} already done" if done else f"{rows:,} rows")
+
+    def batch(self, examples: int, tokens: int) -> None:
+        """Print a line if the last one is long ago, or this is the end."""
+        self._meter.batch(examples, tokens)
+        meter, now = self._meter, time.perf_counter()
+        if now - self._last >= _SECONDS_BETWEEN_LINES or (meter.done == meter.rows and examples):
+            self._last = now
+            speed, token_speed, left = meter.rates
+            self.say(
+                f"{meter.done:,}/{meter.rows:,} rows, {speed:.1f} examples/s, "
+                f"{token_speed:,.0f} tokens/s, {_clock(left)} left"
+            )
+
+
+class _Rates(ProgressColumn):
+    def __init__(self, meter: Meter):
+        super().__init__()
+        self._meter = meter
+
+    def render(self, task: Task) -> Text:
+        speed, token_speed, _ = self._meter.rates
+        return Text(f"{speed:.1f} examples/s  {token_speed:,.0f} tokens/s", style="cyan")
+
+
+class Bar:
+    """A live bar with examples a second, tokens a second and the time left."""
+
+    def __init__(self, meter: Meter, progress: Progress):
+        """Share the meter and the display."""
+        self._meter = meter
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def say(self, text: str) -> None:
+        """Name the stage beside the bar."""
+        self._progress.update(self._task, description=text)
+
+    def start(self, rows: int, done: int) -> None:
+        """Fill in the total."""
+        self._meter.start(rows, done)
+        self._progress.reset(self._task, total=rows, completed=done, description="Gradients")
+
+    def batch(self, examples: int, tokens: int) -> None:
+        """Move on."""
+        self._progress.update(self._task, advance=examples)
+        self._meter.batch(examples, tokens)
+
+
+@contextmanager
+def watching(quiet: bool) -> Iterator[Observer]:
+    """Give the observer that suits stderr. While it is open, the first Ctrl-C waits for the current batch."""
+    meter = Meter()
+    console = Console(stderr=True)
+    with _patient_interrupt(meter):
+        if quiet:
+            yield _Quiet(meter)
+        elif not console.is_terminal:
+            yield PlainLines(meter)
+        else:
+            with _bar(meter, console) as progress:
+                yield Bar(meter, progress)
+
+
+class _Quiet(Silent):
+    """Prints nothing, but still hears interrupts."""
+
+    def __init__(self, meter: Meter):
+        self._meter = meter
+
+    def start(self, rows: int, done: int) -> None:
+        self._meter.start(rows, done)
+
+    def batch(self, examples: int, tokens: int) -> None:
+        self._meter.batch(examples, tokens)
+
+
+def _bar(meter: Meter, console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+        _Rates(meter), TimeRemainingColumn(compact=True), console=console, transient=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def _patient_interrupt(meter: Meter) -> Iterator[None]:
+    """The first Ctrl-C is remembered until a batch ends; before work has begun, and the second time, it acts."""
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if meter.interrupted or not meter.rows:
+            raise KeyboardInterrupt
+        meter.interrupted = True
+        print("\nStopping after the current batch (Ctrl-C again: at once)", file=sys.stderr)  # noqa: T201
+
+    try:
+        previous = signal.signal(signal.SIGINT, remember)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,143 @@
+"""The summary of a run in a terminal."""
+
+from collections.abc import Iterator
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gradprism.analysis.groups import group_table
+from gradprism.store.run import Run
+from gradprism.terminal.tables import number, plain_table
+
+_MOST_REASONS = 12
+_SHOWN = {"nuclear_norm": "nuclear norm", "effective_rank": "effective rank", "stable_rank": "stable rank"}
+
+
+def summary_of(run: Run, by: str | None = None) -> RenderableType:
+    """Counts with every reason, measures per projection and layer group, cosines; groups side by side if asked."""
+    parts: list[RenderableType] = [_header(run)]
+    if run.counts.reasons:
+        parts.append(_reasons(run))
+    if run.counts.ok:
+        parts.append(_measures(run))
+        parts.append(_similarities(run))
+        if by:
+            parts.extend(_groups(run, by))
+    return Group(*parts)
+
+
+def _header(run: Run) -> RenderableType:
+    counts, model, data = run.counts, run.record["model"], run.record["data"]
+    settings, sessions = run.record["identity"], run.record["sessions"]
+    table = Table.grid(padding=(0, 2))
+    state = "[green]complete[/]" if run.is_complete else f"[yellow]{counts.done:,} of {counts.rows:,} rows so far[/]"
+    table.add_row("[bold]run", f"{_escaped(str(run.path))}  {state}")
+    scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
+    table.add_row(
+        "[bold]model",
+        f"{_escaped(model['name'])}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}",
+    )
+    table.add_row("[bold]data", f"{_escaped(', '.join(data['sources']))}  {_escaped(data['schema'])}")
+    table.add_row("[bold]template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens")
+    table.add_row(
+        "[bold]rows",
+        f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
+        f"{counts.truncated:,} truncated",
+    )
+    table.add_row("[bold]tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses")
+    if sessions:
+        seconds = sum(session["seconds"] for session in sessions)
+        peak = max((session["peak_memory_mib"] or 0) for session in sessions)
+        times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
+        table.add_row("[bold]cost", f"{times}, peak memory {peak / 1024:.1f} GiB")
+    return table
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _reasons(run: Run) -> RenderableType:
+    table = plain_table("Skipped and failed", ["reason", "rows"])
+    reasons = list(run.counts.reasons.items())
+    for reason, n in reasons[:_MOST_REASONS]:
+        table.add_row(Text(reason), f"{n:,}")
+    if rest := reasons[_MOST_REASONS:]:
+        table.add_row(f"({len(rest)} other reasons; see the examples table)", f"{sum(n for _, n in rest):,}")
+    return table
+
+
+def _layer_groups(run: Run) -> list[tuple[str, int, int]]:
+    """Name, first and last layer of the lower, middle and upper third."""
+    layers = run.scan("spectra").select("layer").unique().sort("layer").collect()["layer"].to_list()
+    thirds = [layers[i * len(layers) // 3 : (i + 1) * len(layers) // 3] for i in range(3)]
+    if not all(thirds):
+        return [("layers", layers[0], layers[-1])]
+    names = ("lower", "middle", "upper")
+    return [(name, third[0], third[-1]) for name, third in zip(names, thirds, strict=True)]
+
+
+def _measures(run: Run) -> RenderableType:
+    groups = _layer_groups(run)
+    spans = [f"{name}\n{first}–{last}" for name, first, last in groups]
+    table = plain_table("Mean over examples and layers", ["measure", "projection", "all\nlayers", *spans], left=2)
+    means = run.layer_means
+    for measure, name in _SHOWN.items():
+        for index, projection in enumerate(run.projections):
+            rows = means.filter(pl.col("projection") == projection)
+            if rows.height:
+                last = index == len(run.projections) - 1
+                table.add_row("" if index else name, projection, *_by_span(rows, measure, groups), end_section=last)
+    return table
+
+
+def _by_span(rows: pl.DataFrame, measure: str, groups: list[tuple[str, int, int]]) -> Iterator[str]:
+    yield number(_mean(rows[measure]))
+    for _, first, last in groups:
+        yield number(_mean(rows.filter(pl.col("layer").is_between(first, last))[measure]))
+
+
+def _mean(values: pl.Series) -> float | None:
+    mean = values.mean()
+    return mean if isinstance(mean, float) else None
+
+
+def _similarities(run: Run) -> RenderableType:
+    cosine = pl.col("cosine")
+    means = (
+        run.scan("similarity").group_by("kind", "pair")
+        .agg(cosine.mean().alias("mean"), cosine.abs().mean().alias("size"), cosine.count().alias("n"))
+        .sort("kind", "pair").collect()
+    )  # fmt: skip
+    titles = {"adjacent": "adjacent layers", "same_layer": "same layer", "all_layers": "all pairs of layers"}
+    table = plain_table("Cosine of gradients", ["between", "pair", "mean", "mean size", "pairs"], left=2)
+    for row in means.iter_rows(named=True):
+        if row["n"]:
+            cells = (f"{row['mean']:+.4f}", f"{row['size']:.4f}", f"{row['n']:,}")
+            table.add_row(titles[row["kind"]], row["pair"], *cells)
+    return table
+
+
+def _groups(run: Run, by: str) -> Iterator[RenderableType]:
+    for measure in ("nuclear_norm", "effective_rank"):
+        table = group_table(run, by, measure)
+        shown = [name for name in run.projections if name in table.columns]
+        drawn = plain_table(
+            f"{_SHOWN[measure].capitalize()} by {by}, mean over layers",
+            [by, "rows", "response\ntokens", "loss", *shown],
+        )
+        for row in table.iter_rows(named=True):
+            drawn.add_row(
+                Text(str(row[by])), f"{row['rows']:,}", number(row["response tokens"]), number(row["loss"]),
+                *(number(row[name]) for name in shown),
+            )  # fmt: skip
+            equal = [number(row[f"{name} at equal length"]) for name in shown]
+            drawn.add_row("  at equal length", "", "", "", *equal, style="dim", end_section=True)
+        yield drawn
+    yield Text(
+        "At equal length: the group's geometric mean after regressing the log measure on group, log\n"
+        "prompt tokens and log response tokens. Groups that differ above it but agree there\ndiffer in length.",
+        style="dim",
+    )
