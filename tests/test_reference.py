@@ -1,0 +1,108 @@
+"""Real weights, real data, against the reference values computed elsewhere (see the design, 6)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from gradprism import GradientAnalyzer
+from gradprism.tables import Tables
+from tests import oracle
+
+pytestmark = pytest.mark.slow  # eight real examples of up to 1,024 tokens, once one by one and once in fours
+
+MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm")
+
+
+@pytest.fixture(scope="module")
+def reference(shared: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((shared / "reference" / "smollm2-135m.json").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def rows(shared: Path, reference: dict[str, Any]) -> list[dict[str, str]]:
+    def read(item: dict[str, Any]) -> dict[str, str]:
+        home = "" if item["file"].startswith("reasoning") else "quality"
+        row = json.loads((shared / "data" / home / item["file"]).read_text())[item["index"]]
+        return {name: row[name] for name in ("instruction", "input", "output") if name in row}
+
+    return [read(item) for item in reference["examples"]]
+
+
+@pytest.fixture(scope="module", params=[1, 4], ids=["one by one", "batches of four"])
+def tables(
+    request: pytest.FixtureRequest, smollm2: Any, rows: list[dict[str, str]], reference: dict[str, Any]
+) -> Tables:
+    size = request.param
+    budget = 1 if size == 1 else 4 * reference["max_length"]
+    sizes: list[int] = []
+    made = GradientAnalyzer(
+        *smollm2, max_length=reference["max_length"], batch_tokens=budget, entry_stats=True
+    ).analyze(rows, lambda examples, tokens: sizes.append(examples))
+    assert max(sizes) >= size
+    return made
+
+
+def test_tokens_and_losses(tables: Tables, reference: dict[str, Any]) -> None:
+    for found, item in zip(tables.examples.iter_rows(named=True), reference["examples"], strict=True):
+        assert (found["n_tokens"], found["n_response_tokens"]) == (item["n_tokens"], item["n_response_tokens"])
+        assert found["loss"] == pytest.approx(item["loss"], abs=1e-5)
+
+
+def test_measures_of_every_layer_and_projection(tables: Tables, reference: dict[str, Any]) -> None:
+    for index, item in enumerate(reference["examples"]):
+        of_example = tables.spectra.filter(row=index)
+        assert of_example.height == 4 * len(item["layers"])
+        for found in of_example.iter_rows(named=True):
+            expected = item["layers"][found["layer"]][found["projection"]]
+            for name in MEASURES:
+                assert found[name] == pytest.approx(expected[name], rel=1e-4), (index, found["layer"], name)
+            for name in ("grad_min", "grad_max"):
+                assert found[name] == pytest.approx(expected[name], rel=1e-4)
+            assert found["grad_mean"] == pytest.approx(expected["grad_mean"], abs=1e-6 * expected["grad_max"])
+            assert found["singular_values"][:5] == pytest.approx(
+                expected["top5"][: len(found["singular_values"])], rel=1e-4
+            )
+
+
+def test_cosines(tables: Tables, reference: dict[str, Any]) -> None:
+    for index, item in enumerate(reference["examples"]):
+        cosines = {
+            (kind, pair, other): value
+            for kind, pair, other, value in tables.similarity.filter(row=index)
+            .select("kind", "pair", "other_layer", "cosine")
+            .iter_rows()
+        }
+        for layer in item["layers"]:
+            number = layer["layer"]
+            assert cosines["same_layer", "k-v", number] == pytest.approx(layer["cos_kv"], abs=1e-4)
+            assert cosines["same_layer", "q-o", number] == pytest.approx(layer["cos_qo"], abs=1e-4)
+            for pair, value in (layer.get("cos_prev") or {}).items():
+                assert cosines["adjacent", pair, number] == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m"])
+def test_real_weights_against_autograd_on_the_spot(name: str, sample_rows: list[dict[str, str]]) -> None:
+    """Both built-in families, fetched from the registry: every projection of some layers by autograd and fp64 SVD."""
+    from gradprism.models.checkpoints import find_checkpoint
+    from gradprism.recipe import CheckpointSettings
+
+    checkpoint = find_checkpoint(CheckpointSettings(model=name))
+    model, tokenizer = checkpoint.load_model(), checkpoint.load_tokenizer()
+    row = sample_rows[2]
+    prompt = row["instruction"] + (f"\n{row['input']}" if row["input"] else "") + "\n"
+    ids = tokenizer(prompt + row["output"])["input_ids"]
+    mask = [position >= len(tokenizer.encode(prompt)) for position in range(len(ids))]
+    layers = (0, model.config.num_hidden_layers // 2, model.config.num_hidden_layers - 1)
+    weights = {(p, i): f"model.layers.{i}.self_attn.{p}_proj.weight" for p in "qkvo" for i in layers}
+    truth = oracle.weight_gradients(model, ids, mask, list(weights.values()))
+    tables = GradientAnalyzer(model, tokenizer).analyze([row])
+    assert tables.examples["loss"][0] == pytest.approx(truth["loss"], abs=1e-5)
+    for found in tables.spectra.filter(pl.col("layer").is_in(layers)).iter_rows(named=True):
+        gradient = truth[weights[found["projection"], found["layer"]]]
+        expected = oracle.measures(gradient, min(len(ids) - 1, *gradient.shape))
+        for measure, value in expected.items():
+            assert found[measure] == pytest.approx(value, rel=1e-4), (found["layer"], found["projection"], measure)
