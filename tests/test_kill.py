@@ -6,8 +6,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from gradprism import Run, open_run
 from tests.command import run, start
@@ -42,12 +42,10 @@ def assert_equal_runs(first: Run, second: Run) -> None:
     ):
         a, b = (whole.scan(table).sort(key).collect() for whole in (first, second))
         assert a.select(key).is_duplicated().sum() == 0
-        pl.testing.assert_frame_equal(a, b, rel_tol=1e-5, abs_tol=1e-7)
+        assert_frame_equal(a, b, rel_tol=1e-5, abs_tol=1e-7)
 
 
 def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    import polars.testing  # noqa: F401
-
     whole = seconds_of_work(tiny_checkpoint, tmp_path / "undisturbed")
     chance = random.Random(7)
     kills, published = 0, []

@@ -1,0 +1,32 @@
+from gradprism.data.example import Example
+from gradprism.engine.local import run
+from gradprism.engine.shards import Shard, cut
+from gradprism.tables import Tables
+
+
+def examples(n: int) -> list[Example]:
+    return [Example(row, str(row)) for row in range(n)]
+
+
+def test_shards_keep_their_numbers_when_some_are_done() -> None:
+    shards = list(cut(examples(10), 4, {0}))
+    assert [(shard.index, [example.row for example in shard.examples]) for shard in shards] == [
+        (1, [4, 5, 6, 7]),
+        (2, [8, 9]),
+    ]
+
+
+def test_the_engine_takes_a_shard_at_a_time_and_publishes_it_before_the_next() -> None:
+    events: list[str] = []
+
+    def stream() -> object:
+        for shard in cut(examples(6), 2, set()):
+            events.append(f"take {shard.index}")
+            yield shard
+
+    def work(shard: Shard) -> Tables:
+        events.append(f"work {shard.index}")
+        return Tables(None, None, None)  # type: ignore[arg-type]
+
+    run(stream(), work, lambda index, tables: events.append(f"publish {index}"))  # type: ignore[arg-type]
+    assert events == [f"{what} {i}" for i in range(3) for what in ("take", "work", "publish")]

