@@ -357,8 +357,7 @@ def test_an_answer_that_the_template_leaves_out_has_an_empty_mask() -> None:
         chat(CONVERSATION, unmarked)
 
 
-def test_an_answer_swallowed_by_the_prompts_last_token_has_an_empty_mask() -> None:
-    """One token that straddles the boundary belongs to the prompt, as the prefix count says."""
+def test_one_token_without_a_prompt_has_an_empty_mask() -> None:
     with pytest.raises(RowProblemError, match="the mask is empty"):
         paper([(A, "T")])
 
@@ -448,11 +447,11 @@ def test_an_empty_jinja_file_is_not_replaced_by_the_tokenizers_own_template(tmp_
         make_encoder(with_template(CHATML), TextSettings(template=str(path)))
 
 
-def test_a_jinja_file_with_a_syntax_error_is_refused_before_the_first_row(tmp_path: Path) -> None:
+def test_a_jinja_file_with_a_syntax_error_is_one_error_and_not_one_for_each_row(tmp_path: Path) -> None:
     path = tmp_path / "broken.jinja"
     path.write_text("{% for m in messages %}{{ m.content }}", encoding="utf-8")
     with pytest.raises(GradPrismError, match=r"broken\.jinja"):
-        make_encoder(with_template(CHATML), TextSettings(template=str(path)))
+        make_encoder(with_template(CHATML), TextSettings(template=str(path))).encode(example_of(CONVERSATION))
 
 
 def test_a_tokenizer_without_a_chat_template_says_what_to_do() -> None:

@@ -2,7 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +54,11 @@ class Encoder(ABC):
         spoken = [turn for turn in turns if turn.role == "assistant"]
         if not any(turn.content.strip() for turn in (spoken if self.settings.turns == "all" else spoken[-1:])):
             raise RowProblemError("empty response")
+        if any(_is_no_unicode(turn.content) for turn in turns):
+            raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
         ids, mask = self.tokens(turns)
-        if not any(mask[1:]):
+        mask[:1] = [False]  # nothing predicts the first token
+        if not any(mask):
             raise RowProblemError("the response has no token of its own (the mask is empty)")
         cut = self.settings.max_length
         if not any(mask[1:cut]):
@@ -113,7 +117,9 @@ class ChatEncoder(Encoder):
     def __init__(self, tokenizer: Any, settings: TextSettings, template: str | None = None):
         """`template` is Jinja text; None takes the tokenizer's own."""
         super().__init__(tokenizer, settings)
-        self.template = template or getattr(tokenizer, "chat_template", None)
+        self.template = getattr(tokenizer, "chat_template", None) if template is None else template
+        if isinstance(self.template, Mapping):
+            self.template = self.template.get("default")
         if not self.template:
             raise GradPrismError(
                 "--template chat: this tokenizer has no chat template (a base model?).\n"
@@ -127,40 +133,38 @@ class ChatEncoder(Encoder):
 
     def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
         """Ids of the rendered text and the tokens that lie in scored turns."""
-        ids, runs = self._marked(turns) if self._has_marks else self._by_prefixes(turns)
+        text, spans = self._marked(turns) if self._has_marks else self._by_prefixes(turns)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids = list(encoded["input_ids"])
         mask = [False] * len(ids)
-        for run in runs:
-            for position in self._ending(run, ids):
+        for span in spans:
+            for position in self._ending(_tokens_in(span, encoded["offset_mapping"]), ids):
                 mask[position] = True
         bos = self._bos
         return ([bos, *ids], [False, *mask]) if bos is not None and ids[:1] != [bos] else (ids, mask)
 
-    def _marked(self, turns: Sequence[Turn]) -> tuple[list[int], list[range]]:
-        """Read the mask from the template's own `{% generation %}` marks."""
-        encoded = self._apply(turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-        ids, marks = list(encoded["input_ids"]), encoded["assistant_masks"]
-        edges = [i for i in range(len(ids) + 1) if (i > 0 and marks[i - 1] == 1) != (i < len(ids) and marks[i] == 1)]
-        runs = [range(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-        return ids, runs if self.settings.turns == "all" else runs[-1:]
+    def _marked(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
+        """The rendered text and the characters inside the template's own `{% generation %}` marks."""
+        marks = {"chat_template": self.template, "return_assistant_tokens_mask": True}
+        from transformers.utils.chat_template_utils import render_jinja_template
 
-    def _by_prefixes(self, turns: Sequence[Turn]) -> tuple[list[int], list[range]]:
+        with self._row_problems():
+            texts, spans = render_jinja_template([_messages(turns)], **marks, **self.tokenizer.special_tokens_map)
+        return texts[0], spans[0] if self.settings.turns == "all" else spans[0][-1:]
+
+    def _by_prefixes(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
         """Take an answer to be what rendering adds between the prompt before it and the turn itself."""
-        text = str(self._apply(turns, tokenize=False))
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        offsets = encoded["offset_mapping"]
-        runs = []
-        for index in self.scored(turns):
-            start, stop = self._span(turns, index, text)
-            inside = [i for i, (a, b) in enumerate(offsets) if start < b and a < stop and a < b]
-            runs.append(range(inside[0], inside[-1] + 1) if inside else range(0))
-        return list(encoded["input_ids"]), runs
+        text = self._rendered(turns)
+        return text, [self._span(turns, index, text) for index in self.scored(turns)]
 
     def _span(self, turns: Sequence[Turn], index: int, text: str) -> tuple[int, int]:
         """Characters of `text` that turn `index` occupies, what ends the turn included."""
-        through = str(self._apply(turns[: index + 1], tokenize=False))
-        before = str(self._apply(turns[:index], tokenize=False, add_generation_prompt=True)) if index else ""
-        if not index:  # nothing to render before a first turn that is an answer
-            before = text[: max(text.find(turns[0].content), 0)]
+        through = self._rendered(turns[: index + 1])
+        if index:
+            before = self._rendered(turns[:index], add_generation_prompt=True)
+        else:  # nothing stands before a first turn that is an answer: the header is what another answer shares
+            other = "b" if turns[0].content.lstrip().startswith("a") else "a"
+            before = _shared_start(through, self._rendered([Turn("assistant", other)]))
         if not (through.startswith(before) and text.startswith(through)):
             raise RowProblemError(
                 f"inconsistent chat template: rendering the conversation up to answer {index} does not give "
@@ -184,11 +188,21 @@ class ChatEncoder(Encoder):
                 stop -= 1
         return range(run.start, stop)
 
-    def _apply(self, turns: Sequence[Turn], **options: Any) -> Any:
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    def _rendered(self, turns: Sequence[Turn], **options: Any) -> str:
+        with self._row_problems():
+            template = {"chat_template": self.template, "tokenize": False}
+            return str(self.tokenizer.apply_chat_template(_messages(turns), **template, **options))
+
+    @contextmanager
+    def _row_problems(self) -> Iterator[None]:
+        """A template is a program and raises what it likes; only a syntax error concerns every row."""
         try:
-            return self.tokenizer.apply_chat_template(messages, chat_template=self.template, **options)
-        except (jinja2.TemplateError, TypeError, KeyError) as error:
+            yield
+        except jinja2.TemplateSyntaxError as error:
+            raise GradPrismError(
+                f"--template {self.settings.template}: line {error.lineno}: {error.message}"
+            ) from error
+        except Exception as error:
             raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
 
     @cached_property
@@ -207,6 +221,28 @@ class ChatEncoder(Encoder):
         return bos if bos is not None and list(self.tokenizer("a")["input_ids"])[:1] == [bos] else None
 
 
+def _is_no_unicode(text: str) -> bool:
+    return re.search("[\ud800-\udfff]", text) is not None
+
+
+def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def _shared_start(one: str, other: str) -> str:
+    return one[: next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))]
+
+
+def _tokens_in(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> range:
+    """Tokens that lie in these characters, wholly or in part.
+
+    Some tokenizers leave spaces out of their offsets: a token of nothing else stands, without width, at its own end.
+    """
+    start, stop = span
+    inside = [i for i, (a, b) in enumerate(offsets) if start < b and (a < stop or a == b == stop)]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
 def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
     """Choose the encoder that `settings.template` names: `paper`, `chat` or a Jinja file."""
     if settings.template == "paper":
@@ -215,8 +251,11 @@ def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
         return ChatEncoder(tokenizer, settings)
     path = Path(settings.template).expanduser()
     try:
-        return ChatEncoder(tokenizer, settings, path.read_text(encoding="utf-8"))
+        template = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise GradPrismError(
             f"--template {settings.template}: expected paper, chat, or the path of a Jinja file ({error})."
         ) from error
+    if not template.strip():
+        raise GradPrismError(f"--template {settings.template} is an empty file.")
+    return ChatEncoder(tokenizer, settings, template)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,4 +42,8 @@ class Example:
     @property
     def columns_json(self) -> str:
         """The other scalar columns as one JSON object, as the `examples` table stores them."""
-        return json.dumps(dict(self.columns), ensure_ascii=False)
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in self.columns.items()
+        }
+        return json.dumps(finite, ensure_ascii=False).encode("utf-8", "replace").decode()

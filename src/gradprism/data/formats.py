@@ -3,27 +3,34 @@
 A row that cannot be read is a record with a `problem`; a file that cannot be read at all is a `GradPrismError`.
 """
 
+import bz2
 import codecs
 import csv
+import gzip
+import io
 import json
+import lzma
+import re
 import shutil
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
 from gradprism.errors import GradPrismError
 
 Row = Mapping[str, Any]
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".csv", ".tsv")
 _CHUNK = 1 << 16  # characters read at a time from a JSON array
+_SPACE = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -81,25 +88,56 @@ def _first_character(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
-    """Open through fsspec, its failures and those of a damaged archive as one kind of error."""
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open and decompress; what fails, a damaged archive too, is one kind of error."""
     try:
-        with fsspec.open(str(path), mode, compression=COMPRESSIONS.get(path.suffix.lower()), **options) as file:
+        with _decompressed(path) as file:
             yield file
     except FileNotFoundError:
         raise GradPrismError(f"No such file: {path}") from None
-    except (OSError, EOFError, ImportError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
         raise GradPrismError(f"Cannot read {path}: {error}") from error
+
+
+def _decompressed(path: Path) -> Any:
+    match path.suffix.lower():
+        case ".gz":
+            return gzip.open(path)
+        case ".bz2":
+            return bz2.open(path)
+        case ".xz":
+            return lzma.open(path)
+        case ".zst":
+            import pyarrow as pa  # unlike zstandard's reader it notices where an archive was cut short
+
+            return pa.input_stream(str(path), compression="zstd")
+        case ".zip":
+            return _unzipped(path)
+        case _:
+            return path.open("rb")
+
+
+@contextmanager
+def _unzipped(path: Path) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        if len(names) != 1:
+            raise GradPrismError(f"{path} holds {len(names)} files; expected one. Unpack it and give the folder.")
+        with archive.open(names[0]) as file:
+            yield file
 
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
     """UTF-8 text, a byte-order mark dropped; bytes that are not UTF-8 come out as lone surrogates."""
-    with _opened(path, "rb") as raw:
+    with _opened(path) as raw:
         start = raw.read(2)
     if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise GradPrismError(f"{path} is UTF-16 text; UTF-8 is expected. Convert it, e.g. with iconv.")
-    with _opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with (
+        _opened(path) as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
         yield file
 
 
@@ -129,7 +167,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
                 continue
             try:
                 fields = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # ValueError: an integer of thousands of digits
                 yield Record(None, f"line {number} is not valid JSON: {error}")
                 continue
             yield _json_record(fields, f"line {number}", line)
@@ -140,35 +178,54 @@ def _json_array(path: Path) -> Iterator[Record]:
 
     A syntax error hides where the next element starts, so it ends the file: a `GradPrismError`.
     """
-    decoder = json.JSONDecoder()
     with _open_text(path) as file:
-        buffer = file.read(_CHUNK).lstrip()[1:]
-        index, chunk = 0, _CHUNK
+        buffer, at, chunk, index = _after_bracket(file), 0, _CHUNK, 0
         while True:
-            buffer = buffer.lstrip()
-            if buffer.startswith("]"):
-                return
+            at = _after_space(buffer, at)
+            if buffer.startswith("]", at):
+                return _expect_end(path, buffer[at + 1 :], file)
             try:
-                fields, end = decoder.raw_decode(buffer)
+                fields, end = _DECODER.raw_decode(buffer, at)
                 # an element may be a prefix of a longer one until the separator after it has been seen
-                after = buffer[end:].lstrip()[:1]
-                if after not in (",", "]"):
+                separator = _after_space(buffer, end)
+                if buffer[separator : separator + 1] not in (",", "]"):
                     raise json.JSONDecodeError("Expecting ',' or ']' after the element", buffer, end)
             except json.JSONDecodeError as error:
                 if _cut_short(error, buffer) and (more := file.read(chunk)):
-                    buffer += more
-                    chunk *= 2
+                    buffer, at, chunk = buffer[at:] + more, 0, chunk * 2
                     continue
-                raise GradPrismError(
-                    f"{path} is not a valid JSON array: element {index} (counted from 0): {error.msg}.\n"
-                    "The rows before it were readable. Repair the file, or write it as JSON Lines, "
-                    "where one bad row does not hide the others."
-                ) from None
-            yield _json_record(fields, f"element {index}", buffer[:end])
-            chunk = _CHUNK
-            index += 1
-            buffer = buffer[end:].lstrip()
-            buffer = buffer[1:] if buffer.startswith(",") else buffer
+                raise _broken_element(path, index, error.msg) from None
+            except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or deep nesting
+                raise _broken_element(path, index, str(error)) from None
+            yield _json_record(fields, f"element {index}", buffer[at:end])
+            at, chunk, index = separator + (buffer[separator] == ","), _CHUNK, index + 1
+
+
+def _after_bracket(file: IO[str]) -> str:
+    text = ""
+    while not text.lstrip():
+        text = file.read(_CHUNK)
+    return text.lstrip()[1:]
+
+
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _expect_end(path: Path, rest: str, file: IO[str]) -> None:
+    while not rest.strip():
+        if not (rest := file.read(_CHUNK)):
+            return
+    raise GradPrismError(f"{path} goes on after the end of its JSON array: {rest.strip()[:40]!r}.")
+
+
+def _broken_element(path: Path, index: int, problem: str) -> GradPrismError:
+    return GradPrismError(
+        f"{path} is not a valid JSON array: element {index} (counted from 0): {problem}.\n"
+        "The rows before it were readable. Repair the file, or write it as JSON Lines, "
+        "where one bad row does not hide the others."
+    )
 
 
 def _cut_short(error: json.JSONDecodeError, buffer: str) -> bool:
@@ -180,7 +237,12 @@ def _csv(path: Path, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with _open_text(path) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        header = next(reader, [])
+        try:
+            header = next(reader, [])
+        except csv.Error as error:
+            raise GradPrismError(f"The header of {path} is not valid CSV: {error}") from error
+        if problem := _not_utf8("".join(header)):
+            raise GradPrismError(f"The header of {path}: {problem}. Convert the file to UTF-8, e.g. with iconv.")
         while True:
             try:
                 cells = next(reader)
@@ -206,7 +268,7 @@ def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _opened(path, "rb") as raw, tempfile.TemporaryFile() as spool:
+    with _opened(path) as raw, tempfile.TemporaryFile() as spool:
         file: IO[bytes] = raw
         if path.suffix.lower() in COMPRESSIONS:  # Parquet is read from its end, an archive from its start
             shutil.copyfileobj(raw, spool)
@@ -214,5 +276,5 @@ def _parquet(path: Path) -> Iterator[Record]:
         try:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
                 yield from (Record(fields) for fields in batch.to_pylist())
-        except pa.ArrowException as error:
+        except (pa.ArrowException, ValueError, OverflowError) as error:  # text or dates that Python refuses
             raise GradPrismError(f"{path} is not a readable Parquet file: {error}") from error

@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,7 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _from_assignments(row: Row, columns: Mapping[str, str]) -> Schema:
     if missing := [name for name in columns.values() if name not in row]:
-        close = difflib.get_close_matches(missing[0], list(row), n=1)
+        close = difflib.get_close_matches(missing[0], list(map(str, row)), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise GradPrismError(f"--columns names {missing[0]!r}; the data has {_listed(row)}.{hint}")
     id_column, system = columns.get("id", "id"), columns.get("system")
@@ -157,6 +158,8 @@ def _turns(
     row: Row, prompt: str | None, extra: str | None, response: str, system: str | None = None
 ) -> tuple[Turn, ...]:
     """Turns of a prompt column (text or list of turns), its input, and the response."""
+    if absent := [name for name in (prompt, response) if name and name not in row]:
+        raise RowProblemError(f"this row has no column {absent[0]!r}")
     before: tuple[Turn, ...] = (Turn("system", text),) if system and (text := _text(row, system)) else ()
     asked = _decoded(row.get(prompt)) if prompt else None
     if isinstance(asked, list):
@@ -186,7 +189,7 @@ def _chosen_turns(row: Row) -> tuple[Turn, ...]:
 
 def _text(row: Row, column: str) -> str:
     value = row.get(column)
-    if value is None:
+    if value is None or value != value:  # NaN is the empty cell of a pandas frame
         return ""
     if isinstance(value, str):
         return value
@@ -198,11 +201,15 @@ def _text(row: Row, column: str) -> str:
 def _decoded(value: object) -> object:
     """A list of turns may arrive as JSON text (CSV has no lists) or as a NumPy array."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
+        with suppress(ValueError, RecursionError):
+            decoded = json.loads(value)
+            return decoded if all(map(_is_turn, decoded)) else value
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _is_turn(value: object) -> bool:
+    """Whether a dict looks like a turn; other lists of objects in JSON are plain text, such as tool calls."""
+    return isinstance(value, Mapping) and bool({"role", "from"} & set(value) and {"content", "value"} & set(value))
 
 
 def _conversation(value: object, column: str) -> tuple[Turn, ...]:
@@ -225,6 +232,8 @@ def _turn(message: object, column: str) -> Turn:
 def _content(content: object, role: str, column: str) -> str:
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and all(isinstance(part, Mapping) and "text" in part for part in content):
-        return "".join(str(part["text"]) for part in content)
+    if isinstance(content, list) and all(
+        isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content
+    ):
+        return "".join(part["text"] for part in content)
     raise RowProblemError(f"the content of a {role} turn in {column!r} is not text")

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -58,13 +59,13 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
     schemas = tuple(_schema_of(source, columns) for source in sources)
     if not any(schemas):
         raise GradPrismError(_nothing_readable(sources))
-    chosen = _choose(sources, settings)
-    if not chosen:
+    examples = _scan(sources, schemas, _choose(sources, settings))
+    if not examples:
         raise GradPrismError(
             f"No rows chosen: {', '.join(source.name for source in sources)} has "
             f"{_count(sources)} rows, --rows {settings.rows or 'all'}."
         )
-    return _scan(sources, schemas, chosen)
+    return examples
 
 
 def _scan(
@@ -99,7 +100,8 @@ def to_example(row: int, record: Record, schema: Schema | None, has_ids: bool) -
     """Turn one record into an example; what is wrong with it becomes the example's `problem`."""
     fields: Mapping[str, Any] = record.fields or {}
     own_id = fields.get(schema.id_column) if schema and has_ids else None
-    example_id = str(row) if own_id is None else str(own_id)
+    missing = own_id is None or own_id != own_id  # NaN is the empty cell of a pandas frame
+    example_id = str(row) if missing else str(own_id).encode("utf-8", "backslashreplace").decode()
     if record.problem or schema is None or record.fields is None:
         return Example(row, example_id, problem=record.problem or "no known columns")
     columns = {name: value for name, value in schema.scalars(fields).items() if name != schema.id_column}
@@ -128,7 +130,7 @@ def _choose(sources: Sequence[Source], settings: ReadSettings) -> range | frozen
     first, stop = _row_range(settings.rows)
     if settings.sample is None:
         ends = [end for end in (stop, first + settings.limit if settings.limit else None) if end is not None]
-        return range(first, min(ends) if ends else _count(sources))
+        return range(first, min(ends, default=sys.maxsize))
     total = _count(sources) if stop is None else min(stop, _count(sources))
     if settings.sample > max(total - first, 0):
         raise GradPrismError(f"--sample {settings.sample}: there are only {max(total - first, 0)} rows.")
@@ -211,9 +213,12 @@ def _saved(path: Path, settings: ReadSettings) -> Source:
     import datasets
 
     try:
-        loaded = _one_split(datasets.load_from_disk(str(path)), str(path), settings.split)
+        saved = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
         raise GradPrismError(f"Cannot read the saved data set {path}: {error}") from error
+    if settings.split and not isinstance(saved, Mapping):
+        raise GradPrismError(f"--split {settings.split}: the saved data set {path} has no splits.")
+    loaded = _one_split(saved, str(path), settings.split)
     return Source(str(path), "saved datasets folder", lambda: (Record(row) for row in loaded))
 
 

@@ -92,7 +92,8 @@ def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: 
     """Load the model; the result measures one shard."""
     from gradprism.gradients.analyzer import GradientAnalyzer
 
-    model = source.load_model(_device(recipe.execution.device))
+    count.device = _device(recipe.execution.device)
+    model = source.load_model(count.device)
     analyzer = GradientAnalyzer.from_settings(
         model, source.load_tokenizer(), recipe.text, recipe.prism, recipe.execution
     )
@@ -182,6 +183,7 @@ class _Count:
 
     examples: int = 0
     tokens: int = 0
+    device: str = ""
 
 
 @contextmanager
@@ -197,7 +199,7 @@ def _session(writer: RunWriter, recipe: SpectraRecipe) -> Iterator[_Count]:
             "examples": count.examples,
             "tokens": count.tokens,
             "peak_memory_mib": _peak_memory_mib(),
-            "device": recipe.execution.device,
+            "device": count.device,
             "batch_tokens": recipe.execution.batch_tokens,
         }
         with suppress(GradPrismError):  # a full disk must not hide what ended the session

@@ -43,6 +43,8 @@ class Meter:
         """Count a batch; raises `KeyboardInterrupt` if an interrupt came during it."""
         self.done += examples
         self.tokens += tokens
+        if not tokens:  # skipped rows cost nothing and say nothing about the speed
+            self.before += examples
         if self.interrupted:
             raise KeyboardInterrupt
 
