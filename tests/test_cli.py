@@ -223,7 +223,20 @@ def test_inspect_shows_the_text_and_loads_no_weights(tiny_checkpoint: Path, tmp_
         (tokenizer_only / name).write_bytes((tiny_checkpoint / name).read_bytes())
     done = run("inspect", SAMPLE, "--model", tokenizer_only, "--template", "chat")
     assert done.returncode == 0, done.stderr
-    for words in ("JSON Lines", "photosynthesis-careful", "in the loss", "72 chosen"):
+    for words in ("JSON Lines", "instruction / input / output", "photosynthesis-careful", "in the loss", "72 chosen"):
+        assert words in done.stdout
+    assert "<|turn|>assistant" in done.stdout
+    assert "⟦A plant cannot walk" in done.stdout  # no colour in a pipe: the loss is marked by brackets
+    assert "<|end|>⟧" in done.stdout
+
+
+def test_inspect_without_a_model_shows_the_turns(tmp_path: Path) -> None:
+    data = written(
+        tmp_path, ROW + '{"instruction": "a", "output": 7.5, "kind": "x"}\n{"instruction": "a", "output": [1]}\n'
+    )
+    done = run("inspect", data)
+    assert done.returncode == 0, done.stderr
+    for words in ("user: Name a colour.", "assistant: Blue.", "3 chosen, 1 would be skipped", "expected text"):
         assert words in done.stdout
 
 

@@ -1,5 +1,9 @@
-"""Killed at random moments and resumed, a run ends with the tables of an undisturbed one."""
+"""Killed at random moments and resumed, a run ends with the tables of an undisturbed one.
 
+More kills, and real weights: GRADPRISM_KILLS=20 GRADPRISM_KILL_MODEL=smollm2-135m pytest tests/test_kill.py -k sigkill
+"""
+
+import os
 import random
 import signal
 import time
@@ -16,14 +20,15 @@ from tests.conftest import SAMPLE
 pytestmark = pytest.mark.slow  # starts the command several times; each start loads torch
 
 ROWS = 60
+KILLS = int(os.environ.get("GRADPRISM_KILLS", "4"))
 
 
-def arguments(model: Path, out: Path) -> list[object]:
+def arguments(model: Path | str, out: Path) -> list[object]:
     return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 4,
             "--batch-tokens", 256, "--quiet"]  # fmt: skip
 
 
-def seconds_of_work(model: Path, out: Path) -> float:
+def seconds_of_work(model: Path | str, out: Path) -> float:
     began = time.monotonic()
     process = start(*arguments(model, out))
     _, stderr = process.communicate()
@@ -46,22 +51,23 @@ def assert_equal_runs(first: Run, second: Run) -> None:
 
 
 def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    whole = seconds_of_work(tiny_checkpoint, tmp_path / "undisturbed")
+    model = os.environ.get("GRADPRISM_KILL_MODEL") or tiny_checkpoint
+    whole = seconds_of_work(model, tmp_path / "undisturbed")
     chance = random.Random(7)
     kills, published = 0, []
-    for _ in range(5):
-        process = start(*arguments(tiny_checkpoint, tmp_path / "killed"))
+    for _ in range(KILLS):
+        process = start(*arguments(model, tmp_path / "killed"))
         try:
-            time.sleep(chance.uniform(0.3, 1.0) * whole)
+            time.sleep(chance.uniform(0.2, 0.9) * whole)
             process.kill()
             kills += process.wait() == -signal.SIGKILL
         finally:
             process.communicate()
         parts = sorted((tmp_path / "killed" / "examples").glob("part-*.parquet"))
         published.append({part.name: part.stat().st_mtime_ns for part in parts})
-    done = run(*arguments(tiny_checkpoint, tmp_path / "killed"))
+    done = run(*arguments(model, tmp_path / "killed"))
     assert done.returncode == 0, done.stderr
-    assert kills >= 3
+    assert kills > 0
     assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(tmp_path / "killed"))
     for earlier, later in pairwise(published):  # no published part was written again
         assert earlier.items() <= later.items()

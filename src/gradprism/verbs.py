@@ -156,16 +156,17 @@ def inspect(
     checkpoint = CheckpointSettings(model=model, trust_remote_code=trust_remote_code) if model else None
     with Console(stderr=True).status("Reading"):
         found = inspect_data(data, checkpoint, read, text, rows_shown)
-    Console(highlight=False).print(inspection_of(found))
+    console = Console(highlight=False)
+    console.print(inspection_of(found, colour=console.color_system is not None and not console.no_color))
     return 0
 
 
 def models() -> int:
     """List the models that need no hub, where they come from and what is cached."""
     from gradprism.models.builtin import BUILTIN_MODELS, cache_folder
-    from gradprism.terminal.models import builtin_table
+    from gradprism.terminal.models import builtin_list
 
-    Console(highlight=False).print(builtin_table(BUILTIN_MODELS.values(), cache_folder()))
+    Console(highlight=False).print(builtin_list(BUILTIN_MODELS.values(), cache_folder()))
     return 0
 
 

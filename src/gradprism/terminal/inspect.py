@@ -5,52 +5,57 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from gradprism.jobs.inspect import Inspection, Understood
-from gradprism.terminal.tables import plain_table
+from gradprism.terminal.tables import facts, spaced
 
-_LOSS_STYLE = "black on bright_green"
+_LOSS_STYLE = "#000000 on #87d787"
+_MARKS = ("⟦", "⟧")  # around the tokens of the loss where there is no colour
 _MOST_CHARACTERS = 1500
+_MOST_PROBLEMS = 8
 
 
-def inspection_of(found: Inspection) -> RenderableType:
-    """Sources and schemas, a few examples with the tokens that carry the loss marked, counts over all rows."""
-    return Group(_sources(found), *_shown(found), _counts(found))
+def inspection_of(found: Inspection, colour: bool) -> RenderableType:
+    """Sources and schemas, a few examples with the tokens of the loss marked, counts over all rows."""
+    return Group(
+        *spaced([_sources(found), Group(*(_shown(item, colour) for item in found.shown)), _counts(found, colour)])
+    )
 
 
 def _sources(found: Inspection) -> RenderableType:
-    table = plain_table("Data", ["source", "format", "schema", "columns used", "other columns kept"], left=5)
     first = next((item.example for item in found.shown if not item.example.problem), None)
-    kept = ", ".join(first.columns) if first else ""
+    rows = []
     for source, schema in zip(found.examples.sources, found.examples.schemas, strict=True):
-        name, uses = (schema.name, ", ".join(schema.uses)) if schema else ("no readable row", "")
-        table.add_row(Text(source.name), source.format, Text(name), Text(uses), Text(kept))
-    return table
+        rows.append(("data", f"{source.name}  ({source.format})"))
+        rows.append(("read as", f"{schema.name}, from {', '.join(schema.uses)}" if schema else "no readable row"))
+    if first and first.columns:
+        rows.append(("also kept", f"{', '.join(first.columns)}  (to group and select by)"))
+    return facts(rows)
 
 
-def _shown(found: Inspection) -> Iterator[RenderableType]:
-    for item in found.shown:
-        title = f"row {item.example.row}   id {item.example.example_id}"
-        if item.encoded:
-            e = item.encoded
-            cut = ", truncated" if e.truncated else ""
-            title += f"   {e.n_tokens:,} tokens, {e.n_response_tokens:,} in the loss{cut}"
-        yield Panel(_text(item), title=Text(title), title_align="left", border_style="red" if item.problem else "dim")
+def _shown(item: Understood, colour: bool) -> RenderableType:
+    title = f"row {item.example.row}   id {item.example.example_id}"
+    if item.encoded:
+        cut = ", truncated" if item.encoded.truncated else ""
+        title += f"   {item.encoded.n_tokens:,} tokens, {item.encoded.n_response_tokens:,} in the loss{cut}"
+    style = "red" if item.problem else "dim"
+    return Panel(_text(item, colour), title=Text(title), title_align="left", border_style=style)
 
 
-def _text(item: Understood) -> Text:
+def _text(item: Understood, colour: bool) -> Text:
     if item.problem:
         return Text(f"skipped: {item.problem}", style="red")
     if not item.pieces:
-        return Text("\n").join(
-            Text.assemble((f"{turn.role}: ", "bold"), _shortened(turn.content)) for turn in item.example.turns
-        )
-    text = Text()
-    for piece, in_loss in item.pieces:
-        text.append(_shortened(piece), style=_LOSS_STYLE if in_loss else "")
-    return text
+        turns = (Text.assemble((f"{turn.role}: ", "bold"), _shortened(turn.content)) for turn in item.example.turns)
+        return Text("\n").join(turns)
+    return Text.assemble(*(_marked(_shortened(piece), in_loss, colour) for piece, in_loss in item.pieces))
+
+
+def _marked(text: str, in_loss: bool, colour: bool) -> str | tuple[str, str]:
+    if not in_loss:
+        return text
+    return (text, _LOSS_STYLE) if colour else text.join(_MARKS)
 
 
 def _shortened(text: str) -> str:
@@ -60,21 +65,20 @@ def _shortened(text: str) -> str:
     return f"{text[:half]} … {len(text) - 2 * half:,} characters … {text[-half:]}"
 
 
-def _counts(found: Inspection) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    skipped = sum(found.problems.values())
-    table.add_row("[bold]rows", f"{len(found.examples):,} chosen, {skipped:,} would be skipped")
-    ids = "the data's own `id`" if found.examples.has_ids else "the row number (`id` is missing or not unique)"
-    table.add_row("[bold]example id", ids)
+def _counts(found: Inspection, colour: bool) -> RenderableType:
+    return facts(_count_rows(found, colour))
+
+
+def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Text]]:
+    yield "rows", f"{len(found.examples):,} chosen, {sum(found.problems.values()):,} would be skipped"
+    yield "example id", "the data's own" if found.examples.has_ids else "row number (no `id`, or not unique)"
     if found.lengths:
-        table.add_row("[bold]tokens", f"{sum(found.lengths):,}; an example: {_spread(found.lengths)}")
-        table.add_row("[bold]in the loss", f"{sum(found.response_lengths):,}; {_spread(found.response_lengths)}")
-        table.add_row("[bold]truncated", f"{found.n_truncated:,}")
-        legend = Text.assemble("tokens marked ", ("like this", _LOSS_STYLE), " carry the loss")
-        table.add_row("", legend)
-    for problem, n in sorted(found.problems.items(), key=lambda item: -item[1])[:8]:
-        table.add_row("[red]skipped", Text(f"{n:,} x {problem}"))
-    return table
+        yield "tokens", f"{sum(found.lengths):,}; an example has {_spread(found.lengths)}"
+        yield "in the loss", f"{sum(found.response_lengths):,}; an example has {_spread(found.response_lengths)}"
+        yield "truncated", f"{found.n_truncated:,}"
+        yield "", Text.assemble("tokens marked ", _marked("like this", True, colour), " carry the loss")
+    for problem, n in sorted(found.problems.items(), key=lambda item: -item[1])[:_MOST_PROBLEMS]:
+        yield "skipped", Text(f"{n:,} x {problem}", style="red")
 
 
 def _spread(lengths: tuple[int, ...]) -> str:

@@ -7,18 +7,25 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.models.builtin import BuiltinModel
-from gradprism.terminal.tables import plain_table
+from gradprism.terminal.tables import facts, spaced
 
 
-def builtin_table(models: Iterable[BuiltinModel], cache: Path) -> RenderableType:
+def builtin_list(models: Iterable[BuiltinModel], cache: Path) -> RenderableType:
     """Names, sources, sizes, licences, and whether each is in the cache."""
-    table = plain_table("Models that need no hub", ["--model", "what", "comes from", "licence", "cached"], left=5)
-    for model in models:
-        package = model.wheels[0] + (f" and {len(model.wheels) - 1} more" if len(model.wheels) > 1 else "")
-        cached = Text("yes", "green") if model.is_cached else Text(f"no ({model.megabytes} MB)")
-        table.add_row(model.name, model.about, f"package registry:\n{package}", model.licence, cached)
-    return Group(
-        table,
+    closing = Group(
         Text(f"Cache: {cache}  (set GRADPRISM_CACHE to move it)"),
-        Text("Any hub id, folder with safetensors, or .gguf file works as --model too."),
+        Text("A hub id, a folder with safetensors, or a .gguf file works as --model too."),
     )
+    return Group(*spaced([*map(_entry, models), closing]))
+
+
+def _entry(model: BuiltinModel) -> RenderableType:
+    cached = ("cached", "green") if model.is_cached else (f"not yet fetched ({model.megabytes} MB)", "yellow")
+    rows = facts(
+        [
+            ("  what", model.about),
+            ("  from", f"package registry: {', '.join(model.wheels)}"),
+            ("  licence", model.licence),
+        ]
+    )
+    return Group(Text.assemble((model.name, "bold cyan"), "  ", cached), rows)

@@ -1,15 +1,15 @@
 """The summary of a run in a terminal."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gradprism.analysis.groups import group_table
 from gradprism.store.run import Run
-from gradprism.terminal.tables import number, plain_table
+from gradprism.terminal.tables import facts, number, plain_table, spaced
 
 _MOST_REASONS = 12
 _SHOWN = {"nuclear_norm": "nuclear norm", "effective_rank": "effective rank", "stable_rank": "stable rank"}
@@ -17,46 +17,48 @@ _SHOWN = {"nuclear_norm": "nuclear norm", "effective_rank": "effective rank", "s
 
 def summary_of(run: Run, by: str | None = None) -> RenderableType:
     """Counts with every reason, measures per projection and layer group, cosines; groups side by side if asked."""
-    parts: list[RenderableType] = [_header(run)]
+    return Group(*spaced(_parts(run, by)))
+
+
+def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
+    yield _header(run)
     if run.counts.reasons:
-        parts.append(_reasons(run))
+        yield _reasons(run)
     if run.counts.ok:
-        parts.append(_measures(run))
-        parts.append(_similarities(run))
+        yield _measures(run)
+        yield _similarities(run)
         if by:
-            parts.extend(_groups(run, by))
-    return Group(*parts)
+            yield from _groups(run, by)
 
 
 def _header(run: Run) -> RenderableType:
-    counts, model, data = run.counts, run.record["model"], run.record["data"]
-    settings, sessions = run.record["identity"], run.record["sessions"]
-    table = Table.grid(padding=(0, 2))
-    state = "[green]complete[/]" if run.is_complete else f"[yellow]{counts.done:,} of {counts.rows:,} rows so far[/]"
-    table.add_row("[bold]run", f"{_escaped(str(run.path))}  {state}")
+    counts, model, data, settings = run.counts, run.record["model"], run.record["data"], run.record["identity"]
+    state = ("complete", "green") if run.is_complete else (f"{counts.done:,} of {counts.rows:,} rows so far", "yellow")
     scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
-    table.add_row(
-        "[bold]model",
-        f"{_escaped(model['name'])}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}",
+    return facts(
+        [
+            ("run", Text.assemble(str(run.path), "  ", state)),
+            ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
+            ("data", f"{', '.join(data['sources'])}  {data['schema']}"),
+            ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
+            (
+                "rows",
+                f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
+                f"{counts.truncated:,} truncated",
+            ),
+            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
+            ("cost", _cost(run.record["sessions"])),
+        ]
     )
-    table.add_row("[bold]data", f"{_escaped(', '.join(data['sources']))}  {_escaped(data['schema'])}")
-    table.add_row("[bold]template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens")
-    table.add_row(
-        "[bold]rows",
-        f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
-        f"{counts.truncated:,} truncated",
-    )
-    table.add_row("[bold]tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses")
-    if sessions:
-        seconds = sum(session["seconds"] for session in sessions)
-        peak = max((session["peak_memory_mib"] or 0) for session in sessions)
-        times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
-        table.add_row("[bold]cost", f"{times}, peak memory {peak / 1024:.1f} GiB")
-    return table
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")
+def _cost(sessions: list[dict[str, Any]]) -> str:
+    if not sessions:
+        return "not known: the process was killed before it could say"
+    seconds = sum(session["seconds"] for session in sessions)
+    peak = max((session["peak_memory_mib"] or 0) for session in sessions)
+    times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
+    return f"{times}, peak memory {peak / 1024:.1f} GiB"
 
 
 def _reasons(run: Run) -> RenderableType:
@@ -137,7 +139,7 @@ def _groups(run: Run, by: str) -> Iterator[RenderableType]:
             drawn.add_row("  at equal length", "", "", "", *equal, style="dim", end_section=True)
         yield drawn
     yield Text(
-        "At equal length: the group's geometric mean after regressing the log measure on group, log\n"
-        "prompt tokens and log response tokens. Groups that differ above it but agree there\ndiffer in length.",
+        "At equal length: the group's geometric mean after regressing the log measure on group, log prompt tokens "
+        "and log response tokens. Groups that differ above it but agree there differ in length.",
         style="dim",
     )

@@ -1,7 +1,11 @@
 """Numbers and tables as a terminal shows them."""
 
+from collections.abc import Iterable, Iterator
+
 from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
 def plain_table(title: str, headings: list[str], left: int = 1) -> Table:
@@ -21,3 +25,19 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     return f"{value:#.{digits}g}"
+
+
+def spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    """Put an empty line in front of each part but the first."""
+    for index, part in enumerate(parts):
+        if index:
+            yield Text()
+        yield part
+
+
+def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
+    """Names in bold on the left, what they are on the right."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, "bold"), value if isinstance(value, Text) else Text(value))
+    return table
