@@ -236,7 +236,7 @@ def test_inspect_without_a_model_shows_the_turns(tmp_path: Path) -> None:
     )
     done = run("inspect", data)
     assert done.returncode == 0, done.stderr
-    for words in ("user: Name a colour.", "assistant: Blue.", "3 chosen, 1 would be skipped", "expected text"):
+    for words in ("user: Name a colour.", "assistant: Blue.", "3 chosen, 1 would be skipped", "of type int"):
         assert words in done.stdout
 
 

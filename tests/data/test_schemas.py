@@ -253,7 +253,7 @@ def test_columns_that_became_text_are_not_kept_again(row: Row, columns: str) -> 
         ({"messages": [message("user", None)]}, "the content of a user turn"),
         ({"messages": [message("user", 5)]}, "the content of a user turn"),
         ({"messages": [message("user", [{"type": "image", "url": "x"}])]}, "the content of a user turn"),
-        ({"messages": ["hi"]}, "a turn of 'messages' is a str"),
+        ({"messages": ["hi"]}, "a turn of 'messages' is of type str"),
         ({"messages": []}, "not a list of turns"),
         ({"chosen": "plain text", "rejected": "other"}, "no 'prompt' column"),
         ({"prompt": {"a": 1}, "completion": "b"}, "column 'prompt' holds a dict"),

@@ -16,6 +16,9 @@ from gradprism.errors import GradPrismError
 from gradprism.recipe import TextSettings
 
 
+BUILTIN_TEMPLATES = ("paper", "chat")
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of one example and, for each, whether its prediction is part of the loss."""
@@ -247,15 +250,18 @@ def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
     """Choose the encoder that `settings.template` names: `paper`, `chat` or a Jinja file."""
     if settings.template == "paper":
         return PaperEncoder(tokenizer, settings)
-    if settings.template == "chat":
-        return ChatEncoder(tokenizer, settings)
-    path = Path(settings.template).expanduser()
+    template = None if settings.template == "chat" else read_template(settings.template)
+    return ChatEncoder(tokenizer, settings, template)
+
+
+def read_template(name: str) -> str:
+    """Text of a Jinja file; `GradPrismError` where it cannot be read or is empty."""
     try:
-        template = path.read_text(encoding="utf-8")
+        template = Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise GradPrismError(
-            f"--template {settings.template}: expected paper, chat, or the path of a Jinja file ({error})."
+            f"--template {name}: expected paper, chat, or the path of a Jinja file ({error})."
         ) from error
     if not template.strip():
-        raise GradPrismError(f"--template {settings.template} is an empty file.")
-    return ChatEncoder(tokenizer, settings, template)
+        raise GradPrismError(f"--template {name} is an empty file.")
+    return template

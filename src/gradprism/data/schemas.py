@@ -221,7 +221,7 @@ def _conversation(value: object, column: str) -> tuple[Turn, ...]:
 
 def _turn(message: object, column: str) -> Turn:
     if not isinstance(message, Mapping):
-        raise RowProblemError(f"a turn of {column!r} is a {type(message).__name__}, expected role and content")
+        raise RowProblemError(f"a turn of {column!r} is of type {type(message).__name__}, expected role and content")
     given = message.get("role", message.get("from"))
     role = _ROLES.get(str(given).lower())
     if role is None:

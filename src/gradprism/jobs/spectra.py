@@ -15,11 +15,13 @@ from typing import Any
 
 import psutil
 
+from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut
 from gradprism.errors import GradPrismError
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.recipe import SpectraRecipe, recipe_text
 from gradprism.store.layout import RECIPE_FILE
@@ -122,13 +124,22 @@ def _device(name: str) -> str:
 
 
 def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
-    """Absolute paths, and no more tokens than the model has positions for."""
+    """Absolute paths, so that it can be replayed from anywhere; no more tokens than the model has positions for."""
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    text = recipe.text
-    if isinstance(limit, int) and 1 < limit < text.max_length:
-        text = text.model_copy(update={"max_length": limit})
-    paths = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in recipe.data)
-    return recipe.model_copy(update={"data": paths, "text": text, "out": str(Path(recipe.out).resolve())})
+    length = min(recipe.text.max_length, limit if isinstance(limit, int) and limit > 1 else recipe.text.max_length)
+    template = recipe.text.template if recipe.text.template in BUILTIN_TEMPLATES else _absolute(recipe.text.template)
+    text = recipe.text.model_copy(update={"max_length": length, "template": template})
+    checkpoint = recipe.checkpoint
+    if checkpoint.model not in BUILTIN_MODELS:
+        checkpoint = checkpoint.model_copy(update={"model": _absolute(checkpoint.model)})
+    changes = {"data": tuple(map(_absolute, recipe.data)), "text": text, "checkpoint": checkpoint}
+    return recipe.model_copy(update=changes | {"out": str(Path(recipe.out).expanduser().resolve())})
+
+
+def _absolute(name: str) -> str:
+    """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
 
 
 def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any) -> dict[str, Any]:
@@ -138,9 +149,8 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
         "data fingerprint": examples.fingerprint,
         "model fingerprint": fingerprint,
     }
-    template = Path(recipe.text.template).expanduser()
-    if template.is_file():
-        identity["template digest"] = hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+    if recipe.text.template not in BUILTIN_TEMPLATES:
+        identity["template digest"] = hashlib.sha256(read_template(recipe.text.template).encode()).hexdigest()[:16]
     schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)
     return {
         "verb": "spectra",
