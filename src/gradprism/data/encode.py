@@ -15,7 +15,6 @@ from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.errors import GradPrismError
 from gradprism.recipe import TextSettings
 
-
 BUILTIN_TEMPLATES = ("paper", "chat")
 
 
