@@ -6,6 +6,7 @@ More kills, and real weights: GRADPRISM_KILLS=20 GRADPRISM_KILL_MODEL=smollm2-13
 import os
 import random
 import signal
+import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -24,16 +25,23 @@ KILLS = int(os.environ.get("GRADPRISM_KILLS", "4"))
 
 
 def arguments(model: Path | str, out: Path) -> list[object]:
-    return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 4,
-            "--batch-tokens", 256, "--quiet"]  # fmt: skip
+    return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 2,
+            "--batch-tokens", 256]  # fmt: skip
 
 
-def seconds_of_work(model: Path | str, out: Path) -> float:
-    began = time.monotonic()
+def begun(model: Path | str, out: Path) -> "subprocess.Popen[str]":
+    """Start the command and wait until it works on the first row."""
     process = start(*arguments(model, out))
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    return time.monotonic() - began
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"{ROWS} rows"):
+            break
+    return process
+
+
+def finished(process: "subprocess.Popen[str]") -> int:
+    process.communicate()
+    return process.returncode
 
 
 def assert_equal_runs(first: Run, second: Run) -> None:
@@ -51,32 +59,30 @@ def assert_equal_runs(first: Run, second: Run) -> None:
 
 
 def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    model = os.environ.get("GRADPRISM_KILL_MODEL") or tiny_checkpoint
-    whole = seconds_of_work(model, tmp_path / "undisturbed")
-    chance = random.Random(7)
-    kills, published = 0, []
+    model, killed = os.environ.get("GRADPRISM_KILL_MODEL") or tiny_checkpoint, tmp_path / "killed"
+    process = begun(model, tmp_path / "undisturbed")
+    began = time.monotonic()
+    assert finished(process) == 0
+    work = time.monotonic() - began
+    chance, published = random.Random(7), list[dict[str, int]]()
     for _ in range(KILLS):
-        process = start(*arguments(model, tmp_path / "killed"))
-        try:
-            time.sleep(chance.uniform(0.2, 0.9) * whole)
-            process.kill()
-            kills += process.wait() == -signal.SIGKILL
-        finally:
-            process.communicate()
-        parts = sorted((tmp_path / "killed" / "examples").glob("part-*.parquet"))
+        process = begun(model, killed)
+        time.sleep(chance.uniform(0, 1.6 * work / KILLS))  # so that all kills together come to less than the work
+        process.kill()
+        assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
+        parts = sorted((killed / "examples").glob("part-*.parquet"))
         published.append({part.name: part.stat().st_mtime_ns for part in parts})
-    done = run(*arguments(model, tmp_path / "killed"))
-    assert done.returncode == 0, done.stderr
-    assert kills > 0
-    assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(tmp_path / "killed"))
+    assert finished(begun(model, killed)) == 0
+    assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(killed))
     for earlier, later in pairwise(published):  # no published part was written again
         assert earlier.items() <= later.items()
-    assert not list((tmp_path / "killed").rglob("*.partial"))
+    assert not list(killed.rglob("*.partial"))
+    print(f"{KILLS} kills; parts published before each: {[len(parts) for parts in published]}")
 
 
 def test_ctrl_c_ends_after_the_batch_and_says_how_to_resume(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start(*[word for word in arguments(tiny_checkpoint, out) if word != "--quiet"])
+    process = start(*arguments(tiny_checkpoint, out))
     assert process.stderr is not None
     for line in process.stderr:
         if "rows," in line and "examples/s" in line:
