@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@echo "==> Setting up $(VENV) (about two minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
-	  echo "==> Installing the CPU build of torch"; \
+	  echo "==> Installing torch (no GPU found: the build that pip is set up to give for the CPU)"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"; \
 	fi
 	@echo "==> Installing gradprism and its development tools"

@@ -185,7 +185,10 @@ def test_bad_settings_are_plain_lines(spectra: Any, tmp_path: Path) -> None:
     refused(spectra(data, "--rows", "9:3"), "expected A:B")
     refused(spectra(data, "--projections", "q,w"), "Unknown projection 'w'")
     refused(spectra(data, "--device", "warp"), "--device warp")
-    assert spectra(data, "--max-length", "many").returncode == 2
+    done = spectra(data, "--max-length", "many")
+    refused(done, "gradprism: --max-length: Input should be a valid integer", "given: 'many'")
+    assert "pydantic" not in done.stderr
+    refused(spectra(data, "--bogus"), "gradprism: Unknown option: --bogus")
 
 
 def test_json_summary_and_replay_of_the_recipe(spectra: Any, tmp_path: Path) -> None:
@@ -207,6 +210,8 @@ def test_show_compares_groups_raw_and_at_equal_length(spectra: Any, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     for words in ("16 ok, 0 skipped, 0 failed = 16", "careful", "careless", "bare", "steps", "at equal length"):
         assert words in done.stdout
+    groups = json.loads(run("show", tmp_path / "run", "--by", "kind", "--json").stdout)["groups"]["effective_rank"]
+    assert [row["group"] for row in groups] == ["bare", "careful", "careless", "steps"]
     refused(run("show", tmp_path / "run", "--by", "flavour"), "no such column", "kind")
     refused(run("show", tmp_path), "is not a run")
 
@@ -226,6 +231,9 @@ def test_inspect_shows_the_text_and_loads_no_weights(tiny_checkpoint: Path, tmp_
     for words in ("JSON Lines", "instruction / input / output", "photosynthesis-careful", "in the loss", "72 chosen"):
         assert words in done.stdout
     assert "<|turn|>assistant" in done.stdout
+    config = json.loads((tokenizer_only / "config.json").read_text())
+    written(tokenizer_only, json.dumps(config | {"max_position_embeddings": 64}), "config.json")
+    assert "to 64, median 64" in run("inspect", SAMPLE, "--model", tokenizer_only).stdout  # no more than it can take
     assert "⟦A plant cannot walk" in done.stdout  # no colour in a pipe: the loss is marked by brackets
     assert "<|end|>⟧" in done.stdout
 

@@ -47,3 +47,9 @@ def test_only_how_the_work_is_done_may_differ_on_resume() -> None:
     assert identity(batch_tokens=1, threads=3, device="cuda") == identity()
     for change in ({"template": "chat"}, {"limit": 3}, {"entry_stats": True}, {"part_rows": 2}, {"from_scratch": True}):
         assert identity(**change) != identity()
+
+
+def test_spaces_between_projections_change_nothing() -> None:
+    recipe = SpectraRecipe.from_options(("a",), "out", model="m", projections="q, v ,")
+    assert recipe.prism.projections == "q,v"
+    assert recipe.prism.projection_names == ("q", "v")

@@ -3,13 +3,26 @@
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
+from rich.text import Text
 
 from gradprism import __version__
 from gradprism.errors import GradPrismError
 
+
+def _plain(error: CycloptsError) -> Text:
+    """Word an error of use like every other: the message alone, a line for each setting that is wrong."""
+    problems = getattr(error.__cause__, "errors", None)  # of pydantic, which is not loaded before it is needed
+    lines = [
+        f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']} (given: {problem['input']!r})"
+        for problem in (problems() if problems else ())
+    ]
+    return Text(f"gradprism: {'; '.join(lines) or error}")
+
+
 app = App(
     name="gradprism",
+    error_formatter=_plain,
     help="What each training example does to a language model, read from its layer-wise gradients.",
     version=__version__,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gradprism.errors import GradPrismError
 
@@ -54,6 +54,14 @@ class TextSettings(Settings):
     max_length: int = Field(default=2048, ge=2)
     """Tokens kept of an example; longer ones are cut on the right, and recorded as truncated."""
 
+    def within(self, config: Any) -> Self:
+        """The same, with no more tokens than a model of this (transformers) configuration has positions for."""
+        find = getattr(config, "get_text_config", None)
+        limit = getattr(find() if find else config, "max_position_embeddings", None)
+        if isinstance(limit, int) and 1 < limit < self.max_length:
+            return self.model_copy(update={"max_length": limit})
+        return self
+
 
 class CheckpointSettings(Settings):
     """Which model, and how it is loaded."""
@@ -86,10 +94,16 @@ class PrismSettings(Settings):
     spectrum: bool = True
     """Keep the singular values themselves."""
 
+    @field_validator("projections")
+    @classmethod
+    def _without_spaces(cls, text: str) -> str:
+        """One spelling of one choice: `q, k` is `q,k`."""
+        return ",".join(name.strip() for name in text.split(",") if name.strip())
+
     @property
     def projection_names(self) -> tuple[str, ...]:
         """The projections as a tuple."""
-        return tuple(name.strip() for name in self.projections.split(",") if name.strip())
+        return tuple(self.projections.split(",")) if self.projections else ()
 
 
 class ExecutionSettings(Settings):
@@ -154,6 +168,16 @@ _OPTION_GROUPS = {
 }
 
 
+def refuse_loading_options(options: Mapping[str, Any]) -> None:
+    """Refuse, for a model that is loaded already, the options that say how one is loaded: they would do nothing."""
+    idle = sorted({*options} & {*CheckpointSettings.model_fields, "device"})
+    if idle:
+        raise GradPrismError(
+            f"Given {', '.join(idle)} together with a model that is loaded already. Expected options of the text and "
+            "of what is measured; load the model as you want it, on the device that you want."
+        )
+
+
 def _flat(value: Any) -> Any:
     """Accept `projections=("q", "k")` and `columns={"prompt": "question"}` beside their text forms."""
     if isinstance(value, Mapping):
@@ -183,7 +207,7 @@ def recipe_text(recipe: SpectraRecipe) -> str:
 
 
 def load_recipe(path: Path) -> SpectraRecipe:
-    """Read a recipe written by `save_recipe` or by hand."""
+    """Read a recipe: the text of `recipe_text`, or one written by hand."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -3,7 +3,7 @@
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -130,6 +130,7 @@ def inspect(
     /,
     *,
     model: str | None = None,
+    revision: str | None = None,
     rows_shown: int = 3,
     read: Read = _DEFAULT_READ,
     text: Text = _DEFAULT_TEXT,
@@ -145,6 +146,8 @@ def inspect(
         Data files, a saved `datasets` folder, or a hub id.
     model
         Whose tokenizer: hub id, folder, .gguf file or built-in name. Without it only the text is shown.
+    revision
+        Branch, tag or commit of a hub model.
     rows_shown
         How many rows to show in full.
     trust_remote_code
@@ -153,7 +156,9 @@ def inspect(
     from gradprism.jobs.inspect import inspect as inspect_data
     from gradprism.terminal.inspect import inspection_of
 
-    checkpoint = CheckpointSettings(model=model, trust_remote_code=trust_remote_code) if model else None
+    checkpoint = (
+        CheckpointSettings(model=model, revision=revision, trust_remote_code=trust_remote_code) if model else None
+    )
     with Console(stderr=True).status("Reading"):
         found = inspect_data(data, checkpoint, read, text, rows_shown)
     console = Console(highlight=False)
@@ -182,7 +187,7 @@ def _spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool) -> 
     if json or not quiet:
         _print_summary(finished, by, json)
     if not finished.counts.ok:
-        Console(stderr=True).print("gradprism: no row could be measured; the reasons are above.", markup=False)
+        sys.stderr.write(f"gradprism: no row could be measured; for the reasons: gradprism show {recipe.out}\n")
         return 1
     return 0
 
@@ -191,9 +196,17 @@ def _print_summary(run: "Run", by: str | None, json: bool) -> None:
     from gradprism.terminal.show import summary_of
 
     if json:
-        sys.stdout.write(jsonlib.dumps(run.summary(), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(jsonlib.dumps(run.summary() | _groups(run, by), indent=2, ensure_ascii=False) + "\n")
     else:
         Console(highlight=False).print(summary_of(run, by))
+
+
+def _groups(run: "Run", by: str | None) -> dict[str, Any]:
+    from gradprism.analysis.groups import group_table
+
+    if not by:
+        return {}
+    return {"by": by, "groups": {m: group_table(run, by, m).to_dicts() for m in ("nuclear_norm", "effective_rank")}}
 
 
 def _stopped(recipe: SpectraRecipe) -> int:

@@ -88,3 +88,11 @@ def test_unknown_and_endless_columns_are_refused() -> None:
 def test_a_run_is_what_the_analysis_takes() -> None:
     assert all(hasattr(Run, name) for name in ("scan", "columns", "projections"))
     assert Path(__file__).exists()
+
+
+@pytest.mark.parametrize("name", ["loss", "q", "rows"])
+def test_the_datas_column_may_be_called_like_one_of_ours(name: str) -> None:
+    run = made_up(effect=1.5)
+    expected = group_table(run, "group", "effective_rank")  # type: ignore[arg-type]
+    run.columns = run.columns.rename({"group": name})
+    assert group_table(run, name, "effective_rank").equals(expected)  # type: ignore[arg-type]

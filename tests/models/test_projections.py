@@ -53,3 +53,12 @@ def test_a_partial_answer_is_never_given(make_model: Callable[..., Any]) -> None
         layer.self_attn.v_proj = torch.nn.Identity()
     with pytest.raises(GradPrismError, match="no projections named v"):
         find_projections(model, ["q", "v"])
+
+
+def test_layers_that_borrow_keys_and_values_keep_their_q_and_o() -> None:
+    def attention(*names: str) -> nn.Module:
+        return nn.ModuleDict({f"{name}_proj": nn.Linear(4, 4) for name in names})
+
+    model = nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo"), attention(*"qo")])})
+    found = find_projections(model, ["q", "k", "v", "o"])
+    assert [(p.layer, p.name) for p in found] == [(0, "q"), (0, "k"), (0, "v"), (0, "o"), (1, "q"), (1, "o")]

@@ -10,6 +10,7 @@ from tests.conftest import SAMPLE
 import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.store.layout import part_path
+from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA
 
 
@@ -114,3 +115,28 @@ def test_unknown_tables_name_the_known(run: Run) -> None:
 def test_keys_and_environment_do_not_reach_the_record(run: Run, monkeypatch: Any) -> None:
     text = (run.path / "run.json").read_text() + (run.path / "recipe.yaml").read_text()
     assert "TOKEN" not in text.upper().replace("TOKENS", "").replace("TOKENIZER", "")
+
+
+def test_a_run_json_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"precious": 1}')
+    with pytest.raises(GradPrismError, match="format version None"):
+        RunWriter(tmp_path, {"identity": {}})
+    assert (tmp_path / "run.json").read_text() == '{"precious": 1}'
+
+
+def test_a_kill_while_the_folder_is_made_leaves_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunWriter, "_write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            RunWriter(tmp_path / "run", {"identity": {}})
+    with RunWriter(tmp_path / "run", {"identity": {}}) as writer:
+        assert writer.done == frozenset()
+
+
+def test_the_datas_own_row_column_does_not_get_in_the_way(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "row": 7, "kind": "x"}]
+    columns = gradprism.spectra(rows, tiny_checkpoint, out=tmp_path / "run").columns
+    assert columns.select("row", "row (data)", "kind").rows() == [(0, 7, "x")]

@@ -49,7 +49,7 @@ def test_an_interrupt_before_work_begins_acts_at_once() -> None:
 
 
 def test_the_bar_shows_rates_and_time_left() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
     from gradprism.terminal.progress import _bar
 
     meter = Meter()
@@ -58,10 +58,12 @@ def test_the_bar_shows_rates_and_time_left() -> None:
         bar = Bar(meter, progress)
         bar.say("Loading")
         bar.start(100, 10)
+        meter.began -= 10  # seconds
         bar.batch(40, 4000)
         progress.refresh()
         drawn = console.file.getvalue()  # type: ignore[attr-defined]
     assert "50/100" in drawn
+    assert "\n" not in drawn.strip()  # one line, also on 80 columns
     assert "examples/s" in drawn
     assert sys.stderr is not console.file
 

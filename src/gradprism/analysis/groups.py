@@ -33,7 +33,7 @@ def example_means(run: Run, measure: str) -> pl.DataFrame:
 
 
 def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
-    """One row a group of column `by`: size, median response tokens, and each projection's mean.
+    """One row a `group` (value of the data's column `by`): size, median response tokens, each projection's mean.
 
     For projection p the columns are `p` (raw mean) and `p at equal length`: the group's mean after ordinary
     least squares of the log measure on group, log prompt tokens and log response tokens, taken at the mean
@@ -41,17 +41,17 @@ def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
     groups cannot be told apart.
     """
     groups = _group_column(run, by)
-    table = example_means(run, measure).join(groups, on="row").drop_nulls(by)
+    table = example_means(run, measure).join(groups, on="row").drop_nulls("group")
     projections = [name for name in run.projections if name in table.columns]
-    names = table[by].unique(maintain_order=True).to_list()
-    raw = table.group_by(by, maintain_order=True).agg(
+    names = table["group"].unique(maintain_order=True).to_list()
+    raw = table.group_by("group", maintain_order=True).agg(
         pl.len().alias("rows"),
         pl.col("n_response_tokens").median().alias("response tokens"),
         pl.col("loss").mean(),
         *(pl.col(name).mean() for name in projections),
     )
-    adjusted = [pl.Series(f"{name} at equal length", _adjusted_means(table, by, names, name)) for name in projections]
-    return raw.with_columns(adjusted).sort(by)
+    adjusted = [pl.Series(f"{name} at equal length", _adjusted_means(table, names, name)) for name in projections]
+    return raw.with_columns(adjusted).sort("group")
 
 
 def _group_column(run: Run, by: str) -> pl.DataFrame:
@@ -61,14 +61,14 @@ def _group_column(run: Run, by: str) -> pl.DataFrame:
         raise GradPrismError(f"--by {by}: the data has no such column; it has {', '.join(known) or '(none)'}.")
     if columns[by].n_unique() > 24:
         raise GradPrismError(f"--by {by}: {columns[by].n_unique()} different values; expected at most 24 groups.")
-    return columns.select("row", by)
+    return columns.select("row", group=by)
 
 
-def _adjusted_means(table: pl.DataFrame, by: str, names: list[object], projection: str) -> list[float | None]:
+def _adjusted_means(table: pl.DataFrame, names: list[object], projection: str) -> list[float | None]:
     used = table.filter(pl.col(projection) > 0)
     lengths = np.log(used.select(_LENGTHS).to_numpy().astype(float).clip(min=1.0))
     lengths -= lengths.mean(axis=0)
-    dummies = np.column_stack([(used[by] == name).to_numpy().astype(float) for name in names])
+    dummies = np.column_stack([(used["group"] == name).to_numpy().astype(float) for name in names])
     design = np.column_stack([dummies, lengths])
     if np.linalg.matrix_rank(design) < design.shape[1] or len(design) <= design.shape[1]:
         return [None] * len(names)

@@ -11,10 +11,11 @@ from torch import nn
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
+from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
 from gradprism.gradients.prism import EigenPool, ExampleGradients, measure_batch
 from gradprism.models.projections import find_projections
-from gradprism.recipe import ExecutionSettings, PrismSettings, ReadSettings, SpectraRecipe, TextSettings
+from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
@@ -38,44 +39,22 @@ class GradientAnalyzer:
     call, and no weight gradient is ever formed.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, **options: Any):
-        """`options` are those of `gradprism spectra`: template, max_length, projections, batch_tokens, ...
+    def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: SpectraRecipe | None = None, **options: Any):
+        """`options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...).
 
-        Raises `GradPrismError` where a projection is not found or an option is not known.
+        A `recipe`, where there is one already, stands in for them.
+        Raises `GradPrismError` where a projection is not found, or an option is not known or has no effect here.
         """
-        recipe = SpectraRecipe.from_options(("",), "", model="", **options)
-        self._build(model, tokenizer, recipe.text, recipe.prism, recipe.execution)
-        self._read = recipe.read
-
-    @classmethod
-    def from_settings(
-        cls,
-        model: nn.Module,
-        tokenizer: Any,
-        text: TextSettings,
-        prism: PrismSettings,
-        execution: ExecutionSettings,
-    ) -> "GradientAnalyzer":
-        """Make one from settings that are already checked."""
-        self = cls.__new__(cls)
-        self._build(model, tokenizer, text, prism, execution)
-        self._read = ReadSettings()
-        return self
-
-    def _build(
-        self,
-        model: nn.Module,
-        tokenizer: Any,
-        text: TextSettings,
-        prism: PrismSettings,
-        execution: ExecutionSettings,
-    ) -> None:
+        if recipe is None:
+            refuse_loading_options(options)
+            recipe = SpectraRecipe.from_options(("",), "", model="", **options)
         self.model = model
-        self.projections = find_projections(model, prism.projection_names)
-        self._encoder = make_encoder(tokenizer, text)
-        self._prism = prism
-        self._batch_tokens = execution.batch_tokens
-        self._pool = EigenPool(execution.threads)
+        self.projections = find_projections(model, recipe.prism.projection_names)
+        self._encoder = make_encoder(tokenizer, recipe.text.within(getattr(model, "config", None)))
+        self._vocabulary = _vocabulary_of(model)
+        self._read, self._prism = recipe.read, recipe.prism
+        self._batch_tokens = recipe.execution.batch_tokens
+        self._pool = EigenPool(recipe.execution.threads)
 
     def analyze(self, data: Any, on_batch: OnBatch = lambda examples, tokens: None) -> Tables:
         """Tables of all examples, in their order; see `gradprism.tables` for the columns.
@@ -85,6 +64,10 @@ class GradientAnalyzer:
         batch and may raise to stop.
         """
         examples = list(data) if _all_examples(data) else list(open_examples(data, self._read))
+        if len({example.row for example in examples}) < len(examples):
+            raise GradPrismError(
+                "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."
+            )
         ready, outcomes = self._encode(examples)
         if outcomes:
             on_batch(len(outcomes), 0)
@@ -99,10 +82,19 @@ class GradientAnalyzer:
         ready, outcomes = [], {}
         for example in examples:
             try:
-                ready.append((example, self._encoder.encode(example)))
+                ready.append((example, self._known(self._encoder.encode(example))))
             except RowProblemError as problem:
                 outcomes[example.row] = _Outcome(example, "skipped", str(problem))
         return ready, outcomes
+
+    def _known(self, encoded: Encoded) -> Encoded:
+        """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device."""
+        if self._vocabulary is not None and max(encoded.ids) >= self._vocabulary:
+            raise RowProblemError(
+                f"token id {max(encoded.ids)} is beyond the model's {self._vocabulary} embeddings: "
+                "the tokenizer is not this model's"
+            )
+        return encoded
 
     def _measure(self, batch: Sequence[tuple[Example, Encoded]]) -> list[_Outcome]:
         """Measure one batch; a failure halves it, down to the single example that causes it, which then fails.
@@ -113,8 +105,14 @@ class GradientAnalyzer:
             answers = measure_batch(
                 self.model, self.projections, [encoded for _, encoded in batch], self._prism, self._pool
             )
-        except (RuntimeError, MemoryError, IndexError, ValueError) as error:
+        except GradPrismError:
+            raise
+        except Exception as error:  # a model's own code raises what it likes
             out_of_memory, problem = _is_out_of_memory(error), _first_line(error)
+            if not out_of_memory and "CUDA error" in problem:  # nothing runs on the device any more: no row's fault
+                raise GradPrismError(
+                    f"The device failed: {problem}\nRepeat the command to resume; --device cpu names the cause."
+                ) from error
         else:
             return [_outcome(*pair, answer) for pair, answer in zip(batch, answers, strict=True)]
         if len(batch) == 1:  # outside the handler, so that the traceback holds no tensors
@@ -122,7 +120,7 @@ class GradientAnalyzer:
             return [_Outcome(batch[0][0], "failed", reason, batch[0][1])]
         half = len(batch) // 2
         if out_of_memory:
-            self._batch_tokens = half * max(encoded.n_tokens for _, encoded in batch)
+            self._batch_tokens = min(self._batch_tokens, half * max(encoded.n_tokens for _, encoded in batch))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return self._measure(batch[:half]) + self._measure(batch[half:])
@@ -133,8 +131,16 @@ def _all_examples(data: Any) -> bool:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a type for it; the CPU allocator says it in words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """CUDA has a type for it; its libraries and the CPU allocator say it in words."""
+    words = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in words)
+
+
+def _vocabulary_of(model: nn.Module) -> int | None:
+    """How many token ids the model has embeddings for, where it says so."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    size = getattr(embeddings, "num_embeddings", None)
+    return size if isinstance(size, int) else None
 
 
 def _first_line(error: Exception) -> str:

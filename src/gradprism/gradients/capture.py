@@ -15,6 +15,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gradprism.errors import GradPrismError
 from gradprism.models.projections import Projection
 
 
@@ -31,31 +32,40 @@ LayerSink = Callable[[int, Sequence[Caught]], None]
 
 
 @contextmanager
-def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterator[None]:
+def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterator[Mapping[int, Sequence[Projection]]]:
     """Call `on_layer(layer, caught)` during backward, last layer first, once all its projections have arrived.
 
-    What a layer caught is not kept after the call.
+    What a layer caught is not kept after the call. Yields the projections that took part in the forward pass and
+    whose gradient is still to come, by layer: empty after a complete backward.
     """
-    expected: dict[int, list[str]] = defaultdict(list)
-    for projection in projections:
-        expected[projection.layer].append(projection.name)
-    waiting: dict[int, dict[str, Caught]] = defaultdict(dict)
+    awaited: dict[int, list[Projection]] = {}
+    arrived: dict[int, dict[str, Caught]] = defaultdict(dict)
 
     def arrive(projection: Projection, inputs: Tensor, deltas: Tensor) -> None:
-        layer = waiting[projection.layer]
+        layer = arrived[projection.layer]
         layer[projection.name] = Caught(projection, inputs, deltas)
-        if len(layer) == len(expected[projection.layer]):
-            del waiting[projection.layer]
-            on_layer(projection.layer, [layer[name] for name in expected[projection.layer]])
+        if len(layer) == len(awaited[projection.layer]):
+            del arrived[projection.layer], awaited[projection.layer]
+            complete = [layer[p.name] for p in projections if p.layer == projection.layer and p.name in layer]
+            on_layer(projection.layer, complete)
 
-    def watch(projection: Projection, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if not output.requires_grad:
+    def watch(projection: Projection, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        layer = awaited.setdefault(projection.layer, [])
+        if projection in layer:
+            raise GradPrismError(
+                f"{projection.path} is used several times in one forward pass. Expected one use: what is measured is "
+                "one Dᵀ X, and this gradient would be the sum of several. Leave it out of --projections."
+            )
+        layer.append(projection)
+        leaf = not output.requires_grad
+        if leaf:
             output.requires_grad_(True)
         output.register_hook(partial(arrive, projection, args[0].detach()))  # type: ignore[no-untyped-call]
+        return output.clone() if leaf else None  # a model may change its activations in place, but not a leaf
 
     handles = [p.module.register_forward_hook(partial(watch, p)) for p in projections]
     try:
-        yield
+        yield awaited
     finally:
         for handle in handles:
             handle.remove()

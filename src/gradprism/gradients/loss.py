@@ -35,7 +35,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class ResponseLoss:
-    """Sums of negative log-likelihoods in nats; `total` is Σ over examples of the mean, for backward."""
+    """Sums of negative log-likelihoods in nats; `total` is the sum over all examples, for backward.
+
+    Not of the means: a gradient divided by a long response's token count falls below what fp16 can hold. The
+    division belongs after backward, in fp64.
+    """
 
     nll_sum: Float[Tensor, " batch"]
     n_predicted: Int[Tensor, " batch"]
@@ -53,12 +57,12 @@ def response_loss(model: nn.Module, batch: Batch) -> ResponseLoss:
     targets = batch.ids[examples, positions + 1]
     logits = _logits_at(model, batch.ids, examples, positions)
     nll = cross_entropy(logits.float(), targets, reduction="none")  # (predicted,)
-    n_examples = len(batch.lengths)
-    nll_sum = nll.detach().double().new_zeros(n_examples).index_add_(0, examples, nll.detach().double())
-    counts = torch.bincount(examples, minlength=n_examples)
-    finite = nll_sum.isfinite()[examples]
-    total = (nll[finite] / counts[examples[finite]]).sum()
-    return ResponseLoss(nll_sum, counts, total)
+    owner = examples.cpu()  # sums on the CPU: Apple's GPUs have no fp64
+    zeros = torch.zeros(len(batch.lengths), dtype=torch.float64, device="cpu")
+    nll_sum = zeros.index_add_(0, owner, nll.detach().cpu().double())
+    counts = torch.bincount(owner, minlength=len(zeros))
+    finite = nll_sum.isfinite()[owner].to(nll.device)
+    return ResponseLoss(nll_sum, counts, nll[finite].sum())
 
 
 def _logits_at(model: nn.Module, ids: Tensor, examples: Tensor, positions: Tensor) -> Float[Tensor, "n vocabulary"]:

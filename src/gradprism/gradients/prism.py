@@ -75,10 +75,6 @@ class EigenPool:
         """Results in the order of the items; the first failure is raised."""
         return list(self._pool.map(work, items))
 
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown()
-
 
 def measure_batch(
     model: nn.Module,
@@ -92,8 +88,8 @@ def measure_batch(
     The model must be frozen (see `capture.frozen`).
     """
     batch = Batch.of(encoded, _device_of(model))
-    reducer = _LayerReducer(batch.lengths, settings, pool)
-    with capturing(projections, reducer.reduce):
+    reducer = _LayerReducer(batch.lengths, [example.n_response_tokens for example in encoded], settings, pool)
+    with torch.inference_mode(False), torch.enable_grad(), capturing(projections, reducer.reduce) as awaited:
         loss = response_loss(model, batch)
         answers = [
             ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")
@@ -102,6 +98,8 @@ def measure_batch(
         reducer.answers = answers
         if any(answer.problem is None for answer in answers):
             loss.total.backward()  # type: ignore[no-untyped-call]
+            if awaited:
+                raise RuntimeError(f"no gradient reached {', '.join(p.path for p in next(iter(awaited.values())))}")
     reducer.finish()
     return answers
 
@@ -123,9 +121,10 @@ class _Piece:
 class _LayerReducer:
     """Turns what each layer caught into rows, keeping at most two layers' factors (all, for `all_layers`)."""
 
-    def __init__(self, lengths: Sequence[int], settings: PrismSettings, pool: EigenPool):
+    def __init__(self, lengths: Sequence[int], n_predicted: Sequence[int], settings: PrismSettings, pool: EigenPool):
         self.answers: list[ExampleGradients] = []
         self._lengths = lengths
+        self._n_predicted = n_predicted
         self._settings = settings
         self._pool = pool
         self._above: list[dict[str, _Piece]] = [{} for _ in lengths]
@@ -178,8 +177,9 @@ class _LayerReducer:
     def _measure(
         self, row: int, item: Caught, shared: dict[tuple[int, int], Inputs]
     ) -> tuple[_Piece, ProjectionGradient] | None:
-        deltas = item.deltas[row, : self._lengths[row]]
-        factors = Factors(shared[row, item.inputs.data_ptr()], _on_solver_device(deltas))
+        of_sum = _on_solver_device(item.deltas[row, : self._lengths[row]])  # of the summed loss; wanted: of the mean
+        deltas = of_sum.double() / self._n_predicted[row]
+        factors = Factors(shared[row, item.inputs.data_ptr()], deltas)
         if not math.isfinite(factors.scale):
             return None
         values = spectrum_of(factors)
@@ -209,9 +209,9 @@ class _LayerReducer:
         for a, b in SAME_LAYER_PAIRS:
             if a in here and b in here:
                 yield layer, "same_layer", f"{a}-{b}", here[a], here[b]
-        for name, piece in here.items():
-            if name in above:
-                yield above[name].projection.layer, "adjacent", name, piece, above[name]
+        for name, piece in here.items():  # what was reduced last is not the next layer where some have no attention
+            if name in above and above[name].projection.layer == layer + 1:
+                yield layer + 1, "adjacent", name, piece, above[name]
 
 
 def _make_inputs(inputs: Tensor) -> Inputs:

@@ -38,7 +38,10 @@ def spectrum_of(factors: Factors) -> Float[Tensor, " n"]:
     """Singular values of one projection's gradient, descending, in fp64. See `singular_values`."""
     if not len(factors.deltas):
         return factors.deltas.new_zeros(0)
-    return _roots(torch.linalg.eigvalsh(_small_gram(factors))) * factors.scale
+    gram = _small_gram(factors)
+    eigenvalues = torch.linalg.eigvalsh(gram)
+    _check(eigenvalues, gram)
+    return _roots(eigenvalues) * factors.scale
 
 
 def _small_gram(factors: Factors) -> Float[Tensor, "n n"]:
@@ -58,6 +61,16 @@ def _root_of_delta_gram(deltas: Float[Tensor, "rows d_out"]) -> Float[Tensor, "r
     if failed:
         root = torch.linalg.qr(deltas.T, mode="r").R.T
     return cast(Tensor, root)
+
+
+def _check(eigenvalues: Float[Tensor, " n"], gram: Float[Tensor, "n n"]) -> None:
+    """Hold what the solver gave against Σλ = trace and Σλ² = ‖·‖_F²; a solver can fail without saying so."""
+    trace, square = gram.trace(), gram.square().sum()
+    off = max(abs(eigenvalues.sum() / trace - 1), abs(eigenvalues.square().sum() / square - 1)) if trace > 0 else 0.0
+    if not off < 1e-9:
+        raise RuntimeError(
+            f"the eigenvalue solver's values do not add up: off by {float(off):.1e} of the trace or norm"
+        )
 
 
 def _roots(eigenvalues: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

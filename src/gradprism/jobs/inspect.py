@@ -1,6 +1,7 @@
 """What was understood of a data set, before any weights are loaded."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from gradprism.data.encode import Encoded, Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import ExampleSet, open_examples
+from gradprism.errors import GradPrismError
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 
@@ -43,7 +45,7 @@ def inspect(
 ) -> Inspection:
     """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights."""
     examples = open_examples(data, read)
-    encoder = make_encoder(find_checkpoint(checkpoint, weights=False).load_tokenizer(), text) if checkpoint else None
+    encoder = _encoder(checkpoint, text) if checkpoint else None
     shown = tuple(_understood(example, encoder) for example in islice(examples, show))
     lengths, responses, truncated, problems = [], [], 0, dict[str, int]()
     for example in examples:
@@ -57,6 +59,14 @@ def inspect(
             responses.append(encoded.n_response_tokens)
             truncated += encoded.truncated
     return Inspection(examples, shown, tuple(lengths), tuple(responses), truncated, problems)
+
+
+def _encoder(settings: CheckpointSettings, text: TextSettings) -> Encoder:
+    checkpoint = find_checkpoint(settings, weights=False)
+    tokenizer = checkpoint.load_tokenizer()
+    with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
+        text = text.within(checkpoint.load_config())
+    return make_encoder(tokenizer, text)
 
 
 def _encoded(example: Example, encoder: Encoder | None) -> Encoded | None:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,13 @@ from gradprism.errors import GradPrismError
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
-from gradprism.recipe import SpectraRecipe, recipe_text
+from gradprism.recipe import SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables
+
+IN_MEMORY = ("(Python objects)",)
 
 
 def spectra(
@@ -53,8 +55,10 @@ def spectra(
     source: ModelSource | None = None
     if not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
+        refuse_loading_options(options)
+        options["dtype"] = "auto"  # its own
     recipe = SpectraRecipe.from_options(
-        tuple(map(str, data)) if are_paths else ("(Python objects)",),
+        tuple(map(str, data)) if are_paths else IN_MEMORY,
         str(out or tempfile.mkdtemp(prefix="gradprism-")),
         model=source.name if source else str(model),
         **options,
@@ -72,6 +76,11 @@ def run_recipe(
     """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects."""
     watch = observer or Silent()
     watch.say("Reading the data")
+    if data is None and recipe.data == IN_MEMORY:
+        raise GradPrismError(
+            f"The run {recipe.out} was made of Python objects, which no recipe holds. Expected data files: repeat the "
+            "call in Python with the same objects, or write them to a file and name it under `data` of the recipe."
+        )
     examples = open_examples(recipe.data if data is None else data, recipe.read)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
@@ -86,7 +95,8 @@ def run_recipe(
                 work = _worker(recipe, source, watch, count)
                 watch.start(len(examples), n_done)
                 local.run(cut(examples, recipe.part_rows, done), work, writer.publish)
-        writer.update(complete=True)
+        run = open_run(recipe.out)
+        writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)
 
 
@@ -96,9 +106,8 @@ def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: 
 
     count.device = _device(recipe.execution.device)
     model = source.load_model(count.device)
-    analyzer = GradientAnalyzer.from_settings(
-        model, source.load_tokenizer(), recipe.text, recipe.prism, recipe.execution
-    )
+    count.device = str(next(model.parameters()).device)  # a loaded one stays where it was put
+    analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
 
     def on_batch(examples: int, tokens: int) -> None:
         count.examples += examples
@@ -125,10 +134,8 @@ def _device(name: str) -> str:
 
 def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
     """Absolute paths, so that it can be replayed from anywhere; no more tokens than the model has positions for."""
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    length = min(recipe.text.max_length, limit if isinstance(limit, int) and limit > 1 else recipe.text.max_length)
     template = recipe.text.template if recipe.text.template in BUILTIN_TEMPLATES else _absolute(recipe.text.template)
-    text = recipe.text.model_copy(update={"max_length": length, "template": template})
+    text = recipe.text.within(config).model_copy(update={"template": template})
     checkpoint = recipe.checkpoint
     if checkpoint.model not in BUILTIN_MODELS:
         checkpoint = checkpoint.model_copy(update={"model": _absolute(checkpoint.model)})
@@ -168,7 +175,7 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
             "name": source.name,
             "class": (config.architectures or [config.model_type])[0],
             "revision": fingerprint,
-            "dtype": recipe.checkpoint.dtype,
+            "dtype": source.dtype(config),
             "layers": getattr(text_config, "num_hidden_layers", None),
             "hidden_size": getattr(text_config, "hidden_size", None),
         },

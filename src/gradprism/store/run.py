@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.errors import GradPrismError
-from gradprism.store.layout import part_path, published_parts
-from gradprism.store.writer import read_record
+from gradprism.store.layout import part_path, published_parts, read_record
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA
 
 if TYPE_CHECKING:
@@ -84,12 +83,13 @@ class Run:
 
     @property
     def columns(self) -> pl.DataFrame:
-        """The data's own scalar columns, beside `row` and `example_id`."""
+        """The data's own scalar columns, beside `row` and `example_id` (its own of these names: `row (data)`)."""
         examples = self.scan("examples").select("example_id", "row", "columns").collect()
         decoded = examples["columns"].str.json_decode(infer_schema_length=None)
         if not isinstance(decoded.dtype, pl.Struct):
             return examples.drop("columns")
-        return examples.drop("columns").hstack(decoded.struct.unnest())
+        own = decoded.struct.unnest().rename(lambda name: f"{name} (data)" if name in ("row", "example_id") else name)
+        return examples.drop("columns").hstack(own)
 
     @property
     def layer_means(self) -> pl.DataFrame:
@@ -125,31 +125,49 @@ class Run:
 
     def __repr__(self) -> str:
         """Say in a few lines what the run holds."""
-        return "\n".join(f"{name:<11}{text}" for name, text in self._facts())
+        return "\n".join(f"{name:<11}{text}" for name, text in self.facts)
 
     def _repr_html_(self) -> str:
         """The same as a small table, and the layer means, for a notebook."""
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._facts()
+            for name, text in self.facts
         )
         means = self.layer_means.group_by("projection", maintain_order=True).agg(
             pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
         )
         return f"<table>{rows}</table>{means._repr_html_()}"
 
-    def _facts(self) -> list[tuple[str, str]]:
-        counts, model, data = self.counts, self.record["model"], self.record["data"]
-        state = "complete" if self.is_complete else f"{counts.done} of {counts.rows} rows so far"
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What the run is, in a few named lines."""
+        counts, model, data, settings = self.counts, self.record["model"], self.record["data"], self.record["identity"]
+        state = "complete" if self.is_complete else f"{counts.done:,} of {counts.rows:,} rows so far"
+        scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
         return [
-            ("run", f"{self.path} ({state})"),
-            ("model", f"{model['name']} ({model['class']}, {model['dtype']}, {model['layers']} layers)"),
-            ("data", f"{', '.join(data['sources'])}: {data['schema']}"),
-            ("rows", f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed, "
-                     f"{counts.truncated:,} truncated"),
+            ("run", f"{self.path}  ({state})"),
+            ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
+            ("data", f"{', '.join(data['sources'])}  {data['schema']}"),
+            ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
+            (
+                "rows",
+                f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
+                f"{counts.truncated:,} truncated",
+            ),
             ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
-        ]  # fmt: skip
+            ("cost", self._cost),
+        ]
+
+    @property
+    def _cost(self) -> str:
+        sessions = self.record["sessions"]
+        if not sessions:
+            return "not known: no session has ended by itself yet"
+        seconds = sum(session["seconds"] for session in sessions)
+        peak = max((session["peak_memory_mib"] or 0) for session in sessions)
+        times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
+        return f"{times}, peak memory {peak / 1024:.1f} GiB"
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: counts and the mean of each measure for every projection."""

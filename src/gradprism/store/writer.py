@@ -13,7 +13,15 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from gradprism.errors import GradPrismError
-from gradprism.store.layout import FORMAT_VERSION, LOCK_FILE, RUN_FILE, TABLES, part_path, published_parts
+from gradprism.store.layout import (
+    FORMAT_VERSION,
+    LOCK_FILE,
+    RUN_FILE,
+    TABLES,
+    part_path,
+    published_parts,
+    read_record,
+)
 from gradprism.tables import Tables
 
 
@@ -34,11 +42,11 @@ class RunWriter:
             self._take_lock()
             try:
                 self.record = self._join(description)
+                self._write_record()  # first: a folder with tables and no record is no run, and would be refused
                 for table in TABLES:
                     (path / table).mkdir(exist_ok=True)
                     for left_over in (path / table).glob(".*.partial"):
                         left_over.unlink()
-                self._write_record()
             except BaseException:
                 self._lock.release()
                 raise
@@ -93,25 +101,9 @@ class RunWriter:
         _replace(self.path / RUN_FILE, text.encode())
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read run.json. Raises `GradPrismError` where there is none or it is not one of ours."""
-    try:
-        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GradPrismError(f"{path} is not a run: it holds no {RUN_FILE}.") from None
-    except (OSError, ValueError) as error:
-        raise GradPrismError(f"Cannot read {path / RUN_FILE}: {error}") from error
-    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        raise GradPrismError(
-            f"{path / RUN_FILE} has the format version "
-            f"{record.get('format_version') if isinstance(record, dict) else None!r}; "
-            f"this gradprism reads version {FORMAT_VERSION}."
-        )
-    return record
-
-
 def _refuse_foreign(path: Path) -> None:
     if (path / RUN_FILE).exists():
+        read_record(path)
         return
     others = [item.name for item in path.iterdir() if not item.name.startswith(".")]
     if others:

@@ -150,7 +150,7 @@ class _Quiet(Silent):
 
 def _bar(meter: Meter, console: Console) -> Progress:
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(),
         _Rates(meter), TimeRemainingColumn(compact=True), console=console, transient=True,
     )  # fmt: skip
 

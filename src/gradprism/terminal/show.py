@@ -1,7 +1,6 @@
 """The summary of a run in a terminal."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import polars as pl
 from rich.console import Group, RenderableType
@@ -21,7 +20,7 @@ def summary_of(run: Run, by: str | None = None) -> RenderableType:
 
 
 def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
-    yield _header(run)
+    yield facts(run.facts)
     if run.counts.reasons:
         yield _reasons(run)
     if run.counts.ok:
@@ -29,36 +28,6 @@ def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
         yield _similarities(run)
         if by:
             yield from _groups(run, by)
-
-
-def _header(run: Run) -> RenderableType:
-    counts, model, data, settings = run.counts, run.record["model"], run.record["data"], run.record["identity"]
-    state = ("complete", "green") if run.is_complete else (f"{counts.done:,} of {counts.rows:,} rows so far", "yellow")
-    scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
-    return facts(
-        [
-            ("run", Text.assemble(str(run.path), "  ", state)),
-            ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
-            ("data", f"{', '.join(data['sources'])}  {data['schema']}"),
-            ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
-            (
-                "rows",
-                f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
-                f"{counts.truncated:,} truncated",
-            ),
-            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
-            ("cost", _cost(run.record["sessions"])),
-        ]
-    )
-
-
-def _cost(sessions: list[dict[str, Any]]) -> str:
-    if not sessions:
-        return "not known: the process was killed before it could say"
-    seconds = sum(session["seconds"] for session in sessions)
-    peak = max((session["peak_memory_mib"] or 0) for session in sessions)
-    times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
-    return f"{times}, peak memory {peak / 1024:.1f} GiB"
 
 
 def _reasons(run: Run) -> RenderableType:
@@ -132,7 +101,7 @@ def _groups(run: Run, by: str) -> Iterator[RenderableType]:
         )
         for row in table.iter_rows(named=True):
             drawn.add_row(
-                Text(str(row[by])), f"{row['rows']:,}", number(row["response tokens"]), number(row["loss"]),
+                Text(str(row["group"])), f"{row['rows']:,}", number(row["response tokens"]), number(row["loss"]),
                 *(number(row[name]) for name in shown),
             )  # fmt: skip
             equal = [number(row[f"{name} at equal length"]) for name in shown]
