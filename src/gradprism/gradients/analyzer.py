@@ -13,6 +13,7 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
+from gradprism.gradients.loss import ResponseHead
 from gradprism.gradients.prism import EigenPool, ExampleGradients, measure_batch
 from gradprism.models.projections import find_projections
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
@@ -51,6 +52,7 @@ class GradientAnalyzer:
         self.model = model
         self.projections = find_projections(model, recipe.prism.projection_names)
         self._encoder = make_encoder(tokenizer, recipe.text.within(getattr(model, "config", None)))
+        self._head = ResponseHead(model)
         self._vocabulary = _vocabulary_of(model)
         self._read, self._prism = recipe.read, recipe.prism
         self._batch_tokens = recipe.execution.batch_tokens
@@ -103,7 +105,7 @@ class GradientAnalyzer:
         """
         try:
             answers = measure_batch(
-                self.model, self.projections, [encoded for _, encoded in batch], self._prism, self._pool
+                self._head, self.projections, [encoded for _, encoded in batch], self._prism, self._pool
             )
         except GradPrismError:
             raise

@@ -2,7 +2,7 @@
 
 For a linear map y = W x with loss L, one example of T tokens gives dL/dW = Σ_t (dL/dy_t) x_tᵀ = Dᵀ X with
 X (T, d_in) the inputs and D (T, d_out) the loss gradients at the output. G is formed only where that is the
-shorter way (more tokens than the smaller side of W).
+shorter way. Both factors are kept scaled to a largest magnitude of 1, so that no product leaves its range.
 """
 
 from functools import cached_property
@@ -15,32 +15,39 @@ from torch import Tensor
 class Inputs:
     """X of one example, shared by the projections that read the same activations (q, k and v do).
 
-    `scale` is the largest magnitude: `rows` holds X / scale in fp64, so that squares stay in range.
+    `rows` holds X / scale in fp32, or in fp64 where X came so.
     """
 
     def __init__(self, inputs: Float[Tensor, "tokens d_in"]):
-        """Keep X in fp64, scaled to a largest magnitude of 1."""
-        self.rows, self.scale = _scaled(inputs)
+        """Scale X to a largest magnitude of 1."""
+        self.scale = float(inputs.abs().max()) if inputs.numel() else 0.0
+        self.rows = _scaled(inputs, self.scale)
+        self._crossed: dict[int, Tensor] = {}
 
     @cached_property
     def gram(self) -> Float[Tensor, "tokens tokens"]:
-        """X Xᵀ, computed once for all projections that share X."""
-        return self.rows @ self.rows.T  # (T, d_in) @ (d_in, T)
+        """X Xᵀ in fp64, computed once for all projections that share X."""
+        rows = self.rows.double()
+        return rows @ rows.T  # (T, d_in) @ (d_in, T)
+
+    def cross(self, other: "Inputs") -> Float[Tensor, "tokens others"]:
+        """X Yᵀ with the inputs of another layer or projection, computed once for all that share both."""
+        if id(other) not in self._crossed:
+            self._crossed[id(other)] = self.rows @ other.rows.T  # (T, d_in) @ (d_in, T')
+        return self._crossed[id(other)]
 
 
 class Factors:
     """G = Dᵀ X of one projection for one example, rows of D that are exactly zero left out."""
 
-    def __init__(self, inputs: Inputs, deltas: Float[Tensor, "tokens d_out"]):
-        """Keep the shared inputs and D in fp64, scaled to a largest magnitude of 1."""
+    def __init__(self, inputs: Inputs, deltas: Float[Tensor, "tokens d_out"], divisor: float = 1.0):
+        """Keep the shared inputs and D scaled to a largest magnitude of 1; G is that of D / divisor."""
+        largest = deltas.abs().amax(dim=1) if deltas.numel() else deltas.new_zeros(0)  # (T,)
         self.shared = inputs
-        self.tokens = _nonzero_rows(deltas)
-        self.deltas, self._delta_scale = _scaled(deltas[self.tokens])
-
-    @property
-    def scale(self) -> float:
-        """What the scaled gradient must be multiplied by."""
-        return self.shared.scale * self._delta_scale
+        self.tokens = _nonzero(largest)
+        delta_scale = float(largest.max()) if len(largest) else 0.0
+        self.deltas = _scaled(deltas[self.tokens], delta_scale)
+        self.scale = (inputs.scale or 1.0) * (delta_scale or 1.0) / divisor
 
     @property
     def inputs(self) -> Float[Tensor, "rows d_in"]:
@@ -49,10 +56,8 @@ class Factors:
 
     @property
     def input_gram(self) -> Float[Tensor, "rows rows"]:
-        """X Xᵀ of the rows kept, scaled."""
-        if isinstance(self.tokens, slice):
-            return self.shared.gram[self.tokens, self.tokens]
-        return self.shared.gram[self.tokens[:, None], self.tokens]
+        """X Xᵀ of the rows kept, scaled, in fp64."""
+        return _block(self.shared.gram, self.tokens, self.tokens)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,20 +66,26 @@ class Factors:
 
     @property
     def is_short(self) -> bool:
-        """Whether the rows kept are no more than the smaller side of G: then G is never formed."""
+        """Whether the rows kept are no more than the smaller side of G: then its spectrum needs no G."""
         return len(self.deltas) <= min(self.shape)
+
+    @property
+    def is_cheap_to_form(self) -> bool:
+        """Whether G costs less than the two Gram matrices of a cosine, of which each gradient takes part in two."""
+        d_out, d_in = self.shape
+        return d_out * d_in < 2 * len(self.deltas) * (d_out + d_in)
 
     @cached_property
     def gradient(self) -> Float[Tensor, "d_out d_in"]:
-        """G itself, scaled, in fp64."""
+        """G itself, scaled, in the type of the factors."""
         return self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
 
     @property
     def mean(self) -> float:
         """Mean entry of G: Σ_t (Σ D_t)(Σ X_t) / (d_out d_in), G not formed."""
         d_out, d_in = self.shape
-        total = torch.dot(self.deltas.sum(1), self.inputs.sum(1)).item()
-        return total / (d_out * d_in) * self.scale
+        sums = self.deltas.sum(1, dtype=torch.float64), self.inputs.sum(1, dtype=torch.float64)  # (T,), (T,)
+        return float(torch.dot(*sums)) / (d_out * d_in) * self.scale
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -82,23 +93,34 @@ class Factors:
         if not len(self.deltas):
             return 0.0, 0.0
         low, high = torch.aminmax(self.gradient)
-        return low.item() * self.scale, high.item() * self.scale
+        return float(low) * self.scale, float(high) * self.scale
+
+    def cross_gram(self, other: "Factors") -> Float[Tensor, "rows others"]:
+        """X_a X_bᵀ of the rows kept of each, scaled."""
+        return _block(self.shared.cross(other.shared), self.tokens, other.tokens)
 
 
-def _scaled(values: Tensor) -> tuple[Tensor, float]:
-    """Return `values` in fp64 divided by their largest magnitude, and that magnitude (1 where all are zero)."""
-    double = values.to(dtype=torch.float64)
-    scale = double.abs().max().item() if double.numel() else 0.0
-    return (double / scale, scale) if scale else (double, 1.0)
+def _scaled(values: Tensor, scale: float) -> Tensor:
+    """Return `values` divided by their largest magnitude, in fp32 or wider."""
+    if not scale:
+        return values if values.dtype == torch.float64 else values.float()
+    if values.dtype == torch.float64 or not 1e-30 < scale < 1e30:  # beyond, 1 / scale is no normal fp32 number
+        scaled = values.double() / scale
+        return scaled if values.dtype == torch.float64 else scaled.float()
+    return values.float() * (1.0 / scale)
 
 
-def _nonzero_rows(deltas: Float[Tensor, "tokens d_out"]) -> slice | Tensor:
-    """Rows of D that are not exactly zero: as a slice where they are contiguous, else as indices.
+def _nonzero(largest: Float[Tensor, " tokens"]) -> slice | Tensor:
+    """Rows whose largest magnitude is not exactly zero: as a slice where they are contiguous, else as indices.
 
     The last token predicts nothing, and in the last layer q and o of prompt tokens reach no loss.
     """
-    kept = (deltas != 0).any(dim=1).nonzero().squeeze(1)
+    kept = largest.nonzero().squeeze(1)
     if not len(kept):
         return slice(0, 0)
     first, last = int(kept[0]), int(kept[-1])
     return slice(first, last + 1) if last + 1 - first == len(kept) else kept
+
+
+def _block(matrix: Tensor, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
+    return matrix[rows][:, columns]

@@ -1,16 +1,19 @@
 """The response loss of each example of a batch, logits taken on response positions only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from gradprism.data.encode import Encoded
 from gradprism.errors import GradPrismError
+
+_BLOCK = 1 << 23  # logits made at a time: 32 MiB in fp32
+_SMALLEST_BLOCK = 64  # positions
+_CHECKED = 8  # positions whose logits are held against the model's own
 
 
 @dataclass(frozen=True)
@@ -35,51 +38,128 @@ class Batch:
 
 @dataclass(frozen=True)
 class ResponseLoss:
-    """Sums of negative log-likelihoods in nats; `total` is the sum over all examples, for backward.
+    """Sums of negative log-likelihoods in nats, and where backward starts.
 
-    Not of the means: a gradient divided by a long response's token count falls below what fp16 can hold. The
-    division belongs after backward, in fp64.
+    Backward is that of the sum over all tokens of all examples, not of the means: a gradient divided by a long
+    response's token count falls below what fp16 can hold. The division belongs after backward, in fp64.
     """
 
     nll_sum: Float[Tensor, " batch"]
     n_predicted: Int[Tensor, " batch"]
-    total: Float[Tensor, ""]
+    root: Tensor
+    gradient: Tensor | None  # of the summed loss in `root`; None where `root` is that loss itself
 
     @property
     def means(self) -> list[float]:
         """Mean negative log-likelihood of each example's response tokens."""
         return (self.nll_sum / self.n_predicted).tolist()
 
-
-def response_loss(model: nn.Module, batch: Batch) -> ResponseLoss:
-    """Forward pass and loss. An example with a non-finite loss is left out of `total`."""
-    examples, positions = batch.response_mask[:, 1:].nonzero(as_tuple=True)
-    targets = batch.ids[examples, positions + 1]
-    logits = _logits_at(model, batch.ids, examples, positions)
-    nll = cross_entropy(logits.float(), targets, reduction="none")  # (predicted,)
-    owner = examples.cpu()  # sums on the CPU: Apple's GPUs have no fp64
-    zeros = torch.zeros(len(batch.lengths), dtype=torch.float64, device="cpu")
-    nll_sum = zeros.index_add_(0, owner, nll.detach().cpu().double())
-    counts = torch.bincount(owner, minlength=len(zeros))
-    finite = nll_sum.isfinite()[owner].to(nll.device)
-    return ResponseLoss(nll_sum, counts, nll[finite].sum())
+    def backward(self) -> None:
+        """Send the gradient of the summed loss into the model."""
+        self.root.backward(self.gradient)  # type: ignore[no-untyped-call]
 
 
-def _logits_at(model: nn.Module, ids: Tensor, examples: Tensor, positions: Tensor) -> Float[Tensor, "n vocabulary"]:
-    """Logits at chosen positions: hidden states are gathered in front of the output layer, so that soft caps
-    and scalings that a model applies to its logits still run.
+class LogitsChangedError(Exception):
+    """The model's logits are not what its output layer gives: the forward pass must be run again."""
+
+
+class ResponseHead:
+    """The end of a causal language model: hidden states of the predicting positions -> losses and their gradient.
+
+    The output layer sees response positions only. Where the model's logits are what that (linear) layer gives, they
+    are made and differentiated block by block: logits, softmax and gradient of the whole response never stand in
+    memory. Where a model caps or scales its logits, autograd takes its own way. Which of the two holds is read off
+    a few positions of every forward pass.
     """
-    head = _output_layer(model)
 
-    def gather(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0][examples, positions].unsqueeze(0), *args[1:])  # (1, n, d)
+    def __init__(self, model: nn.Module):
+        """Find the output layer. Raises `GradPrismError` where there is none."""
+        self._model = model
+        self._layer = _output_layer(model)
+        fetched = hasattr(self._layer, "_hf_hook")  # its weights are elsewhere until it is called
+        self._linear = self._layer if isinstance(self._layer, nn.Linear) and not fetched else None
+        embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+        self.device: torch.device = next((embeddings or model).parameters()).device  # where token ids go
 
-    handle = head.register_forward_pre_hook(gather)
-    try:
-        logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    finally:
-        handle.remove()
-    return logits.squeeze(0)
+    def loss(self, batch: Batch) -> ResponseLoss:
+        """Forward pass and loss. An example with a non-finite loss gets no gradient.
+
+        Raises `LogitsChangedError` the first time it sees a model that caps or scales its logits.
+        """
+        examples, positions = batch.response_mask[:, 1:].nonzero(as_tuple=True)
+        targets = batch.ids[examples, positions + 1]
+        if self._linear:
+            hidden = self._hidden(batch.ids, examples, positions)
+            nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
+            nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
+            return ResponseLoss(nll_sum, counts, hidden, gradient.masked_fill_(~finite[:, None], 0.0))
+        logits, _ = self._forward(batch.ids, lambda states: states[examples, positions])
+        nll = cross_entropy(logits.float(), targets, reduction="none")  # (predicted,)
+        nll_sum, counts, finite = _per_example(nll.detach(), examples, len(batch.lengths))
+        return ResponseLoss(nll_sum, counts, nll[finite].sum(), None)
+
+    def _hidden(self, ids: Tensor, examples: Tensor, positions: Tensor) -> Float[Tensor, "n d"]:
+        """Hidden states in front of the output layer, which itself gets a few of them.
+
+        Raises `LogitsChangedError` where the model's logits for those are not what the layer gave.
+        """
+        caught: list[Tensor] = []
+
+        def catch(states: Tensor) -> Tensor:
+            caught.append(states[examples, positions])
+            return caught[0][:: max(len(positions) // _CHECKED, 1)]
+
+        logits, raw = self._forward(ids, catch)
+        if not torch.allclose(logits.float(), raw.float(), rtol=0, atol=0, equal_nan=True):
+            self._linear = None
+            raise LogitsChangedError
+        return caught[0]
+
+    def _forward(self, ids: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """(n, vocabulary) logits of chosen positions, twice: as the model and as its output layer gives them.
+
+        `choose` takes the hidden states (batch, tokens, d) and gives those of the positions, (n, d).
+        """
+        raw: list[Tensor] = []
+        before = self._layer.register_forward_pre_hook(lambda layer, args: (choose(args[0]).unsqueeze(0), *args[1:]))
+        after = self._layer.register_forward_hook(lambda layer, args, output: raw.append(output))
+        try:
+            logits: Tensor = self._model(input_ids=ids, use_cache=False).logits
+        finally:
+            before.remove()
+            after.remove()
+        return logits.squeeze(0), raw[0].squeeze(0)
+
+
+def _by_blocks(
+    hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
+    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W."""
+    nll, gradient = hidden.new_empty(len(hidden), dtype=torch.float32), torch.empty_like(hidden)
+    step = max(_BLOCK // layer.out_features, _SMALLEST_BLOCK)
+    with torch.no_grad():
+        for start in range(0, len(hidden), step):
+            block = slice(start, start + step)
+            target = targets[block, None]
+            logits = linear(hidden[block], layer.weight, layer.bias).float()  # (step, vocabulary)
+            total = logits.logsumexp(1, keepdim=True)
+            nll[block] = (total - logits.gather(1, target)).squeeze(1)
+            softmax = logits.sub_(total).exp_()
+            softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+            gradient[block] = softmax.to(hidden.dtype) @ layer.weight  # (step, vocabulary) @ (vocabulary, d)
+    return nll, gradient
+
+
+def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums and counts by example, and for each token whether its example's sum is finite.
+
+    On the CPU, in fp64: Apple's GPUs have none.
+    """
+    owner = examples.cpu()
+    zeros = torch.zeros(n_examples, dtype=torch.float64, device="cpu")
+    nll_sum = zeros.index_add_(0, owner, nll.cpu().double())
+    counts = torch.bincount(owner, minlength=n_examples)
+    return nll_sum, counts, nll_sum.isfinite()[owner].to(nll.device)
 
 
 def _output_layer(model: nn.Module) -> nn.Module:

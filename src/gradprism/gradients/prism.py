@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradprism.data.encode import Encoded
 from gradprism.gradients.capture import Caught, capturing
 from gradprism.gradients.factors import Factors, Inputs
-from gradprism.gradients.loss import Batch, response_loss
+from gradprism.gradients.loss import Batch, LogitsChangedError, ResponseHead
 from gradprism.gradients.measures import Measures
 from gradprism.gradients.similarity import cosine
 from gradprism.gradients.spectrum import spectrum_of
@@ -77,7 +77,7 @@ class EigenPool:
 
 
 def measure_batch(
-    model: nn.Module,
+    head: ResponseHead,
     projections: Sequence[Projection],
     encoded: Sequence[Encoded],
     settings: PrismSettings,
@@ -85,28 +85,36 @@ def measure_batch(
 ) -> list[ExampleGradients]:
     """Losses, spectra and similarities of each example; the same numbers whatever else is in the batch.
 
-    The model must be frozen (see `capture.frozen`).
+    The model behind `head` must be frozen (see `capture.frozen`).
     """
-    batch = Batch.of(encoded, _device_of(model))
+    try:
+        return _measure_batch(head, projections, encoded, settings, pool)
+    except LogitsChangedError:  # once for a model; the head knows from now on
+        return _measure_batch(head, projections, encoded, settings, pool)
+
+
+def _measure_batch(
+    head: ResponseHead,
+    projections: Sequence[Projection],
+    encoded: Sequence[Encoded],
+    settings: PrismSettings,
+    pool: EigenPool,
+) -> list[ExampleGradients]:
+    batch = Batch.of(encoded, head.device)
     reducer = _LayerReducer(batch.lengths, [example.n_response_tokens for example in encoded], settings, pool)
     with torch.inference_mode(False), torch.enable_grad(), capturing(projections, reducer.reduce) as awaited:
-        loss = response_loss(model, batch)
+        loss = head.loss(batch)
         answers = [
             ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")
             for mean, total in zip(loss.means, loss.nll_sum.tolist(), strict=True)
         ]
         reducer.answers = answers
         if any(answer.problem is None for answer in answers):
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if awaited:
                 raise RuntimeError(f"no gradient reached {', '.join(p.path for p in next(iter(awaited.values())))}")
     reducer.finish()
     return answers
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    return next((embeddings or model).parameters()).device
 
 
 @dataclass(frozen=True)
@@ -177,9 +185,8 @@ class _LayerReducer:
     def _measure(
         self, row: int, item: Caught, shared: dict[tuple[int, int], Inputs]
     ) -> tuple[_Piece, ProjectionGradient] | None:
-        of_sum = _on_solver_device(item.deltas[row, : self._lengths[row]])  # of the summed loss; wanted: of the mean
-        deltas = of_sum.double() / self._n_predicted[row]
-        factors = Factors(shared[row, item.inputs.data_ptr()], deltas)
+        deltas = _on_solver_device(item.deltas[row, : self._lengths[row]])  # of the summed loss; wanted: of the mean
+        factors = Factors(shared[row, item.inputs.data_ptr()], deltas, divisor=float(self._n_predicted[row]))
         if not math.isfinite(factors.scale):
             return None
         values = spectrum_of(factors)

@@ -3,7 +3,7 @@
 σ(G)² are the eigenvalues of G Gᵀ. With fewer tokens than either side of G the same values are those of
 Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count, and values beyond the token count,
 which an SVD of G fills with rounding noise, never appear. Squaring in fp64 keeps σ down to about 1e-8 of the
-largest; in fp32 it would not (2e-2 off in effective rank).
+largest; in fp32 it would not (2e-2 off in effective rank). Forming G itself from fp32 factors in fp32 is enough.
 """
 
 from typing import cast
@@ -37,7 +37,7 @@ def singular_values(inputs: Float[Tensor, "tokens d_in"], deltas: Float[Tensor, 
 def spectrum_of(factors: Factors) -> Float[Tensor, " n"]:
     """Singular values of one projection's gradient, descending, in fp64. See `singular_values`."""
     if not len(factors.deltas):
-        return factors.deltas.new_zeros(0)
+        return factors.deltas.new_zeros(0, dtype=torch.float64)
     gram = _small_gram(factors)
     eigenvalues = torch.linalg.eigvalsh(gram)
     _check(eigenvalues, gram)
@@ -47,9 +47,9 @@ def spectrum_of(factors: Factors) -> Float[Tensor, " n"]:
 def _small_gram(factors: Factors) -> Float[Tensor, "n n"]:
     """Form the smallest symmetric matrix whose eigenvalues are the squares of the (scaled) singular values."""
     if factors.is_short:
-        root = _root_of_delta_gram(factors.deltas)
+        root = _root_of_delta_gram(factors.deltas.double())
         return root.T @ factors.input_gram @ root  # (T, T)
-    gradient = factors.gradient
+    gradient = factors.gradient.double()
     if gradient.shape[0] > gradient.shape[1]:
         gradient = gradient.T
     return gradient @ gradient.T  # (min(d_out, d_in), same)
