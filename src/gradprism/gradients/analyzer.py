@@ -19,6 +19,7 @@ from gradprism.models.projections import find_projections
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
+_BATCH_TOKENS = {True: 512, False: 8192}  # on a CPU, and elsewhere
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
 
 
@@ -55,7 +56,7 @@ class GradientAnalyzer:
         self._head = ResponseHead(model)
         self._vocabulary = _vocabulary_of(model)
         self._read, self._prism = recipe.read, recipe.prism
-        self._batch_tokens = recipe.execution.batch_tokens
+        self._batch_tokens = recipe.execution.batch_tokens or _BATCH_TOKENS[self._head.device.type == "cpu"]
         self._pool = EigenPool(recipe.execution.threads)
 
     def analyze(self, data: Any, on_batch: OnBatch = lambda examples, tokens: None) -> Tables:

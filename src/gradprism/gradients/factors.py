@@ -71,9 +71,13 @@ class Factors:
 
     @property
     def is_cheap_to_form(self) -> bool:
-        """Whether G costs less than the two Gram matrices of a cosine, of which each gradient takes part in two."""
+        """Whether G, formed once, costs less than the Gram matrices of the cosines that it takes part in.
+
+        Those are one and a half for each gradient (adjacent layers, and q with o or k with v), and three projections
+        share the Gram matrix of their inputs.
+        """
         d_out, d_in = self.shape
-        return d_out * d_in < 2 * len(self.deltas) * (d_out + d_in)
+        return 2 * d_out * d_in < 3 * len(self.deltas) * (d_out + d_in / 3)
 
     @cached_property
     def gradient(self) -> Float[Tensor, "d_out d_in"]:
