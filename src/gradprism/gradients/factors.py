@@ -5,7 +5,7 @@ X (T, d_in) the inputs and D (T, d_out) the loss gradients at the output. G is f
 shorter way. Both factors are kept scaled to a largest magnitude of 1, so that no product leaves its range.
 """
 
-from functools import cached_property
+from threading import Lock
 
 import torch
 from jaxtyping import Float
@@ -15,26 +15,34 @@ from torch import Tensor
 class Inputs:
     """X of one example, shared by the projections that read the same activations (q, k and v do).
 
-    `rows` holds X / scale in fp32, or in fp64 where X came so.
+    `rows` holds X / scale in fp32, or in fp64 where X came so. Products that several projections share are made
+    once, by the thread that comes first. (Not `functools.cached_property`: until Python 3.12 it computes under one
+    lock for all instances, and threads wait for each other.)
     """
 
     def __init__(self, inputs: Float[Tensor, "tokens d_in"]):
         """Scale X to a largest magnitude of 1."""
         self.scale = float(inputs.abs().max()) if inputs.numel() else 0.0
         self.rows = _scaled(inputs, self.scale)
+        self._lock = Lock()
+        self._gram: Tensor | None = None
         self._crossed: dict[int, Tensor] = {}
 
-    @cached_property
+    @property
     def gram(self) -> Float[Tensor, "tokens tokens"]:
-        """X Xᵀ in fp64, computed once for all projections that share X."""
-        rows = self.rows.double()
-        return rows @ rows.T  # (T, d_in) @ (d_in, T)
+        """X Xᵀ in fp64."""
+        with self._lock:
+            if self._gram is None:
+                rows = self.rows.double()
+                self._gram = rows @ rows.T  # (T, d_in) @ (d_in, T)
+            return self._gram
 
     def cross(self, other: "Inputs") -> Float[Tensor, "tokens others"]:
-        """X Yᵀ with the inputs of another layer or projection, computed once for all that share both."""
-        if id(other) not in self._crossed:
-            self._crossed[id(other)] = self.rows @ other.rows.T  # (T, d_in) @ (d_in, T')
-        return self._crossed[id(other)]
+        """X Yᵀ with the inputs of another layer or projection."""
+        with self._lock:
+            if id(other) not in self._crossed:
+                self._crossed[id(other)] = self.rows @ other.rows.T  # (T, d_in) @ (d_in, T')
+            return self._crossed[id(other)]
 
 
 class Factors:
@@ -48,6 +56,7 @@ class Factors:
         delta_scale = float(largest.max()) if len(largest) else 0.0
         self.deltas = _scaled(deltas[self.tokens], delta_scale)
         self.scale = (inputs.scale or 1.0) * (delta_scale or 1.0) / divisor
+        self._gradient: Tensor | None = None
 
     @property
     def inputs(self) -> Float[Tensor, "rows d_in"]:
@@ -79,10 +88,12 @@ class Factors:
         d_out, d_in = self.shape
         return 2 * d_out * d_in < 3 * len(self.deltas) * (d_out + d_in / 3)
 
-    @cached_property
+    @property
     def gradient(self) -> Float[Tensor, "d_out d_in"]:
-        """G itself, scaled, in the type of the factors."""
-        return self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
+        """G itself, scaled, in the type of the factors. Formed once (twice at worst, by two threads at a time)."""
+        if self._gradient is None:
+            self._gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
+        return self._gradient
 
     @property
     def mean(self) -> float:

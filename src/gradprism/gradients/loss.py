@@ -142,9 +142,9 @@ def _by_blocks(
             block = slice(start, start + step)
             target = targets[block, None]
             logits = linear(hidden[block], layer.weight, layer.bias).float()  # (step, vocabulary)
-            total = logits.logsumexp(1, keepdim=True)
-            nll[block] = (total - logits.gather(1, target)).squeeze(1)
-            softmax = logits.sub_(total).exp_()
+            log_softmax = torch.log_softmax(logits, dim=1)  # as training does it; logsumexp differs by 9e-6
+            nll[block] = -log_softmax.gather(1, target).squeeze(1)
+            softmax = log_softmax.exp_()
             softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
             gradient[block] = softmax.to(hidden.dtype) @ layer.weight  # (step, vocabulary) @ (vocabulary, d)
     return nll, gradient

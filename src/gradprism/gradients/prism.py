@@ -141,6 +141,7 @@ class _LayerReducer:
     def reduce(self, layer: int, caught: Sequence[Caught]) -> None:
         """Measure a layer for every example of the batch that has no problem yet."""
         work = [(row, item) for row, answer in enumerate(self.answers) if answer.problem is None for item in caught]
+        work.sort(key=lambda job: -self._lengths[job[0]] * job[1].projection.d_out)  # no thread ends on a large one
         shared = self._shared_inputs(work)
         measured = self._pool.map(lambda job: self._measure(job[0], job[1], shared), work)
         here: list[dict[str, _Piece]] = [{} for _ in self._lengths]
@@ -159,8 +160,9 @@ class _LayerReducer:
 
     def finish(self) -> None:
         """Put rows in the order of layers; compare all layers where that was asked for."""
+        order = self._settings.projection_names
         for answer, pieces in zip(self.answers, self._kept, strict=True):
-            answer.spectra.sort(key=lambda gradient: gradient.projection.layer)
+            answer.spectra.sort(key=lambda g: (g.projection.layer, order.index(g.projection.name)))
             pairs = [
                 (a, b)
                 for a in pieces
@@ -178,7 +180,7 @@ class _LayerReducer:
         """One `Inputs` for all projections of an example that read the same activations."""
         distinct = {(row, item.inputs.data_ptr()): item.inputs for row, item in work}
         made = self._pool.map(
-            lambda job: _make_inputs(job[1][job[0][0], : self._lengths[job[0][0]]]), list(distinct.items())
+            lambda job: Inputs(_on_solver_device(job[1][job[0][0], : self._lengths[job[0][0]]])), list(distinct.items())
         )
         return dict(zip(distinct, made, strict=True))
 
@@ -219,13 +221,6 @@ class _LayerReducer:
         for name, piece in here.items():  # what was reduced last is not the next layer where some have no attention
             if name in above and above[name].projection.layer == layer + 1:
                 yield layer + 1, "adjacent", name, piece, above[name]
-
-
-def _make_inputs(inputs: Tensor) -> Inputs:
-    made = Inputs(_on_solver_device(inputs))
-    if len(made.rows) <= made.rows.shape[1]:
-        made.gram  # noqa: B018  (computed here, once, before threads share it)
-    return made
 
 
 def _on_solver_device(values: Tensor) -> Tensor:
