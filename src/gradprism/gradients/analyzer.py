@@ -13,7 +13,7 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
-from gradprism.gradients.loss import ResponseHead
+from gradprism.gradients.loss import LogitsChangedError, ResponseHead
 from gradprism.gradients.prism import EigenPool, ExampleGradients, measure_batch
 from gradprism.models.projections import find_projections
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
@@ -108,6 +108,8 @@ class GradientAnalyzer:
             answers = measure_batch(
                 self._head, self.projections, [encoded for _, encoded in batch], self._prism, self._pool
             )
+        except LogitsChangedError:  # the head knows it from now on
+            return self._measure(batch)
         except GradPrismError:
             raise
         except Exception as error:  # a model's own code raises what it likes

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradprism.data.encode import Encoded
 from gradprism.gradients.capture import Caught, capturing
 from gradprism.gradients.factors import Factors, Inputs
-from gradprism.gradients.loss import Batch, LogitsChangedError, ResponseHead
+from gradprism.gradients.loss import Batch, ResponseHead
 from gradprism.gradients.measures import Measures
 from gradprism.gradients.similarity import cosine
 from gradprism.gradients.spectrum import spectrum_of
@@ -85,21 +85,9 @@ def measure_batch(
 ) -> list[ExampleGradients]:
     """Losses, spectra and similarities of each example; the same numbers whatever else is in the batch.
 
-    The model behind `head` must be frozen (see `capture.frozen`).
+    The model behind `head` must be frozen (see `capture.frozen`). Raises `LogitsChangedError` at most once for a
+    model: measured again, the head takes the model's own way.
     """
-    try:
-        return _measure_batch(head, projections, encoded, settings, pool)
-    except LogitsChangedError:  # once for a model; the head knows from now on
-        return _measure_batch(head, projections, encoded, settings, pool)
-
-
-def _measure_batch(
-    head: ResponseHead,
-    projections: Sequence[Projection],
-    encoded: Sequence[Encoded],
-    settings: PrismSettings,
-    pool: EigenPool,
-) -> list[ExampleGradients]:
     batch = Batch.of(encoded, head.device)
     reducer = _LayerReducer(batch.lengths, [example.n_response_tokens for example in encoded], settings, pool)
     with torch.inference_mode(False), torch.enable_grad(), capturing(projections, reducer.reduce) as awaited:

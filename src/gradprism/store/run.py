@@ -11,7 +11,7 @@ import polars as pl
 
 from gradprism.errors import GradPrismError
 from gradprism.store.layout import part_path, published_parts, read_record
-from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA
+from gradprism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,8 +94,7 @@ class Run:
     @property
     def layer_means(self) -> pl.DataFrame:
         """Mean of each measure over examples, for every projection and layer."""
-        measures = ["nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank"]
-        grouped = self.scan("spectra").group_by("projection", "layer").agg(pl.col(measures).mean(), pl.len().alias("n"))
+        grouped = self.scan("spectra").group_by("projection", "layer").agg(pl.col(MEASURES).mean(), pl.len().alias("n"))
         return grouped.sort("projection", "layer").collect()
 
     @cached_property
@@ -171,11 +170,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: counts and the mean of each measure for every projection."""
-        means = (
-            self.scan("spectra")
-            .group_by("projection")
-            .agg(pl.col("nuclear_norm", "effective_rank", "stable_rank", "frobenius_norm", "spectral_norm").mean())
-        )
+        means = self.scan("spectra").group_by("projection").agg(pl.col(MEASURES).mean())
         return {
             "run": str(self.path),
             "complete": self.is_complete,
