@@ -42,7 +42,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@echo "==> Cost of all layers against an ordinary training pass, side by side"
-	@$(BIN)/python benchmarks/cost.py
+	@$(BIN)/python -m benchmarks.cost
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

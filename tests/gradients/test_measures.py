@@ -33,8 +33,8 @@ def test_ranks_do_not_depend_on_scale(values: np.ndarray, scale: float) -> None:
     scaled = torch.from_numpy(values * scale)
     if not torch.isfinite(scaled).all() or scaled.min() < 1e-300:
         return
-    assert effective_rank(scaled) == pytest.approx(effective_rank(torch.from_numpy(values)), rel=1e-9)
-    assert stable_rank(scaled) == pytest.approx(stable_rank(torch.from_numpy(values)), rel=1e-9)
+    assert effective_rank(scaled) == pytest.approx(float(effective_rank(torch.from_numpy(values))), rel=1e-9)
+    assert stable_rank(scaled) == pytest.approx(float(stable_rank(torch.from_numpy(values))), rel=1e-9)
 
 
 @given(spectra)

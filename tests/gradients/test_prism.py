@@ -10,6 +10,7 @@ from tests import oracle
 
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.example import Example, Turn
+from gradprism.gradients import reducer
 
 FAMILIES = ("llama", "qwen3", "gemma3")
 HOME = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -126,6 +127,27 @@ def test_a_batch_gives_the_numbers_of_each_example_alone(
     np.testing.assert_allclose(
         alone.similarity["cosine"].drop_nulls(), together.similarity["cosine"].drop_nulls(), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("way", ["stacks, as on an accelerator", "each layer by itself"])
+def test_how_many_matrices_are_solved_together_changes_no_number(
+    way: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rows = sample_rows[:7]
+    usual = GradientAnalyzer(make_model("llama"), tokenizer, max_length=120)
+    other = GradientAnalyzer(make_model("llama"), tokenizer, max_length=120)
+    expected = usual.analyze(rows)
+    if way == "each layer by itself":
+        monkeypatch.setattr(reducer, "_WAITING", {True: 0, False: 0})
+    else:
+        monkeypatch.setattr(reducer, "_STACK", 100_000)  # several of them
+        other._pool.stacked = True
+    found = other.analyze(rows)
+    for measure in ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank"):
+        np.testing.assert_allclose(found.spectra[measure], expected.spectra[measure], rtol=1e-5)
+    assert found.similarity.drop("cosine").equals(expected.similarity.drop("cosine"))
+    np.testing.assert_allclose(found.similarity["cosine"], expected.similarity["cosine"], atol=1e-6)
 
 
 def test_all_layers_gives_every_pair(make_model: Callable[..., Any], tokenizer: Any) -> None:

@@ -10,6 +10,8 @@ from tests.oracle import effective_rank as oracle_rank
 from tests.oracle import spectrum
 
 from gradprism import GradPrismError, effective_rank, singular_values
+from gradprism.gradients.factors import Factors
+from gradprism.gradients.spectrum import spectra_of
 
 
 @st.composite
@@ -47,6 +49,16 @@ def test_equals_an_fp64_svd_of_the_gradient(pair: tuple[np.ndarray, np.ndarray])
         assert effective_rank(torch.from_numpy(found)) == pytest.approx(oracle_rank(real), rel=1e-4)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.lists(factor_pairs(), min_size=1, max_size=6))
+def test_a_stack_gives_what_each_gradient_gives_alone(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    factors = [Factors.of(torch.from_numpy(x), torch.from_numpy(d)) for x, d in pairs]
+    for (x, d), values in zip(pairs, spectra_of(factors), strict=True):
+        alone = singular_values(torch.from_numpy(x), torch.from_numpy(d))
+        assert values.shape == alone.shape
+        np.testing.assert_allclose(values, alone, atol=2e-7 * float(alone.max()) if len(alone) else 0)
+
+
 @settings(deadline=None, max_examples=60)
 @given(factor_pairs(), st.sampled_from([1e-30, 1e-15, 1e15, 1e30]), st.sampled_from([1e-30, 1.0, 1e30]))
 def test_extreme_scales_change_the_values_by_that_factor_only(
@@ -56,7 +68,7 @@ def test_extreme_scales_change_the_values_by_that_factor_only(
     plain, scaled = singular_values(x, d), singular_values(x * scale_x, d * scale_d)
     np.testing.assert_allclose(scaled / (scale_x * scale_d), plain, rtol=1e-7, atol=1e-7 * float(plain.sum() + 1e-300))
     if plain.sum() > 0:
-        assert effective_rank(scaled) == pytest.approx(effective_rank(plain), rel=1e-5)
+        assert effective_rank(scaled) == pytest.approx(float(effective_rank(plain)), rel=1e-5)
         assert 1 - 1e-9 <= effective_rank(scaled) <= len(scaled) * (1 + 1e-9)
 
 

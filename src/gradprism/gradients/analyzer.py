@@ -14,7 +14,8 @@ from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
 from gradprism.gradients.loss import LogitsChangedError, ResponseHead
-from gradprism.gradients.prism import EigenPool, ExampleGradients, measure_batch
+from gradprism.gradients.prism import measure_batch
+from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.models.projections import find_projections
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
@@ -57,7 +58,7 @@ class GradientAnalyzer:
         self._vocabulary = _vocabulary_of(model)
         self._read, self._prism = recipe.read, recipe.prism
         self._batch_tokens = recipe.execution.batch_tokens or _BATCH_TOKENS[self._head.device.type == "cpu"]
-        self._pool = EigenPool(recipe.execution.threads)
+        self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
     def analyze(self, data: Any, on_batch: OnBatch = lambda examples, tokens: None) -> Tables:
         """Tables of all examples, in their order; see `gradprism.tables` for the columns.
@@ -71,24 +72,33 @@ class GradientAnalyzer:
             raise GradPrismError(
                 "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."
             )
-        ready, outcomes = self._encode(examples)
-        if outcomes:
-            on_batch(len(outcomes), 0)
-        with frozen(self.model):
-            for batch in length_buckets(ready, lambda: self._batch_tokens):
-                for outcome in self._measure(batch):
-                    outcomes[outcome.example.row] = outcome
-                on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
+        ready, unusable = self._encode(examples)
+        if unusable:
+            on_batch(len(unusable), 0)
+        outcomes = {outcome.example.row: outcome for outcome in [*unusable, *self._measured(ready, on_batch)]}
         return _tables([outcomes[example.row] for example in examples])
 
-    def _encode(self, examples: Sequence[Example]) -> tuple[list[tuple[Example, Encoded]], dict[int, _Outcome]]:
-        ready, outcomes = [], {}
+    def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
+        """The same from token ids and response masks that were made elsewhere."""
+        outcomes = {outcome.example.row: outcome for outcome in self._measured(encoded)}
+        return _tables([outcomes[example.row] for example, _ in encoded])
+
+    def _measured(
+        self, ready: Sequence[tuple[Example, Encoded]], on_batch: OnBatch = lambda examples, tokens: None
+    ) -> Iterator[_Outcome]:
+        with frozen(self.model):
+            for batch in length_buckets(ready, lambda: self._batch_tokens):
+                yield from self._measure(batch)
+                on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
+
+    def _encode(self, examples: Sequence[Example]) -> tuple[list[tuple[Example, Encoded]], list[_Outcome]]:
+        ready, unusable = [], []
         for example in examples:
             try:
                 ready.append((example, self._known(self._encoder.encode(example))))
             except RowProblemError as problem:
-                outcomes[example.row] = _Outcome(example, "skipped", str(problem))
-        return ready, outcomes
+                unusable.append(_Outcome(example, "skipped", str(problem)))
+        return ready, unusable
 
     def _known(self, encoded: Encoded) -> Encoded:
         """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device."""

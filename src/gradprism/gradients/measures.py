@@ -1,6 +1,7 @@
-"""Measures of one gradient, each from its singular values. The only place where they are computed.
+"""Measures of gradients, each from their singular values. The only place where they are computed.
 
-Singular values come in any order and may hold zeros. NaN is returned where a measure is not defined.
+Each function takes singular values (..., n) in any order, zeros included (a stack of spectra is padded with them),
+and gives (...) in fp64. NaN is returned where a measure is not defined.
 """
 
 from dataclasses import dataclass
@@ -9,39 +10,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Spectra = Float[Tensor, "*spectra n"]
+Values = Float[Tensor, "*spectra"]
 
-def nuclear_norm(singular_values: Float[Tensor, " n"]) -> float:
+
+def nuclear_norm(singular_values: Spectra) -> Values:
     """‖G‖_* = Σ σ_i."""
-    return float(singular_values.double().sum())
+    return singular_values.sum(-1, dtype=torch.float64)
 
 
-def frobenius_norm(singular_values: Float[Tensor, " n"]) -> float:
+def frobenius_norm(singular_values: Spectra) -> Values:
     """‖G‖_F = (Σ σ_i²)^½, computed without overflow."""
-    return float(torch.linalg.vector_norm(_scaled(singular_values))) * _largest(singular_values)
+    relative: Tensor = torch.linalg.vector_norm(_scaled(singular_values), dim=-1)
+    return relative * spectral_norm(singular_values)
 
 
-def spectral_norm(singular_values: Float[Tensor, " n"]) -> float:
+def spectral_norm(singular_values: Spectra) -> Values:
     """‖G‖_2 = max σ_i; 0 for an empty spectrum."""
-    return _largest(singular_values)
+    return _largest(singular_values).squeeze(-1)
 
 
-def stable_rank(singular_values: Float[Tensor, " n"]) -> float:
+def stable_rank(singular_values: Spectra) -> Values:
     """‖G‖_F² / σ_1², between 1 and the rank; NaN for a zero gradient (Rudelson & Vershynin 2007)."""
-    if not _largest(singular_values):
-        return float("nan")
-    return float(_scaled(singular_values).square().sum())
+    return _unless_zero(singular_values, _scaled(singular_values).square().sum(-1))
 
 
-def effective_rank(singular_values: Float[Tensor, " n"]) -> float:
+def effective_rank(singular_values: Spectra) -> Values:
     """exp(-Σ p_i ln p_i) with p_i = σ_i / Σσ, between 1 and the rank; NaN for a zero gradient.
 
     Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007. Natural
     logarithms, and 0 ln 0 = 0, so that zeros in the spectrum change nothing.
     """
-    if not _largest(singular_values):
-        return float("nan")
     scaled = _scaled(singular_values)
-    return float(torch.special.entr(scaled / scaled.sum()).sum().exp())
+    p = scaled / scaled.sum(-1, keepdim=True)
+    return _unless_zero(singular_values, torch.special.entr(p).sum(-1).exp())
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,27 @@ class Measures:
     stable_rank: float
 
     @classmethod
-    def of(cls, singular_values: Float[Tensor, " n"]) -> "Measures":
-        """All measures of one spectrum."""
-        return cls(
-            nuclear_norm(singular_values),
-            effective_rank(singular_values),
-            frobenius_norm(singular_values),
-            spectral_norm(singular_values),
-            stable_rank(singular_values),
-        )
+    def of(cls, spectra: Float[Tensor, "batch n"]) -> list["Measures"]:
+        """All measures of each spectrum of a stack."""
+        of_all = (
+            nuclear_norm(spectra), effective_rank(spectra), frobenius_norm(spectra), spectral_norm(spectra),
+            stable_rank(spectra),
+        )  # fmt: skip
+        return [cls(*values) for values in torch.stack(of_all, 1).tolist()]
 
 
-def _largest(singular_values: Tensor) -> float:
-    return float(singular_values.max()) if singular_values.numel() else 0.0
+def _largest(singular_values: Tensor) -> Tensor:
+    """Keeps the last dimension."""
+    if not singular_values.shape[-1]:
+        return singular_values.new_zeros(*singular_values.shape[:-1], 1, dtype=torch.float64)
+    return singular_values.amax(-1, keepdim=True).double()
 
 
 def _scaled(singular_values: Tensor) -> Tensor:
     """Divide by the largest, in fp64, so that neither squares nor sums leave the range."""
-    return singular_values.double() / (_largest(singular_values) or 1.0)
+    largest = _largest(singular_values)
+    return singular_values.double() / largest.where(largest > 0, 1.0)
+
+
+def _unless_zero(singular_values: Tensor, values: Tensor) -> Tensor:
+    return values.where(spectral_norm(singular_values) > 0, torch.nan)

@@ -1,25 +1,32 @@
-"""Cosine similarity of two gradients, taken from their factors."""
+"""Inner products of gradients, taken from their factors: what cosine similarities are made of."""
+
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from gradprism.gradients.factors import Factors
 
 
-def cosine(a: Factors, b: Factors, norm_a: float, norm_b: float) -> float | None:
-    """Cosine of vec(G_a) and vec(G_b), given their Frobenius norms.
+def inner_products(pairs: Sequence[tuple[Factors, Factors]]) -> Float[Tensor, " pairs"]:
+    """⟨G_a, G_b⟩ of the scaled gradients of each pair; NaN where their shapes differ.
 
-    None where the shapes differ or a gradient is zero: a cosine is not defined there.
+    = Σ (D_a D_bᵀ ∘ X_a X_bᵀ), whatever rows a and b have kept; from the gradients themselves where both are formed
+    anyway. In the type of the factors: a cosine needs no more.
     """
-    if a.shape != b.shape or not norm_a or not norm_b:
-        return None
-    return _scaled_inner_product(a, b) / (norm_a / a.scale) / (norm_b / b.scale)
+    crossed: dict[tuple[int, int], Tensor] = {}  # pairs of projections that read the same activations share it
 
+    def product(a: Factors, b: Factors) -> Tensor:
+        if a.shape != b.shape:
+            return a.deltas.new_full((), torch.nan)
+        if a.is_cheap_to_form and b.is_cheap_to_form:
+            return torch.dot(a.form().flatten(), b.form().flatten())
+        key = id(a.shared), id(b.shared)
+        if key not in crossed:
+            crossed[key] = a.shared.rows @ b.shared.rows.T  # (T, d_in) @ (d_in, T')
+        return torch.dot((a.deltas @ b.deltas.T).flatten(), crossed[key][a.tokens][:, b.tokens].flatten())
 
-def _scaled_inner_product(a: Factors, b: Factors) -> float:
-    """⟨G_a, G_b⟩ of the scaled gradients = Σ (D_a D_bᵀ ∘ X_a X_bᵀ); the rows of a and b need not be the same.
-
-    In the type of the factors: a cosine needs no more.
-    """
-    if a.is_cheap_to_form and b.is_cheap_to_form:
-        return float(torch.dot(a.gradient.flatten(), b.gradient.flatten()))
-    return float(torch.dot((a.deltas @ b.deltas.T).flatten(), a.cross_gram(b).flatten()))
+    if not pairs:
+        return torch.zeros(0)
+    return torch.stack([product(a, b) for a, b in pairs]).double().cpu()

@@ -1,0 +1,74 @@
+"""The ways of getting gradient spectra that are timed against each other, on the same model and examples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.works import Encodeds
+from gradprism import GradientAnalyzer
+from gradprism.data.encode import Encoded
+from gradprism.gradients.analyzer import length_buckets
+from gradprism.gradients.capture import capturing, frozen
+from gradprism.gradients.loss import Batch, ResponseHead
+from gradprism.models.projections import find_projections
+
+Way = Callable[[], object]
+
+
+def plain(model: Any, encoded: Encodeds) -> None:
+    """Forward and backward with every weight's gradient, batch 1, no optimiser: what training would cost."""
+    model.requires_grad_(True)
+    for _, item in encoded:
+        _backward(model, item)
+        model.zero_grad()
+
+
+def published(model: Any, encoded: Encodeds) -> None:
+    """The way of the papers' scripts, plainly written.
+
+    Autograd on the attention weights, a full SVD of each gradient, statistics, cosines of neighbouring layers.
+    """
+    model.requires_grad_(False)
+    weights = {name: p for name, p in model.named_parameters() if "self_attn" in name and name.endswith("proj.weight")}
+    for parameter in weights.values():
+        parameter.requires_grad_(True)
+    for _, item in encoded:
+        _backward(model, item)
+        below: dict[str, torch.Tensor] = {}
+        for name, parameter in weights.items():
+            gradient = parameter.grad
+            values = torch.linalg.svd(gradient, full_matrices=True).S
+            p = values / values.sum()
+            _ = (values.sum(), torch.exp(-(p * torch.log(p + 1e-12)).sum()), gradient.mean(), gradient.max())
+            kind = name.split(".")[-2]
+            if kind in below:
+                torch.cosine_similarity(gradient.flatten(), below[kind].flatten(), dim=0)
+            below[kind] = gradient
+        model.zero_grad()
+
+
+def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> None:
+    """Our own pass without spectra: the floor. Forward, response loss, and backward to the activations alone."""
+    head, projections = ResponseHead(model), find_projections(model, ("q", "k", "v", "o"))
+    with frozen(model):
+        for batch in length_buckets(encoded, lambda: batch_tokens):
+            with capturing(projections, lambda layer, caught: None):
+                head.loss(Batch.of([item for _, item in batch], head.device)).backward()
+
+
+def the_ways(model: Any, tokenizer: Any, encoded: Encodeds) -> dict[str, Way]:
+    """By name; what they share is made here, before any clock runs."""
+    analyzer = GradientAnalyzer(model, tokenizer, max_length=2048)
+    return {
+        "plain": lambda: plain(model, encoded),
+        "gradprism": lambda: analyzer.analyze_encoded(encoded),
+        "floor": lambda: activation_only(model, encoded),
+        "published": lambda: published(model, encoded),
+    }
+
+
+def _backward(model: Any, item: Encoded) -> None:
+    ids = torch.tensor([item.ids], device=model.device)
+    labels = ids.masked_fill(~torch.tensor([item.response_mask], device=model.device), -100)
+    model(input_ids=ids, labels=labels, use_cache=False).loss.backward()

@@ -1,0 +1,335 @@
+"""From the factors that a backward pass leaves to the rows that are reported, many layers at a time.
+
+Backward goes on while factors wait: they are reduced together, as many layers as fit a budget of memory. Then few
+threads wait for each other, and an accelerator gets all the matrices of a batch in one call.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from gradprism.gradients.capture import Caught
+from gradprism.gradients.factors import Factors, Inputs
+from gradprism.gradients.measures import Measures
+from gradprism.gradients.similarity import inner_products
+from gradprism.gradients.spectrum import spectra_of
+from gradprism.models.projections import Projection
+from gradprism.recipe import PrismSettings
+
+SAME_LAYER_PAIRS = (("k", "v"), ("q", "o"))
+
+_WAITING = {True: 1 << 28, False: 1 << 31}  # bytes of factors and gradients that may wait: on a CPU, and elsewhere
+_STACK = 1 << 30  # bytes of one stack of matrices
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class ProjectionGradient:
+    """What is reported of one projection's gradient for one example."""
+
+    projection: Projection
+    measures: Measures
+    mean: float
+    extremes: tuple[float, float] | None
+    singular_values: list[float] | None
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """One cosine between two gradients of an example."""
+
+    layer: int
+    other_layer: int
+    kind: str
+    pair: str
+    cosine: float | None
+
+
+@dataclass
+class ExampleGradients:
+    """Everything measured of one example. `problem` says why there is nothing."""
+
+    loss: float
+    nll_sum: float
+    problem: str | None = None
+    spectra: list[ProjectionGradient] = field(default_factory=list)
+    similarities: list[Similarity] = field(default_factory=list)
+
+
+class EigenPool:
+    """Runs small matrix problems side by side, one a thread: threaded LAPACK is slower on small ones.
+
+    An accelerator (`stacked`) takes them in turn, and matrices in stacks.
+    """
+
+    def __init__(self, threads: int | None, stacked: bool = False):
+        """`threads`: as many as torch uses where None."""
+        self.stacked = stacked
+        self._pool = ThreadPoolExecutor(
+            threads or torch.get_num_threads(),
+            thread_name_prefix="prism",
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+
+    def map(self, work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+        """Results in the order of the items; the first failure is raised."""
+        return list(map(work, items) if self.stacked else self._pool.map(work, items))
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """One projection's factors for a whole batch, and what was summed up of them where they arose."""
+
+    caught: Caught
+    input_peaks: Float[Tensor, " batch"]  # largest |X|
+    delta_peaks: Float[Tensor, "batch tokens"]  # largest |D| of each token
+    means: Float[Tensor, " batch"]  # mean entry of Dᵀ X
+
+
+@dataclass
+class _Piece:
+    """One projection's gradient of one example."""
+
+    row: int
+    projection: Projection
+    factors: Factors
+    mean: float
+    frobenius_norm: float = math.nan
+
+
+class Reducer:
+    """Turns what each layer caught into rows of `answers`, which the caller puts here before backward."""
+
+    def __init__(self, lengths: Sequence[int], n_predicted: Sequence[int], settings: PrismSettings, pool: EigenPool):
+        self.answers: list[ExampleGradients] = []
+        self._lengths = lengths
+        self._n_predicted = n_predicted
+        self._settings = settings
+        self._pool = pool
+        self._waiting: list[_Waiting] = []
+        self._bytes = 0
+        self._above: list[dict[str, _Piece]] = [{} for _ in lengths]
+        self._kept: list[list[_Piece]] = [[] for _ in lengths]
+
+    def add(self, layer: int, caught: Sequence[Caught]) -> None:
+        """Take a layer's factors; reduce all that wait once they fill their budget."""
+        caught = [_on_solver_device(item) for item in caught]
+        valid = _valid(caught[0].deltas, self._lengths)
+        summed: dict[int, tuple[Tensor, Tensor]] = {}
+        for item in caught:
+            key = item.inputs.data_ptr()  # q, k and v read the same activations
+            if key not in summed:
+                summed[key] = _peaks(item.inputs, valid).amax(1), _sums(item.inputs, valid)
+                self._bytes += 4 * item.inputs.numel()
+            input_peaks, input_sums = summed[key]
+            means = (_sums(item.deltas, valid) * input_sums).sum(1) / (item.projection.d_out * item.projection.d_in)
+            self._waiting.append(_Waiting(item, input_peaks, _peaks(item.deltas, valid), means))
+            self._bytes += 4 * (item.deltas.numel() + len(self._lengths) * item.projection.d_out * item.projection.d_in)
+        if self._bytes > _WAITING[valid.device.type == "cpu"]:
+            self._reduce()
+
+    def finish(self) -> None:
+        """Reduce the rest; put rows in the order of layers; compare all layers where that was asked for."""
+        self._reduce()
+        order = self._settings.projection_names
+        for answer, pieces in zip(self.answers, self._kept, strict=True):
+            answer.spectra.sort(key=lambda g: (g.projection.layer, order.index(g.projection.name)))
+            everything = [
+                _Pair("all_layers", a.projection.name, a, b)
+                for a in pieces
+                for b in pieces
+                if a.projection.name == b.projection.name and a.projection.layer < b.projection.layer
+            ]
+            self._add_similarities([[pair] for pair in everything])
+            answer.similarities.sort(key=lambda s: (s.kind, s.layer, s.other_layer))
+
+    def _reduce(self) -> None:
+        """Spectra, measures and cosines of everything that waits."""
+        pieces = self._pieces()
+        self._waiting, self._bytes = [], 0
+        if not pieces:
+            return
+        spectra = self._spectra(pieces)
+        for piece, values, measures in zip(pieces, spectra, Measures.of(pad_sequence(spectra, True)), strict=True):
+            piece.frobenius_norm = measures.frobenius_norm
+            gradient = ProjectionGradient(
+                piece.projection,
+                measures,
+                piece.mean,
+                piece.factors.extremes if self._settings.entry_stats else None,
+                values.tolist() if self._settings.spectrum else None,
+            )
+            self.answers[piece.row].spectra.append(gradient)
+            if self._settings.all_layers:
+                self._kept[piece.row].append(piece)
+        self._compare(pieces)
+
+    def _pieces(self) -> list[_Piece]:
+        """Cut what waits into examples, last layer first. One with a value that is not finite gets a `problem`."""
+        if not self._waiting:
+            return []
+        input_peaks = torch.stack([item.input_peaks for item in self._waiting]).tolist()
+        means = torch.stack([item.means for item in self._waiting]).tolist()
+        delta_peaks = torch.stack([item.delta_peaks for item in self._waiting]).cpu()
+        largest, tokens = delta_peaks.amax(2).tolist(), _nonzero(delta_peaks)
+        pieces = []
+        shared: dict[tuple[int, int], Inputs] = {}
+        for index, item in enumerate(self._waiting):
+            projection = item.caught.projection
+            for row, length in enumerate(self._lengths):
+                if self.answers[row].problem:
+                    continue
+                if not math.isfinite(input_peaks[index][row] + largest[index][row]):
+                    self.answers[row].problem = f"non-finite gradient at {projection.path}"
+                    continue
+                key = row, item.caught.inputs.data_ptr()
+                if key not in shared:
+                    shared[key] = Inputs(item.caught.inputs[row, :length], input_peaks[index][row])
+                factors = Factors(
+                    shared[key],
+                    item.caught.deltas[row, :length],
+                    tokens[index][row],
+                    largest[index][row],
+                    divisor=float(self._n_predicted[row]),  # of the summed loss; wanted: of the mean
+                )
+                pieces.append(_Piece(row, projection, factors, means[index][row] / self._n_predicted[row]))
+        return [piece for piece in pieces if not self.answers[piece.row].problem]
+
+    def _spectra(self, pieces: Sequence[_Piece]) -> list[Float[Tensor, " _"]]:
+        """Singular values of each piece: one matrix a thread, or in stacks of similar size."""
+        by_size = sorted(range(len(pieces)), key=lambda index: -pieces[index].factors.n_values)
+        factors = [piece.factors for piece in pieces]
+        if self._pool.stacked:
+            groups = list(_stacks(by_size, factors))
+            solved = [spectra_of([factors[index] for index in group]) for group in groups]
+        else:
+            sharing: dict[int, list[int]] = defaultdict(list)  # one thread forms what several projections share
+            for index in by_size:
+                sharing[id(factors[index].shared)].append(index)
+            groups = list(sharing.values())
+            solved = self._pool.map(lambda group: _one_by_one([factors[index] for index in group]), groups)
+        answers: dict[int, Tensor] = {}
+        for group, spectra in zip(groups, solved, strict=True):
+            answers.update(zip(group, spectra, strict=True))
+        return [answers[index] for index in range(len(pieces))]
+
+    def _compare(self, pieces: Sequence[_Piece]) -> None:
+        """Cosines within each layer and with the next one, which was reduced before."""
+        layers: dict[tuple[int, int], dict[str, _Piece]] = defaultdict(dict)
+        for piece in pieces:
+            layers[piece.row, piece.projection.layer][piece.projection.name] = piece
+        jobs = []
+        for (row, _), here in layers.items():  # last layer first
+            jobs.append(list(_pairs(here, self._above[row])))
+            self._above[row] = here
+        self._add_similarities(jobs)
+
+    def _add_similarities(self, jobs: Sequence[Sequence["_Pair"]]) -> None:
+        """Cosines of all pairs; those of one job share their Gram matrices and a thread."""
+        products = self._pool.map(lambda job: inner_products([(p.a.factors, p.b.factors) for p in job]), jobs)
+        values = torch.cat(products).tolist() if products else []
+        for pair, value in zip((pair for job in jobs for pair in job), values, strict=True):
+            self.answers[pair.a.row].similarities.append(pair.similarity(value))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two gradients of one example that are compared."""
+
+    kind: str
+    name: str
+    a: _Piece
+    b: _Piece
+
+    def similarity(self, product: float) -> Similarity:
+        """The row to report, given the inner product of the scaled gradients."""
+        a, b = self.a, self.b
+        value = None
+        if a.factors.shape == b.factors.shape and a.frobenius_norm and b.frobenius_norm:
+            value = product / (a.frobenius_norm / a.factors.scale) / (b.frobenius_norm / b.factors.scale)
+        return Similarity(a.projection.layer, b.projection.layer, self.kind, self.name, value)
+
+
+def _pairs(here: dict[str, _Piece], above: dict[str, _Piece]) -> Iterator[_Pair]:
+    for a, b in SAME_LAYER_PAIRS:
+        if a in here and b in here:
+            yield _Pair("same_layer", f"{a}-{b}", here[a], here[b])
+    for name, piece in here.items():  # what was reduced last is not the next layer where some have no attention
+        if name in above and above[name].projection.layer == piece.projection.layer + 1:
+            yield _Pair("adjacent", name, piece, above[name])
+
+
+def _one_by_one(factors: Sequence[Factors]) -> list[Float[Tensor, " _"]]:
+    """Spectra of gradients that share their inputs, and with them what their cosines will need."""
+    spectra = [spectra_of([item])[0] for item in factors]
+    for item in factors:
+        if item.is_cheap_to_form:
+            item.form()
+    factors[0].shared.forget_gram()
+    return spectra
+
+
+def _stacks(by_size: Sequence[int], factors: Sequence[Factors]) -> Iterator[list[int]]:
+    """Cut into stacks that fit in memory, largest matrices first, so that padding stays low."""
+    stack: list[int] = []
+    for index in by_size:
+        largest = factors[(stack or [index])[0]].n_values
+        if stack and 8 * (len(stack) + 1) * largest**2 > _STACK:
+            yield stack
+            stack = []
+        stack.append(index)
+    if stack:
+        yield stack
+
+
+def _on_solver_device(caught: Caught) -> Caught:
+    """Move to where fp64 exists: Apple's GPUs have none."""
+    if caught.deltas.device.type != "mps":
+        return caught
+    return Caught(caught.projection, caught.inputs.cpu(), caught.deltas.cpu())
+
+
+def _valid(values: Float[Tensor, "batch tokens d"], lengths: Sequence[int]) -> Bool[Tensor, "batch tokens"]:
+    """False at padding, where activations may be anything."""
+    positions = torch.arange(values.shape[1], device=values.device)
+    return positions < torch.tensor(lengths).to(values.device, non_blocking=True)[:, None]
+
+
+def _peaks(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[Tensor, "batch tokens"]:
+    """Largest magnitude of each token; NaN where it holds one."""
+    return values.abs().amax(2).masked_fill(~valid, 0.0)
+
+
+def _sums(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[Tensor, "batch tokens"]:
+    """Sum of each token's entries, made in fp32 or wider."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    return values.sum(2, dtype=wide).masked_fill(~valid, 0.0).double()
+
+
+def _nonzero(peaks: Float[Tensor, "projections batch tokens"]) -> list[list[slice | Tensor]]:
+    """Tokens whose row of D is not exactly zero: as a slice where they are contiguous, else as indices.
+
+    The last token predicts nothing, and in the last layer q and o of prompt tokens reach no loss.
+    """
+    kept = (peaks != 0).int()
+    counts, firsts = kept.sum(2).tolist(), kept.argmax(2).tolist()
+    lasts = (kept.shape[2] - 1 - kept.flip(2).argmax(2)).tolist()
+
+    def of(index: int, row: int) -> slice | Tensor:
+        count, first, last = counts[index][row], firsts[index][row], lasts[index][row]
+        if not count:
+            return slice(0, 0)
+        return slice(first, last + 1) if last + 1 - first == count else kept[index, row].nonzero().squeeze(1)
+
+    return [[of(index, row) for row in range(kept.shape[1])] for index in range(kept.shape[0])]
