@@ -10,7 +10,18 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Shapes in signatures are checked while tests run; this must come before anything of the package is imported.
-_SHAPED = ("capture", "factors", "loss", "measures", "prism", "products", "reducer", "similarity", "spectrum")
+_SHAPED = (
+    "capture",
+    "factors",
+    "loss",
+    "measures",
+    "precision",
+    "prism",
+    "products",
+    "reducer",
+    "similarity",
+    "spectrum",
+)
 install_import_hook([f"gradprism.gradients.{name}" for name in _SHAPED], "beartype.beartype")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

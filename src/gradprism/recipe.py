@@ -83,7 +83,7 @@ class CheckpointSettings(Settings):
 
 
 class PrismSettings(Settings):
-    """What is measured of each gradient."""
+    """What is measured of each gradient, and how exactly."""
 
     projections: str = "q,k,v,o"
     """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP)."""
@@ -93,6 +93,9 @@ class PrismSettings(Settings):
     """Also the cosine of every pair of layers, not only of neighbours."""
     spectrum: bool = True
     """Keep the singular values themselves."""
+    precision: Literal["exact", "balanced", "fast"] = "exact"
+    """The model's matrix products: exact (fp32), balanced (TF32 or bf16 products) or fast (bf16, or int8 on a CPU
+    without bf16 units), with what the machine has. The spectra themselves are always fp64."""
 
     @field_validator("projections")
     @classmethod

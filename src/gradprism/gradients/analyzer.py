@@ -14,6 +14,7 @@ from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
 from gradprism.gradients.loss import LogitsChangedError, ResponseHead
+from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.models.projections import find_projections
@@ -58,6 +59,8 @@ class GradientAnalyzer:
         self._vocabulary = _vocabulary_of(model)
         self._read, self._prism = recipe.read, recipe.prism
         self._batch_tokens = recipe.execution.batch_tokens or _BATCH_TOKENS[self._head.device.type == "cpu"]
+        self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
+        self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
     def analyze(self, data: Any, on_batch: OnBatch = lambda examples, tokens: None) -> Tables:
@@ -116,7 +119,12 @@ class GradientAnalyzer:
         """
         try:
             answers = measure_batch(
-                self._head, self.projections, [encoded for _, encoded in batch], self._prism, self._pool
+                self._head,
+                self.projections,
+                [encoded for _, encoded in batch],
+                self._prism,
+                self._pool,
+                self._computing,
             )
         except LogitsChangedError:  # the head knows it from now on
             return self._measure(batch)

@@ -75,9 +75,9 @@ class ResponseHead:
     def __init__(self, model: nn.Module):
         """Find the output layer. Raises `GradPrismError` where there is none."""
         self._model = model
-        self._layer = _output_layer(model)
-        fetched = hasattr(self._layer, "_hf_hook")  # its weights are elsewhere until it is called
-        self._linear = self._layer if isinstance(self._layer, nn.Linear) and not fetched else None
+        self.layer = _output_layer(model)
+        fetched = hasattr(self.layer, "_hf_hook")  # its weights are elsewhere until it is called
+        self._linear = self.layer if isinstance(self.layer, nn.Linear) and not fetched else None
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
         self.device: torch.device = next((embeddings or model).parameters()).device  # where token ids go
 
@@ -121,8 +121,8 @@ class ResponseHead:
         `choose` takes the hidden states (batch, tokens, d) and gives those of the positions, (n, d).
         """
         raw: list[Tensor] = []
-        before = self._layer.register_forward_pre_hook(lambda layer, args: (choose(args[0]).unsqueeze(0), *args[1:]))
-        after = self._layer.register_forward_hook(lambda layer, args, output: raw.append(output))
+        before = self.layer.register_forward_pre_hook(lambda layer, args: (choose(args[0]).unsqueeze(0), *args[1:]))
+        after = self.layer.register_forward_hook(lambda layer, args, output: raw.append(output))
         try:
             logits: Tensor = self._model(input_ids=ids, use_cache=False).logits
         finally:

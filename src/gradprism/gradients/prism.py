@@ -8,6 +8,7 @@ import torch
 from gradprism.data.encode import Encoded
 from gradprism.gradients.capture import capturing
 from gradprism.gradients.loss import Batch, ResponseHead
+from gradprism.gradients.precision import Computing
 from gradprism.gradients.reducer import EigenPool, ExampleGradients, Reducer
 from gradprism.models.projections import Projection
 from gradprism.recipe import PrismSettings
@@ -19,6 +20,7 @@ def measure_batch(
     encoded: Sequence[Encoded],
     settings: PrismSettings,
     pool: EigenPool,
+    computing: Computing,
 ) -> list[ExampleGradients]:
     """Losses, spectra and similarities of each example; the same numbers whatever else is in the batch.
 
@@ -27,7 +29,7 @@ def measure_batch(
     """
     batch = Batch.of(encoded, head.device)
     reducer = Reducer(batch.lengths, [example.n_response_tokens for example in encoded], settings, pool)
-    with torch.inference_mode(False), torch.enable_grad(), capturing(projections, reducer.add) as awaited:
+    with torch.inference_mode(False), torch.enable_grad(), computing(), capturing(projections, reducer.add) as awaited:
         loss = head.loss(batch)
         answers = [
             ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")

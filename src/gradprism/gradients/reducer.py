@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gradprism.gradients.capture import Caught
 from gradprism.gradients.factors import Factors, Inputs
 from gradprism.gradients.measures import Measures
+from gradprism.gradients.precision import full_products
 from gradprism.gradients.similarity import inner_products
 from gradprism.gradients.spectrum import spectra_of
 from gradprism.models.projections import Projection
@@ -139,6 +140,7 @@ class Reducer:
         if self._bytes > _WAITING[valid.device.type == "cpu"]:
             self._reduce()
 
+    @full_products()
     def finish(self) -> None:
         """Reduce the rest; put rows in the order of layers; compare all layers where that was asked for."""
         self._reduce()
@@ -154,6 +156,7 @@ class Reducer:
             self._add_similarities([[pair] for pair in everything])
             answer.similarities.sort(key=lambda s: (s.kind, s.layer, s.other_layer))
 
+    @full_products()
     def _reduce(self) -> None:
         """Spectra, measures and cosines of everything that waits."""
         pieces = self._pieces()

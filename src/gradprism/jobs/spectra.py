@@ -104,10 +104,11 @@ def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: 
     """Load the model; the result measures one shard."""
     from gradprism.gradients.analyzer import GradientAnalyzer
 
-    count.device = _device(recipe.execution.device)
+    count.device = source.device(_device(recipe.execution.device))
     model = source.load_model(count.device)
-    count.device = str(next(model.parameters()).device)  # a loaded one stays where it was put
     analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
+    if recipe.prism.precision != "exact":
+        watch.say(f"Precision {recipe.prism.precision}: {_in_words(analyzer.arithmetic)}")
 
     def on_batch(examples: int, tokens: int) -> None:
         count.examples += examples
@@ -115,6 +116,21 @@ def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: 
         watch.batch(examples, tokens)
 
     return lambda shard: analyzer.analyze(shard.examples, on_batch)
+
+
+def _in_words(arithmetic: str) -> str:
+    if arithmetic == "as loaded":
+        return "this device has no unit that would be faster; computing as with exact"
+    return f"{arithmetic}; spectra in fp64"
+
+
+def _arithmetic(recipe: SpectraRecipe, source: ModelSource) -> str:
+    """What the precision asked for comes to where this runs: a run never mixes two."""
+    import torch
+
+    from gradprism.gradients.precision import arithmetic_of
+
+    return arithmetic_of(recipe.prism.precision, torch.device(source.device(_device(recipe.execution.device))))
 
 
 def _device(name: str) -> str:
@@ -156,6 +172,8 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
         "data fingerprint": examples.fingerprint,
         "model fingerprint": fingerprint,
     }
+    if recipe.prism.precision != "exact":
+        identity["arithmetic"] = _arithmetic(recipe, source)
     if recipe.text.template not in BUILTIN_TEMPLATES:
         identity["template digest"] = hashlib.sha256(read_template(recipe.text.template).encode()).hexdigest()[:16]
     schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)

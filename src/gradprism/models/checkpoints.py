@@ -38,6 +38,9 @@ class ModelSource(Protocol):
     def load_tokenizer(self) -> Any:
         """Return its tokenizer."""
 
+    def device(self, wanted: str) -> str:
+        """Return where the model will be, given where it was wanted."""
+
     def load_model(self, device: str) -> Any:
         """Return the model on a device, in evaluation mode."""
 
@@ -74,8 +77,12 @@ class LoadedModel:
         """Return its tokenizer."""
         return self._tokenizer
 
+    def device(self, wanted: str) -> str:
+        """Return where it is: whoever loaded it has placed it."""
+        return str(next(self._model.parameters()).device)
+
     def load_model(self, device: str) -> Any:
-        """Return the model where it is: whoever loaded it has placed it."""
+        """Return the model as it is."""
         return self._model
 
     def dtype(self, config: Any) -> str:
@@ -127,6 +134,10 @@ class Checkpoint:
             from transformers import AutoConfig
 
             return AutoConfig.from_pretrained(self.location, **self._options)
+
+    def device(self, wanted: str) -> str:
+        """Return where it was wanted."""
+        return wanted
 
     def load_model(self, device: str = "cpu") -> Any:
         """Load the causal language model, in evaluation mode, on a device."""

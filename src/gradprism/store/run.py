@@ -143,10 +143,12 @@ class Run:
         """What the run is, in a few named lines."""
         counts, model, data, settings = self.counts, self.record["model"], self.record["data"], self.record["identity"]
         state = "complete" if self.is_complete else f"{counts.done:,} of {counts.rows:,} rows so far"
+        arithmetic = settings.get("arithmetic")
         scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
         return [
             ("run", f"{self.path}  ({state})"),
             ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
+            *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
             ("data", f"{', '.join(data['sources'])}  {data['schema']}"),
             ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
             (
