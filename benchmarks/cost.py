@@ -6,37 +6,17 @@ Medians over rounds in one process; in each round every way runs once, one after
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from benchmarks.ways import Way, the_ways
+from benchmarks.results import save
+from benchmarks.timing import side_by_side
+from benchmarks.ways import the_ways
 from benchmarks.works import ROOT, Work, the_four
 
-RESULTS = Path(__file__).parent / "results"
 REWARD_DATA = ROOT.parent / "shared" / "data" / "quality" / "reward"
-
-
-def seconds(way: Way) -> float:
-    """Wall time of one run."""
-    began = time.perf_counter()
-    way()
-    return time.perf_counter() - began
-
-
-def side_by_side(ways: Mapping[str, Way], repeats: int) -> dict[str, float]:
-    """Median seconds of each way. The first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats + 1):
-        for name, way in ways.items():
-            taken = seconds(way)
-            if repeat:
-                times[name].append(taken)
-    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def measure(work: Work, repeats: int, only: Sequence[str]) -> dict[str, Any]:
@@ -78,17 +58,15 @@ def main() -> None:
     works = the_four(options.reward_data if options.reward_data.exists() else None)
     chosen = [works[int(index)] for index in options.works.split(",")] if options.works else works
 
-    machine = describe()
-    print(", ".join(f"{value}" for value in machine.values()))
+    print(", ".join(describe().values()))
     print(f"median of {options.repeats}, side by side; gradprism, floor and published relative to plain")
     print(f"{'':<30}{'plain':>10}{'ours':>8}{'floor':>8}{'publ.':>8}{'gain':>9}")
     rows = []
     for work in chosen:
         rows.append(measure(work, options.repeats, [name for name in options.ways.split(",") if name]))
         show(rows[-1])
-    if not options.no_save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "cost.json").write_text(json.dumps({"machine": machine, "works": rows}, indent=2) + "\n")
+        if not options.no_save:
+            save("cost", {"works": rows})
 
 
 if __name__ == "__main__":

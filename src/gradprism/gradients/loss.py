@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy, linear
 from gradprism.data.encode import Encoded
 from gradprism.errors import GradPrismError
 
-_BLOCK = 1 << 23  # logits made at a time: 32 MiB in fp32
-_SMALLEST_BLOCK = 64  # positions
+_BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
+_SMALLEST_BLOCK = 128  # positions; the output weights are read anew for each block
 _CHECKED = 8  # positions whose logits are held against the model's own
 
 

@@ -14,14 +14,13 @@ from typing import TypeVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from gradprism.gradients.capture import Caught
 from gradprism.gradients.factors import Factors, Inputs
 from gradprism.gradients.measures import Measures
 from gradprism.gradients.precision import full_products
 from gradprism.gradients.similarity import inner_products
-from gradprism.gradients.spectrum import spectra_of
+from gradprism.gradients.spectrum import Solved, solve, spectra_of
 from gradprism.models.projections import Projection
 from gradprism.recipe import PrismSettings
 
@@ -163,15 +162,15 @@ class Reducer:
         self._waiting, self._bytes = [], 0
         if not pieces:
             return
-        spectra = self._spectra(pieces)
-        for piece, values, measures in zip(pieces, spectra, Measures.of(pad_sequence(spectra, True)), strict=True):
+        solved, spectra = self._spectra(pieces)
+        for piece, values, measures in zip(solved, spectra.tolist(), Measures.of(spectra), strict=True):
             piece.frobenius_norm = measures.frobenius_norm
             gradient = ProjectionGradient(
                 piece.projection,
                 measures,
                 piece.mean,
                 piece.factors.extremes if self._settings.entry_stats else None,
-                values.tolist() if self._settings.spectrum else None,
+                values[: piece.factors.n_values] if self._settings.spectrum else None,
             )
             self.answers[piece.row].spectra.append(gradient)
             if self._settings.all_layers:
@@ -209,23 +208,20 @@ class Reducer:
                 pieces.append(_Piece(row, projection, factors, means[index][row] / self._n_predicted[row]))
         return [piece for piece in pieces if not self.answers[piece.row].problem]
 
-    def _spectra(self, pieces: Sequence[_Piece]) -> list[Float[Tensor, " _"]]:
-        """Singular values of each piece: one matrix a thread, or in stacks of similar size."""
-        by_size = sorted(range(len(pieces)), key=lambda index: -pieces[index].factors.n_values)
-        factors = [piece.factors for piece in pieces]
+    def _spectra(self, pieces: Sequence[_Piece]) -> tuple[list[_Piece], Float[Tensor, "pieces n"]]:
+        """Singular values: one matrix a thread, or in stacks of similar size. The pieces come in another order."""
+        pieces = sorted(pieces, key=lambda piece: -piece.factors.n_values)
         if self._pool.stacked:
-            groups = list(_stacks(by_size, factors))
-            solved = [spectra_of([factors[index] for index in group]) for group in groups]
+            groups = list(_stacks(pieces))
+            solved = [[solve([piece.factors for piece in group])] for group in groups]
         else:
-            sharing: dict[int, list[int]] = defaultdict(list)  # one thread forms what several projections share
-            for index in by_size:
-                sharing[id(factors[index].shared)].append(index)
+            sharing: dict[int, list[_Piece]] = defaultdict(list)  # one thread forms what several projections share
+            for piece in pieces:
+                sharing[id(piece.factors.shared)].append(piece)
             groups = list(sharing.values())
-            solved = self._pool.map(lambda group: _one_by_one([factors[index] for index in group]), groups)
-        answers: dict[int, Tensor] = {}
-        for group, spectra in zip(groups, solved, strict=True):
-            answers.update(zip(group, spectra, strict=True))
-        return [answers[index] for index in range(len(pieces))]
+            solved = self._pool.map(_one_by_one, groups)
+        pieces = [piece for group in groups for piece in group]
+        return pieces, spectra_of([piece.factors for piece in pieces], [item for group in solved for item in group])
 
     def _compare(self, pieces: Sequence[_Piece]) -> None:
         """Cosines within each layer and with the next one, which was reduced before."""
@@ -273,25 +269,24 @@ def _pairs(here: dict[str, _Piece], above: dict[str, _Piece]) -> Iterator[_Pair]
             yield _Pair("adjacent", name, piece, above[name])
 
 
-def _one_by_one(factors: Sequence[Factors]) -> list[Float[Tensor, " _"]]:
-    """Spectra of gradients that share their inputs, and with them what their cosines will need."""
-    spectra = [spectra_of([item])[0] for item in factors]
-    for item in factors:
-        if item.is_cheap_to_form:
-            item.form()
-    factors[0].shared.forget_gram()
-    return spectra
+def _one_by_one(pieces: Sequence[_Piece]) -> list[Solved]:
+    """Solve gradients that share their inputs, and form those that their cosines will need."""
+    solved = [solve([piece.factors]) for piece in pieces]
+    for piece in pieces:
+        if piece.factors.is_cheap_to_form:
+            piece.factors.form()
+    pieces[0].factors.shared.forget_gram()
+    return solved
 
 
-def _stacks(by_size: Sequence[int], factors: Sequence[Factors]) -> Iterator[list[int]]:
-    """Cut into stacks that fit in memory, largest matrices first, so that padding stays low."""
-    stack: list[int] = []
-    for index in by_size:
-        largest = factors[(stack or [index])[0]].n_values
-        if stack and 8 * (len(stack) + 1) * largest**2 > _STACK:
+def _stacks(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+    """Cut pieces sorted by size into stacks that fit in memory."""
+    stack: list[_Piece] = []
+    for piece in pieces:
+        if stack and 8 * (len(stack) + 1) * stack[0].factors.n_values ** 2 > _STACK:
             yield stack
             stack = []
-        stack.append(index)
+        stack.append(piece)
     if stack:
         yield stack
 
