@@ -20,7 +20,7 @@ def plain(model: Any, encoded: Encodeds) -> None:
     """Forward and backward with every weight's gradient, batch 1, no optimiser: what training would cost."""
     model.requires_grad_(True)
     for _, item in encoded:
-        _backward(model, item)
+        backward(model, item)
         model.zero_grad()
 
 
@@ -29,23 +29,33 @@ def published(model: Any, encoded: Encodeds) -> None:
 
     Autograd on the attention weights, a full SVD of each gradient, statistics, cosines of neighbouring layers.
     """
+    weights = attention_weights(model)
+    for _, item in encoded:
+        backward(model, item)
+        statistics_of({name: parameter.grad for name, parameter in weights.items()})
+        model.zero_grad()
+
+
+def attention_weights(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Make the attention projections the only weights that take a gradient, and return them."""
     model.requires_grad_(False)
     weights = {name: p for name, p in model.named_parameters() if "self_attn" in name and name.endswith("proj.weight")}
     for parameter in weights.values():
         parameter.requires_grad_(True)
-    for _, item in encoded:
-        _backward(model, item)
-        below: dict[str, torch.Tensor] = {}
-        for name, parameter in weights.items():
-            gradient = parameter.grad
-            values = torch.linalg.svd(gradient, full_matrices=True).S
-            p = values / values.sum()
-            _ = (values.sum(), torch.exp(-(p * torch.log(p + 1e-12)).sum()), gradient.mean(), gradient.max())
-            kind = name.split(".")[-2]
-            if kind in below:
-                torch.cosine_similarity(gradient.flatten(), below[kind].flatten(), dim=0)
-            below[kind] = gradient
-        model.zero_grad()
+    return weights
+
+
+def statistics_of(gradients: dict[str, Any]) -> None:
+    """What the scripts compute of the gradients of one example."""
+    below: dict[str, torch.Tensor] = {}
+    for name, gradient in gradients.items():
+        values = torch.linalg.svd(gradient.float(), full_matrices=True).S  # no SVD takes bf16
+        p = values / values.sum()
+        _ = (values.sum(), torch.exp(-(p * torch.log(p + 1e-12)).sum()), gradient.mean(), gradient.max())
+        kind = name.split(".")[-2]
+        if kind in below:
+            torch.cosine_similarity(gradient.flatten(), below[kind].flatten(), dim=0)
+        below[kind] = gradient
 
 
 def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> None:
@@ -68,7 +78,8 @@ def the_ways(model: Any, tokenizer: Any, encoded: Encodeds) -> dict[str, Way]:
     }
 
 
-def _backward(model: Any, item: Encoded) -> None:
+def backward(model: Any, item: Encoded) -> None:
+    """One ordinary forward and backward pass of one example."""
     ids = torch.tensor([item.ids], device=model.device)
     labels = ids.masked_fill(~torch.tensor([item.response_mask], device=model.device), -100)
     model(input_ids=ids, labels=labels, use_cache=False).loss.backward()

@@ -72,6 +72,15 @@ def llama_1b(layers: int, n_layers_of_model: int = 16) -> LlamaConfig:
     )  # fmt: skip
 
 
+def llama_shape(width: int, layers: int) -> LlamaConfig:
+    """Proportions of a Llama, whatever the width: heads of 64, a quarter of them for keys and values."""
+    return LlamaConfig(
+        vocab_size=8192, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
+        num_attention_heads=width // 64, num_key_value_heads=width // 256, head_dim=64,
+        tie_word_embeddings=True, max_position_embeddings=8192,
+    )  # fmt: skip
+
+
 def qwen_7b(layers: int, n_layers_of_model: int = 28) -> Qwen2Config:
     """The shape of Qwen2.5-7B, shrunk in the same way."""
     return Qwen2Config(

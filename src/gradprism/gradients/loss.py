@@ -33,6 +33,8 @@ class Batch:
         for row, example in enumerate(encoded):
             ids[row, : example.n_tokens] = torch.tensor(example.ids)
             mask[row, : example.n_tokens] = torch.tensor(example.response_mask)
+        if device.type == "cuda":  # from other memory a copy waits
+            ids, mask = ids.pin_memory(), mask.pin_memory()
         return cls(ids.to(device, non_blocking=True), mask.to(device, non_blocking=True), lengths)
 
 

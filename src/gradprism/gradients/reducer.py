@@ -232,7 +232,7 @@ class Reducer:
         for (row, _), here in layers.items():  # last layer first
             jobs.append(list(_pairs(here, self._above[row])))
             self._above[row] = here
-        self._add_similarities(jobs)
+        self._add_similarities([job for job in jobs if job])
 
     def _add_similarities(self, jobs: Sequence[Sequence["_Pair"]]) -> None:
         """Cosines of all pairs; those of one job share their Gram matrices and a thread."""

@@ -10,7 +10,7 @@ from gradprism.gradients.factors import Factors
 
 
 def inner_products(pairs: Sequence[tuple[Factors, Factors]]) -> Float[Tensor, " pairs"]:
-    """⟨G_a, G_b⟩ of the scaled gradients of each pair; NaN where their shapes differ.
+    """⟨G_a, G_b⟩ of the scaled gradients of each pair (at least one); NaN where their shapes differ.
 
     = Σ (D_a D_bᵀ ∘ X_a X_bᵀ), whatever rows a and b have kept; from the gradients themselves where both are formed
     anyway. In the type of the factors: a cosine needs no more.
@@ -27,6 +27,4 @@ def inner_products(pairs: Sequence[tuple[Factors, Factors]]) -> Float[Tensor, " 
             crossed[key] = a.shared.rows @ b.shared.rows.T  # (T, d_in) @ (d_in, T')
         return torch.dot((a.deltas @ b.deltas.T).flatten(), crossed[key][a.tokens][:, b.tokens].flatten())
 
-    if not pairs:
-        return torch.zeros(0)
-    return torch.stack([product(a, b) for a, b in pairs]).double().cpu()
+    return torch.stack([product(a, b) for a, b in pairs]).double()

@@ -1,0 +1,35 @@
+"""The benchmark scripts run: what they time elsewhere works here, small."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow  # each starts a process that loads torch
+
+
+def bench(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_gpu_benchmark_takes_the_same_path_on_a_cpu() -> None:
+    small = ["--device", "cpu", "--layers", "2", "--width", "256", "--tokens", "40,300", "--rows", "2"]
+    output = bench("benchmarks.gpu", *small, "--repeats", "1", "--no-save")
+    rows = [line.split() for line in output.splitlines() if line.startswith(("bfloat16", "float32"))]
+    assert [(row[0], int(row[1])) for row in rows] == [
+        ("bfloat16", 40), ("bfloat16", 300), ("float32", 40), ("float32", 300),
+    ]  # fmt: skip
+    assert all(float(ratio) > 0 for row in rows for ratio in row[4:])
+
+
+def test_peak_memory_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
+    found = json.loads(bench("benchmarks.memory", "--inside", "2,exact").splitlines()[-1])
+    assert found["ok"] == found["examples"]
+    assert found["peak_mib"] >= found["loaded_mib"] > 0
