@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # each starts a process that loads torch

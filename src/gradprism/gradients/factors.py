@@ -90,14 +90,9 @@ class Factors:
         return min(len(self.deltas), *self.shape)
 
     @property
-    def is_cheap_to_form(self) -> bool:
-        """Whether G is formed for its spectrum, or costs less than the Gram matrices of its cosines.
-
-        Those are one and a half for each gradient (adjacent layers, and q with o or k with v), and three projections
-        share the Gram matrix of their inputs.
-        """
-        d_out, d_in = self.shape
-        return not self.is_short or 2 * d_out * d_in < 3 * len(self.deltas) * (d_out + d_in / 3)
+    def is_worth_forming(self) -> bool:
+        """See `is_worth_forming`."""
+        return is_worth_forming(len(self.deltas), *self.shape)
 
     def form(self) -> Float[Tensor, "d_out d_in"]:
         """Form G itself, scaled, in the type of the factors; once."""
@@ -112,6 +107,15 @@ class Factors:
             return 0.0, 0.0
         low, high = torch.aminmax(self.form())
         return float(low) * self.scale, float(high) * self.scale
+
+
+def is_worth_forming(n_tokens: int, d_out: int, d_in: int) -> bool:
+    """Whether G is needed for its spectrum, or costs less than the Gram matrices of the cosines it takes part in.
+
+    Those are one and a half for each gradient (adjacent layers, and q with o or k with v), and three projections
+    share the Gram matrix of their inputs.
+    """
+    return n_tokens > min(d_out, d_in) or 2 * d_out * d_in < 3 * n_tokens * (d_out + d_in / 3)
 
 
 def _in_range(values: Tensor, largest: float) -> tuple[Tensor, float]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gradprism.gradients.capture import Caught
-from gradprism.gradients.factors import Factors, Inputs
+from gradprism.gradients.factors import Factors, Inputs, is_worth_forming
 from gradprism.gradients.measures import Measures
 from gradprism.gradients.precision import full_products
 from gradprism.gradients.similarity import inner_products
@@ -135,9 +135,14 @@ class Reducer:
             input_peaks, input_sums = summed[key]
             means = (_sums(item.deltas, valid) * input_sums).sum(1) / (item.projection.d_out * item.projection.d_in)
             self._waiting.append(_Waiting(item, input_peaks, _peaks(item.deltas, valid), means))
-            self._bytes += 4 * (item.deltas.numel() + len(self._lengths) * item.projection.d_out * item.projection.d_in)
+            self._bytes += 4 * (item.deltas.numel() + self._entries_formed(item.projection))
         if self._bytes > _WAITING[valid.device.type == "cpu"]:
             self._reduce()
+
+    def _entries_formed(self, projection: Projection) -> int:
+        """Entries of the gradients of all examples that will be formed."""
+        shape = projection.d_out, projection.d_in
+        return sum(is_worth_forming(length, *shape) for length in self._lengths) * math.prod(shape)
 
     @full_products()
     def finish(self) -> None:
@@ -273,7 +278,7 @@ def _one_by_one(pieces: Sequence[_Piece]) -> list[Solved]:
     """Solve gradients that share their inputs, and form those that their cosines will need."""
     solved = [solve([piece.factors]) for piece in pieces]
     for piece in pieces:
-        if piece.factors.is_cheap_to_form:
+        if piece.factors.is_worth_forming:
             piece.factors.form()
     pieces[0].factors.shared.forget_gram()
     return solved

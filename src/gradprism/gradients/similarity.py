@@ -20,7 +20,7 @@ def inner_products(pairs: Sequence[tuple[Factors, Factors]]) -> Float[Tensor, " 
     def product(a: Factors, b: Factors) -> Tensor:
         if a.shape != b.shape:
             return a.deltas.new_full((), torch.nan)
-        if a.is_cheap_to_form and b.is_cheap_to_form:
+        if a.is_worth_forming and b.is_worth_forming:
             return torch.dot(a.form().flatten(), b.form().flatten())
         key = id(a.shared), id(b.shared)
         if key not in crossed:
