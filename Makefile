@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    ?= runs/demo
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench bench-more clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -41,8 +41,15 @@ check: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest -m "not slow"
 
 bench: $(STAMP)
-	@echo "==> Cost of all layers against an ordinary training pass, side by side"
+	@echo "==> Cost of all layers against an ordinary training pass, side by side (about 45 minutes on two cores)"
 	@$(BIN)/python -m benchmarks.cost
+	@echo "==> The same by width and by tokens, and the figure of it"
+	@$(BIN)/python -m benchmarks.sweep
+
+bench-more: $(STAMP)
+	@$(BIN)/python -m benchmarks.precision
+	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.reading
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,7 +2,7 @@
 
     python -m benchmarks.cost [--repeats 5] [--works 0,1] [--reward-data FOLDER]
 
-Medians over rounds in one process; in each round every way runs once, one after the other. See `ways.py`.
+Medians over rounds in one process; in each round the ways take turns, batch by batch. See `ways.py`.
 """
 
 import argparse

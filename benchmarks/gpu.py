@@ -8,6 +8,7 @@ Without a GPU, `--layers 2 --tokens 64 --width 256` runs the same code on a CPU,
 
 import argparse
 import gc
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.machine import describe
 from benchmarks.results import save
-from benchmarks.timing import seconds, side_by_side
+from benchmarks.timing import Way, seconds, side_by_side
 from benchmarks.ways import attention_weights, backward, plain, statistics_of
 from benchmarks.works import Encodeds, qwen_7b, random_example
 from gradprism import GradientAnalyzer
@@ -37,9 +38,9 @@ def reference_seconds(model: Any, encoded: Encodeds, n_layers: int, repeats: int
     for _ in range(repeats):
         total = 0.0
         for _, item in encoded:
-            total += seconds(lambda item=item: backward(model, item))  # type: ignore[misc]
+            total += seconds(partial(backward, model, item))
             some = {name: p.grad for name, p in weights.items() if int(name.split(".")[2]) < REFERENCE_LAYERS}
-            total += seconds(lambda some=some: statistics_of(some)) * n_layers / REFERENCE_LAYERS  # type: ignore[misc]
+            total += seconds(partial(statistics_of, some)) * n_layers / REFERENCE_LAYERS
             model.zero_grad()
         taken.append(total)
     return sorted(taken)[len(taken) // 2]
@@ -53,9 +54,8 @@ def measure(model: Any, encoded: Encodeds, n_layers: int, repeats: int) -> dict[
     }
     for analyzer in analyzers.values():
         analyzer._pool.stacked = True
-    ways = {"plain": lambda: plain(model, encoded)} | {
-        name: (lambda analyzer=analyzer: analyzer.analyze_encoded(encoded)) for name, analyzer in analyzers.items()
-    }
+    ways: dict[str, list[Way]] = {"plain": [partial(plain, model, encoded)]}
+    ways |= {name: [partial(analyzer.analyze_encoded, encoded)] for name, analyzer in analyzers.items()}
     found = side_by_side(ways, repeats)
     return found | {"reference": reference_seconds(model, encoded, n_layers, max(repeats // 2, 1))}
 

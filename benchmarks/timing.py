@@ -2,11 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from benchmarks.ways import Way
+Way = Callable[[], object]
 
 
 def seconds(way: Way) -> float:
@@ -18,15 +18,20 @@ def seconds(way: Way) -> float:
     return time.perf_counter() - began
 
 
-def side_by_side(ways: Mapping[str, Way], repeats: int) -> dict[str, float]:
-    """Median seconds of each way, one after the other in each round. The first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats + 1):
-        for name, way in ways.items():
-            taken = seconds(way)
-            if repeat:
-                times[name].append(taken)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+def side_by_side(ways: Mapping[str, Sequence[Way]], repeats: int) -> dict[str, float]:
+    """Median over rounds of the seconds that each way takes for all of its chunks.
+
+    In each round every way runs its first chunk, then every way its second, and so on: these machines change their
+    speed by a factor of two within minutes, and what is compared must see the same of it. The first round warms up.
+    """
+    rounds: list[dict[str, float]] = []
+    for _ in range(repeats + 1):
+        taken = dict.fromkeys(ways, 0.0)
+        for chunks in zip(*ways.values(), strict=True):
+            for name, way in zip(ways, chunks, strict=True):
+                taken[name] += seconds(way)
+        rounds.append(taken)
+    return {name: statistics.median(taken[name] for taken in rounds[1:]) for name in ways}
 
 
 def _wait() -> None:

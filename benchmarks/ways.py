@@ -1,10 +1,11 @@
 """The ways of getting gradient spectra that are timed against each other, on the same model and examples."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
+from benchmarks.timing import Way
 from benchmarks.works import Encodeds
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
@@ -12,8 +13,6 @@ from gradprism.gradients.analyzer import length_buckets
 from gradprism.gradients.capture import capturing, frozen
 from gradprism.gradients.loss import Batch, ResponseHead
 from gradprism.models.projections import find_projections
-
-Way = Callable[[], object]
 
 
 def plain(model: Any, encoded: Encodeds) -> None:
@@ -67,14 +66,15 @@ def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> N
                 head.loss(Batch.of([item for _, item in batch], head.device)).backward()
 
 
-def the_ways(model: Any, tokenizer: Any, encoded: Encodeds) -> dict[str, Way]:
-    """By name; what they share is made here, before any clock runs."""
-    analyzer = GradientAnalyzer(model, tokenizer, max_length=2048)
+def the_ways(model: Any, tokenizer: Any, encoded: Encodeds, batch_tokens: int = 512) -> dict[str, list[Way]]:
+    """Each way as one call for each of our batches; what they share is made here, before any clock runs."""
+    analyzer = GradientAnalyzer(model, tokenizer, max_length=2048, batch_tokens=batch_tokens)
+    chunks = list(length_buckets(encoded, lambda: batch_tokens))
     return {
-        "plain": lambda: plain(model, encoded),
-        "gradprism": lambda: analyzer.analyze_encoded(encoded),
-        "floor": lambda: activation_only(model, encoded),
-        "published": lambda: published(model, encoded),
+        "plain": [partial(plain, model, chunk) for chunk in chunks],
+        "gradprism": [partial(analyzer.analyze_encoded, chunk) for chunk in chunks],
+        "floor": [partial(activation_only, model, chunk) for chunk in chunks],
+        "published": [partial(published, model, chunk) for chunk in chunks],
     }
 
 
