@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gradprism.errors import GradPrismError
 
 Model = TypeVar("Model", bound=BaseModel)
+Precision = Literal["exact", "balanced", "fast"]
 
 
 class Settings(BaseModel):
@@ -93,9 +94,9 @@ class PrismSettings(Settings):
     """Also the cosine of every pair of layers, not only of neighbours."""
     spectrum: bool = True
     """Keep the singular values themselves."""
-    precision: Literal["exact", "balanced", "fast"] = "exact"
+    precision: Precision = "exact"
     """The model's matrix products: exact (fp32), balanced (TF32 or bf16 products) or fast (bf16, or int8 on a CPU
-    without bf16 units), with what the machine has. The spectra themselves are always fp64."""
+    without AMX), with what the machine has. The spectra themselves are always fp64."""
 
     @field_validator("projections")
     @classmethod

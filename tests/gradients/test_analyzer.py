@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gradprism import GradientAnalyzer, GradPrismError
+from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
 from gradprism.gradients import analyzer as analyzer_module
 from gradprism.gradients.prism import measure_batch
@@ -162,3 +163,14 @@ def test_examples_with_the_same_row_number_are_refused(make_model: Callable[...,
 def test_options_that_would_do_nothing_are_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
     with pytest.raises(GradPrismError, match="device, dtype together with a model that is loaded"):
         GradientAnalyzer(make_model("llama"), tokenizer, dtype="bfloat16", device="cuda")
+
+
+def test_token_ids_made_elsewhere_are_held_to_the_same_rules(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    analyzer = GradientAnalyzer(make_model("llama"), tokenizer)
+    rows = [Example(row, str(row)) for row in range(2)]
+    known, beyond = (Encoded(ids, (False, True, True), truncated=False) for ids in ((1, 2, 3), (1, 2, 10**6)))
+    tables = analyzer.analyze_encoded([(rows[0], known), (rows[1], beyond)])
+    assert tables.examples["status"].to_list() == ["ok", "skipped"]
+    assert "beyond the model's" in tables.examples["reason"][1]
+    with pytest.raises(GradPrismError, match="row"):
+        analyzer.analyze_encoded([(rows[0], known), (rows[0], known)])

@@ -23,6 +23,11 @@ from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 _BATCH_TOKENS = {True: 512, False: 8192}  # on a CPU, and elsewhere
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
+Encode = Callable[[Example], Encoded]
+
+
+def _unwatched(examples: int, tokens: int) -> None:
+    """Nobody hears that a batch is done."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class GradientAnalyzer:
         self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
-    def analyze(self, data: Any, on_batch: OnBatch = lambda examples, tokens: None) -> Tables:
+    def analyze(self, data: Any, on_batch: OnBatch = _unwatched) -> Tables:
         """Tables of all examples, in their order; see `gradprism.tables` for the columns.
 
         `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
@@ -71,34 +76,37 @@ class GradientAnalyzer:
         batch and may raise to stop.
         """
         examples = list(data) if _all_examples(data) else list(open_examples(data, self._read))
+        return self._analyze(examples, self._encoder.encode, on_batch)
+
+    def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
+        """The same from token ids and response masks that were made elsewhere."""
+        by_row = {example.row: item for example, item in encoded}
+        return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
+
+    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = _unwatched) -> Tables:
         if len({example.row for example in examples}) < len(examples):
             raise GradPrismError(
                 "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."
             )
-        ready, unusable = self._encode(examples)
+        ready, unusable = self._encode(examples, encode)
         if unusable:
             on_batch(len(unusable), 0)
         outcomes = {outcome.example.row: outcome for outcome in [*unusable, *self._measured(ready, on_batch)]}
         return _tables([outcomes[example.row] for example in examples])
 
-    def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
-        """The same from token ids and response masks that were made elsewhere."""
-        outcomes = {outcome.example.row: outcome for outcome in self._measured(encoded)}
-        return _tables([outcomes[example.row] for example, _ in encoded])
-
-    def _measured(
-        self, ready: Sequence[tuple[Example, Encoded]], on_batch: OnBatch = lambda examples, tokens: None
-    ) -> Iterator[_Outcome]:
+    def _measured(self, ready: Sequence[tuple[Example, Encoded]], on_batch: OnBatch) -> Iterator[_Outcome]:
         with frozen(self.model):
             for batch in length_buckets(ready, lambda: self._batch_tokens):
                 yield from self._measure(batch)
                 on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
 
-    def _encode(self, examples: Sequence[Example]) -> tuple[list[tuple[Example, Encoded]], list[_Outcome]]:
+    def _encode(
+        self, examples: Sequence[Example], encode: Encode
+    ) -> tuple[list[tuple[Example, Encoded]], list[_Outcome]]:
         ready, unusable = [], []
         for example in examples:
             try:
-                ready.append((example, self._known(self._encoder.encode(example))))
+                ready.append((example, self._known(encode(example))))
             except RowProblemError as problem:
                 unusable.append(_Outcome(example, "skipped", str(problem)))
         return ready, unusable

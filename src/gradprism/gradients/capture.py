@@ -35,9 +35,9 @@ LayerSink = Callable[[int, Sequence[Caught]], None]
 def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterator[Mapping[int, Sequence[Projection]]]:
     """Call `on_layer(layer, caught)` during backward, last layer first, once all its projections have arrived.
 
-    What a layer caught is not kept here after the call, and not written to by whatever follows in backward. Yields
-    the projections that took part in the forward pass and whose gradient is still to come, by layer: empty after a
-    complete backward.
+    What a layer caught is not kept here after the call. Whoever keeps it may: autograd adds in place only to what
+    nobody else holds. Yields the projections that took part in the forward pass and whose gradient is still to come,
+    by layer: empty after a complete backward.
     """
     awaited: dict[int, list[Projection]] = {}
     arrived: dict[int, dict[str, Caught]] = defaultdict(dict)

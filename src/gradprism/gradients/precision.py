@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Int8, Int32
 from torch import Tensor, nn
 
-Precision = Literal["exact", "balanced", "fast"]
+from gradprism.recipe import Precision
+
 Arithmetic = Literal["as loaded", "TF32 products", "bf16 products", "bf16 autocast", "int8 products"]
 
 _MATMUL_PRECISION: dict[Arithmetic, str] = {"TF32 products": "high", "bf16 products": "medium"}
