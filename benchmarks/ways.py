@@ -1,5 +1,6 @@
 """The ways of getting gradient spectra that are timed against each other, on the same model and examples."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,9 +10,10 @@ from benchmarks.timing import Way
 from benchmarks.works import Encodeds
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
-from gradprism.gradients.analyzer import length_buckets
+from gradprism.data.example import Example
 from gradprism.gradients.capture import capturing, frozen
-from gradprism.gradients.loss import Batch, ResponseHead
+from gradprism.models.batches import Batches
+from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections import find_projections
 
 
@@ -61,15 +63,19 @@ def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> N
     """Our own pass without spectra: the floor. Forward, response loss, and backward to the activations alone."""
     head, projections = ResponseHead(model), find_projections(model, ("q", "k", "v", "o"))
     with frozen(model):
-        for batch in length_buckets(encoded, lambda: batch_tokens):
+        for batch in _batches(encoded, batch_tokens):
             with capturing(projections, lambda layer, caught: None):
                 head.loss(Batch.of([item for _, item in batch], head.device)).backward()
+
+
+def _batches(encoded: Encodeds, batch_tokens: int) -> Iterator[list[tuple[Example, Encoded]]]:
+    return Batches[Any](lambda item: item[1].n_tokens, batch_tokens, torch.device("cpu")).cut(encoded)
 
 
 def the_ways(model: Any, tokenizer: Any, encoded: Encodeds, batch_tokens: int = 512) -> dict[str, list[Way]]:
     """Each way as one call for each of our batches; what they share is made here, before any clock runs."""
     analyzer = GradientAnalyzer(model, tokenizer, max_length=2048, batch_tokens=batch_tokens)
-    chunks = list(length_buckets(encoded, lambda: batch_tokens))
+    chunks = list(_batches(encoded, batch_tokens))
     return {
         "plain": [partial(plain, model, chunk) for chunk in chunks],
         "gradprism": [partial(analyzer.analyze_encoded, chunk) for chunk in chunks],

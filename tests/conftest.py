@@ -13,7 +13,6 @@ from jaxtyping import install_import_hook
 _SHAPED = (
     "capture",
     "factors",
-    "loss",
     "measures",
     "precision",
     "prism",
@@ -22,7 +21,9 @@ _SHAPED = (
     "similarity",
     "spectrum",
 )
-install_import_hook([f"gradprism.gradients.{name}" for name in _SHAPED], "beartype.beartype")
+install_import_hook(
+    [*(f"gradprism.gradients.{name}" for name in _SHAPED), "gradprism.models.likelihood"], "beartype.beartype"
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,9 +7,9 @@ import torch
 
 from gradprism.data.encode import Encoded
 from gradprism.gradients.capture import capturing
-from gradprism.gradients.loss import Batch, ResponseHead
 from gradprism.gradients.precision import Computing
 from gradprism.gradients.reducer import EigenPool, ExampleGradients, Reducer
+from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections import Projection
 from gradprism.recipe import PrismSettings
 

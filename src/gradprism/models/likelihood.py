@@ -1,6 +1,7 @@
-"""The response loss of each example of a batch, logits taken on response positions only."""
+"""The likelihood of each example's response in a batch, and its gradient; logits on response positions only."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from gradprism.data.encode import Encoded
+from gradprism.data.example import RowProblemError
 from gradprism.errors import GradPrismError
 
 _BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
@@ -82,14 +84,41 @@ class ResponseHead:
         self._linear = self.layer if isinstance(self.layer, nn.Linear) and not fetched else None
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
         self.device: torch.device = next((embeddings or model).parameters()).device  # where token ids go
+        size = getattr(embeddings, "num_embeddings", None)
+        self._vocabulary = size if isinstance(size, int) else None
+
+    def known(self, encoded: Encoded) -> Encoded:
+        """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device.
+
+        Raises `RowProblemError`.
+        """
+        if self._vocabulary is not None and max(encoded.ids) >= self._vocabulary:
+            raise RowProblemError(
+                f"token id {max(encoded.ids)} is beyond the model's {self._vocabulary} embeddings: "
+                "the tokenizer is not this model's"
+            )
+        return encoded
+
+    def nll_sums(self, batch: Batch) -> list[float]:
+        """Sum of the negative log-likelihoods of each example's response tokens, nats; nothing is kept for backward."""
+        examples, positions, targets = _predicted(batch)
+        with torch.inference_mode():
+            nll = self._nll(batch.ids, examples, positions, targets)
+        return _per_example(nll, examples, len(batch.lengths))[0].tolist()
+
+    def _nll(self, ids: Tensor, examples: Tensor, positions: Tensor, targets: Tensor) -> Float[Tensor, " n"]:
+        if self._linear:
+            with suppress(LogitsChangedError):  # the head knows it from now on
+                return _by_blocks(self._hidden(ids, examples, positions), targets, self._linear, differentiate=False)[0]
+        logits, _ = self._forward(ids, lambda states: states[examples, positions])
+        return cross_entropy(logits.float(), targets, reduction="none")
 
     def loss(self, batch: Batch) -> ResponseLoss:
         """Forward pass and loss. An example with a non-finite loss gets no gradient.
 
         Raises `LogitsChangedError` the first time it sees a model that caps or scales its logits.
         """
-        examples, positions = batch.response_mask[:, 1:].nonzero(as_tuple=True)
-        targets = batch.ids[examples, positions + 1]
+        examples, positions, targets = _predicted(batch)
         if self._linear:
             hidden = self._hidden(batch.ids, examples, positions)
             nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
@@ -133,11 +162,18 @@ class ResponseHead:
         return logits.squeeze(0), raw[0].squeeze(0)
 
 
+def _predicted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """For each response token: its example, the position that predicts it, and its id."""
+    examples, positions = batch.response_mask[:, 1:].nonzero(as_tuple=True)
+    return examples, positions, batch.ids[examples, positions + 1]
+
+
 def _by_blocks(
-    hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
-    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W."""
-    nll, gradient = hidden.new_empty(len(hidden), dtype=torch.float32), torch.empty_like(hidden)
+    hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear, *, differentiate: bool = True
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "m d"]]:
+    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for."""
+    nll = hidden.new_empty(len(hidden), dtype=torch.float32)
+    gradient = hidden.new_empty(len(hidden) * differentiate, hidden.shape[1])
     step = max(_BLOCK // layer.out_features, _SMALLEST_BLOCK)
     with torch.no_grad():
         for start in range(0, len(hidden), step):
@@ -146,6 +182,8 @@ def _by_blocks(
             logits = linear(hidden[block], layer.weight, layer.bias).float()  # (step, vocabulary)
             log_softmax = torch.log_softmax(logits, dim=1)  # as training does it; logsumexp differs by 9e-6
             nll[block] = -log_softmax.gather(1, target).squeeze(1)
+            if not differentiate:
+                continue
             softmax = log_softmax.exp_()
             softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
             gradient[block] = softmax.to(hidden.dtype) @ layer.weight  # (step, vocabulary) @ (vocabulary, d)

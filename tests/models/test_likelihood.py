@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from gradprism.data.encode import Encoded
-from gradprism.gradients import loss as loss_module
-from gradprism.gradients.loss import Batch, ResponseHead, _by_blocks
+from gradprism.models import likelihood as loss_module
+from gradprism.models.likelihood import Batch, ResponseHead, _by_blocks
 
 
 @pytest.mark.parametrize(("block", "smallest"), [(1, 1), (1, 3), (1 << 23, 64)])
