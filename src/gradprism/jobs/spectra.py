@@ -1,28 +1,19 @@
 """The main job: data and a model in, a run directory of gradient spectra out."""
 
-import hashlib
-import platform
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut
 from gradprism.errors import GradPrismError
+from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
-from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.device import find_device
 from gradprism.recipe import SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
@@ -91,8 +82,8 @@ def run_recipe(
         n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done)
         if n_done < len(examples):
             watch.say(f"Loading {source.name}")
-            with _session(writer, recipe) as count:
-                work = _worker(recipe, source, watch, count)
+            with record.session(writer.add_session, recipe.execution) as done_now:
+                work = _worker(recipe, source, watch, done_now)
                 watch.start(len(examples), n_done)
                 local.run(cut(examples, recipe.part_rows, done), work, writer.publish)
         run = open_run(recipe.out)
@@ -100,19 +91,20 @@ def run_recipe(
     return open_run(recipe.out)
 
 
-def _worker(recipe: SpectraRecipe, source: ModelSource, watch: Observer, count: "_Count") -> Callable[[Shard], Tables]:
+def _worker(
+    recipe: SpectraRecipe, source: ModelSource, watch: Observer, session: record.Session
+) -> Callable[[Shard], Tables]:
     """Load the model; the result measures one shard."""
     from gradprism.gradients.analyzer import GradientAnalyzer
 
-    count.device = source.device(_device(recipe.execution.device))
-    model = source.load_model(count.device)
+    session.device = source.device(find_device(recipe.execution.device))
+    model = source.load_model(session.device)
     analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
     if recipe.prism.precision != "exact":
         watch.say(f"Precision {recipe.prism.precision}: {_in_words(analyzer.arithmetic)}")
 
     def on_batch(examples: int, tokens: int) -> None:
-        count.examples += examples
-        count.tokens += tokens
+        session.count(examples, tokens)
         watch.batch(examples, tokens)
 
     return lambda shard: analyzer.analyze(shard.examples, on_batch)
@@ -130,126 +122,35 @@ def _arithmetic(recipe: SpectraRecipe, source: ModelSource) -> str:
 
     from gradprism.gradients.precision import arithmetic_of
 
-    return arithmetic_of(recipe.prism.precision, torch.device(source.device(_device(recipe.execution.device))))
-
-
-def _device(name: str) -> str:
-    """`auto` takes the accelerator that is there."""
-    import torch
-
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise GradPrismError(f"--device {name}: {reason}\nExpected auto, cpu, cuda, cuda:1, ...") from error
-        return name
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found.type if found else "cpu"
+    return arithmetic_of(recipe.prism.precision, torch.device(source.device(find_device(recipe.execution.device))))
 
 
 def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
     """Absolute paths, so that it can be replayed from anywhere; no more tokens than the model has positions for."""
-    template = recipe.text.template if recipe.text.template in BUILTIN_TEMPLATES else _absolute(recipe.text.template)
-    text = recipe.text.within(config).model_copy(update={"template": template})
-    checkpoint = recipe.checkpoint
-    if checkpoint.model not in BUILTIN_MODELS:
-        checkpoint = checkpoint.model_copy(update={"model": _absolute(checkpoint.model)})
-    changes = {"data": tuple(map(_absolute, recipe.data)), "text": text, "checkpoint": checkpoint}
-    return recipe.model_copy(update=changes | {"out": str(Path(recipe.out).expanduser().resolve())})
-
-
-def _absolute(name: str) -> str:
-    """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name
+    changes = {
+        "data": tuple(map(record.absolute, recipe.data)),
+        "text": record.resolved_text(recipe.text, config),
+        "checkpoint": record.resolved_checkpoint(recipe.checkpoint),
+        "out": str(Path(recipe.out).expanduser().resolve()),
+    }
+    return recipe.model_copy(update=changes)
 
 
 def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any) -> dict[str, Any]:
     """What run.json says from the start."""
-    text_config, fingerprint = config.get_text_config(), source.fingerprint(config)
+    model = record.of_model(source, config)
     identity = recipe.identity() | {
         "data fingerprint": examples.fingerprint,
-        "model fingerprint": fingerprint,
+        "model fingerprint": model["revision"],
     }
     if recipe.prism.precision != "exact":
         identity["arithmetic"] = _arithmetic(recipe, source)
-    if recipe.text.template not in BUILTIN_TEMPLATES:
-        identity["template digest"] = hashlib.sha256(read_template(recipe.text.template).encode()).hexdigest()[:16]
-    schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)
     return {
         "verb": "spectra",
-        "created": _now(),
         "complete": False,
-        "identity": identity,
-        "data": {
-            "sources": [item.name for item in examples.sources],
-            "formats": sorted({item.format for item in examples.sources}),
-            "schema": "; ".join(schemas),
-            "rows": len(examples),
-            "fingerprint": examples.fingerprint,
-        },
-        "model": {
-            "name": source.name,
-            "class": (config.architectures or [config.model_type])[0],
-            "revision": fingerprint,
-            "dtype": source.dtype(config),
-            "layers": getattr(text_config, "num_hidden_layers", None),
-            "hidden_size": getattr(text_config, "hidden_size", None),
-        },
-        "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
-        "hardware": _hardware(),
+        "identity": identity | record.template_digest(recipe.text),
+        "data": record.of_data(examples),
+        "model": model,
+        **record.of_machine(),
         "sessions": [],
     }
-
-
-def _hardware() -> dict[str, Any]:
-    return {
-        "platform": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "cores": psutil.cpu_count(logical=True),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
-
-
-@dataclass
-class _Count:
-    """What one session has done."""
-
-    examples: int = 0
-    tokens: int = 0
-    device: str = ""
-
-
-@contextmanager
-def _session(writer: RunWriter, recipe: SpectraRecipe) -> Iterator[_Count]:
-    """Append this session's work and cost to run.json, also where it ends early."""
-    count, started, clock = _Count(), _now(), time.perf_counter()
-    try:
-        yield count
-    finally:
-        entry = {
-            "started": started,
-            "seconds": round(time.perf_counter() - clock, 2),
-            "examples": count.examples,
-            "tokens": count.tokens,
-            "peak_memory_mib": _peak_memory_mib(),
-            "device": count.device,
-            "batch_tokens": recipe.execution.batch_tokens,
-        }
-        with suppress(GradPrismError):  # a full disk must not hide what ended the session
-            writer.update(sessions=[*writer.record["sessions"], entry])
-
-
-def _peak_memory_mib() -> int | None:
-    """Largest resident set of this process so far; None where the platform does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit >> 20
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -76,6 +76,10 @@ class RunWriter:
         with _disk_errors(self.path):
             self._write_record()
 
+    def add_session(self, entry: Mapping[str, Any]) -> None:
+        """Append what one session did to run.json."""
+        self.update(sessions=[*self.record["sessions"], entry])
+
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file into the run, whole."""
         with _disk_errors(self.path):

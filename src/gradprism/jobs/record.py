@@ -1,0 +1,135 @@
+"""What the record of a run says: the data, the model, the machine, and what each session cost."""
+
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
+from gradprism.data.source import ExampleSet
+from gradprism.errors import GradPrismError
+from gradprism.models.builtin import BUILTIN_MODELS
+from gradprism.models.checkpoints import ModelSource
+from gradprism.recipe import CheckpointSettings, ExecutionSettings, TextSettings
+
+
+def of_data(examples: ExampleSet) -> dict[str, Any]:
+    """Where the rows came from, how they were read, and their fingerprint."""
+    schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)
+    return {
+        "sources": [item.name for item in examples.sources],
+        "formats": sorted({item.format for item in examples.sources}),
+        "schema": "; ".join(schemas),
+        "rows": len(examples),
+        "fingerprint": examples.fingerprint,
+    }
+
+
+def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
+    """Name, kind and size of a model."""
+    text_config = config.get_text_config()
+    return {
+        "name": source.name,
+        "class": (config.architectures or [config.model_type])[0],
+        "revision": source.fingerprint(config),
+        "dtype": source.dtype(config),
+        "layers": getattr(text_config, "num_hidden_layers", None),
+        "hidden_size": getattr(text_config, "hidden_size", None),
+    }
+
+
+def of_machine() -> dict[str, Any]:
+    """Versions and hardware, and when this was written."""
+    return {
+        "created": _now(),
+        "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
+        "hardware": {
+            "platform": platform.platform(terse=True),
+            "python": platform.python_version(),
+            "cores": psutil.cpu_count(logical=True),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        },
+    }
+
+
+def template_digest(text: TextSettings) -> dict[str, str]:
+    """Tell two contents of one template file apart; nothing for the built-in templates."""
+    if text.template in BUILTIN_TEMPLATES:
+        return {}
+    return {"template digest": hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]}
+
+
+def resolved_text(text: TextSettings, config: Any) -> TextSettings:
+    """The template as an absolute path; no more tokens than the model has positions for."""
+    template = text.template if text.template in BUILTIN_TEMPLATES else absolute(text.template)
+    return text.within(config).model_copy(update={"template": template})
+
+
+def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
+    """A folder or file as an absolute path; names of hubs and built-in models as they are."""
+    if checkpoint.model in BUILTIN_MODELS:
+        return checkpoint
+    return checkpoint.model_copy(update={"model": absolute(checkpoint.model)})
+
+
+def absolute(name: str) -> str:
+    """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+@dataclass
+class Session:
+    """What one session has done."""
+
+    examples: int = 0
+    tokens: int = 0
+    device: str = ""
+
+    def count(self, examples: int, tokens: int) -> None:
+        """Count a batch."""
+        self.examples += examples
+        self.tokens += tokens
+
+
+@contextmanager
+def session(append: Callable[[dict[str, Any]], None], execution: ExecutionSettings) -> Iterator[Session]:
+    """Append this session's work and cost to a record, also where it ends early."""
+    done, started, clock = Session(), _now(), time.perf_counter()
+    try:
+        yield done
+    finally:
+        entry = {
+            "started": started,
+            "seconds": round(time.perf_counter() - clock, 2),
+            "examples": done.examples,
+            "tokens": done.tokens,
+            "peak_memory_mib": _peak_memory_mib(),
+            "device": done.device,
+            "batch_tokens": execution.batch_tokens,
+        }
+        with suppress(GradPrismError):  # a full disk must not hide what ended the session
+            append(entry)
+
+
+def _peak_memory_mib() -> int | None:
+    """Largest resident set of this process so far; None where the platform does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit >> 20
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
