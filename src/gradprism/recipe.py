@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -122,6 +122,67 @@ class ExecutionSettings(Settings):
     """Threads for the eigenvalue problems; all cores otherwise."""
 
 
+class LikelihoodSettings(Settings):
+    """How IFD is computed."""
+
+    style: Literal["matched", "superfiltering"] = "matched"
+    """Of IFD: `matched` scores exactly the same response tokens with and without the prompt; `superfiltering` is the
+    published formula (response tokenised by itself, its first token not scored)."""
+    ifd_value: Literal["ppl", "loss"] = "ppl"
+    """Which ratio is the value of IFD: of perplexities or of mean losses."""
+
+
+class JudgeSettings(Settings):
+    """Which language model judges (instag, difficulty), and how it is asked."""
+
+    judge: str | None = None
+    """Model name at the endpoint, or local:MODEL for one that runs here (hub id, folder, .gguf, built-in name)."""
+    base_url: str | None = None
+    """An OpenAI-compatible endpoint, such as http://localhost:8000/v1; the OpenAI service otherwise."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key. The key itself is written nowhere."""
+    judge_template: str | None = None
+    """Jinja file with your own prompt; it sees instruction, response and conversation."""
+    judge_max_tokens: int = Field(default=1024, ge=1)
+    """Most tokens of an answer; one that is cut there has no value."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Sampling temperature of the judge."""
+
+
+class RequestSettings(Settings):
+    """How requests are sent. None of these changes an answer."""
+
+    concurrency: int = Field(default=8, ge=1)
+    """Most requests under way at once."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Most requests begun in a minute; no limit otherwise."""
+    request_timeout: float = Field(default=120.0, gt=0)
+    """Seconds until a request is given up and tried again."""
+    retries: int = Field(default=6, ge=0)
+    """How often a request is tried again after a failed connection, a 429 or a 5xx."""
+    cache: str | None = None
+    """File of answers already given, keyed by the request; judge-cache.sqlite in the run otherwise."""
+    price: str | None = None
+    """Price of a million tokens, IN,OUT, for the estimate of --dry-run."""
+
+
+class RewardSettings(Settings):
+    """Which reward model, and which of its outputs."""
+
+    reward_model: str | None = None
+    """Hub id or folder of a sequence classifier."""
+    reward_revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Type of its weights and activations."""
+    reward_output: str | None = None
+    """Name or number of the output that is the reward, where the model has several."""
+    reward_template: str | None = None
+    """Jinja chat template, where the tokenizer has none."""
+    reward_max_length: int = Field(default=4096, ge=2)
+    """Tokens kept of a conversation; longer ones are cut on the right, and recorded as truncated."""
+
+
 class SpectraRecipe(Settings):
     """Everything that `gradprism spectra` was told."""
 
@@ -138,19 +199,7 @@ class SpectraRecipe(Settings):
     @classmethod
     def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:
         """Sort flat options, as a Python caller gives them, into their groups."""
-        groups: dict[str, dict[str, Any]] = {}
-        own: dict[str, Any] = {}
-        for name, value in options.items():
-            group = _OPTION_GROUPS.get(name)
-            if name == "part_rows":
-                own[name] = value
-            elif group is None:
-                close = get_close_matches(name, _OPTION_GROUPS, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(_OPTION_GROUPS))}"
-                raise GradPrismError(f"Unknown setting {name!r}; {hint}")
-            else:
-                groups.setdefault(group, {})[name] = _flat(value)
-        return checked(cls, {"data": data, "out": out, **groups, **own})
+        return checked(cls, {"data": data, "out": out, **_grouped(cls, options)})
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
@@ -160,17 +209,33 @@ class SpectraRecipe(Settings):
         }
 
 
-_OPTION_GROUPS = {
-    name: group
-    for group, settings in {
-        "read": ReadSettings,
-        "text": TextSettings,
-        "checkpoint": CheckpointSettings,
-        "prism": PrismSettings,
-        "execution": ExecutionSettings,
-    }.items()
-    for name in settings.model_fields  # type: ignore[attr-defined]
-}
+class ScoreRecipe(Settings):
+    """Everything that `gradprism score` was told."""
+
+    verb: Literal["score"] = "score"
+    data: tuple[str, ...]
+    metric: str
+    name: str | None = None
+    read: ReadSettings = ReadSettings()
+    text: TextSettings = TextSettings()
+    checkpoint: CheckpointSettings | None = None
+    likelihood: LikelihoodSettings = LikelihoodSettings()
+    judge: JudgeSettings = JudgeSettings()
+    requests: RequestSettings = RequestSettings()
+    reward: RewardSettings = RewardSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    part_rows: int = Field(default=128, ge=1)
+    out: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics asked for, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.metric.split(",") if name.strip()))
+
+    @classmethod
+    def from_options(cls, data: tuple[str, ...], metric: str, out: str, **options: Any) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        return checked(cls, {"data": data, "metric": metric, "out": out, **_grouped(cls, options)})
 
 
 def refuse_loading_options(options: Mapping[str, Any]) -> None:
@@ -181,6 +246,32 @@ def refuse_loading_options(options: Mapping[str, Any]) -> None:
             f"Given {', '.join(idle)} together with a model that is loaded already. Expected options of the text and "
             "of what is measured; load the model as you want it, on the device that you want."
         )
+
+
+def _grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat options -> the groups of a recipe; raises `GradPrismError` for a name that none of them has."""
+    homes = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
+    own = {"part_rows", "name"} & {*recipe.model_fields}
+    grouped: dict[str, Any] = {}
+    for option, value in options.items():
+        if option in own:
+            grouped[option] = value
+        elif option in homes:
+            grouped.setdefault(homes[option], {})[option] = _flat(value)
+        else:
+            known = sorted({*homes, *own})
+            close = get_close_matches(option, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise GradPrismError(f"Unknown setting {option!r}; {hint}")
+    return grouped
+
+
+def _groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
+    """The groups of settings among a recipe's fields."""
+    found = {
+        name: (get_args(field.annotation) or (field.annotation,))[0] for name, field in recipe.model_fields.items()
+    }
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, Settings)}
 
 
 def _flat(value: Any) -> Any:
@@ -205,18 +296,23 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise GradPrismError("Settings not understood:\n  " + "\n  ".join(lines)) from None
 
 
-def recipe_text(recipe: SpectraRecipe) -> str:
+def recipe_text(recipe: BaseModel) -> str:
     """YAML of the resolved settings; `gradprism run FILE` replays them."""
     values = recipe.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def load_recipe(path: Path) -> SpectraRecipe:
+Recipe = SpectraRecipe | ScoreRecipe
+_RECIPES: dict[str, type[Recipe]] = {"spectra": SpectraRecipe, "score": ScoreRecipe}
+
+
+def load_recipe(path: Path) -> Recipe:
     """Read a recipe: the text of `recipe_text`, or one written by hand."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise GradPrismError(f"Cannot read the recipe {path}: {error}") from error
-    if not isinstance(values, dict) or values.get("verb") != "spectra":
-        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: spectra`.")
-    return checked(SpectraRecipe, values)
+    kind = _RECIPES.get(str(values.get("verb"))) if isinstance(values, dict) else None
+    if kind is None:
+        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: spectra` or `verb: score`.")
+    return checked(kind, values)

@@ -65,6 +65,16 @@ SIMILARITY = _schema(
     }
 )
 
+SCORES = _schema(
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "value": pl.Float64,  # null where there is none, with the reason
+        "status": pl.String,  # ok | skipped | failed
+        "reason": pl.String,
+    }
+)
+
 MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
 
 

@@ -14,6 +14,7 @@ from gradprism.recipe import (
     ExecutionSettings,
     PrismSettings,
     ReadSettings,
+    ScoreRecipe,
     SpectraRecipe,
     TextSettings,
     checked,
@@ -104,6 +105,8 @@ def run(
         Print the summary as JSON on stdout.
     """
     loaded = load_recipe(recipe)
+    if isinstance(loaded, ScoreRecipe):
+        raise NotImplementedError
     return _spectra(loaded.model_copy(update={"out": out}) if out else loaded, by, quiet, json)
 
 

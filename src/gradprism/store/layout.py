@@ -9,19 +9,30 @@ from gradprism.errors import GradPrismError
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
+SCORE_FILE = "score.json"
 RECIPE_FILE = "recipe.yaml"
 LOCK_FILE = ".lock"
 TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `examples` completes a part
 
 
 def part_path(run: Path, table: str, index: int) -> Path:
-    """`RUN/examples/part-00007.parquet`."""
+    """`RUN/examples/part-00007.parquet`; the table of a metric is `scores/METRIC`."""
     return run / table / f"part-{index:05d}.parquet"
 
 
-def published_parts(run: Path) -> list[int]:
-    """Indices of the parts that are there whole, ascending."""
-    names = (run / "examples").glob("part-*.parquet")
+def score_table(metric: str) -> str:
+    """`scores/METRIC`, the table of a metric's values."""
+    return f"scores/{metric}"
+
+
+def scored_metrics(run: Path) -> list[str]:
+    """Names of the metrics that have been begun in a run."""
+    return sorted(record.parent.name for record in (run / "scores").glob(f"*/{SCORE_FILE}"))
+
+
+def published_parts(run: Path, table: str = "examples") -> list[int]:
+    """Indices of the parts that are there whole, ascending. `examples` is the last of the spectra's three tables."""
+    names = (run / table).glob("part-*.parquet")
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name.name)))
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.errors import GradPrismError
-from gradprism.store.layout import part_path, published_parts, read_record
-from gradprism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
+from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
+from gradprism.store.scores import read_score_record
+from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,25 @@ class Run:
         if not parts:
             return pl.LazyFrame(schema=_SCHEMAS[table])
         return pl.scan_parquet(parts)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that were scored."""
+        return tuple(scored_metrics(self.path))
+
+    def scores(self, metric: str) -> pl.DataFrame:
+        """The scores of one metric, a row each; see `gradprism.tables.SCORES` for the columns that all share."""
+        table = score_table(metric)
+        parts = [part_path(self.path, table, index) for index in published_parts(self.path, table)]
+        if metric not in self.metrics:
+            raise GradPrismError(
+                f"The run {self.path} holds no scores of {metric!r}; it has {', '.join(self.metrics) or '(none)'}."
+            )
+        return pl.read_parquet(parts).sort("row") if parts else pl.DataFrame(schema=SCORES)
+
+    def score_record(self, metric: str) -> dict[str, Any]:
+        """What made the scores of one metric: model or judge, settings, sessions."""
+        return read_score_record(self.path, metric)
 
     @property
     def examples(self) -> pl.DataFrame:

@@ -1,0 +1,114 @@
+"""Files of a run written whole: one writer at a time, renamed into place, failures of the disk as one error."""
+
+import errno
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from filelock import FileLock, Timeout
+
+from gradprism.errors import GradPrismError
+from gradprism.store.layout import LOCK_FILE, RUN_FILE, read_record
+
+
+def hold(path: Path) -> FileLock:
+    """Create a run's folder and take its lock; the caller releases it.
+
+    Raises `GradPrismError` where the folder cannot be written, is something else than a run, or is being written.
+    """
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(path)
+        lock = FileLock(path / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise GradPrismError(
+                f"Another process is writing the run {path}. Wait for it, or choose another --out."
+            ) from None
+    return lock
+
+
+def _refuse_foreign(path: Path) -> None:
+    if (path / RUN_FILE).exists():
+        read_record(path)
+        return
+    others = [item.name for item in path.iterdir() if not item.name.startswith(".")]
+    if others:
+        raise GradPrismError(
+            f"{path} is not empty and is not a run (it holds {', '.join(sorted(others)[:3])}, no {RUN_FILE}). "
+            "Choose another --out."
+        )
+
+
+def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings than those that were begun with."""
+    different = [name for name in sorted({*made, *now}) if made.get(name) != now.get(name)]
+    if different:
+        lines = "\n".join(f"  {name}: the run has {made.get(name)!r}, now {now.get(name)!r}" for name in different)
+        raise GradPrismError(
+            f"The run {path} was made with other settings or data:\n{lines}\n"
+            "Repeat the command that made it (see its recipe.yaml), or choose another --out."
+        )
+
+
+def refuse_other_data(path: Path, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to put two data sets into one run; `made` and `now` are what run.json says of the data."""
+    if made["fingerprint"] != now["fingerprint"]:
+        raise GradPrismError(
+            f"The run {path} holds other rows: {made['rows']:,} of {', '.join(made['sources'])}, "
+            f"now {now['rows']:,} of {', '.join(now['sources'])}, or rows whose content has changed.\n"
+            "Give the data and the --rows, --sample and --limit that made it, or choose another --out."
+        )
+
+
+def json_bytes(values: Mapping[str, Any]) -> bytes:
+    """A record as people read it."""
+    return json.dumps(values, indent=2, ensure_ascii=False).encode()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Make the folder of a table, or take out what a kill left half written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(".*.partial"):
+        left_over.unlink()
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """A part in memory: written straight to a full disk, polars leaves a torn file without an error."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def replace(target: Path, content: bytes) -> None:
+    """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Failures of the disk as the one error, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "The disk is full: free some space" if full else "Check the path and its permissions"
+        raise GradPrismError(
+            f"Cannot write the run {path}: {error}.\n{advice} and repeat the command; "
+            "what was already published is safe and will not be computed again."
+        ) from error

@@ -1,0 +1,127 @@
+"""Writing the scores of one metric into a run: parts published by rename, resumed only with the same settings."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.errors import GradPrismError
+from gradprism.store.disk import (
+    clear_leftovers,
+    disk_errors,
+    hold,
+    json_bytes,
+    parquet_bytes,
+    refuse_differences,
+    refuse_other_data,
+    replace,
+)
+from gradprism.store.layout import (
+    FORMAT_VERSION,
+    RECIPE_FILE,
+    RUN_FILE,
+    SCORE_FILE,
+    part_path,
+    published_parts,
+    read_record,
+    score_table,
+)
+
+
+class ScoredRun:
+    """One process's hold on a run that scores are written into. Use as a context manager: it holds the run's lock."""
+
+    def __init__(self, path: Path, description: Mapping[str, Any]):
+        """Create the run, or join it if it is of the same data; `description` is what run.json of a new one says.
+
+        Raises `GradPrismError` where the folder cannot be written, is something else than a run, or holds other data.
+        """
+        self.path = path
+        self._lock = hold(path)
+        try:
+            with disk_errors(path):
+                if (path / RUN_FILE).exists():
+                    refuse_other_data(path, read_record(path)["data"], description["data"])
+                else:
+                    replace(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "ScoredRun":
+        """Return the run; the lock is already held."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the run back."""
+        self._lock.release()
+
+
+class ScoreWriter:
+    """Writes `scores/METRIC` of a run whose lock is held."""
+
+    def __init__(self, run: ScoredRun, metric: str, description: Mapping[str, Any], recipe: str):
+        """Begin a metric, or go on with it if `description["identity"]` agrees with what began it.
+
+        `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where they differ.
+        """
+        self._run, self._table = run.path, score_table(metric)
+        self.folder = run.path / self._table
+        with disk_errors(run.path):
+            clear_leftovers(self.folder)
+            self.record = self._join(metric, description)
+            self._write_record()
+            replace(self.folder / RECIPE_FILE, recipe.encode())
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indices of the parts already published."""
+        return frozenset(published_parts(self._run, self._table))
+
+    def with_failures(self) -> frozenset[int]:
+        """Indices of the published parts in which a row has failed."""
+        return frozenset(index for index in self.done if self._has_failures(index))
+
+    def _has_failures(self, index: int) -> bool:
+        status = pl.read_parquet(self._part(index), columns=["status"])["status"]
+        return bool((status == "failed").any())
+
+    def publish(self, index: int, scores: pl.DataFrame) -> None:
+        """Write one part, in place of an earlier one."""
+        with disk_errors(self._run):
+            replace(self._part(index), parquet_bytes(scores))
+
+    def add_session(self, entry: Mapping[str, Any]) -> None:
+        """Append what one session did to score.json."""
+        self.update(sessions=[*self.record["sessions"], entry])
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of score.json."""
+        self.record.update(changes)
+        with disk_errors(self._run):
+            self._write_record()
+
+    def _part(self, index: int) -> Path:
+        return part_path(self._run, self._table, index)
+
+    def _join(self, metric: str, description: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.done:
+            return {"metric": metric, **description}
+        record = read_score_record(self._run, metric)
+        refuse_differences(self.folder, record["identity"], description["identity"])
+        return record
+
+    def _write_record(self) -> None:
+        replace(self.folder / SCORE_FILE, json_bytes(self.record))
+
+
+def read_score_record(run: Path, metric: str) -> dict[str, Any]:
+    """Read score.json of a metric. Raises `GradPrismError` where it cannot be read."""
+    path = run / score_table(metric) / SCORE_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GradPrismError(f"Cannot read {path}: {error}") from error
+    return record
