@@ -3,6 +3,8 @@
 The public names, each loaded on first use so that `import gradprism` stays cheap:
 
 - `spectra`: the main job; the gradient spectrum of every layer for every example of a data set -> `Run`
+- `score`: quality metrics of every example into a run; and each metric alone, as a table: `ifd`, `instag`,
+  `difficulty`, `reward`, `length`, `loss`, `perplexity`
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
 - `singular_values`: of the gradient Dᵀ X, from the two factors
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         stable_rank,
     )
     from gradprism.gradients.spectrum import singular_values
+    from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
     from gradprism.jobs.spectra import spectra
     from gradprism.store.run import Run, open_run
 
@@ -34,10 +37,18 @@ __version__ = version("gradprism")
 _HOME = {
     "GradientAnalyzer": "gradprism.gradients.analyzer",
     "Run": "gradprism.store.run",
+    "difficulty": "gradprism.jobs.score",
     "effective_rank": "gradprism.gradients.measures",
     "frobenius_norm": "gradprism.gradients.measures",
+    "ifd": "gradprism.jobs.score",
+    "instag": "gradprism.jobs.score",
+    "length": "gradprism.jobs.score",
+    "loss": "gradprism.jobs.score",
     "nuclear_norm": "gradprism.gradients.measures",
     "open_run": "gradprism.store.run",
+    "perplexity": "gradprism.jobs.score",
+    "reward": "gradprism.jobs.score",
+    "score": "gradprism.jobs.score",
     "singular_values": "gradprism.gradients.spectrum",
     "spectra": "gradprism.jobs.spectra",
     "spectral_norm": "gradprism.gradients.measures",
@@ -48,10 +59,18 @@ __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "difficulty",
     "effective_rank",
     "frobenius_norm",
+    "ifd",
+    "instag",
+    "length",
+    "loss",
     "nuclear_norm",
     "open_run",
+    "perplexity",
+    "reward",
+    "score",
     "singular_values",
     "spectra",
     "spectral_norm",

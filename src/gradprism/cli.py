@@ -28,6 +28,7 @@ app = App(
 )
 for verb, about in {
     "spectra": "Measure the gradient of every layer, for every example of a data set.",
+    "score": "Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity.",
     "inspect": "Show what is understood of a data set: format, tokens, loss mask. Loads no weights.",
     "show": "Summarise a run: counts, reasons, measures per projection and layer group.",
     "run": "Replay a recipe.",

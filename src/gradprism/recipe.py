@@ -1,5 +1,6 @@
 """The settings of each verb: frozen, checked when made, saved with every run and replayable from it."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -164,6 +165,21 @@ class RequestSettings(Settings):
     """File of answers already given, keyed by the request; judge-cache.sqlite in the run otherwise."""
     price: str | None = None
     """Price of a million tokens, IN,OUT, for the estimate of --dry-run."""
+
+    @field_validator("price")
+    @classmethod
+    def _two_numbers(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"\s*\d+(\.\d+)?\s*,\s*\d+(\.\d+)?\s*", text):
+            raise ValueError("expected two numbers, IN,OUT, such as 0.15,0.60")
+        return text
+
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        """Of a million tokens read, and written."""
+        if self.price is None:
+            return None
+        read, written = map(float, self.price.split(","))
+        return read, written
 
 
 class RewardSettings(Settings):

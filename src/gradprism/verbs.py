@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,12 @@ from gradprism.errors import GradPrismError
 from gradprism.recipe import (
     CheckpointSettings,
     ExecutionSettings,
+    JudgeSettings,
+    LikelihoodSettings,
     PrismSettings,
     ReadSettings,
+    RequestSettings,
+    RewardSettings,
     ScoreRecipe,
     SpectraRecipe,
     TextSettings,
@@ -26,12 +31,19 @@ if TYPE_CHECKING:
 
 _DEFAULT_READ, _DEFAULT_TEXT = ReadSettings(), TextSettings()
 _DEFAULT_PRISM, _DEFAULT_EXECUTION = PrismSettings(), ExecutionSettings()
+_DEFAULT_LIKELIHOOD, _DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
+_DEFAULT_JUDGE, _DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
 
 Read = Annotated[ReadSettings, Parameter(name="*", group="Which rows")]
 Text = Annotated[TextSettings, Parameter(name="*", group="Text to tokens")]
 Checkpoint = Annotated[CheckpointSettings, Parameter(name="*", group="Model")]
 Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
 Execution = Annotated[ExecutionSettings, Parameter(name="*", group="How it runs")]
+Model = Annotated[CheckpointSettings | None, Parameter(name="*", group="Model")]
+Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
+Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]
+Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
+Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
 Data = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -80,6 +92,63 @@ def spectra(
     return _spectra(checked(SpectraRecipe, values), by, quiet, json)
 
 
+def score(
+    data: Data = (),
+    /,
+    *,
+    metric: str,
+    out: str,
+    name: str | None = None,
+    model: Model = None,
+    read: Read = _DEFAULT_READ,
+    text: Text = _DEFAULT_TEXT,
+    likelihood: Likelihood = _DEFAULT_LIKELIHOOD,
+    judge: Judge = _DEFAULT_JUDGE,
+    requests: Requests = _DEFAULT_REQUESTS,
+    reward: Reward = _DEFAULT_REWARD,
+    execution: Execution = _DEFAULT_EXECUTION,
+    part_rows: int = 128,
+    retry_failed: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Score every example by quality metrics, into the run that holds its spectra or a new one.
+
+    Metrics: ifd, loss, perplexity and length (of --model), instag and difficulty (of --judge), reward (of
+    --reward-model). The same command resumes; what is published is not computed again, what a judge has answered
+    is not asked again.
+
+    Parameters
+    ----------
+    data
+        Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
+    metric
+        One or several, with commas between them.
+    out
+        The run directory.
+    name
+        Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
+    part_rows
+        Rows in one published part: the most that a kill can lose.
+    retry_failed
+        Score the rows again that failed before.
+    dry_run
+        Say what it would take: rows, tokens, answers that are cached, and the price if --price is given.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {
+        "data": data, "metric": metric, "out": out, "name": name, "checkpoint": model, "read": read, "text": text,
+        "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward, "execution": execution,
+        "part_rows": part_rows,
+    }  # fmt: skip
+    recipe = checked(ScoreRecipe, values)
+    return _plan(recipe, quiet, json) if dry_run else _scores(recipe, retry_failed, quiet, json)
+
+
 def run(
     recipe: Path,
     /,
@@ -105,9 +174,11 @@ def run(
         Print the summary as JSON on stdout.
     """
     loaded = load_recipe(recipe)
+    if out:
+        loaded = loaded.model_copy(update={"out": out})
     if isinstance(loaded, ScoreRecipe):
-        raise NotImplementedError
-    return _spectra(loaded.model_copy(update={"out": out}) if out else loaded, by, quiet, json)
+        return _scores(loaded, False, quiet, json)
+    return _spectra(loaded, by, quiet, json)
 
 
 def show(run: Path, /, *, by: str | None = None, json: Json = False) -> int:
@@ -186,13 +257,50 @@ def _spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool) -> 
         with watching(quiet) as observer:
             finished = run_recipe(recipe, observer)
     except KeyboardInterrupt:
-        return _stopped(recipe)
+        return _stopped(recipe.out)
     if json or not quiet:
         _print_summary(finished, by, json)
     if not finished.counts.ok:
         sys.stderr.write(f"gradprism: no row could be measured; for the reasons: gradprism show {recipe.out}\n")
         return 1
     return 0
+
+
+def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.jobs.score import plan_scores
+    from gradprism.terminal.progress import watching
+    from gradprism.terminal.scores import plan_of
+
+    with watching(quiet) as observer:
+        plans = plan_scores(recipe, observer)
+    if json:
+        sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
+    else:
+        Console(highlight=False).print(plan_of(plans, recipe.requests.prices))
+    return 0
+
+
+def _scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+    from gradprism.analysis.scores import summary_of_scores
+    from gradprism.jobs.score import run_scores
+    from gradprism.terminal.progress import watching
+    from gradprism.terminal.scores import scores_of
+
+    names = [recipe.name] if recipe.name else list(recipe.metrics)
+    try:
+        with watching(quiet) as observer:
+            finished = run_scores(recipe, observer, retry_failed=retry_failed)
+    except KeyboardInterrupt:
+        return _stopped(recipe.out)
+    summaries = [summary_of_scores(finished, name) for name in names]
+    if json:
+        sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        Console(highlight=False).print(scores_of(finished, names))
+    without = [item.metric for item in summaries if not item.ok]
+    if without:
+        sys.stderr.write(f"gradprism: no row has a value of {', '.join(without)}; for the reasons see above\n")
+    return 1 if without else 0
 
 
 def _print_summary(run: "Run", by: str | None, json: bool) -> None:
@@ -212,13 +320,13 @@ def _groups(run: "Run", by: str | None) -> dict[str, Any]:
     return {"by": by, "groups": {m: group_table(run, by, m).to_dicts() for m in ("nuclear_norm", "effective_rank")}}
 
 
-def _stopped(recipe: SpectraRecipe) -> int:
+def _stopped(out: str) -> int:
     from gradprism.store.run import open_run
 
     err = Console(stderr=True, highlight=False, markup=False)
     try:
-        counts = open_run(recipe.out).counts
-        err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {recipe.out}.")
+        counts = open_run(out).counts
+        err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")
     except GradPrismError:
         err.print("Stopped before the run began.")
     err.print("Repeat the same command to resume.")

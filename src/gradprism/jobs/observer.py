@@ -9,11 +9,14 @@ class Observer(Protocol):
     def say(self, text: str) -> None:
         """Hear that a stage begins."""
 
-    def start(self, rows: int, done: int) -> None:
-        """Hear how many rows there are, and how many are already done."""
+    def start(self, rows: int, done: int, what: str) -> None:
+        """Hear what is computed, for how many rows, and how many of them are already done."""
 
     def batch(self, examples: int, tokens: int) -> None:
         """Hear that a batch is finished."""
+
+    def note(self, text: str) -> None:
+        """Hear something to be shown beside the counts, such as what had to be tried again; may be empty."""
 
 
 class Silent:
@@ -22,8 +25,11 @@ class Silent:
     def say(self, text: str) -> None:
         """Do nothing."""
 
-    def start(self, rows: int, done: int) -> None:
+    def start(self, rows: int, done: int, what: str) -> None:
         """Do nothing."""
 
     def batch(self, examples: int, tokens: int) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
         """Do nothing."""

@@ -84,7 +84,7 @@ def run_recipe(
             watch.say(f"Loading {source.name}")
             with record.session(writer.add_session, recipe.execution) as done_now:
                 work = _worker(recipe, source, watch, done_now)
-                watch.start(len(examples), n_done)
+                watch.start(len(examples), n_done, "Gradients")
                 local.run(cut(examples, recipe.part_rows, done), work, writer.publish)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))

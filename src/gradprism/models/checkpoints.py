@@ -58,8 +58,8 @@ class LoadedModel:
         """Raises `GradPrismError` where one of the two is missing or is not what it should be."""
         if tokenizer is None or not hasattr(model, "config"):
             raise GradPrismError(
-                f"Given a {type(model).__name__} and a {type(tokenizer).__name__}; expected a causal language "
-                "model of transformers together with its tokenizer: spectra(data, model, tokenizer=tokenizer)."
+                f"Given a {type(model).__name__} and a {type(tokenizer).__name__}; expected a model of transformers "
+                "together with its tokenizer, such as spectra(data, model, tokenizer=tokenizer)."
             )
         self._model = model
         self._tokenizer = tokenizer
@@ -82,6 +82,10 @@ class LoadedModel:
         return str(next(self._model.parameters()).device)
 
     def load_model(self, device: str) -> Any:
+        """Return the model as it is."""
+        return self._model
+
+    def load_classifier(self, device: str) -> Any:
         """Return the model as it is."""
         return self._model
 
@@ -145,13 +149,34 @@ class Checkpoint:
             model = self._from_scratch() if self.settings.from_scratch else self._pretrained()
             return model.to(device).eval()
 
+    def load_classifier(self, device: str = "cpu") -> Any:
+        """Load a sequence classifier, in evaluation mode, on a device.
+
+        Raises `GradPrismError` where the checkpoint has no trained output layer for one: its scores would be random.
+        """
+        with _quiet(), _explained(self):
+            from transformers import AutoModelForSequenceClassification as Classifier
+
+            model, report = Classifier.from_pretrained(self.location, output_loading_info=True, **self._loading)
+            if report["missing_keys"]:
+                raise GradPrismError(
+                    f"{self.name!r} is no reward model: it has no weights for "
+                    f"{', '.join(sorted(report['missing_keys']))}, so its scores would be random.\n"
+                    "Expected a checkpoint that was trained as a sequence classifier."
+                )
+            return model.to(device).eval()
+
     def _pretrained(self) -> Any:
         from transformers import AutoModelForCausalLM
 
-        options = self._options
+        return AutoModelForCausalLM.from_pretrained(self.location, **self._loading)
+
+    @property
+    def _loading(self) -> dict[str, Any]:
+        options = self._options | {"dtype": self._dtype}
         if not self.settings.allow_pickle and not self.gguf_file:
             options["use_safetensors"] = True
-        return AutoModelForCausalLM.from_pretrained(self.location, dtype=self._dtype, **options)
+        return options
 
     def _from_scratch(self) -> Any:
         import torch

@@ -61,6 +61,8 @@ class Metric(ABC):
     """The settings and fingerprints that decide the numbers: what a resumed run must agree with."""
     about: str
     """What computes it, in a few words."""
+    note: str = ""
+    """What a progress bar may say beside the counts, such as how many requests were tried again."""
 
     @abstractmethod
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> Sequence[Score]:

@@ -97,9 +97,14 @@ class Run:
         return self.scan(table).collect().to_pandas()
 
     @property
+    def has_spectra(self) -> bool:
+        """Whether gradients were measured: a run may hold scores alone."""
+        return "identity" in self.record
+
+    @property
     def projections(self) -> tuple[str, ...]:
         """The projections that were measured, in the order asked for."""
-        return tuple(self.record["identity"]["prism.projections"].split(","))
+        return tuple(self.record["identity"]["prism.projections"].split(",")) if self.has_spectra else ()
 
     @property
     def columns(self) -> pl.DataFrame:
@@ -153,6 +158,8 @@ class Run:
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
             for name, text in self.facts
         )
+        if not self.has_spectra:
+            return f"<table>{rows}</table>"
         means = self.layer_means.group_by("projection", maintain_order=True).agg(
             pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
         )
@@ -161,7 +168,11 @@ class Run:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What the run is, in a few named lines."""
-        counts, model, data, settings = self.counts, self.record["model"], self.record["data"], self.record["identity"]
+        data = self.record["data"]
+        sources = ("data", f"{', '.join(data['sources'])}  {data['schema']}")
+        if not self.has_spectra:
+            return [("run", f"{self.path}  (scores alone)"), sources, ("rows", f"{data['rows']:,}")]
+        counts, model, settings = self.counts, self.record["model"], self.record["identity"]
         state = "complete" if self.is_complete else f"{counts.done:,} of {counts.rows:,} rows so far"
         arithmetic = settings.get("arithmetic")
         scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
@@ -169,7 +180,7 @@ class Run:
             ("run", f"{self.path}  ({state})"),
             ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
-            ("data", f"{', '.join(data['sources'])}  {data['schema']}"),
+            sources,
             ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
             (
                 "rows",
@@ -192,6 +203,8 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: counts and the mean of each measure for every projection."""
+        if not self.has_spectra:
+            return {"run": str(self.path), "rows": self.record["data"]["rows"], "metrics": list(self.metrics)}
         means = self.scan("spectra").group_by("projection").agg(pl.col(MEASURES).mean())
         return {
             "run": str(self.path),
@@ -199,6 +212,7 @@ class Run:
             "counts": vars(self.counts),
             "measures": {row.pop("projection"): row for row in means.sort("projection").collect().to_dicts()},
             "sessions": self.record.get("sessions", []),
+            "metrics": list(self.metrics),
         }
 
 

@@ -93,6 +93,10 @@ class ScoreWriter:
         with disk_errors(self._run):
             replace(self._part(index), parquet_bytes(scores))
 
+    def read(self, index: int) -> pl.DataFrame:
+        """A part that was published."""
+        return pl.read_parquet(self._part(index))
+
     def add_session(self, entry: Mapping[str, Any]) -> None:
         """Append what one session did to score.json."""
         self.update(sessions=[*self.record["sessions"], entry])

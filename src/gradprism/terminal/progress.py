@@ -36,7 +36,7 @@ class Meter:
 
     def start(self, rows: int, done: int) -> None:
         """Set the clock going."""
-        self.rows, self.done, self.before = rows, done, done
+        self.rows, self.done, self.before, self.tokens = rows, done, done, 0
         self.began = time.perf_counter()
 
     def batch(self, examples: int, tokens: int) -> None:
@@ -63,15 +63,20 @@ class PlainLines:
         """Share the meter."""
         self._meter = meter
         self._last = 0.0
+        self._note = ""
 
     def say(self, text: str) -> None:
         """Print a stage."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, rows: int, done: int) -> None:
+    def start(self, rows: int, done: int, what: str) -> None:
         """Say where the work stands."""
         self._meter.start(rows, done)
-        self.say(f"{rows:,} rows, {done:,} already done" if done else f"{rows:,} rows")
+        self.say(f"{what}: {rows:,} rows" + (f", {done:,} already done" if done else ""))
+
+    def note(self, text: str) -> None:
+        """Keep it for the next line."""
+        self._note = f", {text}" if text else ""
 
     def batch(self, examples: int, tokens: int) -> None:
         """Print a line if the last one is long ago, or this is the end."""
@@ -82,7 +87,7 @@ class PlainLines:
             speed, token_speed, left = meter.rates
             self.say(
                 f"{meter.done:,}/{meter.rows:,} rows, {speed:.1f} examples/s, "
-                f"{token_speed:,.0f} tokens/s, {_clock(left)} left"
+                f"{token_speed:,.0f} tokens/s, {_clock(left)} left{self._note}"
             )
 
 
@@ -104,15 +109,21 @@ class Bar:
         self._meter = meter
         self._progress = progress
         self._task = progress.add_task("", total=None)
+        self._what = ""
 
     def say(self, text: str) -> None:
         """Name the stage beside the bar."""
         self._progress.update(self._task, description=text)
 
-    def start(self, rows: int, done: int) -> None:
+    def start(self, rows: int, done: int, what: str) -> None:
         """Fill in the total."""
         self._meter.start(rows, done)
-        self._progress.reset(self._task, total=rows, completed=done, description="Gradients")
+        self._what = what
+        self._progress.reset(self._task, total=rows, completed=done, description=what)
+
+    def note(self, text: str) -> None:
+        """Show it behind the name."""
+        self._progress.update(self._task, description=f"{self._what} ({text})" if text else self._what)
 
     def batch(self, examples: int, tokens: int) -> None:
         """Move on."""
@@ -141,7 +152,7 @@ class _Quiet(Silent):
     def __init__(self, meter: Meter):
         self._meter = meter
 
-    def start(self, rows: int, done: int) -> None:
+    def start(self, rows: int, done: int, what: str) -> None:
         self._meter.start(rows, done)
 
     def batch(self, examples: int, tokens: int) -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from gradprism.analysis.groups import group_table
 from gradprism.store.run import Run
+from gradprism.terminal.scores import score_tables
 from gradprism.terminal.tables import facts, number, plain_table, spaced
 
 _MOST_REASONS = 12
@@ -21,13 +22,15 @@ def summary_of(run: Run, by: str | None = None) -> RenderableType:
 
 def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
     yield facts(run.facts)
-    if run.counts.reasons:
+    if run.has_spectra and run.counts.reasons:
         yield _reasons(run)
-    if run.counts.ok:
+    if run.has_spectra and run.counts.ok:
         yield _measures(run)
         yield _similarities(run)
         if by:
             yield from _groups(run, by)
+    if run.metrics:
+        yield from score_tables(run, run.metrics)
 
 
 def _reasons(run: Run) -> RenderableType:

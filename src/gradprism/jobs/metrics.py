@@ -1,0 +1,196 @@
+"""Quality metrics by name: which model or judge each needs, and what decides its numbers."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from gradprism.data.encode import make_encoder, read_template
+from gradprism.errors import GradPrismError
+from gradprism.jobs import record
+from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.device import find_device
+from gradprism.quality.metric import Metric
+from gradprism.recipe import CheckpointSettings, RewardSettings, ScoreRecipe, TextSettings
+from gradprism.store.layout import RUN_FILE
+from gradprism.store.run import open_run
+
+if TYPE_CHECKING:
+    from gradprism.quality.likelihood import Alone
+
+Say = Callable[[str], None]
+Sums = Mapping[int, tuple[float, int]]
+
+METRICS = {
+    "ifd": "perplexity of the response given the prompt over its perplexity alone (Li et al. 2023)",
+    "instag": "number of intent tags that a judge gives the instruction (Lu et al. 2023)",
+    "difficulty": "1 to 10, by a judge",
+    "reward": "score of a reward model",
+    "length": "response tokens",
+    "loss": "mean negative log-likelihood of the response",
+    "perplexity": "exp(loss)",
+}
+_JUDGED: tuple[Literal["instag", "difficulty"], ...] = ("instag", "difficulty")
+_CAUSAL = ("ifd", "length", "loss", "perplexity")
+
+
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Raises `GradPrismError` for a metric that there is not, naming the nearest."""
+    if not names:
+        raise GradPrismError(f"--metric names none; expected some of {', '.join(METRICS)}.")
+    for name in names:
+        if name not in METRICS:
+            close = get_close_matches(name.lower(), METRICS, n=1)
+            hint = f"Did you mean {close[0]!r}? " if close else ""
+            raise GradPrismError(f"No metric {name!r}. {hint}Expected some of {', '.join(METRICS)}.")
+
+
+def make_metric(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say) -> Metric:
+    """A metric, its models not yet loaded. `source` stands in for the recipe's causal language model.
+
+    Raises `GradPrismError` where the model or judge that it needs is not named.
+    """
+    if name in _CAUSAL:
+        return _causal(name, recipe, source, say)
+    judged = next((known for known in _JUDGED if known == name), None)
+    if judged:
+        from gradprism.quality.judge.metrics import make_judged
+
+        cache = Path(recipe.requests.cache or Path(recipe.out) / "judge-cache.sqlite")
+        return make_judged(judged, recipe.judge, recipe.requests, recipe.execution, cache, say)
+    return make_reward(recipe, say)
+
+
+def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say) -> Metric:
+    from gradprism.quality import likelihood
+
+    if source is None and recipe.checkpoint is None:
+        raise GradPrismError(
+            f"--metric {name} needs a causal language model{' (its tokenizer)' * (name == 'length')}. "
+            "Expected --model with a hub id, a folder, a .gguf file or a built-in name (see `gradprism models`)."
+        )
+    found = source or find_checkpoint(recipe.checkpoint, say, weights=name != "length")  # type: ignore[arg-type]
+    config = found.load_config()
+    text = record.resolved_text(recipe.text, config)
+    tokenizer = found.load_tokenizer()
+    encoder = make_encoder(tokenizer, text)
+    identity = _causal_identity(recipe, found, config)
+    if name == "length":
+        return likelihood.Length(encoder, identity, f"tokenizer of {found.name}")
+
+    def load() -> Any:
+        say(f"Loading {found.name}")
+        return found.load_model(found.device(find_device(recipe.execution.device)))
+
+    model = likelihood.LanguageModel(load, recipe.execution.batch_tokens)
+    parts = (encoder, model, known_sums(Path(recipe.out), identity), identity, found.name)
+    if name != "ifd":
+        return likelihood.Loss(name, *parts)  # type: ignore[arg-type]
+    own = {f"likelihood.{key}": value for key, value in recipe.likelihood}
+    alone = _alone(recipe.likelihood.style, tokenizer, text)
+    about = f"{found.name}, {recipe.likelihood.style}"
+    return likelihood.Ifd(alone, recipe.likelihood.ifd_value, *parts[:3], identity | own, about)
+
+
+def _alone(style: str, tokenizer: Any, text: TextSettings) -> "Alone":
+    from gradprism.quality import likelihood
+
+    if style == "matched":
+        return likelihood.same_tokens_alone(tokenizer)
+    if text.template != "paper":
+        raise GradPrismError(
+            f"--style superfiltering is a formula of `--template paper`; given --template {text.template}."
+        )
+    return likelihood.superfiltering_alone(tokenizer, text.max_length)
+
+
+def _causal_identity(recipe: ScoreRecipe, source: ModelSource, config: Any) -> dict[str, Any]:
+    """The settings of text and model, named as in the record of a run of spectra, so that they can be compared."""
+    checkpoint = recipe.checkpoint or CheckpointSettings(model=source.name, dtype="auto")
+    text = record.resolved_text(recipe.text, config)
+    settings = {f"text.{name}": value for name, value in text}
+    settings |= {f"checkpoint.{name}": value for name, value in record.resolved_checkpoint(checkpoint)}
+    return settings | {"model fingerprint": source.fingerprint(config)} | record.template_digest(text)
+
+
+def known_sums(run: Path, identity: Mapping[str, Any]) -> Callable[[Sequence[int]], Sums]:
+    """Sums of the response's likelihood that the run already holds, from spectra or scores of the same model and text.
+
+    Of spectra only where they are exact.
+    """
+    tables = _tables_with_sums(run, identity) if (run / RUN_FILE).exists() else []
+
+    def known(rows: Sequence[int]) -> Sums:
+        found: dict[int, tuple[float, int]] = {}
+        for table in tables:
+            frame = table.filter(pl.col("row").is_in(list(rows)), pl.col("status") == "ok", pl.col("nll").is_not_null())
+            found |= {row: (nll, n) for row, nll, n in frame.select("row", "nll", "n").collect().iter_rows()}
+        return found
+
+    return known
+
+
+def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFrame]:
+    run = open_run(path)
+
+    def agrees(made: Mapping[str, Any]) -> bool:
+        return all(made.get(name) == value for name, value in identity.items())
+
+    columns = {"loss": "nll_sum", "perplexity": "nll_sum", "ifd": "nll_conditioned"}
+    tables = [
+        run.scores(metric).lazy().with_columns(nll=column, n="n_tokens")
+        for metric, column in columns.items()
+        if metric in run.metrics and agrees(run.score_record(metric)["identity"]) and run.scores(metric).height
+    ]
+    made = run.record.get("identity", {})
+    if agrees(made) and made.get("prism.precision") == "exact":
+        tables.append(run.scan("examples").with_columns(nll="nll_sum", n="n_response_tokens"))
+    return tables
+
+
+def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None) -> Metric:
+    """The reward metric of the recipe's reward model; `loaded` stands in for it."""
+    from gradprism.quality.reward import ConversationEncoder, Reward, RewardModel, chosen_output
+
+    settings = recipe.reward
+    found = loaded or _found_reward(settings, say)
+    config = found.load_config()
+    _refuse_language_model(found.name, config)
+    chosen_output(config, settings.reward_output)  # before any weights
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or settings.reward_max_length
+    template = read_template(settings.reward_template) if settings.reward_template else None
+    encoder = ConversationEncoder(found.load_tokenizer(), template, min(settings.reward_max_length, positions))
+    identity = {f"reward.{name}": value for name, value in settings} | {"model fingerprint": found.fingerprint(config)}
+    if template:
+        identity["template digest"] = hashlib.sha256(template.encode()).hexdigest()[:16]
+
+    def load() -> RewardModel:
+        say(f"Loading {found.name}")
+        model = found.load_classifier(found.device(find_device(recipe.execution.device)))
+        return RewardModel(model, settings.reward_output, recipe.execution.batch_tokens)
+
+    return Reward(encoder, load, identity, found.name)
+
+
+def _refuse_language_model(name: str, config: Any) -> None:
+    architectures = config.architectures or []
+    if architectures and all(architecture.endswith("ForCausalLM") for architecture in architectures):
+        raise GradPrismError(
+            f"{name!r} is no reward model: it was saved as {', '.join(architectures)}. "
+            "Expected a sequence classifier, one that ends in a score."
+        )
+
+
+def _found_reward(settings: RewardSettings, say: Say) -> Checkpoint:
+    if settings.reward_model is None:
+        raise GradPrismError(
+            "--metric reward needs a reward model. Expected --reward-model with the hub id or folder of a sequence "
+            "classifier."
+        )
+    wanted = CheckpointSettings(
+        model=settings.reward_model, revision=settings.reward_revision, dtype=settings.reward_dtype
+    )
+    return find_checkpoint(wanted, say)

@@ -1,0 +1,272 @@
+"""Scoring a data set by quality metrics, into a run: the one that holds its spectra, or a new one."""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine import local
+from gradprism.engine.shards import Shard, cut
+from gradprism.errors import GradPrismError
+from gradprism.jobs import record
+from gradprism.jobs.metrics import make_metric, make_reward, refuse_unknown
+from gradprism.jobs.observer import Observer, Silent
+from gradprism.jobs.spectra import IN_MEMORY
+from gradprism.models.checkpoints import LoadedModel, ModelSource
+from gradprism.quality.metric import Metric, Plan
+from gradprism.recipe import ScoreRecipe, load_recipe, recipe_text, refuse_loading_options
+from gradprism.store.layout import RECIPE_FILE, RUN_FILE
+from gradprism.store.run import Run, open_run
+from gradprism.store.scores import ScoredRun, ScoreWriter
+
+
+def score(
+    data: Any = None,
+    metric: str | Sequence[str] = "ifd",
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    retry_failed: bool = False,
+    **options: Any,
+) -> Run:
+    """Score every example by some metrics; returns the opened run, its tables at `run.scores(METRIC)`.
+
+    `data`: as `gradprism.spectra` takes it; None takes that of the run at `out`.
+    `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
+    `model`: causal language model (ifd, length, loss, perplexity), by name or loaded, then with its `tokenizer`.
+    `out`: the run directory, a new temporary one where None.
+    `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
+    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    """
+    recipe, source = score_recipe(data, metric, model, tokenizer, out, options)
+    return run_scores(
+        recipe, observer, data=None if _are_paths(data) else data, model=source, retry_failed=retry_failed
+    )
+
+
+def score_recipe(
+    data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path | None, options: dict[str, Any]
+) -> tuple[ScoreRecipe, ModelSource | None]:
+    """The recipe that a Python call comes to, and the model where it was given loaded."""
+    source: ModelSource | None = None
+    if model is not None and not isinstance(model, str | Path):
+        source = LoadedModel(model, tokenizer)
+        refuse_loading_options(options)
+    elif model is not None:
+        options["model"] = str(model)
+    named = (
+        (str(data),) if isinstance(data, str | Path) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
+    )
+    names = metric if isinstance(metric, str) else ",".join(metric)
+    return ScoreRecipe.from_options(named, names, str(out or tempfile.mkdtemp(prefix="gradprism-")), **options), source
+
+
+def _are_paths(data: Any) -> bool:
+    if data is None or isinstance(data, str | Path):
+        return True
+    return isinstance(data, list | tuple) and all(isinstance(item, str | Path) for item in data)
+
+
+def run_scores(
+    recipe: ScoreRecipe,
+    observer: Observer | None = None,
+    *,
+    data: Any = None,
+    model: ModelSource | None = None,
+    retry_failed: bool = False,
+) -> Run:
+    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+
+    `retry_failed` also scores again the rows that failed before.
+    """
+    watch = observer or Silent()
+    recipe, examples = _opened(recipe, data, watch)
+    description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
+    with ScoredRun(Path(recipe.out), description) as run:
+        for name in recipe.metrics:
+            _score(name, recipe, run, examples, model, watch, retry_failed)
+    return open_run(recipe.out)
+
+
+def plan_scores(
+    recipe: ScoreRecipe, observer: Observer | None = None, *, data: Any = None, model: ModelSource | None = None
+) -> dict[str, Plan]:
+    """What each metric of a recipe would take: nothing is asked, loaded or written."""
+    watch = observer or Silent()
+    recipe, examples = _opened(recipe, data, watch)
+    return {name: _planned(make_metric(name, recipe, model, watch.say), examples) for name in recipe.metrics}
+
+
+def _planned(metric: Metric, examples: ExampleSet) -> Plan:
+    plans = [metric.plan(shard.examples) for shard in cut(examples, 1024, ())]
+    counts = {
+        field.name: sum(getattr(plan, field.name) for plan in plans) for field in fields(Plan) if field.name != "exact"
+    }
+    return Plan(**counts, exact=all(plan.exact for plan in plans))
+
+
+def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecipe, ExampleSet]:
+    """The recipe with absolute paths, and its examples."""
+    refuse_unknown(recipe.metrics)
+    if recipe.name and len(recipe.metrics) > 1:
+        raise GradPrismError(
+            f"--name {recipe.name} with {len(recipe.metrics)} metrics; expected one metric to be named."
+        )
+    if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", recipe.name):
+        raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ . - between them.")
+    watch.say("Reading the data")
+    if not recipe.data:
+        recipe = _with_data_of_run(recipe)
+    if data is None and recipe.data == IN_MEMORY:
+        raise GradPrismError(
+            f"The run {recipe.out} was made of Python objects, which no recipe holds. Expected data files: repeat the "
+            "call in Python with the same objects, or write them to a file and name it."
+        )
+    return _resolved(recipe), open_examples(recipe.data if data is None else data, recipe.read)
+
+
+def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Take data and rows from the run that is there."""
+    made = find_recipe(Path(recipe.out))
+    if made is None:
+        raise GradPrismError(
+            f"No data is named, and {recipe.out} is no run that names one. Expected data files or a hub id."
+        )
+    return recipe.model_copy(update={"data": made.data, "read": made.read})
+
+
+def find_recipe(run: Path) -> Any:
+    """The recipe of a run's spectra, else of one of its scores; None where it has neither."""
+    if not (run / RUN_FILE).exists():
+        return None
+    recipes = [run / RECIPE_FILE, *sorted(run.glob(f"scores/*/{RECIPE_FILE}"))]
+    return next((load_recipe(path) for path in recipes if path.exists()), None)
+
+
+def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Absolute paths, so that it can be replayed from anywhere."""
+
+    def full(group: Any, *names: str) -> Any:
+        given = {name: getattr(group, name) for name in names}
+        return group.model_copy(update={name: record.absolute(text) for name, text in given.items() if text})
+
+    changes = {
+        "data": tuple(map(record.absolute, recipe.data)),
+        "checkpoint": recipe.checkpoint and record.resolved_checkpoint(recipe.checkpoint),
+        "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
+        "judge": full(recipe.judge, "judge_template"),
+        "reward": full(recipe.reward, "reward_model", "reward_template"),
+        "out": str(Path(recipe.out).expanduser().resolve()),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _score(
+    metric_name: str,
+    recipe: ScoreRecipe,
+    run: ScoredRun,
+    examples: ExampleSet,
+    model: ModelSource | None,
+    watch: Observer,
+    retry_failed: bool,
+) -> None:
+    """Score one metric, what is published left out."""
+    metric = make_metric(metric_name, recipe, model, watch.say)
+    own = recipe.model_copy(update={"metric": metric_name})
+    description = {
+        "complete": False,
+        "about": metric.about,
+        "identity": {**metric.identity, "metric": metric_name, "part_rows": recipe.part_rows},
+        **record.of_machine(),
+        "sessions": [],
+    }
+    writer = ScoreWriter(run, recipe.name or metric_name, description, recipe_text(own))
+    done, again = writer.done, writer.with_failures() if retry_failed else frozenset[int]()
+    n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done - again)
+    if n_done < len(examples):
+        with record.session(writer.add_session, recipe.execution) as session:
+            watch.start(len(examples), n_done, recipe.name or metric_name)
+            work = _worker(metric, writer, watch, session, again)
+            local.run(cut(examples, recipe.part_rows, done - again), work, writer.publish)
+    writer.update(complete=True)
+
+
+def _worker(
+    metric: Metric, writer: ScoreWriter, watch: Observer, session: record.Session, again: frozenset[int]
+) -> Callable[[Shard], pl.DataFrame]:
+    def on_batch(examples: int, tokens: int) -> None:
+        session.count(examples, tokens)
+        watch.note(metric.note)
+        watch.batch(examples, tokens)
+
+    def work(shard: Shard) -> pl.DataFrame:
+        if shard.index not in again:
+            return metric.table(shard.examples, on_batch)
+        before = writer.read(shard.index)
+        kept = before.filter(pl.col("status") != "failed")
+        known = set(kept["row"])
+        failed = [example for example in shard.examples if example.row not in known]
+        on_batch(kept.height, 0)
+        return pl.concat([kept, metric.table(failed, on_batch)]).sort("row")
+
+    return work
+
+
+def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Instruction-following difficulty of each row: a `value`, and the sums it is made of; see `quality.likelihood`."""
+    return _table("ifd", data, model, tokenizer, options)
+
+
+def loss(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Mean negative log-likelihood of each row's response, nats a token."""
+    return _table("loss", data, model, tokenizer, options)
+
+
+def perplexity(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """exp(loss) of each row's response."""
+    return _table("perplexity", data, model, tokenizer, options)
+
+
+def length(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Tokens of each row's response, by the model's tokenizer."""
+    return _table("length", data, model, tokenizer, options)
+
+
+def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """What a reward model gives each conversation: by name, or a loaded sequence classifier with its `tokenizer`."""
+    loaded = not isinstance(model, str | Path)
+    options["reward_model"] = type(model).__name__ if loaded else str(model)
+    recipe, _ = score_recipe(data, "reward", None, None, None, options)
+    return _of_rows(make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None), data, recipe)
+
+
+def instag(data: Any, judge: str, **options: Any) -> pl.DataFrame:
+    """Number of intent tags that a judge gives each row's instruction, and the tags."""
+    return _table("instag", data, None, None, options | {"judge": judge})
+
+
+def difficulty(data: Any, judge: str, **options: Any) -> pl.DataFrame:
+    """How difficult a judge calls each row's instruction, 1 to 10."""
+    return _table("difficulty", data, None, None, options | {"judge": judge})
+
+
+def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
+    """One metric of all rows in memory; only a judge's answers are kept on disk, for the length of the call."""
+    with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
+        recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
+        return _of_rows(make_metric(name, recipe, source, _unheard), data, recipe)
+
+
+def _of_rows(metric: Metric, data: Any, recipe: ScoreRecipe) -> pl.DataFrame:
+    return metric.table(list(open_examples(data, recipe.read)))
+
+
+def _unheard(text: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,62 @@
+"""Scores, and what scoring would take, in a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gradprism.analysis.scores import ScoreSummary, summary_of_scores
+from gradprism.quality.metric import Plan
+from gradprism.store.run import Run
+from gradprism.terminal.tables import facts, number, plain_table, spaced
+
+_MOST_REASONS = 8
+
+
+def scores_of(run: Run, names: Sequence[str]) -> RenderableType:
+    """The run, a line for each metric, and every reason for a missing value."""
+    data = run.record["data"]
+    about = [("run", str(run.path)), ("data", f"{', '.join(data['sources'])}  {data['schema']}")]
+    about += [(name, str(run.score_record(name)["about"])) for name in names]
+    return Group(*spaced([facts(about), *score_tables(run, names)]))
+
+
+def score_tables(run: Run, names: Sequence[str]) -> Iterator[RenderableType]:
+    """A line for each metric: counts and the distribution of its values; then the reasons of those without one."""
+    summaries = [summary_of_scores(run, name) for name in names]
+    table = plain_table("Scores", ["metric", "rows", "ok", "mean", *summaries[0].quantiles])
+    for item in summaries:
+        quantiles = (number(value) for value in item.quantiles.values())
+        table.add_row(Text(item.metric), f"{item.rows:,}", f"{item.ok:,}", number(item.mean), *quantiles)
+    yield table
+    for item in summaries:
+        if item.different_tags:
+            share = item.different_tags / max(item.ok, 1)
+            yield Text(f"{item.metric}: {item.different_tags:,} different tags in the set, {share:.2f} a row")
+    if any(item.reasons for item in summaries):
+        yield _reasons(summaries)
+
+
+def _reasons(summaries: Sequence[ScoreSummary]) -> RenderableType:
+    table = plain_table("Rows without a value", ["metric", "reason", "rows"], left=2)
+    for item in summaries:
+        reasons = list(item.reasons.items())
+        for reason, n in reasons[:_MOST_REASONS]:
+            table.add_row(item.metric, Text(reason), f"{n:,}")
+        if rest := reasons[_MOST_REASONS:]:
+            table.add_row(item.metric, f"({len(rest)} other reasons; see the scores)", f"{sum(n for _, n in rest):,}")
+    return table
+
+
+def plan_of(plans: Mapping[str, Plan], price: tuple[float, float] | None) -> RenderableType:
+    """What each metric would take; `price` is that of a million tokens read, and written."""
+    headings = ["metric", "rows", "skipped", "cached", "tokens to read", "tokens to write,\nat most"]
+    table = plain_table("It would take", [*headings, *(["price,\nat most"] if price else [])])
+    for name, plan in plans.items():
+        about = "" if plan.exact else "~ "
+        cells = [f"{plan.rows:,}", f"{plan.skipped:,}", f"{plan.cached:,}", f"{about}{plan.tokens:,}"]
+        if price:
+            cost = (plan.tokens * price[0] + plan.most_answer_tokens * price[1]) / 1e6
+        table.add_row(name, *cells, f"{plan.most_answer_tokens:,}", *([f"{cost:,.2f}"] if price else []))
+    note = "~ estimated as UTF-8 bytes / 4" if any(not plan.exact for plan in plans.values()) else ""
+    return Group(table, Text(note, style="dim")) if note else table

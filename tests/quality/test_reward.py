@@ -1,0 +1,185 @@
+"""Rewards against the `transformers` pipeline, which scores one text at a time."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+
+import gradprism
+from gradprism.errors import GradPrismError
+
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def classifier(tokenizer: Any) -> Callable[..., Any]:
+    """`classifier(num_labels=1)`: a small Llama-type sequence classifier with random weights."""
+
+    def make(num_labels: int = 1, **changes: Any) -> Any:
+        torch.manual_seed(0)
+        sizes = {
+            "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": None,
+        }  # fmt: skip
+        config = hf.LlamaConfig(**(sizes | changes), num_labels=num_labels)
+        model = hf.AutoModelForSequenceClassification.from_config(config)
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.data.mul_(4.0)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def saved(classifier: Callable[..., Any], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reward") / "model"
+    classifier().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def side(tokenizer: Any, padding: str) -> Iterator[None]:
+    before, tokenizer.padding_side = tokenizer.padding_side, padding
+    try:
+        yield
+    finally:
+        tokenizer.padding_side = before
+
+
+def by_pipeline(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
+    score = hf.pipeline("text-classification", model=model, tokenizer=tokenizer, function_to_apply="none")
+    messages = [
+        [{"role": "user", "content": prompt(row)}, {"role": "assistant", "content": row["output"]}] for row in rows
+    ]
+    texts = [tokenizer.apply_chat_template(item, tokenize=False) for item in messages]
+    return [score(text, truncation=True, max_length=512)[0]["score"] for text in texts]
+
+
+def prompt(row: dict[str, str]) -> str:
+    return row["instruction"] + (f"\n{row['input']}" if row.get("input") else "")
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("pad_token_id", [None, 0])
+@pytest.mark.parametrize("tokens", [1, 100_000])
+def test_rewards_are_those_of_the_pipeline(
+    classifier: Callable[..., Any],
+    tokenizer: Any,
+    sample_rows: Rows,
+    padding: str,
+    pad_token_id: Any,
+    tokens: int,
+) -> None:
+    model = classifier(pad_token_id=pad_token_id)
+    with side(tokenizer, padding):
+        expected = by_pipeline(model, tokenizer, sample_rows[:12])
+        found = gradprism.reward(sample_rows[:12], model, tokenizer=tokenizer, batch_tokens=tokens)
+    assert found["value"].to_list() == pytest.approx(expected, abs=1e-5)
+    assert model.config.pad_token_id == pad_token_id
+
+
+def test_a_saved_model_into_a_run(saved: Path, sample_rows: Rows, tmp_path: Path) -> None:
+    run = gradprism.score(sample_rows[:6], "reward", reward_model=str(saved), out=tmp_path / "run")
+    model = hf.AutoModelForSequenceClassification.from_pretrained(saved)
+    expected = by_pipeline(model, hf.AutoTokenizer.from_pretrained(saved), sample_rows[:6])
+    assert run.scores("reward")["value"].to_list() == pytest.approx(expected, abs=1e-5)
+
+
+def test_long_conversations_are_cut_on_the_right_and_say_so(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    model = classifier()
+    rows = [{"prompt": "a", "completion": "b " * 2000}, {"prompt": "a", "completion": "b"}]
+    before = tokenizer.truncation_side
+    found = gradprism.reward(rows, model, tokenizer=tokenizer, reward_max_length=50)
+    assert found["truncated"].to_list() == [True, False]
+    assert found["n_tokens"][0] == 50
+    assert tokenizer.truncation_side == before
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b " * 2000}], tokenize=False
+    )
+    ids = torch.tensor([tokenizer(text)["input_ids"][:50]])
+    with torch.no_grad():
+        assert found["value"][0] == pytest.approx(float(model(ids).logits[0, 0]), abs=1e-5)
+
+
+def test_the_beginning_of_text_stands_there_once(
+    classifier: Callable[..., Any], sample_rows: Rows, tokenizer: Any
+) -> None:
+    from copy import deepcopy
+
+    from tokenizers.processors import TemplateProcessing
+
+    own = deepcopy(tokenizer)
+    own.bos_token = "<|turn|>"
+    own.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|turn|> $A", special_tokens=[("<|turn|>", own.bos_token_id)]
+    )
+    assert own("a")["input_ids"][0] == own.bos_token_id
+    doubled = gradprism.reward(sample_rows[:3], classifier(), tokenizer=own)
+    single = gradprism.reward(sample_rows[:3], classifier(), tokenizer=tokenizer)
+    assert doubled["n_tokens"].to_list() == single["n_tokens"].to_list()
+    assert doubled["value"].to_list() == pytest.approx(single["value"].to_list(), abs=1e-6)
+
+
+def test_all_turns_of_a_conversation_are_read(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    turns = [("user", "One?"), ("assistant", "It is one."), ("user", "Two?"), ("assistant", "Two."), ("user", "So?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    model = classifier()
+    found = gradprism.reward([{"messages": messages}], model, tokenizer=tokenizer)
+    ids = tokenizer(tokenizer.apply_chat_template(messages[:4], tokenize=False), return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        assert found["value"][0] == pytest.approx(float(model(ids).logits[0, 0]), abs=1e-5)
+
+
+def test_which_of_two_outputs_must_be_said(classifier: Callable[..., Any], tokenizer: Any, sample_rows: Rows) -> None:
+    model = classifier(num_labels=2)
+    with pytest.raises(GradPrismError, match=r"2 outputs.*0 \(LABEL_0\), 1 \(LABEL_1\)"):
+        gradprism.reward(sample_rows[:2], model, tokenizer=tokenizer)
+    with pytest.raises(GradPrismError, match="no output 'good'"):
+        gradprism.reward(sample_rows[:2], model, tokenizer=tokenizer, reward_output="good")
+    by_name = gradprism.reward(sample_rows[:2], model, tokenizer=tokenizer, reward_output="LABEL_1")
+    by_number = gradprism.reward(sample_rows[:2], model, tokenizer=tokenizer, reward_output="1")
+    other = gradprism.reward(sample_rows[:2], model, tokenizer=tokenizer, reward_output="0")
+    assert by_name["value"].to_list() == by_number["value"].to_list() != other["value"].to_list()
+
+
+def test_without_a_chat_template_a_file_is_asked_for(
+    classifier: Callable[..., Any], tokenizer: Any, tmp_path: Path, sample_rows: Rows
+) -> None:
+    bare = deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(GradPrismError, match="--reward-template"):
+        gradprism.reward(sample_rows[:2], classifier(), tokenizer=bare)
+    template = tmp_path / "mine.jinja"
+    template.write_text(tokenizer.chat_template)
+    found = gradprism.reward(sample_rows[:2], classifier(), tokenizer=bare, reward_template=template)
+    assert (
+        found["value"].to_list()
+        == gradprism.reward(sample_rows[:2], classifier(), tokenizer=tokenizer)["value"].to_list()
+    )
+
+
+def test_a_language_model_is_no_reward_model(
+    tiny_checkpoint: Path, saved: Path, sample_rows: Rows, tmp_path: Path
+) -> None:
+    with pytest.raises(GradPrismError, match="no reward model: it was saved as LlamaForCausalLM"):
+        gradprism.reward(sample_rows[:2], str(tiny_checkpoint))
+    shutil.copytree(tiny_checkpoint, tmp_path / "headless")  # a classifier by its configuration, without the weights
+    shutil.copy(saved / "config.json", tmp_path / "headless" / "config.json")
+    with pytest.raises(GradPrismError, match=r"no weights for.*score\.weight.*random"):
+        gradprism.reward(sample_rows[:2], str(tmp_path / "headless"))
+
+
+def test_rows_without_a_reward_say_why(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    rows = [{"prompt": "a", "completion": " "}, {"prompt": "a", "completion": "b"}]
+    found = gradprism.reward(rows, classifier(), tokenizer=tokenizer)
+    assert found["status"].to_list() == ["skipped", "ok"]
+    assert found["value"][0] is None
+    assert found["reason"][0] == "empty response"
