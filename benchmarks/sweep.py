@@ -71,7 +71,7 @@ def draw(by_width: Sequence[Mapping[str, Any]], by_tokens: Sequence[Mapping[str,
     panels[0].set(xlabel=f"width (T = {by_width[0]['tokens']}, {by_width[0]['layers']} layers)")
     panels[0].set(ylabel="time / one training pass")
     panels[1].set(xlabel=f"tokens T (width {by_tokens[0]['width']:,}, {by_tokens[0]['layers']} layers)")
-    panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(0, 0.62))
+    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=160)
 

@@ -5,6 +5,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `spectra`: the main job; the gradient spectrum of every layer for every example of a data set -> `Run`
 - `score`: quality metrics of every example into a run; and each metric alone, as a table: `ifd`, `instag`,
   `difficulty`, `reward`, `length`, `loss`, `perplexity`
+- `select`: subsets of a run or of data, by any metric
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
 - `singular_values`: of the gradient Dᵀ X, from the two factors
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from gradprism.gradients.spectrum import singular_values
     from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
+    from gradprism.jobs.select import select
     from gradprism.jobs.spectra import spectra
     from gradprism.store.run import Run, open_run
 
@@ -49,6 +51,7 @@ _HOME = {
     "perplexity": "gradprism.jobs.score",
     "reward": "gradprism.jobs.score",
     "score": "gradprism.jobs.score",
+    "select": "gradprism.jobs.select",
     "singular_values": "gradprism.gradients.spectrum",
     "spectra": "gradprism.jobs.spectra",
     "spectral_norm": "gradprism.gradients.measures",
@@ -71,6 +74,7 @@ __all__ = [
     "perplexity",
     "reward",
     "score",
+    "select",
     "singular_values",
     "spectra",
     "spectral_norm",

@@ -29,6 +29,7 @@ app = App(
 for verb, about in {
     "spectra": "Measure the gradient of every layer, for every example of a data set.",
     "score": "Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity.",
+    "select": "Make subsets by any metric: top, bottom, quantile, budget, matched in length.",
     "inspect": "Show what is understood of a data set: format, tokens, loss mask. Loads no weights.",
     "show": "Summarise a run: counts, reasons, measures per projection and layer group.",
     "run": "Replay a recipe.",

@@ -4,14 +4,22 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gradprism.errors import GradPrismError
 
+if TYPE_CHECKING:
+    from gradprism.select_recipe import SelectRecipe
+
+    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe"
+
 Model = TypeVar("Model", bound=BaseModel)
+IN_MEMORY = ("(Python objects)",)
+"""What a recipe says of its data where no file was given."""
+
 Precision = Literal["exact", "balanced", "fast"]
 
 
@@ -36,7 +44,7 @@ class ReadSettings(Settings):
     sample: int | None = Field(default=None, ge=1)
     """Take N rows at random, without replacement."""
     seed: int = 0
-    """Seed of --sample."""
+    """Seed of --sample, and of what select draws: ties and the random baseline."""
     limit: int | None = Field(default=None, ge=1)
     """Stop after the first N of the rows chosen so far."""
 
@@ -215,7 +223,7 @@ class SpectraRecipe(Settings):
     @classmethod
     def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:
         """Sort flat options, as a Python caller gives them, into their groups."""
-        return checked(cls, {"data": data, "out": out, **_grouped(cls, options)})
+        return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
@@ -251,7 +259,7 @@ class ScoreRecipe(Settings):
     @classmethod
     def from_options(cls, data: tuple[str, ...], metric: str, out: str, **options: Any) -> Self:
         """Sort flat options, as a Python caller gives them, into their groups."""
-        return checked(cls, {"data": data, "metric": metric, "out": out, **_grouped(cls, options)})
+        return checked(cls, {"data": data, "metric": metric, "out": out, **grouped(cls, options)})
 
 
 def refuse_loading_options(options: Mapping[str, Any]) -> None:
@@ -264,7 +272,7 @@ def refuse_loading_options(options: Mapping[str, Any]) -> None:
         )
 
 
-def _grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
+def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
     """Flat options -> the groups of a recipe; raises `GradPrismError` for a name that none of them has."""
     homes = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
     own = {"part_rows", "name"} & {*recipe.model_fields}
@@ -318,17 +326,16 @@ def recipe_text(recipe: BaseModel) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-Recipe = SpectraRecipe | ScoreRecipe
-_RECIPES: dict[str, type[Recipe]] = {"spectra": SpectraRecipe, "score": ScoreRecipe}
-
-
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path) -> "Recipe":
     """Read a recipe: the text of `recipe_text`, or one written by hand."""
+    from gradprism.select_recipe import SelectRecipe
+
+    kinds: dict[str, type[Recipe]] = {"spectra": SpectraRecipe, "score": ScoreRecipe, "select": SelectRecipe}
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise GradPrismError(f"Cannot read the recipe {path}: {error}") from error
-    kind = _RECIPES.get(str(values.get("verb"))) if isinstance(values, dict) else None
+    kind = kinds.get(str(values.get("verb"))) if isinstance(values, dict) else None
     if kind is None:
-        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: spectra` or `verb: score`.")
+        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: {' | '.join(kinds)}`.")
     return checked(kind, values)

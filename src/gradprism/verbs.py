@@ -25,6 +25,7 @@ from gradprism.recipe import (
     checked,
     load_recipe,
 )
+from gradprism.select_recipe import SelectRecipe, SelectSettings
 
 if TYPE_CHECKING:
     from gradprism.store.run import Run
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _DEFAULT_READ, _DEFAULT_TEXT = ReadSettings(), TextSettings()
 _DEFAULT_PRISM, _DEFAULT_EXECUTION = PrismSettings(), ExecutionSettings()
 _DEFAULT_LIKELIHOOD, _DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
+_DEFAULT_SELECT = SelectSettings()
 _DEFAULT_JUDGE, _DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
 
 Read = Annotated[ReadSettings, Parameter(name="*", group="Which rows")]
@@ -44,6 +46,7 @@ Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
 Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]
 Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
 Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
+Select = Annotated[SelectSettings, Parameter(name="*", group="What is selected")]
 Data = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -124,7 +127,8 @@ def score(
     data
         Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
     metric
-        One or several, with commas between them.
+        One or several, with commas between them: ifd, loss, perplexity, length (all of --model), instag, difficulty
+        (of --judge), reward (of --reward-model).
     out
         The run directory.
     name
@@ -147,6 +151,35 @@ def score(
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
     return _plan(recipe, quiet, json) if dry_run else _scores(recipe, retry_failed, quiet, json)
+
+
+def select(
+    data: Data,
+    /,
+    *,
+    out: str | None = None,
+    settings: Select = _DEFAULT_SELECT,
+    read: Read = _DEFAULT_READ,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Make subsets by any metric: of a run, or of data files by their own columns.
+
+    Every row of the input ends in exactly one of the groups or among the rows left out, with the reason.
+
+    Parameters
+    ----------
+    data
+        A run directory, or data files.
+    out
+        FILE.jsonl or FILE.parquet; its sisters get the other groups, the rows left out and why, and a data card.
+        Without it nothing is written.
+    quiet
+        Print nothing but errors.
+    json
+        Print counts, thresholds and ties as JSON on stdout.
+    """
+    return _selection(checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json)
 
 
 def run(
@@ -178,6 +211,8 @@ def run(
         loaded = loaded.model_copy(update={"out": out})
     if isinstance(loaded, ScoreRecipe):
         return _scores(loaded, False, quiet, json)
+    if isinstance(loaded, SelectRecipe):
+        return _selection(loaded, quiet, json)
     return _spectra(loaded, by, quiet, json)
 
 
@@ -301,6 +336,19 @@ def _scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) ->
     if without:
         sys.stderr.write(f"gradprism: no row has a value of {', '.join(without)}; for the reasons see above\n")
     return 1 if without else 0
+
+
+def _selection(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.jobs.select import run_recipe
+    from gradprism.terminal.select import selection_of
+
+    with Console(stderr=True, quiet=quiet).status("Selecting"):
+        found = run_recipe(recipe)
+    if json:
+        sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        Console(highlight=False).print(selection_of(found))
+    return 0
 
 
 def _print_summary(run: "Run", by: str | None, json: bool) -> None:

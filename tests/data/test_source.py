@@ -454,3 +454,14 @@ def test_a_hub_id_that_cannot_be_reached_says_what_was_expected(name: str, monke
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(GradPrismError, match=rf"'{name}' is no file or folder here(.|\n)*Expected a data file"):
         opened(name)
+
+
+def test_records_are_the_rows_as_they_were_read(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "deep": {"er": [i, None]}} for i in range(5)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:4]) + "{torn\n" + json.dumps(rows[4]))
+    pairs = [*opened(path, rows="1:").records()]
+    assert [(example.row, record.fields) for example, record in pairs] == [
+        (1, rows[1]), (2, rows[2]), (3, rows[3]), (4, None), (5, rows[4]),
+    ]  # fmt: skip
+    assert [example.problem for example, _ in pairs] == [record.problem for _, record in pairs]

@@ -44,6 +44,10 @@ class ExampleSet:
 
     def __iter__(self) -> Iterator[Example]:
         """Read the chosen rows, in the order of the data."""
+        return (example for example, _ in self.records())
+
+    def records(self) -> Iterator[tuple[Example, Record]]:
+        """Read the chosen rows, each beside the record that it was made of: its own fields, untouched."""
         return _read(self.sources, self.schemas, self.chosen, self.has_ids)
 
 
@@ -72,7 +76,7 @@ def _scan(
     sources: tuple[Source, ...], schemas: tuple[Schema | None, ...], chosen: range | frozenset[int]
 ) -> ExampleSet:
     content, ids, n_rows, n_unreadable = hashlib.sha256(), array("Q"), 0, 0
-    for example in _read(sources, schemas, chosen, has_ids=True):
+    for example, _ in _read(sources, schemas, chosen, has_ids=True):
         content.update(f"{example.row}\0{example.example_id}\0{example.content_hash}\n".encode())
         ids.append(int.from_bytes(hashlib.blake2b(example.example_id.encode(), digest_size=8).digest()))
         n_rows += 1
@@ -88,12 +92,12 @@ def _read(
     schemas: tuple[Schema | None, ...],
     chosen: range | frozenset[int],
     has_ids: bool,
-) -> Iterator[Example]:
+) -> Iterator[tuple[Example, Record]]:
     stop = chosen.stop if isinstance(chosen, range) else max(chosen) + 1
     pairs = ((record, schema) for source, schema in zip(sources, schemas, strict=True) for record in source.records())
     for row, (record, schema) in enumerate(islice(pairs, stop)):
         if row in chosen:
-            yield to_example(row, record, schema, has_ids)
+            yield to_example(row, record, schema, has_ids), record
 
 
 def to_example(row: int, record: Record, schema: Schema | None, has_ids: bool) -> Example:

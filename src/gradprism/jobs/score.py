@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut
@@ -16,11 +17,10 @@ from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
-from gradprism.jobs.spectra import IN_MEMORY
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.quality.metric import Metric, Plan
-from gradprism.recipe import ScoreRecipe, load_recipe, recipe_text, refuse_loading_options
-from gradprism.store.layout import RECIPE_FILE, RUN_FILE
+from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe, recipe_text, refuse_loading_options
+from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.scores import ScoredRun, ScoreWriter
 
@@ -134,20 +134,12 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
 
 def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
     """Take data and rows from the run that is there."""
-    made = find_recipe(Path(recipe.out))
-    if made is None:
+    made = next(map(load_recipe, recipes_of(Path(recipe.out))), None)
+    if not isinstance(made, SpectraRecipe | ScoreRecipe):
         raise GradPrismError(
             f"No data is named, and {recipe.out} is no run that names one. Expected data files or a hub id."
         )
     return recipe.model_copy(update={"data": made.data, "read": made.read})
-
-
-def find_recipe(run: Path) -> Any:
-    """The recipe of a run's spectra, else of one of its scores; None where it has neither."""
-    if not (run / RUN_FILE).exists():
-        return None
-    recipes = [run / RECIPE_FILE, *sorted(run.glob(f"scores/*/{RECIPE_FILE}"))]
-    return next((load_recipe(path) for path in recipes if path.exists()), None)
 
 
 def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
@@ -265,7 +257,8 @@ def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, 
 
 
 def _of_rows(metric: Metric, data: Any, recipe: ScoreRecipe) -> pl.DataFrame:
-    return metric.table(list(open_examples(data, recipe.read)))
+    given = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
+    return metric.table(data if given else list(open_examples(data, recipe.read)))
 
 
 def _unheard(text: str) -> None:

@@ -14,13 +14,11 @@ from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import find_device
-from gradprism.recipe import SpectraRecipe, recipe_text, refuse_loading_options
+from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables
-
-IN_MEMORY = ("(Python objects)",)
 
 
 def spectra(

@@ -1,0 +1,27 @@
+"""Two groups made equal in length: pairs of rows, one of each, whose lengths agree."""
+
+import math
+
+import numpy as np
+
+CALIPER = math.log(1.05)  # so that any quantile of the two groups, the median too, differs by at most 5%
+
+
+def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the paired rows in `high` and in `low`, given their lengths (all above 0), as many as there can be.
+
+    Both are gone through from short to long, and two rows pair where their log lengths differ by at most the
+    caliper; a row too short for all that remain stays alone. On a line no pairing has more pairs. Of rows of the
+    same length the earlier pair first.
+    """
+    a, b = np.log(high), np.log(low)
+    order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
+    pairs, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        distance = a[order_a[i]] - b[order_b[j]]
+        if abs(distance) <= caliper:
+            pairs.append((order_a[i], order_b[j]))
+        i += distance <= caliper
+        j += distance >= -caliper
+    paired = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return np.sort(paired[:, 0]), np.sort(paired[:, 1])

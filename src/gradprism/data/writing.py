@@ -1,0 +1,157 @@
+"""Rows -> JSON Lines or Parquet, one at a time, the file renamed into place once it is whole."""
+
+import base64
+import datetime
+import decimal
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradprism.data.formats import Row
+from gradprism.data.source import Source
+from gradprism.errors import GradPrismError
+
+WRITTEN_SUFFIXES = (".jsonl", ".parquet")
+_BATCH = 256  # rows held at a time
+
+
+class RowWriter(ABC):
+    """Takes rows one by one."""
+
+    @abstractmethod
+    def write(self, row: Row) -> None:
+        """Add a row."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is still held."""
+
+
+class JsonLinesWriter(RowWriter):
+    """UTF-8, a line each. What JSON has no form for: dates become ISO 8601 text, bytes base64, decimals text."""
+
+    def __init__(self, file: IO[bytes]):
+        """`file` is open for writing, and stays open."""
+        self._file = file
+
+    def write(self, row: Row) -> None:
+        """Write a line."""
+        try:
+            content = json.dumps(dict(row), ensure_ascii=False, default=_plain).encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can only hold as an escape
+            content = json.dumps(dict(row), default=_plain).encode()
+        self._file.write(content + b"\n")
+
+    def finish(self) -> None:
+        """Nothing is held."""
+
+
+class ParquetWriter(RowWriter):
+    """Row groups of some hundred rows, all of one schema; a column that a row lacks is null."""
+
+    def __init__(self, file: IO[bytes], schema: pa.Schema):
+        """`file` is open for writing, and stays open."""
+        self._schema, self._rows = schema, list[Row]()
+        with _fitting():
+            self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+
+    def write(self, row: Row) -> None:
+        """Hold the row until there are enough."""
+        self._rows.append(row)
+        if len(self._rows) == _BATCH:
+            self._flush()
+
+    def finish(self) -> None:
+        """Write the last rows and the footer."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        with _fitting():
+            self._writer.write_table(pa.Table.from_pylist([dict(row) for row in self._rows], schema=self._schema))
+        self._rows.clear()
+
+
+@contextmanager
+def written_whole(target: Path, schema: pa.Schema | None) -> Iterator[RowWriter]:
+    """A writer for `target`, which gets its name only when all has gone well.
+
+    `schema` is what a Parquet file needs. Raises `GradPrismError` where the disk or the format refuses.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            writer = JsonLinesWriter(file) if schema is None else ParquetWriter(file, schema)
+            yield writer
+            writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def cannot_write(target: Path, error: OSError) -> GradPrismError:
+    """What to say where the disk refuses."""
+    return GradPrismError(f"Cannot write {target}: {error}. Check the path, its permissions and the free space.")
+
+
+def arrow_schema(sources: Sequence[Source], rows: Iterable[Row]) -> pa.Schema:
+    """The columns of some rows: as Parquet files declare them, or as found by reading all rows.
+
+    Raises `GradPrismError` where a column holds kinds of values that no one Parquet type has room for.
+    """
+    with _fitting():
+        if all(source.format == "Parquet" and Path(source.name).suffix in (".parquet", ".pq") for source in sources):
+            declared = [pq.read_schema(source.name).remove_metadata() for source in sources]
+            return pa.unify_schemas(declared, promote_options="permissive")
+        return pa.unify_schemas([*_found(rows)], promote_options="permissive")
+
+
+def _found(rows: Iterable[Row]) -> Iterator[pa.Schema]:
+    batch = list[Row]()
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield _schema_of(batch)
+            batch.clear()
+    yield _schema_of(batch)
+
+
+def _schema_of(batch: Sequence[Row]) -> pa.Schema:
+    names = dict.fromkeys(name for row in batch for name in row)
+    return pa.schema([(name, pa.array([row.get(name) for row in batch]).type) for name in names])
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """What Arrow says of values that have no place in a column, as the one error."""
+    try:
+        yield
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        raise GradPrismError(
+            f"These rows do not fit into a Parquet file: {error}.\n"
+            "JSON Lines holds rows of any form: give --out a name that ends in .jsonl."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Values of Parquet files and Python objects that JSON has no form for."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime.timedelta | decimal.Decimal):
+        return str(value)
+    if hasattr(value, "tolist"):  # NumPy arrays and numbers
+        return value.tolist()
+    raise GradPrismError(f"A value of type {type(value).__name__} has no form in JSON: {value!r:.80}")

@@ -1,0 +1,174 @@
+"""The settings of `gradprism select`: what to rank by, where to cut, and what comes beside."""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from gradprism.errors import GradPrismError
+from gradprism.recipe import ReadSettings, Settings, checked, grouped
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many rows, or such a share of them."""
+
+    rows: int | None = None
+    percent: Decimal | None = None
+
+    def of(self, n: int) -> int:
+        """Rows out of `n`: a share rounds down, though never to none."""
+        if self.percent is None:
+            return min(self.rows or 0, n)
+        return min(n, max(1, int(self.percent * n / 100)))
+
+
+class SelectSettings(Settings):
+    """Which rows make the subset, and what is written beside it."""
+
+    by: tuple[str, ...] = ()
+    """Metric to rank by, highest first; --by=-METRIC where lower is better. Repeat it for several. A metric of the run
+    (ifd, reward, length, ...), a column of one (ifd.ppl), a spectral measure averaged over layers (effective_rank:q,
+    nuclear_norm:mean@10-19), or the data's own column (column:NAME)."""
+    top: str | None = None
+    """Take the best N rows, or the best N%."""
+    bottom: str | None = None
+    """Take the worst N rows, or N%. Together with --top: two groups, `high` and `low`, a file each."""
+    quantile: str | None = None
+    """Take the rows between two quantiles A:B of the ranking, 0 the worst and 1 the best: 0.9:1 is the best tenth."""
+    where: str | None = None
+    """Take only rows for which this SQL expression over metrics and columns holds; N and quantiles count among these.
+    Names with a colon or a dot go in double quotes, texts in single ones: "effective_rank:q" > 40 AND kind = 'math'."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Take rows in order of rank while they fit into this many response tokens; best first, or as --top and --bottom
+    say (--bottom 100% --tokens N fills from the worst)."""
+    combine: Literal["rank", "and", "or"] = "rank"
+    """Several --by: cut once by the mean of the ranks, or by each and take the rows in all (and) or any (or) cuts."""
+    stratify: str | None = None
+    """Take the same share of each value of this column of the data (equal counts with --stratify-equal)."""
+    stratify_equal: bool = False
+    """Take equally many rows (or tokens) of each value; one that has fewer gives all, the others make up for it."""
+    match_length: bool = False
+    """Of --top and --bottom keep the pairs of rows whose response lengths agree within 5%."""
+    random: bool = False
+    """Also write a baseline, NAME.random: as many rows (or tokens) drawn at random from those that could be taken."""
+    dedup: float | None = Field(default=None, gt=0, le=1)
+    """First drop near-duplicates: rows that share at least this part of their five-word sequences (Jaccard index)
+    with one that ranks better. 0.8 is usual."""
+    keep_ifd_above_1: bool = False
+    """Keep rows whose IFD is above 1 (the prompt misleads), which are left out otherwise, as in the paper."""
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one_or_several(cls, by: object) -> object:
+        return (by,) if isinstance(by, str) else by
+
+    @field_validator("top", "bottom", mode="before")
+    @classmethod
+    def _as_text(cls, amount: object) -> object:
+        return str(amount) if isinstance(amount, int) else amount
+
+    def check(self) -> None:
+        """Raise `GradPrismError` where the settings say nothing, contradict each other, or cannot be read."""
+        for wrong, problem in self._problems():
+            if wrong:
+                raise GradPrismError(problem)
+        _ = self.top_amount, self.bottom_amount, self.quantiles
+
+    def _problems(self) -> tuple[tuple[bool, str], ...]:
+        counted = any((self.top, self.bottom, self.tokens))
+        ranked = counted or bool(self.quantile)
+        blank = any(not name.lstrip("-").strip() for name in self.by)
+        return (
+            (not ranked and not self.where, f"Nothing says what to take. Expected one of {_CUTS}."),
+            (ranked and not self.by, "Expected --by METRIC, to rank by, with --top, --bottom, --quantile or --tokens."),
+            (blank, "--by: expected the name of a metric."),
+            (len(set(self.metrics)) < len(self.by), "--by names one metric twice."),
+            (bool(self.quantile) and counted, "--quantile goes with none of --top, --bottom and --tokens."),
+            (bool(self.tokens) and self.combine != "rank", "--tokens fills in one order: expected --combine rank."),
+            (self.match_length and not self.is_two_groups, "--match-length needs two groups: --top N --bottom N."),
+            (bool(self.stratify) and not ranked, "--stratify shares out --top, --bottom, --quantile or --tokens."),
+            (self.stratify_equal and not self.stratify, "--stratify-equal needs --stratify COLUMN."),
+            (self.stratify_equal and not counted, "--stratify-equal needs --top, --bottom or --tokens."),
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics to rank by, without their directions."""
+        return tuple(name.removeprefix("-") for name in self.by)
+
+    @property
+    def is_two_groups(self) -> bool:
+        """Whether both ends are taken."""
+        return bool(self.top and self.bottom)
+
+    @property
+    def top_amount(self) -> Amount | None:
+        """How many of the best."""
+        return _amount("--top", self.top)
+
+    @property
+    def bottom_amount(self) -> Amount | None:
+        """How many of the worst."""
+        return _amount("--bottom", self.bottom)
+
+    @property
+    def quantiles(self) -> tuple[Decimal, Decimal] | None:
+        """The two quantiles, exactly as written."""
+        return _quantiles(self.quantile) if self.quantile else None
+
+
+_CUTS = "--top N, --bottom N, --quantile A:B, --where EXPR, --tokens BUDGET"
+
+
+def _amount(option: str, text: str | None) -> Amount | None:
+    if text is None:
+        return None
+    number = _decimal(text.strip().removesuffix("%"))
+    if number is not None and text.strip().endswith("%") and 0 < number <= 100:
+        return Amount(percent=number)
+    if number is not None and text.strip().isdecimal() and number > 0:
+        return Amount(rows=int(number))
+    raise GradPrismError(f"{option} {text!r}: expected a number of rows such as 200, or a share such as 10%.")
+
+
+def _quantiles(text: str) -> tuple[Decimal, Decimal]:
+    first, _, last = text.partition(":")
+    low, high = _decimal(first), _decimal(last)
+    if low is None or high is None or not 0 <= low < high <= 1:
+        raise GradPrismError(f"--quantile {text!r}: expected A:B with 0 <= A < B <= 1, for example 0.9:1")
+    return low, high
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+class SelectRecipe(Settings):
+    """Everything that `gradprism select` was told. `read` is for data files; of a run's rows it gives only the seed."""
+
+    verb: Literal["select"] = "select"
+    data: tuple[str, ...]
+    read: ReadSettings = ReadSettings()
+    select: SelectSettings
+    out: str | None = None
+
+    @model_validator(mode="after")
+    def _selects(self) -> Self:
+        """Refuse what contradicts itself before any data is read."""
+        self.select.check()
+        return self
+
+    @classmethod
+    def from_options(
+        cls, data: tuple[str, ...], out: str | None, by: str | tuple[str, ...] | list[str] = (), **options: Any
+    ) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        values = grouped(cls, options)
+        values["select"] = {"by": by, **values.get("select", {})}
+        return checked(cls, {"data": data, "out": out, **values})
