@@ -6,6 +6,8 @@ The loop is what the published scripts do: two calls of the model for each row, 
 """
 
 import argparse
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,24 @@ from benchmarks.results import save
 from benchmarks.timing import side_by_side
 from benchmarks.works import ROOT
 from gradprism.data.encode import make_encoder
-from gradprism.data.example import Example
+from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 
 DATA = ROOT.parent / "shared" / "data" / "quality" / "reward"
 _CHUNK = 40
+
+
+def usable(tokenizer: Any, examples: Iterable[Example]) -> list[Example]:
+    """Rows with a response token within the maximal length."""
+    encoder = make_encoder(tokenizer, TextSettings())
+    kept = []
+    for example in examples:
+        with suppress(RowProblemError):
+            encoder.encode(example)
+            kept.append(example)
+    return kept
 
 
 def one_at_a_time(model: Any, tokenizer: Any, examples: list[Example]) -> list[float]:
@@ -57,7 +70,7 @@ def main() -> None:
         raise SystemExit(f"Needs data of prompts and responses; none at {DATA}. Name files with --data.")
     checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
     model, tokenizer = checkpoint.load_model(), checkpoint.load_tokenizer()
-    examples = list(open_examples(tuple(map(str, options.data)), ReadSettings(limit=options.rows)))
+    examples = usable(tokenizer, open_examples(tuple(map(str, options.data)), ReadSettings()))[: options.rows]
     chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
     medians = side_by_side(
         {

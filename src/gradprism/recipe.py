@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -156,6 +157,14 @@ class JudgeSettings(Settings):
     """Most tokens of an answer; one that is cut there has no value."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_secrets(cls, url: str | None) -> str | None:
+        """It is saved with the run."""
+        if url and urlsplit(url).username is not None:
+            raise ValueError("holds a user name or password; expected a plain URL, the key in the environment")
+        return url
 
 
 class RequestSettings(Settings):

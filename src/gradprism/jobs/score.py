@@ -19,7 +19,15 @@ from gradprism.jobs.metrics import make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.quality.metric import Metric, Plan
-from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe, recipe_text, refuse_loading_options
+from gradprism.recipe import (
+    IN_MEMORY,
+    JudgeSettings,
+    ScoreRecipe,
+    SpectraRecipe,
+    load_recipe,
+    recipe_text,
+    refuse_loading_options,
+)
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.scores import ScoredRun, ScoreWriter
@@ -121,6 +129,11 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
         )
     if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", recipe.name):
         raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ . - between them.")
+    if recipe.judge.judge_template and {"instag", "difficulty"} <= {*recipe.metrics}:
+        raise GradPrismError(
+            "--judge-template stands in for one prompt, and instag and difficulty have each their own. Expected one of "
+            "the two metrics at a time."
+        )
     watch.say("Reading the data")
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
@@ -153,11 +166,16 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
         "data": tuple(map(record.absolute, recipe.data)),
         "checkpoint": recipe.checkpoint and record.resolved_checkpoint(recipe.checkpoint),
         "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
-        "judge": full(recipe.judge, "judge_template"),
+        "judge": _local_judge(full(recipe.judge, "judge_template")),
         "reward": full(recipe.reward, "reward_model", "reward_template"),
         "out": str(Path(recipe.out).expanduser().resolve()),
     }
     return recipe.model_copy(update=changes)
+
+
+def _local_judge(judge: JudgeSettings) -> JudgeSettings:
+    kind, colon, model = (judge.judge or "").partition(":")
+    return judge.model_copy(update={"judge": f"local:{record.absolute(model)}"}) if colon and kind == "local" else judge
 
 
 def _score(

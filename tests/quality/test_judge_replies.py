@@ -1,0 +1,84 @@
+"""Bodies of answers, good and bad; and the file that keeps the good ones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradprism.errors import GradPrismError
+from gradprism.quality.judge.cache import AnswerCache, key_of
+from gradprism.quality.judge.judge import Answer
+from gradprism.quality.judge.replies import read_reply
+
+
+def completion(**changes: Any) -> str:
+    message = {"role": "assistant", "content": "7\n\nHard."} | changes.pop("message", {})
+    return json.dumps({"choices": [{"finish_reason": "stop", "message": message} | changes]})
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (completion(), None),
+        (completion(finish_reason=None), None),
+        (completion(finish_reason="length"), None),
+        (completion(finish_reason="length", message={"content": None}), None),
+        (completion(finish_reason="content_filter"), "content filter"),
+        (completion(finish_reason="tool_calls"), "did not end by itself"),
+        (completion(finish_reason=["stop"]), "did not end by itself"),
+        (completion(message={"content": None}), "content is null"),
+        (completion(message={"content": ["7"]}), "no text"),
+        (completion(message={"content": "  "}), "empty answer"),
+        (completion(message={"refusal": "I won't."}), "refused"),
+        ("", "malformed"), ("null", "malformed"), ("[]", "malformed"), ("{}", "malformed"), ("<html>", "malformed"),
+        ('{"choices": []}', "malformed"), ('{"choices": [{}]}', "malformed"), ('{"choices": [null]}', "malformed"),
+        ('{"choices": [{"message": null}]}', "malformed"), ("[" * 100_000, "malformed"),
+    ],
+)  # fmt: skip
+def test_bodies(body: str, problem: str | None) -> None:
+    answer = read_reply(body)
+    assert (answer.problem is None) if problem is None else problem in str(answer.problem)
+
+
+def test_a_body_with_half_of_a_surrogate_pair_or_odd_usage() -> None:
+    assert read_reply(completion(message={"content": "7 \ud800"})).text == "7 ?"
+    odd = json.loads(completion()) | {"usage": {"prompt_tokens": "many", "completion_tokens": True}}
+    assert read_reply(json.dumps(odd)).n_prompt_tokens is None
+    assert read_reply(json.dumps(odd)).n_answer_tokens is None
+
+
+def test_the_cache_outlives_a_kill(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "answers.sqlite"
+    program = (
+        "import os, signal; from pathlib import Path; from gradprism.quality.judge.cache import AnswerCache;"
+        "from gradprism.quality.judge.judge import Answer; cache = AnswerCache(Path(os.environ['FILE']));"
+        "[cache.put(str(n), Answer(f'{n}', 'stop', 1, None)) for n in range(50)];"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], env=os.environ | {"FILE": str(file)}, check=False)
+    assert ended.returncode == -9
+    with AnswerCache(file) as cache:
+        for n in range(50):
+            assert cache.get(str(n)) == Answer(f"{n}", "stop", 1, None, known=True)
+        assert cache.get("50") is None
+
+
+def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "answers.sqlite"
+    file.write_bytes(b"this is no database, though it is long enough to be one " * 100)
+    with pytest.raises(GradPrismError, match=r"Move it away .*--cache"):
+        AnswerCache(file)
+    with pytest.raises(GradPrismError, match="--cache"):
+        AnswerCache(tmp_path)
+    with AnswerCache(tmp_path / "good") as cache:
+        cache._connection.execute("INSERT INTO answers VALUES ('k', '[1]')")
+        with pytest.raises(GradPrismError, match="damaged"):
+            cache.get("k")
+
+
+def test_the_key_of_a_request_does_not_depend_on_the_order_of_its_fields() -> None:
+    assert key_of({"a": 1, "b": "é"}) == key_of({"b": "é", "a": 1}) != key_of({"a": 1, "b": "e"})
