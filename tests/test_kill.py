@@ -34,7 +34,7 @@ def begun(model: Path | str, out: Path) -> "subprocess.Popen[str]":
     process = start(*arguments(model, out))
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith(f"{ROWS} rows"):
+        if f"{ROWS} rows" in line:
             break
     return process
 

@@ -5,6 +5,8 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `spectra`: the main job; the gradient spectrum of every layer for every example of a data set -> `Run`
 - `score`: quality metrics of every example into a run; and each metric alone, as a table: `ifd`, `instag`,
   `difficulty`, `reward`, `length`, `loss`, `perplexity`
+- `metric_values`: any number of a run's examples by its name, such as `ifd` or `effective_rank:q@10-19`
+- `corpus_tags`: how often each tag occurs in a set
 - `select`: subsets of a run or of data, by any metric
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING
 from gradprism.errors import GradPrismError
 
 if TYPE_CHECKING:
+    from gradprism.analysis.metrics import metric_values
+    from gradprism.analysis.scores import corpus_tags
     from gradprism.gradients.analyzer import GradientAnalyzer
     from gradprism.gradients.measures import (
         effective_rank,
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 __version__ = version("gradprism")
 
 _HOME = {
+    "corpus_tags": "gradprism.analysis.scores",
+    "metric_values": "gradprism.analysis.metrics",
     "GradientAnalyzer": "gradprism.gradients.analyzer",
     "Run": "gradprism.store.run",
     "difficulty": "gradprism.jobs.score",
@@ -62,6 +68,7 @@ __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "corpus_tags",
     "difficulty",
     "effective_rank",
     "frobenius_norm",
@@ -69,6 +76,7 @@ __all__ = [
     "instag",
     "length",
     "loss",
+    "metric_values",
     "nuclear_norm",
     "open_run",
     "perplexity",

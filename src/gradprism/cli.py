@@ -13,11 +13,15 @@ from gradprism.errors import GradPrismError
 def _plain(error: CycloptsError) -> Text:
     """Word an error of use like every other: the message alone, a line for each setting that is wrong."""
     problems = getattr(error.__cause__, "errors", None)  # of pydantic, which is not loaded before it is needed
+    if problems is None:
+        return Text(f"gradprism: {error}")
+    from gradprism.recipe import given
+
     lines = [
-        f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']} (given: {problem['input']!r})"
-        for problem in (problems() if problems else ())
+        f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']}{given(problem)}"
+        for problem in problems()
     ]
-    return Text(f"gradprism: {'; '.join(lines) or error}")
+    return Text(f"gradprism: {'; '.join(lines)}")
 
 
 app = App(

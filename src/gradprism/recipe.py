@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -157,13 +156,15 @@ class JudgeSettings(Settings):
     """Most tokens of an answer; one that is cut there has no value."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
+    judge_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Type of a local judge's weights and activations."""
 
     @field_validator("base_url")
     @classmethod
     def _without_secrets(cls, url: str | None) -> str | None:
         """It is saved with the run."""
-        if url and urlsplit(url).username is not None:
-            raise ValueError("holds a user name or password; expected a plain URL, the key in the environment")
+        if url and ("@" in url or "?" in url):
+            raise ValueError("holds a password or a query; expected a plain address, and the key in the environment")
         return url
 
 
@@ -212,6 +213,10 @@ class RewardSettings(Settings):
     """Name or number of the output that is the reward, where the model has several."""
     reward_template: str | None = None
     """Jinja chat template, where the tokenizer has none."""
+    reward_trust_remote_code: bool = False
+    """Run modelling code that the checkpoint brings. Only for sources you trust."""
+    reward_allow_pickle: bool = False
+    """Load pickled (.bin) weights. Only for sources you trust."""
     reward_max_length: int = Field(default=4096, ge=2)
     """Tokens kept of a conversation; longer ones are cut on the right, and recorded as truncated."""
 
@@ -322,11 +327,16 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-            + ("" if problem["type"] == "missing" else f" (given: {problem['input']!r})")
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}{given(problem)}"
             for problem in error.errors()
         ]
         raise GradPrismError("Settings not understood:\n  " + "\n  ".join(lines)) from None
+
+
+def given(problem: Mapping[str, Any]) -> str:
+    """What was given, for the words of a problem of pydantic; of an address nothing, since it may hold a password."""
+    hidden = problem["type"] == "missing" or "base_url" in problem["loc"]
+    return "" if hidden else f" (given: {problem['input']!r})"
 
 
 def recipe_text(recipe: BaseModel) -> str:

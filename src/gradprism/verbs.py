@@ -2,6 +2,8 @@
 
 import json as jsonlib
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +101,7 @@ def score(
     data: Data = (),
     /,
     *,
-    metric: str,
+    metric: Annotated[tuple[str, ...], Parameter(negative=())],
     out: str,
     name: str | None = None,
     model: Model = None,
@@ -127,8 +129,8 @@ def score(
     data
         Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
     metric
-        One or several, with commas between them: ifd, loss, perplexity, length (all of --model), instag, difficulty
-        (of --judge), reward (of --reward-model).
+        One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all of --model),
+        instag, difficulty (of --judge), reward (of --reward-model).
     out
         The run directory.
     name
@@ -145,9 +147,9 @@ def score(
         Print the summary as JSON on stdout.
     """
     values = {
-        "data": data, "metric": metric, "out": out, "name": name, "checkpoint": model, "read": read, "text": text,
-        "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward, "execution": execution,
-        "part_rows": part_rows,
+        "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
+        "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
+        "execution": execution, "part_rows": part_rows,
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
     return _plan(recipe, quiet, json) if dry_run else _scores(recipe, retry_failed, quiet, json)
@@ -321,20 +323,21 @@ def _scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) ->
     from gradprism.terminal.progress import watching
     from gradprism.terminal.scores import scores_of
 
-    names = [recipe.name] if recipe.name else list(recipe.metrics)
+    scored = [recipe.name] if recipe.name else list(recipe.metrics)
     try:
         with watching(quiet) as observer:
             finished = run_scores(recipe, observer, retry_failed=retry_failed)
     except KeyboardInterrupt:
-        return _stopped(recipe.out)
-    summaries = [summary_of_scores(finished, name) for name in names]
+        return _stopped_scoring(recipe.out, scored)
+    summaries = [summary_of_scores(finished, name) for name in scored]
     if json:
         sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        Console(highlight=False).print(scores_of(finished, names))
+        Console(highlight=False).print(scores_of(finished, summaries))
     without = [item.metric for item in summaries if not item.ok]
     if without:
-        sys.stderr.write(f"gradprism: no row has a value of {', '.join(without)}; for the reasons see above\n")
+        names = ", ".join(without)
+        sys.stderr.write(f"gradprism: no row has a value of {names}; for the reasons: gradprism show {recipe.out}\n")
     return 1 if without else 0
 
 
@@ -377,5 +380,18 @@ def _stopped(out: str) -> int:
         err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")
     except GradPrismError:
         err.print("Stopped before the run began.")
+    err.print("Repeat the same command to resume.")
+    return 130
+
+
+def _stopped_scoring(out: str, names: Sequence[str]) -> int:
+    from gradprism.store.run import open_run
+
+    err = Console(stderr=True, highlight=False, markup=False)
+    with suppress(GradPrismError):
+        run = open_run(out)
+        there = {name: run.scores(name).height for name in names if name in run.metrics}
+        done = ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
+        err.print(f"Stopped: {done} are in {out}.")
     err.print("Repeat the same command to resume.")
     return 130

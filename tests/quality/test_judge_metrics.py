@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("json_repair")
 
+from gradprism.analysis.scores import corpus_tags
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages
-from gradprism.quality.judge.metrics import Difficulty, Instag, corpus_tags, make_judged
+from gradprism.quality.judge.metrics import Difficulty, Instag, make_judged
 from gradprism.quality.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
 from gradprism.quality.metric import Plan
 from gradprism.recipe import ExecutionSettings, JudgeSettings, RequestSettings

@@ -54,13 +54,20 @@ def side(tokenizer: Any, padding: str) -> Iterator[None]:
         tokenizer.padding_side = before
 
 
-def by_pipeline(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
+def padded(tokenizer: Any, padding: str) -> Any:
+    """With a padding token, which the pipeline needs for batches, on one side."""
+    own = deepcopy(tokenizer)
+    own.pad_token, own.padding_side = own.convert_ids_to_tokens(0), padding
+    return own
+
+
+def by_pipeline(model: Any, tokenizer: Any, rows: Rows, batch_size: int = 1) -> list[float]:
     score = hf.pipeline("text-classification", model=model, tokenizer=tokenizer, function_to_apply="none")
     messages = [
         [{"role": "user", "content": prompt(row)}, {"role": "assistant", "content": row["output"]}] for row in rows
     ]
     texts = [tokenizer.apply_chat_template(item, tokenize=False) for item in messages]
-    return [score(text, truncation=True, max_length=512)[0]["score"] for text in texts]
+    return [found["score"] for found in score(texts, truncation=True, max_length=512, batch_size=batch_size)]
 
 
 def prompt(row: dict[str, str]) -> str:
@@ -80,7 +87,8 @@ def test_rewards_are_those_of_the_pipeline(
 ) -> None:
     model = classifier(pad_token_id=pad_token_id)
     with side(tokenizer, padding):
-        expected = by_pipeline(model, tokenizer, sample_rows[:12])
+        pads = pad_token_id is not None  # without it the pipeline takes one at a time
+        expected = by_pipeline(model, padded(tokenizer, padding), sample_rows[:12], 5 if pads else 1)
         found = gradprism.reward(sample_rows[:12], model, tokenizer=tokenizer, batch_tokens=tokens)
     assert found["value"].to_list() == pytest.approx(expected, abs=1e-5)
     assert model.config.pad_token_id == pad_token_id
@@ -178,8 +186,48 @@ def test_a_language_model_is_no_reward_model(
 
 
 def test_rows_without_a_reward_say_why(classifier: Callable[..., Any], tokenizer: Any) -> None:
-    rows = [{"prompt": "a", "completion": " "}, {"prompt": "a", "completion": "b"}]
+    rows = [{"prompt": "a", "completion": text} for text in (" ", "b", "half a pair \ud83d")]
     found = gradprism.reward(rows, classifier(), tokenizer=tokenizer)
-    assert found["status"].to_list() == ["skipped", "ok"]
-    assert found["value"][0] is None
+    assert found["status"].to_list() == ["skipped", "ok", "skipped"]
+    assert found["value"].is_null().to_list() == [True, False, True]
     assert found["reason"][0] == "empty response"
+    assert "no Unicode" in found["reason"][2]
+
+
+def test_a_token_id_beyond_the_embeddings_fails_its_row_alone(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    model = classifier()
+    model.resize_token_embeddings(len(tokenizer) - 40)
+    rows = [{"prompt": "a", "completion": text} for text in ("b", tokenizer.decode([len(tokenizer) - 1]))]
+    found = gradprism.reward(rows, model, tokenizer=tokenizer)
+    assert found["status"].to_list() == ["ok", "failed"]
+    assert "embeddings" in found["reason"][1]
+
+
+def test_the_default_of_several_chat_templates(
+    classifier: Callable[..., Any], tokenizer: Any, sample_rows: Rows
+) -> None:
+    several = deepcopy(tokenizer)
+    several.chat_template = {"default": tokenizer.chat_template, "tool_use": "{{ 1 / 0 }}"}
+    found = gradprism.reward(sample_rows[:2], classifier(), tokenizer=several)
+    assert found.equals(gradprism.reward(sample_rows[:2], classifier(), tokenizer=tokenizer))
+
+
+def test_a_model_whose_positions_begin_at_two(tokenizer: Any) -> None:
+    """RoBERTa counts 66 positions and takes 64 tokens."""
+    small = deepcopy(tokenizer)
+    small.model_max_length = 64
+    torch.manual_seed(0)
+    config = hf.RobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32,
+        max_position_embeddings=66, num_labels=1,
+    )  # fmt: skip
+    model = hf.AutoModelForSequenceClassification.from_config(config).eval()
+    found = gradprism.reward([{"prompt": "a", "completion": "b " * 300}], model, tokenizer=small).row(0, named=True)
+    assert (found["status"], found["truncated"], found["n_tokens"]) == ("ok", True, 64)
+
+
+def test_a_loaded_reward_model_into_a_run_is_refused_in_words(
+    classifier: Callable[..., Any], sample_rows: Rows, tmp_path: Path
+) -> None:
+    with pytest.raises(GradPrismError, match=r"gradprism\.reward"):
+        gradprism.score(sample_rows[:2], "reward", reward_model=classifier(), out=tmp_path / "run")

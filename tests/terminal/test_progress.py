@@ -17,7 +17,7 @@ def test_piped_progress_is_plain_lines() -> None:
         observer.start(10, 4)
         observer.batch(6, 600)
     lines = err.getvalue().splitlines()
-    assert lines[:2] == ["Loading", "10 rows, 4 already done"]
+    assert lines[:2] == ["Loading", "Gradients: 10 rows, 4 already done"]
     assert lines[2].startswith("10/10 rows, ")
     assert "examples/s" in lines[2]
     assert "tokens/s" in lines[2]

@@ -50,14 +50,10 @@ class Encoder(ABC):
 
         Raises `RowProblemError` where no token would carry a loss, or the template's mask cannot be trusted.
         """
-        if example.problem:
-            raise RowProblemError(example.problem)
         turns = self._conversation(example)
         spoken = [turn for turn in turns if turn.role == "assistant"]
         if not any(turn.content.strip() for turn in (spoken if self.settings.turns == "all" else spoken[-1:])):
             raise RowProblemError("empty response")
-        if any(_is_no_unicode(turn.content) for turn in turns):
-            raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
         ids, mask = self.tokens(turns)
         mask[:1] = [False]  # nothing predicts the first token
         if not any(mask):
@@ -73,9 +69,7 @@ class Encoder(ABC):
 
     def _conversation(self, example: Example) -> tuple[Turn, ...]:
         """Return the turns up to the last answer, a system prompt in front where one is asked for and none is there."""
-        turns = example.turns
-        while turns and turns[-1].role != "assistant":
-            turns = turns[:-1]
+        turns = example.answered
         if self.settings.system is not None and not any(turn.role == "system" for turn in turns):
             turns = (Turn("system", self.settings.system), *turns)
         return turns
@@ -221,10 +215,6 @@ class ChatEncoder(Encoder):
         """The beginning-of-text id that this tokenizer's own default adds, if it adds one."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(self.tokenizer("a")["input_ids"])[:1] == [bos] else None
-
-
-def _is_no_unicode(text: str) -> bool:
-    return re.search("[\ud800-\udfff]", text) is not None
 
 
 def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 Scalar = str | int | float | bool | None
 
 
@@ -38,6 +40,19 @@ class Example:
         content = [[turn.role, turn.content] for turn in self.turns] or self.problem
         text = json.dumps(content, ensure_ascii=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def answered(self) -> tuple[Turn, ...]:
+        """The turns up to the last answer.
+
+        Raises `RowProblemError` where the row could not be read, or its text is no Unicode.
+        """
+        if self.problem:
+            raise RowProblemError(self.problem)
+        if any(_HALF_OF_A_PAIR.search(turn.content) for turn in self.turns):
+            raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
+        answers = [place for place, turn in enumerate(self.turns) if turn.role == "assistant"]
+        return self.turns[: answers[-1] + 1] if answers else ()
 
     @property
     def columns_json(self) -> str:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gradprism.errors import GradPrismError
+from gradprism.models.likelihood import evaluating
 from gradprism.models.projections import Projection
 
 
@@ -76,13 +77,10 @@ def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterato
 def frozen(model: nn.Module) -> Iterator[None]:
     """No weight requires a gradient and dropout is off; both are put back afterwards."""
     required: Mapping[nn.Parameter, bool] = {p: p.requires_grad for p in model.parameters()}
-    training = {module: module.training for module in model.modules()}
     model.requires_grad_(False)
-    model.eval()
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for parameter, value in required.items():
             parameter.requires_grad_(value)
-        for module, value in training.items():
-            module.training = value

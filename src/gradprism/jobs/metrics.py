@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import polars as pl
 
 from gradprism.data.encode import make_encoder, read_template
@@ -15,14 +17,14 @@ from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, f
 from gradprism.models.device import find_device
 from gradprism.quality.metric import Metric
 from gradprism.recipe import CheckpointSettings, RewardSettings, ScoreRecipe, TextSettings
-from gradprism.store.layout import RUN_FILE
+from gradprism.store.layout import RUN_FILE, published_parts, score_table
 from gradprism.store.run import open_run
+from gradprism.tables import MEASURES
 
 if TYPE_CHECKING:
-    from gradprism.quality.likelihood import Alone
+    from gradprism.quality.likelihood import Alone, Known
 
 Say = Callable[[str], None]
-Sums = Mapping[int, tuple[float, int]]
 
 METRICS = {
     "ifd": "perplexity of the response given the prompt over its perplexity alone (Li et al. 2023)",
@@ -43,28 +45,38 @@ def refuse_unknown(names: Sequence[str]) -> None:
         raise GradPrismError(f"--metric names none; expected some of {', '.join(METRICS)}.")
     for name in names:
         if name not in METRICS:
+            if name.partition(":")[0] in MEASURES:
+                raise GradPrismError(
+                    f"{name} is a measure of the gradient: `gradprism spectra` gives it, there is nothing to score. "
+                    f"With spectra in the run it is a metric like any other: gradprism select RUN --by {name}"
+                )
             close = get_close_matches(name.lower(), METRICS, n=1)
             hint = f"Did you mean {close[0]!r}? " if close else ""
             raise GradPrismError(f"No metric {name!r}. {hint}Expected some of {', '.join(METRICS)}.")
 
 
-def make_metric(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say) -> Metric:
+def make_metric(
+    name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say, *, will_score: bool = True
+) -> Metric:
     """A metric, its models not yet loaded. `source` stands in for the recipe's causal language model.
+
+    With `will_score` False it is only to be planned: no weights are prepared, and no key is looked for.
 
     Raises `GradPrismError` where the model or judge that it needs is not named.
     """
     if name in _CAUSAL:
-        return _causal(name, recipe, source, say)
+        return _causal(name, recipe, source, say, will_score and name != "length")
     judged = next((known for known in _JUDGED if known == name), None)
     if judged:
         from gradprism.quality.judge.metrics import make_judged
 
-        cache = Path(recipe.requests.cache or Path(recipe.out) / "judge-cache.sqlite")
-        return make_judged(judged, recipe.judge, recipe.requests, recipe.execution, cache, say)
+        answers = Path(recipe.requests.cache or Path(recipe.out) / "judge-cache.sqlite").expanduser()
+        parts = (recipe.judge, recipe.requests, recipe.execution, answers, say)
+        return make_judged(judged, *parts, will_ask=will_score)
     return make_reward(recipe, say)
 
 
-def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say) -> Metric:
+def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say, weights: bool) -> Metric:
     from gradprism.quality import likelihood
 
     if source is None and recipe.checkpoint is None:
@@ -72,7 +84,7 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
             f"--metric {name} needs a causal language model{' (its tokenizer)' * (name == 'length')}. "
             "Expected --model with a hub id, a folder, a .gguf file or a built-in name (see `gradprism models`)."
         )
-    found = source or find_checkpoint(recipe.checkpoint, say, weights=name != "length")  # type: ignore[arg-type]
+    found = source or find_checkpoint(recipe.checkpoint, say, weights=weights)  # type: ignore[arg-type]
     config = found.load_config()
     text = record.resolved_text(recipe.text, config)
     tokenizer = found.load_tokenizer()
@@ -116,19 +128,28 @@ def _causal_identity(recipe: ScoreRecipe, source: ModelSource, config: Any) -> d
     return settings | {"model fingerprint": source.fingerprint(config)} | record.template_digest(text)
 
 
-def known_sums(run: Path, identity: Mapping[str, Any]) -> Callable[[Sequence[int]], Sums]:
+def known_sums(run: Path, identity: Mapping[str, Any]) -> "Known":
     """Sums of the response's likelihood that the run already holds, from spectra or scores of the same model and text.
 
-    Of spectra only where they are exact.
+    Of spectra only where they are exact. Read at the first call, 20 bytes a row.
     """
-    tables = _tables_with_sums(run, identity) if (run / RUN_FILE).exists() else []
 
-    def known(rows: Sequence[int]) -> Sums:
-        found: dict[int, tuple[float, int]] = {}
-        for table in tables:
-            frame = table.filter(pl.col("row").is_in(list(rows)), pl.col("status") == "ok", pl.col("nll").is_not_null())
-            found |= {row: (nll, n) for row, nll, n in frame.select("row", "nll", "n").collect().iter_rows()}
-        return found
+    @cache
+    def sums() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        tables = _tables_with_sums(run, identity) if (run / RUN_FILE).exists() else []
+        usable = [
+            table.filter(pl.col("status") == "ok", pl.col("nll").is_not_null()).select("row", "nll", "n")
+            for table in tables
+        ]
+        empty = pl.LazyFrame(schema={"row": pl.Int64, "nll": pl.Float64, "n": pl.Int32})
+        found = pl.concat([empty, *usable]).unique("row", keep="last").sort("row").collect()
+        return found["row"].to_numpy(), found["nll"].to_numpy(), found["n"].to_numpy()
+
+    def known(rows: Sequence[int]) -> Mapping[int, tuple[float, int]]:
+        there, nll, n = sums()
+        places = np.searchsorted(there, rows)
+        matched = [(row, place) for row, place in zip(rows, places, strict=True) if place < len(there)]
+        return {row: (float(nll[place]), int(n[place])) for row, place in matched if there[place] == row}
 
     return known
 
@@ -140,11 +161,12 @@ def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFr
         return all(made.get(name) == value for name, value in identity.items())
 
     columns = {"loss": "nll_sum", "perplexity": "nll_sum", "ifd": "nll_conditioned"}
-    tables = [
-        run.scores(metric).lazy().with_columns(nll=column, n="n_tokens")
-        for metric, column in columns.items()
-        if metric in run.metrics and agrees(run.score_record(metric)["identity"]) and run.scores(metric).height
-    ]
+    tables = []
+    for name in run.metrics:
+        made = run.score_record(name)["identity"]
+        column = columns.get(made["metric"])
+        if column and agrees(made) and published_parts(path, score_table(name)):
+            tables.append(run.scan_scores(name).with_columns(nll=column, n="n_tokens"))
     made = run.record.get("identity", {})
     if agrees(made) and made.get("prism.precision") == "exact":
         tables.append(run.scan("examples").with_columns(nll="nll_sum", n="n_response_tokens"))
@@ -160,9 +182,11 @@ def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None
     config = found.load_config()
     _refuse_language_model(found.name, config)
     chosen_output(config, settings.reward_output)  # before any weights
+    tokenizer = found.load_tokenizer()
     positions = getattr(config.get_text_config(), "max_position_embeddings", None) or settings.reward_max_length
+    most = min(settings.reward_max_length, positions, tokenizer.model_max_length)  # RoBERTa's positions begin at 2
     template = read_template(settings.reward_template) if settings.reward_template else None
-    encoder = ConversationEncoder(found.load_tokenizer(), template, min(settings.reward_max_length, positions))
+    encoder = ConversationEncoder(tokenizer, template, most)
     identity = {f"reward.{name}": value for name, value in settings} | {"model fingerprint": found.fingerprint(config)}
     if template:
         identity["template digest"] = hashlib.sha256(template.encode()).hexdigest()[:16]
@@ -191,6 +215,10 @@ def _found_reward(settings: RewardSettings, say: Say) -> Checkpoint:
             "classifier."
         )
     wanted = CheckpointSettings(
-        model=settings.reward_model, revision=settings.reward_revision, dtype=settings.reward_dtype
+        model=settings.reward_model,
+        revision=settings.reward_revision,
+        dtype=settings.reward_dtype,
+        trust_remote_code=settings.reward_trust_remote_code,
+        allow_pickle=settings.reward_allow_pickle,
     )
     return find_checkpoint(wanted, say)

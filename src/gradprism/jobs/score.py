@@ -15,22 +15,27 @@ from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
-from gradprism.jobs.metrics import make_metric, make_reward, refuse_unknown
+from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.quality.metric import Metric, Plan
 from gradprism.recipe import (
     IN_MEMORY,
     JudgeSettings,
+    ReadSettings,
+    RequestSettings,
     ScoreRecipe,
-    SpectraRecipe,
     load_recipe,
     recipe_text,
     refuse_loading_options,
 )
+from gradprism.select_recipe import SelectRecipe
+from gradprism.store.layout import published_parts, score_table
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.scores import ScoredRun, ScoreWriter
+from gradprism.tables import MEASURES
 
 
 def score(
@@ -67,8 +72,16 @@ def score_recipe(
     if model is not None and not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
         refuse_loading_options(options)
+        options |= {"model": source.name, "dtype": "auto"}
+    elif tokenizer is not None:
+        raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     elif model is not None:
         options["model"] = str(model)
+    if not isinstance(options.get("reward_model", ""), str | Path):
+        raise GradPrismError(
+            "Given a loaded reward model; expected its name or folder, so that the run can be made again. "
+            "gradprism.reward(data, model, tokenizer=tokenizer) scores with a loaded one."
+        )
     named = (
         (str(data),) if isinstance(data, str | Path) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
     )
@@ -79,7 +92,7 @@ def score_recipe(
 def _are_paths(data: Any) -> bool:
     if data is None or isinstance(data, str | Path):
         return True
-    return isinstance(data, list | tuple) and all(isinstance(item, str | Path) for item in data)
+    return isinstance(data, list | tuple) and len(data) > 0 and all(isinstance(item, str | Path) for item in data)
 
 
 def run_scores(
@@ -97,9 +110,11 @@ def run_scores(
     watch = observer or Silent()
     recipe, examples = _opened(recipe, data, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
+    metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
     with ScoredRun(Path(recipe.out), description) as run:
-        for name in recipe.metrics:
-            _score(name, recipe, run, examples, model, watch, retry_failed)
+        writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
+        for metric, writer in zip(metrics, writers, strict=True):
+            _score(metric, writer, recipe, examples, watch, retry_failed)
     return open_run(recipe.out)
 
 
@@ -109,11 +124,14 @@ def plan_scores(
     """What each metric of a recipe would take: nothing is asked, loaded or written."""
     watch = observer or Silent()
     recipe, examples = _opened(recipe, data, watch)
-    return {name: _planned(make_metric(name, recipe, model, watch.say), examples) for name in recipe.metrics}
+    return {name: _planned(name, recipe, model, examples) for name in recipe.metrics}
 
 
-def _planned(metric: Metric, examples: ExampleSet) -> Plan:
-    plans = [metric.plan(shard.examples) for shard in cut(examples, 1024, ())]
+def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
+    """Of the parts that are still to be scored."""
+    metric = make_metric(name, recipe, model, _unheard, will_score=False)
+    done = published_parts(Path(recipe.out), score_table(recipe.name or name))
+    plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {
         field.name: sum(getattr(plan, field.name) for plan in plans) for field in fields(Plan) if field.name != "exact"
     }
@@ -127,8 +145,10 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
         raise GradPrismError(
             f"--name {recipe.name} with {len(recipe.metrics)} metrics; expected one metric to be named."
         )
-    if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", recipe.name):
-        raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ . - between them.")
+    if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", recipe.name):
+        raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ - between them.")
+    if recipe.name in {*METRICS, *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
+        raise GradPrismError(f"--name {recipe.name}: that is the name of something else. Expected a name of its own.")
     if recipe.judge.judge_template and {"instag", "difficulty"} <= {*recipe.metrics}:
         raise GradPrismError(
             "--judge-template stands in for one prompt, and instag and difficulty have each their own. Expected one of "
@@ -147,8 +167,14 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
 
 def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
     """Take data and rows from the run that is there."""
-    made = next(map(load_recipe, recipes_of(Path(recipe.out))), None)
-    if not isinstance(made, SpectraRecipe | ScoreRecipe):
+    if recipe.read != ReadSettings():
+        raise GradPrismError(
+            "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
+            "it was made: expected none of these options, or data files too."
+        )
+    recipes = [item for item in map(load_recipe, recipes_of(Path(recipe.out))) if not isinstance(item, SelectRecipe)]
+    made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
+    if made is None:
         raise GradPrismError(
             f"No data is named, and {recipe.out} is no run that names one. Expected data files or a hub id."
         )
@@ -166,6 +192,7 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
         "data": tuple(map(record.absolute, recipe.data)),
         "checkpoint": recipe.checkpoint and record.resolved_checkpoint(recipe.checkpoint),
         "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
+        "requests": _with_full_cache(recipe.requests),
         "judge": _local_judge(full(recipe.judge, "judge_template")),
         "reward": full(recipe.reward, "reward_model", "reward_template"),
         "out": str(Path(recipe.out).expanduser().resolve()),
@@ -173,36 +200,43 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
     return recipe.model_copy(update=changes)
 
 
+def _with_full_cache(requests: RequestSettings) -> RequestSettings:
+    if requests.cache is None:
+        return requests
+    return requests.model_copy(update={"cache": str(Path(requests.cache).expanduser().resolve())})
+
+
 def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     kind, colon, model = (judge.judge or "").partition(":")
     return judge.model_copy(update={"judge": f"local:{record.absolute(model)}"}) if colon and kind == "local" else judge
 
 
+def _writer(run: ScoredRun, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
+    description = {
+        "complete": False,
+        "about": metric.about,
+        "identity": {**metric.identity, "metric": metric.name, "part_rows": recipe.part_rows},
+        **record.of_machine(),
+        "sessions": [],
+    }
+    own = recipe.model_copy(update={"metric": metric.name})
+    return ScoreWriter(run, recipe.name or metric.name, description, recipe_text(own))
+
+
 def _score(
-    metric_name: str,
+    metric: Metric,
+    writer: ScoreWriter,
     recipe: ScoreRecipe,
-    run: ScoredRun,
     examples: ExampleSet,
-    model: ModelSource | None,
     watch: Observer,
     retry_failed: bool,
 ) -> None:
     """Score one metric, what is published left out."""
-    metric = make_metric(metric_name, recipe, model, watch.say)
-    own = recipe.model_copy(update={"metric": metric_name})
-    description = {
-        "complete": False,
-        "about": metric.about,
-        "identity": {**metric.identity, "metric": metric_name, "part_rows": recipe.part_rows},
-        **record.of_machine(),
-        "sessions": [],
-    }
-    writer = ScoreWriter(run, recipe.name or metric_name, description, recipe_text(own))
     done, again = writer.done, writer.with_failures() if retry_failed else frozenset[int]()
     n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done - again)
     if n_done < len(examples):
         with record.session(writer.add_session, recipe.execution) as session:
-            watch.start(len(examples), n_done, recipe.name or metric_name)
+            watch.start(len(examples), n_done, writer.folder.name)
             work = _worker(metric, writer, watch, session, again)
             local.run(cut(examples, recipe.part_rows, done - again), work, writer.publish)
     writer.update(complete=True)
@@ -213,6 +247,7 @@ def _worker(
 ) -> Callable[[Shard], pl.DataFrame]:
     def on_batch(examples: int, tokens: int) -> None:
         session.count(examples, tokens)
+        session.device = metric.device
         watch.note(metric.note)
         watch.batch(examples, tokens)
 
@@ -223,7 +258,7 @@ def _worker(
         kept = before.filter(pl.col("status") != "failed")
         known = set(kept["row"])
         failed = [example for example in shard.examples if example.row not in known]
-        on_batch(kept.height, 0)
+        watch.batch(kept.height, 0)
         return pl.concat([kept, metric.table(failed, on_batch)]).sort("row")
 
     return work
@@ -252,6 +287,8 @@ def length(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **o
 def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
     """What a reward model gives each conversation: by name, or a loaded sequence classifier with its `tokenizer`."""
     loaded = not isinstance(model, str | Path)
+    if tokenizer is not None and not loaded:
+        raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     options["reward_model"] = type(model).__name__ if loaded else str(model)
     recipe, _ = score_recipe(data, "reward", None, None, None, options)
     return _of_rows(make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None), data, recipe)
@@ -268,7 +305,9 @@ def difficulty(data: Any, judge: str, **options: Any) -> pl.DataFrame:
 
 
 def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
-    """One metric of all rows in memory; only a judge's answers are kept on disk, for the length of the call."""
+    """One metric of all rows in memory. A judge's answers are kept in the user's cache folder: they cost money."""
+    if "judge" in options:
+        options.setdefault("cache", str(cache_folder().parent / "judge-cache.sqlite"))
     with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
         recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
         return _of_rows(make_metric(name, recipe, source, _unheard), data, recipe)

@@ -209,6 +209,8 @@ class Checkpoint:
         commit = getattr(config, "_commit_hash", None)
         if commit:
             return str(commit)
+        if self.name in BUILTIN_MODELS:  # the same weights, converted or not
+            return BUILTIN_MODELS[self.name].sha256[:16]
         folder = Path(self.location)
         if not folder.is_dir():
             return "unknown"

@@ -1,7 +1,7 @@
 """The likelihood of each example's response in a batch, and its gradient; logits on response positions only."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,32 @@ class LogitsChangedError(Exception):
     """The model's logits are not what its output layer gives: the forward pass must be run again."""
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout is off; what was training is put back afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def vocabulary_of(model: nn.Module) -> int | None:
+    """How many token ids a model has embeddings for, where it says so."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    size = getattr(embeddings, "num_embeddings", None)
+    return size if isinstance(size, int) else None
+
+
+def unknown_token(ids: Sequence[int], vocabulary: int | None) -> str | None:
+    """The words for an id beyond the embeddings, if there is one."""
+    if vocabulary is None or max(ids) < vocabulary:
+        return None
+    return f"token id {max(ids)} is beyond the model's {vocabulary} embeddings: the tokenizer is not this model's"
+
+
 class ResponseHead:
     """The end of a causal language model: hidden states of the predicting positions -> losses and their gradient.
 
@@ -84,25 +110,25 @@ class ResponseHead:
         self._linear = self.layer if isinstance(self.layer, nn.Linear) and not fetched else None
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
         self.device: torch.device = next((embeddings or model).parameters()).device  # where token ids go
-        size = getattr(embeddings, "num_embeddings", None)
-        self._vocabulary = size if isinstance(size, int) else None
+        self._vocabulary = vocabulary_of(model)
 
     def known(self, encoded: Encoded) -> Encoded:
         """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device.
 
         Raises `RowProblemError`.
         """
-        if self._vocabulary is not None and max(encoded.ids) >= self._vocabulary:
-            raise RowProblemError(
-                f"token id {max(encoded.ids)} is beyond the model's {self._vocabulary} embeddings: "
-                "the tokenizer is not this model's"
-            )
+        if problem := self.unknown(encoded):
+            raise RowProblemError(problem)
         return encoded
+
+    def unknown(self, encoded: Encoded) -> str | None:
+        """What is wrong with a token id beyond the model's embeddings, if there is one."""
+        return unknown_token(encoded.ids, self._vocabulary)
 
     def nll_sums(self, batch: Batch) -> list[float]:
         """Sum of the negative log-likelihoods of each example's response tokens, nats; nothing is kept for backward."""
         examples, positions, targets = _predicted(batch)
-        with torch.inference_mode():
+        with torch.inference_mode(), evaluating(self._model):
             nll = self._nll(batch.ids, examples, positions, targets)
         return _per_example(nll, examples, len(batch.lengths))[0].tolist()
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.data.encode import Encoded, Encoder
-from gradprism.data.example import Example, RowProblemError
+from gradprism.data.example import Example
 from gradprism.errors import GradPrismError
-from gradprism.quality.metric import Metric, OnBatch, Plan, Score
+from gradprism.quality.metric import Metric, OnBatch, Plan, Score, usable
 
 Ready = tuple[Example, Encoded]
 Half = Literal["given the prompt", "alone"]
@@ -54,6 +54,7 @@ class LanguageModel:
         """`load` returns the model in evaluation mode, on its device."""
         self._load, self._batch_tokens = load, batch_tokens
         self._opened: tuple[Any, Any] | None = None
+        self.device = ""
 
     def nll(self, pieces: Sequence[Piece], on_batch: OnBatch) -> tuple[dict[int, dict[Half, Nll]], dict[int, str]]:
         """Sums of each row's halves; and for rows without an answer, why.
@@ -64,7 +65,7 @@ class LanguageModel:
 
         head, batches = self._open()
         sums: dict[int, dict[Half, Nll]] = defaultdict(dict)
-        problems = _unknown(head, pieces)
+        problems = {row: problem for row, _, encoded in pieces if (problem := head.unknown(encoded))}
         if problems:
             on_batch(len(problems), 0)
         usable = [piece for piece in pieces if piece[0] not in problems]
@@ -83,6 +84,7 @@ class LanguageModel:
         from gradprism.models.likelihood import Batch
 
         head, _ = self._open()
+        self.device = str(head.device)
         sums: list[float] = head.nll_sums(Batch.of([encoded for _, _, encoded in batch], head.device))
         return sums
 
@@ -103,20 +105,17 @@ class LikelihoodMetric(Metric):
         """`identity` are the settings of text and model."""
         self.encoder, self._model, self._known = encoder, model, known
         self.identity, self.about = identity, about
+        self._n_known = 0
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
         """Scores of the examples; the model sees only what is not known yet."""
-        ready, scores = _encoded(self.encoder.encode, examples)
-        before = self._known([example.row for example, _ in ready])
-        known = {
-            example.row: Nll(*before[example.row])
-            for example, encoded in ready
-            if before.get(example.row, (0.0, 0))[1] == encoded.n_response_tokens
-        }
+        ready, scores = usable(self._ready, examples)
+        known = self._known_sums(ready)
         pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, example.row in known)]
         if free := len(examples) - len({row for row, _, _ in pieces}):
             on_batch(free, 0)
         sums, problems = self._model.nll(pieces, on_batch) if pieces else ({}, {})
+        self.device = self._model.device
         for example, encoded in ready:
             row = example.row
             halves = sums.get(row, {})
@@ -126,9 +125,25 @@ class LikelihoodMetric(Metric):
 
     def plan(self, examples: Sequence[Example]) -> Plan:
         """Count the tokens that the model would read."""
-        ready, skipped = _encoded(self.encoder.encode, examples)
-        pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, False)]
+        ready, skipped = usable(self._ready, examples)
+        known = self._known_sums(ready)
+        pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, example.row in known)]
         return Plan(len(ready), len(skipped), tokens=sum(encoded.n_tokens for _, _, encoded in pieces))
+
+    def _ready(self, example: Example) -> Ready:
+        return example, self.encoder.encode(example)
+
+    def _known_sums(self, ready: Sequence[Ready]) -> dict[int, Nll]:
+        """What need not be computed, where it is of as many tokens."""
+        before = self._known([example.row for example, _ in ready])
+        found = {
+            example.row: Nll(*before[example.row])
+            for example, encoded in ready
+            if before.get(example.row, (0.0, 0))[1] == encoded.n_response_tokens
+        }
+        self._n_known += len(found)
+        self.note = f"of {self._n_known:,} rows half is known" if self._n_known else ""
+        return found
 
     def _pieces(self, example: Example, encoded: Encoded, is_known: bool) -> Iterator[Piece]:
         if not is_known:
@@ -187,7 +202,10 @@ class Ifd(LikelihoodMetric):
     def _of_sums(self, encoded: Encoded, halves: Mapping[Half, Nll]) -> Score:
         given, alone = halves["given the prompt"], halves.get("alone")
         if alone is None:
-            return Score.skipped("the response alone has no token to be scored (its first one never is)")
+            return Score.skipped(
+                "superfiltering scores one response of two tokens or more (the first never is); of several answers "
+                "--turns last takes the last"
+            )
         by_ppl = _exp(given.mean - alone.mean)  # in log space: neither perplexity need be a number
         by_loss = given.mean / alone.mean if alone.mean else math.nan
         own = {
@@ -222,11 +240,14 @@ def same_tokens_alone(tokenizer: Any) -> Alone:
 def superfiltering_alone(tokenizer: Any, max_length: int) -> Alone:
     """The response tokenised by itself, its first token not scored: as the published scripts have it.
 
-    Superfiltering (Li et al. 2024, arXiv 2402.00530): its maximal length is that of the whole less the tokens of
-    the prompt with its newline, plus one. Yields nothing where no token is left to be scored.
+    Superfiltering (Li et al. 2024, arXiv 2402.00530): nothing stands in front but what the tokenizer itself puts
+    there, and the maximal length is that of the whole less the tokens of the prompt with its newline, plus one.
+    Yields nothing where no token is left to be scored, or there are several answers.
     """
 
     def alone(example: Example, encoded: Encoded) -> Iterator[Encoded]:
+        if sum(masked for masked, _ in groupby(encoded.response_mask)) > 1:
+            return
         n_prompt = encoded.response_mask.index(True)
         response = next(turn.content for turn in reversed(example.turns) if turn.role == "assistant")
         ids = list(tokenizer(response, verbose=False)["input_ids"])[: max_length - n_prompt + 1]
@@ -248,41 +269,19 @@ class Length(Metric):
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
         """Count the tokens of each example."""
-        ready, scores = _encoded(self.encoder.encode, examples)
+        ready, scores = usable(lambda example: (example, self.encoder.encode(example)), examples)
         on_batch(len(examples), sum(encoded.n_tokens for _, encoded in ready))
         for example, encoded in ready:
             n = encoded.n_response_tokens
-            characters = sum(len(turn.content) for turn in example.turns if turn.role == "assistant")
+            characters = sum(len(example.turns[place].content) for place in self.encoder.scored(example.answered))
             own = {"n_prompt_tokens": encoded.n_tokens - n, "n_characters": characters}
             scores[example.row] = Score(float(n), own | {"truncated": encoded.truncated})
         return [scores[example.row] for example in examples]
 
     def plan(self, examples: Sequence[Example]) -> Plan:
         """Count the rows."""
-        ready, skipped = _encoded(self.encoder.encode, examples)
+        ready, skipped = usable(self.encoder.encode, examples)
         return Plan(len(ready), len(skipped))
-
-
-def _encoded(encode: Callable[[Example], Encoded], examples: Sequence[Example]) -> tuple[list[Ready], dict[int, Score]]:
-    """Examples with their tokens; and for those that have none, the score that says why."""
-    ready, skipped = [], {}
-    for example in examples:
-        try:
-            ready.append((example, encode(example)))
-        except RowProblemError as problem:
-            skipped[example.row] = Score.skipped(str(problem))
-    return ready, skipped
-
-
-def _unknown(head: Any, pieces: Sequence[Piece]) -> dict[int, str]:
-    """Rows with a token id that the model has no embedding for, and the words for it."""
-    problems = {}
-    for row, _, encoded in pieces:
-        try:
-            head.known(encoded)
-        except RowProblemError as problem:
-            problems[row] = str(problem)
-    return problems
 
 
 def _after_first(ids: Sequence[int]) -> Encoded:

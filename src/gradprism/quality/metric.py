@@ -4,11 +4,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
-from gradprism.data.example import Example
+from gradprism.data.example import Example, RowProblemError
 from gradprism.tables import SCORES
 
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
@@ -50,6 +50,20 @@ class Plan:
     exact: bool = True
 
 
+Usable = TypeVar("Usable")
+
+
+def usable(read: Callable[[Example], Usable], examples: Sequence[Example]) -> tuple[list[Usable], dict[int, Score]]:
+    """What `read` makes of the examples; and by row, for those of which it makes nothing, the score that says why."""
+    ready, skipped = [], {}
+    for example in examples:
+        try:
+            ready.append(read(example))
+        except RowProblemError as problem:
+            skipped[example.row] = Score.skipped(str(problem))
+    return ready, skipped
+
+
 class Metric(ABC):
     """A quality metric. Models are loaded at the first score, so that a finished one costs nothing to open."""
 
@@ -61,6 +75,8 @@ class Metric(ABC):
     """The settings and fingerprints that decide the numbers: what a resumed run must agree with."""
     about: str
     """What computes it, in a few words."""
+    device: str = ""
+    """Where its model runs, once it is loaded."""
     note: str = ""
     """What a progress bar may say beside the counts, such as how many requests were tried again."""
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from gradprism.data.example import Example, RowProblemError
 from gradprism.errors import GradPrismError
 from gradprism.models.batches import Batches, Failure
-from gradprism.quality.metric import Metric, OnBatch, Plan, Score
+from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_of
+from gradprism.quality.metric import Metric, OnBatch, Plan, Score, usable
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class ConversationEncoder:
     def __init__(self, tokenizer: Any, template: str | None, max_length: int):
         """`template` is Jinja text; None takes the tokenizer's own. Raises `GradPrismError` where there is none."""
         self._tokenizer, self._max_length = tokenizer, max_length
-        self._template = template or getattr(tokenizer, "chat_template", None)
+        own = getattr(tokenizer, "chat_template", None)
+        self._template = template or (own.get("default") if isinstance(own, Mapping) else own)
         if not self._template:
             raise GradPrismError(
-                "This reward model's tokenizer has no chat template: there is no saying how it reads a conversation.\n"
+                "This reward model's tokenizer has no (default) chat template: there is no saying how it reads a "
+                "conversation.\n"
                 "Give the one it was trained with as a Jinja file: --reward-template my_template.jinja"
             )
         bos = tokenizer.bos_token_id
@@ -43,11 +46,7 @@ class ConversationEncoder:
 
     def encode(self, example: Example) -> Conversation:
         """The conversation up to its last answer. Raises `RowProblemError` where it cannot be rendered."""
-        if example.problem:
-            raise RowProblemError(example.problem)
-        turns = example.turns
-        while turns and turns[-1].role != "assistant":
-            turns = turns[:-1]
+        turns = example.answered
         if not turns or not turns[-1].content.strip():
             raise RowProblemError("empty response")
         text = self._rendered([{"role": turn.role, "content": turn.content} for turn in turns])
@@ -83,11 +82,16 @@ class RewardModel:
         """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
         self._model, self.device = model, next(model.parameters()).device
         self._output = chosen_output(model.config, output)
+        self._vocabulary = vocabulary_of(model)
         self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)
+
+    def unknown(self, item: Conversation) -> str | None:
+        """What is wrong with a token id that the model has no embedding for."""
+        return unknown_token(item.ids, self._vocabulary)
 
     def rewards(self, batch: Sequence[Conversation]) -> list[float]:
         """Logits of the output, the same for each conversation whatever else is in the batch."""
-        with torch.inference_mode(), self._padding(batch) as filler:
+        with torch.inference_mode(), evaluating(self._model), self._padding(batch) as filler:
             ids = torch.full((len(batch), max(len(item.ids) for item in batch)), filler)  # (batch, tokens)
             mask = torch.zeros_like(ids)
             for row, item in enumerate(batch):
@@ -137,8 +141,18 @@ class Reward(Metric):
         ready, scores = self._encoded(examples)
         if scores:
             on_batch(len(scores), 0)
+        if ready:
+            scores |= self._rewarded(ready, on_batch)
+        return [scores[example.row] for example in examples]
+
+    def _rewarded(self, ready: Sequence[Conversation], on_batch: OnBatch) -> dict[int, Score]:
         self._model = model = self._model or self._load()
-        for batch in model.batches.cut(ready) if ready else ():
+        self.device = str(model.device)
+        unknown = {item.row: model.unknown(item) for item in ready}
+        scores = {row: Score.failed(problem) for row, problem in unknown.items() if problem}
+        if scores:
+            on_batch(len(scores), 0)
+        for batch in model.batches.cut([item for item in ready if item.row not in scores]):
             for item, answer in zip(batch, model.batches.answers(batch, model.rewards), strict=True):
                 own = {"n_tokens": len(item.ids), "truncated": item.truncated}
                 if isinstance(answer, Failure):
@@ -146,7 +160,7 @@ class Reward(Metric):
                 else:
                     scores[item.row] = Score(answer, own)
             on_batch(len(batch), sum(len(item.ids) for item in batch))
-        return [scores[example.row] for example in examples]
+        return scores
 
     def plan(self, examples: Sequence[Example]) -> Plan:
         """Count the tokens that the model would read."""
@@ -154,13 +168,7 @@ class Reward(Metric):
         return Plan(len(ready), len(skipped), tokens=sum(len(item.ids) for item in ready))
 
     def _encoded(self, examples: Sequence[Example]) -> tuple[list[Conversation], dict[int, Score]]:
-        ready, skipped = [], {}
-        for example in examples:
-            try:
-                ready.append(self._encoder.encode(example))
-            except RowProblemError as problem:
-                skipped[example.row] = Score.skipped(str(problem))
-        return ready, skipped
+        return usable(self._encoder.encode, examples)
 
 
 def chosen_output(config: Any, named: str | None) -> int:

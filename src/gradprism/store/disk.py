@@ -46,14 +46,14 @@ def _refuse_foreign(path: Path) -> None:
         )
 
 
-def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings than those that were begun with."""
+def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any], other: str = "--out") -> None:
+    """Refuse to go on with other settings than those that were begun with; `other` is the option that avoids it."""
     different = [name for name in sorted({*made, *now}) if made.get(name) != now.get(name)]
     if different:
         lines = "\n".join(f"  {name}: the run has {made.get(name)!r}, now {now.get(name)!r}" for name in different)
         raise GradPrismError(
             f"The run {path} was made with other settings or data:\n{lines}\n"
-            "Repeat the command that made it (see its recipe.yaml), or choose another --out."
+            f"Repeat the command that made it (see its recipe.yaml), or choose another {other}."
         )
 
 

@@ -59,13 +59,17 @@ class Run:
 
     def scores(self, metric: str) -> pl.DataFrame:
         """The scores of one metric, a row each; see `gradprism.tables.SCORES` for the columns that all share."""
+        return self.scan_scores(metric).sort("row").collect()
+
+    def scan_scores(self, metric: str) -> pl.LazyFrame:
+        """The same as a lazy frame: only what is used gets read."""
         table = score_table(metric)
         parts = [part_path(self.path, table, index) for index in published_parts(self.path, table)]
         if metric not in self.metrics:
             raise GradPrismError(
                 f"The run {self.path} holds no scores of {metric!r}; it has {', '.join(self.metrics) or '(none)'}."
             )
-        return pl.read_parquet(parts).sort("row") if parts else pl.DataFrame(schema=SCORES)
+        return pl.scan_parquet(parts) if parts else pl.LazyFrame(schema=SCORES)
 
     def score_record(self, metric: str) -> dict[str, Any]:
         """What made the scores of one metric: model or judge, settings, sessions."""

@@ -85,8 +85,7 @@ class ScoreWriter:
         return frozenset(index for index in self.done if self._has_failures(index))
 
     def _has_failures(self, index: int) -> bool:
-        status = pl.read_parquet(self._part(index), columns=["status"])["status"]
-        return bool((status == "failed").any())
+        return bool((self.read(index)["status"] == "failed").any())
 
     def publish(self, index: int, scores: pl.DataFrame) -> None:
         """Write one part, in place of an earlier one."""
@@ -94,8 +93,13 @@ class ScoreWriter:
             replace(self._part(index), parquet_bytes(scores))
 
     def read(self, index: int) -> pl.DataFrame:
-        """A part that was published."""
-        return pl.read_parquet(self._part(index))
+        """A part that was published. Raises `GradPrismError` where it is damaged."""
+        try:
+            return pl.read_parquet(self._part(index))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise GradPrismError(
+                f"Cannot read {self._part(index)}: {error}.\nDelete it; the same command scores its rows again."
+            ) from error
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
         """Append what one session did to score.json."""
@@ -114,7 +118,7 @@ class ScoreWriter:
         if not self.done:
             return {"metric": metric, **description}
         record = read_score_record(self._run, metric)
-        refuse_differences(self.folder, record["identity"], description["identity"])
+        refuse_differences(self.folder, record["identity"], description["identity"], "--name or --out")
         return record
 
     def _write_record(self) -> None:

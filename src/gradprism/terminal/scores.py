@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gradprism.analysis.scores import ScoreSummary, summary_of_scores
+from gradprism.analysis.scores import ScoreSummary
 from gradprism.quality.metric import Plan
 from gradprism.store.run import Run
 from gradprism.terminal.tables import facts, number, plain_table, spaced
@@ -13,28 +13,37 @@ from gradprism.terminal.tables import facts, number, plain_table, spaced
 _MOST_REASONS = 8
 
 
-def scores_of(run: Run, names: Sequence[str]) -> RenderableType:
+def scores_of(run: Run, summaries: Sequence[ScoreSummary]) -> RenderableType:
     """The run, a line for each metric, and every reason for a missing value."""
     data = run.record["data"]
     about = [("run", str(run.path)), ("data", f"{', '.join(data['sources'])}  {data['schema']}")]
-    about += [(name, str(run.score_record(name)["about"])) for name in names]
-    return Group(*spaced([facts(about), *score_tables(run, names)]))
+    about += [(item.metric, item.about) for item in summaries]
+    return Group(*spaced([facts(about), *score_tables(summaries)]))
 
 
-def score_tables(run: Run, names: Sequence[str]) -> Iterator[RenderableType]:
+def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
     """A line for each metric: counts and the distribution of its values; then the reasons of those without one."""
-    summaries = [summary_of_scores(run, name) for name in names]
     table = plain_table("Scores", ["metric", "rows", "ok", "mean", *summaries[0].quantiles])
     for item in summaries:
         quantiles = (number(value) for value in item.quantiles.values())
         table.add_row(Text(item.metric), f"{item.rows:,}", f"{item.ok:,}", number(item.mean), *quantiles)
     yield table
-    for item in summaries:
-        if item.different_tags:
-            share = item.different_tags / max(item.ok, 1)
-            yield Text(f"{item.metric}: {item.different_tags:,} different tags in the set, {share:.2f} a row")
+    notes = [(item.metric, note) for item in summaries for note in _notes(item)]
+    if notes:
+        yield facts(notes)
     if any(item.reasons for item in summaries):
         yield _reasons(summaries)
+
+
+def _notes(item: ScoreSummary) -> Iterator[str]:
+    if item.truncated:
+        yield f"{item.truncated:,} of {item.ok:,} rows were truncated"
+    if item.parsed:
+        yield "answers read as " + ", ".join(f"{way} {n:,}" for way, n in item.parsed.items())
+    if item.different_tags is not None:
+        frequent = ", ".join(f"{tag} {n:,}" for tag, n in item.frequent_tags.items())
+        yield f"{item.different_tags:,} different tags in the set, {item.different_tags / max(item.ok, 1):.2f} a row"
+        yield f"most frequent: {frequent}"
 
 
 def _reasons(summaries: Sequence[ScoreSummary]) -> RenderableType:

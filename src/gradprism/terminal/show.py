@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.groups import group_table
+from gradprism.analysis.scores import summary_of_scores
+from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.terminal.scores import score_tables
 from gradprism.terminal.tables import facts, number, plain_table, spaced
@@ -21,6 +23,8 @@ def summary_of(run: Run, by: str | None = None) -> RenderableType:
 
 
 def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
+    if by and not run.has_spectra:
+        raise GradPrismError(f"--by {by} compares spectra, and the run {run.path} holds scores alone.")
     yield facts(run.facts)
     if run.has_spectra and run.counts.reasons:
         yield _reasons(run)
@@ -30,7 +34,7 @@ def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
         if by:
             yield from _groups(run, by)
     if run.metrics:
-        yield from score_tables(run, run.metrics)
+        yield from score_tables([summary_of_scores(run, name) for name in run.metrics])
 
 
 def _reasons(run: Run) -> RenderableType:

@@ -18,9 +18,9 @@ Payload = Mapping[str, Any]
 _WAIT = 30.0  # seconds for another process that is writing
 
 
-def key_of(payload: Payload) -> str:
-    """SHA-256 of the canonical JSON of a request. Neither the endpoint nor the key is part of it."""
-    canonical = json.dumps(payload, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+def key_of(payload: Payload, url: str = "") -> str:
+    """SHA-256 of the canonical JSON of a request and of where it goes: one name may be another model elsewhere."""
+    canonical = json.dumps([url, payload], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -81,7 +81,7 @@ class EndpointJudge(Judge):
         payloads: dict[str, Payload] = {}
         for place, messages in enumerate(asked):
             payload = self._payload(messages)
-            key = key_of(payload)
+            key = key_of(payload, self.endpoint.url)
             payloads[key] = payload
             places.setdefault(key, []).append(place)
         return places, payloads

@@ -101,12 +101,16 @@ class LocalJudge(Judge):
                 "answer. Leave it out, or ask an endpoint."
             )
         model = str(judge.judge).removeprefix(_PREFIX)
-        self._checkpoint = find_checkpoint(CheckpointSettings(model=model), say)
+        self._checkpoint = find_checkpoint(CheckpointSettings(model=model, dtype=judge.judge_dtype), say)
         self._execution, self._say, self._max_tokens = execution, say, judge.judge_max_tokens
         path = Path(model).expanduser()
         self.name = _PREFIX + (str(path.resolve()) if path.exists() else model)
         revision = self._checkpoint.fingerprint(self._checkpoint.load_config())
-        self.identity: Mapping[str, Any] = {"judge.judge": self.name, "judge.revision": revision}
+        self.identity: Mapping[str, Any] = {
+            "judge.judge": self.name,
+            "judge.revision": revision,
+            "judge.dtype": judge.judge_dtype,
+        }
         self._opened: tuple[Any, Prompts, Any] | None = None
 
     @property

@@ -161,8 +161,10 @@ def make_judged(
     execution: ExecutionSettings,
     cache_file: Path,
     say: Callable[[str], None],
+    *,
+    will_ask: bool = True,
 ) -> Metric:
-    """A judged metric. Nothing is sent or loaded before the first score.
+    """A judged metric. Nothing is sent or loaded before the first score; `will_ask` says that there will be one.
 
     Raises `GradPrismError` where no judge is named, or its address, model or template cannot be used.
     """
@@ -178,24 +180,15 @@ def make_judged(
         from gradprism.quality.judge.client import Endpoint
         from gradprism.quality.judge.endpoint import EndpointJudge
 
-        return metric(EndpointJudge(Endpoint(judge, requests), cache_file), prompt, judge.judge_max_tokens)
+        endpoint = Endpoint(judge, requests)
+        if will_ask:
+            endpoint.find_key()  # a missing one is found before anything begins
+        return metric(EndpointJudge(endpoint, cache_file), prompt, judge.judge_max_tokens)
     from gradprism.quality.judge.local import Rater, Writer
 
     if name == "instag":
         return Instag(Writer(judge, execution, say), prompt, judge.judge_max_tokens)
     return Difficulty(Rater(judge, execution, say), prompt, judge.judge_max_tokens, expected=True)
-
-
-def corpus_tags(frame: pl.DataFrame) -> pl.DataFrame:
-    """The tags of a set, most frequent first: `tag`, the `rows` that have it, and their `share` of all scored rows.
-
-    `frame` is the table of `Instag`. The height of the result is the number of different tags: the set's diversity.
-    """
-    scored = frame.filter(pl.col("value").is_not_null())
-    tags = scored.select(tag=pl.col("tags").list.unique()).explode("tag").drop_nulls()
-    counted = tags.group_by("tag").agg(rows=pl.len().cast(pl.Int64))
-    shared = counted.with_columns(share=pl.col("rows") / max(scored.height, 1))
-    return shared.sort("rows", "tag", descending=[True, False])
 
 
 def _head(text: str, longest: int = 80) -> str:

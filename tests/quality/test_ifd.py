@@ -99,6 +99,35 @@ def test_every_answer_of_a_conversation_stands_alone(model: Any, tokenizer: Any)
     assert found["nll_unconditioned"] == pytest.approx(alone, rel=1e-5)
 
 
+def test_several_answers_have_no_superfiltering_value_unless_the_last_is_taken(model: Any, tokenizer: Any) -> None:
+    turns = [("user", "One?"), ("assistant", "It is one."), ("user", "Two?"), ("assistant", "It is two, twice.")]
+    rows = [{"messages": [{"role": role, "content": content} for role, content in turns]}]
+    found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering").row(0, named=True)
+    assert (found["status"], found["value"]) == ("skipped", None)
+    assert "--turns last" in found["reason"]
+    last = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering", turns="last").row(0, named=True)
+    before, answer = "\n".join(content for _, content in turns[:3]) + "\n", turns[3][1]
+    whole, n = tokenizer(before + answer)["input_ids"], len(tokenizer(before)["input_ids"])
+    given, alone = hf_loss(model, whole, n), hf_loss(model, tokenizer(answer)["input_ids"], 1)
+    assert last["value"] == pytest.approx(math.exp(given) / math.exp(alone), rel=1e-5)
+
+
+def test_a_model_in_training_gives_the_same_and_goes_on_training(
+    make_model: Callable[..., Any], tokenizer: Any
+) -> None:
+    model = make_model("llama", attention_dropout=0.5)
+    rows = [{"prompt": "a", "completion": "b c d"}]
+    expected = gradprism.loss(rows, model, tokenizer=tokenizer)["value"][0]
+    model.train()
+    assert gradprism.loss(rows, model, tokenizer=tokenizer)["value"][0] == expected
+    assert all(module.training for module in model.modules())
+
+
+def test_a_tokenizer_without_its_model_is_refused(tokenizer: Any, tiny_checkpoint: Any) -> None:
+    with pytest.raises(GradPrismError, match="Given a tokenizer"):
+        gradprism.length([{"prompt": "a", "completion": "b"}], str(tiny_checkpoint), tokenizer=tokenizer)
+
+
 def test_loss_perplexity_and_length(model: Any, tokenizer: Any, sample_rows: Rows) -> None:
     spectra = gradprism.GradientAnalyzer(model, tokenizer).analyze(sample_rows[:5]).examples
     loss = gradprism.loss(sample_rows[:5], model, tokenizer=tokenizer)
