@@ -112,9 +112,7 @@ def test_several_answers_have_no_superfiltering_value_unless_the_last_is_taken(m
     assert last["value"] == pytest.approx(math.exp(given) / math.exp(alone), rel=1e-5)
 
 
-def test_a_model_in_training_gives_the_same_and_goes_on_training(
-    make_model: Callable[..., Any], tokenizer: Any
-) -> None:
+def test_a_model_in_training_is_scored_without_dropout(make_model: Callable[..., Any], tokenizer: Any) -> None:
     model = make_model("llama", attention_dropout=0.5)
     rows = [{"prompt": "a", "completion": "b c d"}]
     expected = gradprism.loss(rows, model, tokenizer=tokenizer)["value"][0]

@@ -14,7 +14,7 @@ from gradprism.terminal.tables import number
 def test_piped_progress_is_plain_lines() -> None:
     with redirect_stderr(io.StringIO()) as err, watching(quiet=False) as observer:
         observer.say("Loading")
-        observer.start(10, 4)
+        observer.start(10, 4, "Gradients")
         observer.batch(6, 600)
     lines = err.getvalue().splitlines()
     assert lines[:2] == ["Loading", "Gradients: 10 rows, 4 already done"]
@@ -27,7 +27,7 @@ def test_piped_progress_is_plain_lines() -> None:
 def test_quiet_says_nothing() -> None:
     with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
         observer.say("Loading")
-        observer.start(2, 0)
+        observer.start(2, 0, "Gradients")
         observer.batch(2, 10)
     assert err.getvalue() == ""
 
@@ -35,7 +35,7 @@ def test_quiet_says_nothing() -> None:
 def test_an_interrupt_waits_for_the_batch_and_the_handler_is_put_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
-        observer.start(5, 0)
+        observer.start(5, 0, "Gradients")
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             observer.batch(1, 1)
@@ -57,7 +57,7 @@ def test_the_bar_shows_rates_and_time_left() -> None:
     with progress:
         bar = Bar(meter, progress)
         bar.say("Loading")
-        bar.start(100, 10)
+        bar.start(100, 10, "Gradients")
         meter.began -= 10  # seconds
         bar.batch(40, 4000)
         progress.refresh()
