@@ -111,7 +111,7 @@ class FaultyServer:
         request.wfile.write(b'{"choices": [')
 
     def _hang(self, request: BaseHTTPRequestHandler, name: str) -> None:
-        self.stopping.wait(1.0)
+        self.stopping.wait(6.0)
 
     def _malformed(self, request: BaseHTTPRequestHandler, name: str) -> None:
         self.send(request, 200, b'{"choices": [')
@@ -120,7 +120,7 @@ class FaultyServer:
         self._trickle(request, name, 0.2)
         self.answered[name] += 1
 
-    def _trickle(self, request: BaseHTTPRequestHandler, name: str, seconds: float = 1.5) -> None:
+    def _trickle(self, request: BaseHTTPRequestHandler, name: str, seconds: float = 6.0) -> None:
         body = self.reply(name)
         request.send_response(200)
         request.send_header("Content-Length", str(len(body)))

@@ -144,6 +144,8 @@ class LikelihoodSettings(Settings):
 class JudgeSettings(Settings):
     """Which language model judges (instag, difficulty), and how it is asked."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)  # an address may hold a password
+
     judge: str | None = None
     """Model name at the endpoint, or local:MODEL for one that runs here (hub id, folder, .gguf, built-in name)."""
     base_url: str | None = None

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 pytest.importorskip("openai")
 
@@ -51,7 +52,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def made(url: str, kind: Any = Difficulty, **options: Any) -> Difficulty:
         judge = {name: options.pop(name) for name in {*options} & {*JudgeSettings.model_fields}}
         settings = JudgeSettings(judge="tiny", base_url=url, **judge)
-        requests = RequestSettings(**{"concurrency": 4, "request_timeout": 0.5, **options})
+        requests = RequestSettings(**{"concurrency": 4, "request_timeout": 10.0, **options})
         endpoint = Endpoint(settings, requests, first_wait=0.01)
         name = kind.name
         return kind(EndpointJudge(endpoint, tmp_path / "answers.sqlite"), make_prompt(name, None), 64)
@@ -70,7 +71,7 @@ def values(metric: Any, examples: list[Example], on_batch: Any = unwatched) -> l
 def test_every_fault_is_survived_and_nothing_is_asked_again_after_its_answer(make: Make) -> None:
     faults = ["none", "busy", "error", "drop", "cut", "hang", "malformed", "slow", "trickle", "none", "error", "drop"]
     with FaultyServer(*faults) as server:
-        metric = make(server.url)
+        metric = make(server.url, request_timeout=2.0)
         seen: list[int] = []
         scores = metric.score(rows(20), lambda n, tokens: seen.append(n))
         failed = [score for score in scores if score.status == "failed"]
@@ -307,10 +308,9 @@ def test_a_missing_key_is_named_before_anything_is_sent(tmp_path: Path, monkeypa
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     judge = JudgeSettings(judge="tiny", base_url="https://judge.example/v1", key_env="JUDGE_KEY")
     parts = (judge, RequestSettings(), ExecutionSettings(), tmp_path / "a.sqlite", lambda _: None)
-    metric = make_judged("difficulty", *parts)
-    assert metric.plan(rows(2)).rows == 2
+    assert make_judged("difficulty", *parts, will_ask=False).plan(rows(2)).rows == 2
     with pytest.raises(GradPrismError, match=r"JUDGE_KEY is not set"):
-        metric.score(rows(2), unwatched)
+        make_judged("difficulty", *parts)
 
 
 def test_no_key_in_errors_reprs_logs_or_files(
@@ -320,12 +320,13 @@ def test_no_key_in_errors_reprs_logs_or_files(
     monkeypatch.setenv("MY_KEY", key)
     caplog.set_level(logging.DEBUG)
     with FaultyServer("none", status=401, message=f"bad key {key} given") as server:
-        url = server.url.replace("http://", "http://me:hunter2@")
-        metric = make(url, key_env="MY_KEY")
+        with pytest.raises(ValidationError, match="holds a password") as refused:
+            make(server.url.replace("http://", "http://me:hunter2@"))
+        metric = make(server.url, key_env="MY_KEY")
         with pytest.raises(GradPrismError, match="401") as caught:
             metric.score(rows(3), unwatched)
     shown = [str(caught.value), repr(metric), repr(metric._judge), repr(metric._judge.endpoint), metric.note]
-    shown += [str(metric.identity), str(caught.value.__cause__), str(caught.value.__context__)]
+    shown += [str(refused.value), str(metric.identity), str(caught.value.__cause__), str(caught.value.__context__)]
     assert not any(key in text or "hunter2" in text for text in shown)
     assert key not in caplog.text
     assert not any(key.encode() in file.read_bytes() for file in tmp_path.iterdir())

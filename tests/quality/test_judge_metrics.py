@@ -175,7 +175,7 @@ def test_no_judge_says_how_to_name_one(judge: str | None, tmp_path: Path) -> Non
 
 
 def test_making_a_metric_sends_and_writes_nothing(tmp_path: Path) -> None:
-    judge = JudgeSettings(judge="m", base_url="http://user:pw@127.0.0.1:9/v1", temperature=0.5, judge_max_tokens=9)
+    judge = JudgeSettings(judge="m", base_url="http://127.0.0.1:9/v1", temperature=0.5, judge_max_tokens=9)
     parts = (RequestSettings(), ExecutionSettings(), tmp_path / "a.sqlite", lambda _: None)
     metric = make_judged("difficulty", judge, *parts)
     assert metric.plan([ASKED, row(1)]).rows == 1

@@ -238,7 +238,10 @@ def _score(
         with record.session(writer.add_session, recipe.execution) as session:
             watch.start(len(examples), n_done, writer.folder.name)
             work = _worker(metric, writer, watch, session, again)
-            local.run(cut(examples, recipe.part_rows, done - again), work, writer.publish)
+            try:
+                local.run(cut(examples, recipe.part_rows, done - again), work, writer.publish)
+            finally:
+                session.device = metric.device  # known once the model is loaded
     writer.update(complete=True)
 
 
@@ -247,7 +250,6 @@ def _worker(
 ) -> Callable[[Shard], pl.DataFrame]:
     def on_batch(examples: int, tokens: int) -> None:
         session.count(examples, tokens)
-        session.device = metric.device
         watch.note(metric.note)
         watch.batch(examples, tokens)
 
