@@ -11,7 +11,7 @@ from gradprism import Run, open_run
 from gradprism.data.source import open_examples
 from gradprism.jobs.record import of_data
 from gradprism.recipe import ReadSettings, ScoreRecipe, recipe_text
-from gradprism.store.scores import ScoredRun, ScoreWriter
+from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA, Tables
 
@@ -22,7 +22,7 @@ def scored_run(path: Path, data: Path, **metrics: Sequence[Row] | Sequence[float
     """A run of scores alone: for each metric the values, or rows with `value`, `reason` and own columns."""
     examples = open_examples(str(data), ReadSettings())
     numbered = [(example.row, example.example_id) for example in examples]
-    with ScoredRun(path, {"data": of_data(examples)}) as run:
+    with held_run(path, {"data": of_data(examples)}) as run:
         for metric, given in metrics.items():
             recipe = ScoreRecipe(data=(str(data),), metric=metric, out=str(path))
             writer = ScoreWriter(run, metric, {"identity": {}}, recipe_text(recipe))

@@ -10,7 +10,7 @@ from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
 from gradprism.analysis.metrics import is_ifd, known_metrics, metric_table, metric_values
-from gradprism.store.scores import ScoredRun, ScoreWriter
+from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.tables import MEASURES
 
 N, LAYERS, PROJECTIONS = 9, 5, ("q", "v")
@@ -114,7 +114,7 @@ def test_a_run_of_scores_alone_finds_columns_in_the_data_and_lengths_in_the_scor
 
 def test_a_metric_that_was_scored_comes_before_the_examples(tmp_path: Path) -> None:
     run = measured_run(tmp_path / "run", 3, 1, made_up)
-    with ScoredRun(run.path, {"data": run.record["data"]}) as held:
+    with held_run(run.path, {"data": run.record["data"]}) as held:
         table = score_table([(row, str(row)) for row in range(3)], [7.0, 7.0, 7.0])
         ScoreWriter(held, "loss", {"identity": {}}, "").publish(0, table)
     assert values(run, "loss") == {0: 7, 1: 7, 2: 7}

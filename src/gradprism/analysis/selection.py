@@ -1,6 +1,5 @@
 """What a selection came to: every row in one group or left out with a reason, and where the cuts fell."""
 
-import html
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.cuts import Edge
+from gradprism.facts import as_html, as_text
 from gradprism.select_recipe import SelectSettings
 
 TABLE = ("row", "example_id", "group", "reason", "stratum", "baseline", "response_length", "mean rank")
@@ -135,17 +135,12 @@ class Selection:
 
     def __repr__(self) -> str:
         """Say in a few lines what was selected."""
-        return "\n".join(f"{name:<11}{text}" for name, text in self.facts)
+        return as_text(self.facts)
 
     def _repr_html_(self) -> str:
         """The same as a small table, with thresholds and lengths, for a notebook."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self.facts
-        )
         frames = (self.thresholds, self.ties, self.lengths)
-        return f"<table>{rows}</table>" + "".join(frame._repr_html_() for frame in frames if frame.height)
+        return as_html(self.facts) + "".join(frame._repr_html_() for frame in frames if frame.height)
 
 
 def _lengths(name: str, lengths: pl.Series) -> pl.DataFrame:

@@ -23,3 +23,8 @@ def cut(examples: Iterable[Example], part_rows: int, done: Container[int]) -> It
         if index not in done:
             yield Shard(index, taken)
         index += 1
+
+
+def rows_in(parts: Iterable[int], part_rows: int, rows: int) -> int:
+    """How many of the `rows` these parts hold; the last part may be shorter."""
+    return sum(min(part_rows, rows - index * part_rows) for index in parts)

@@ -15,11 +15,31 @@ from typing import Any
 import psutil
 
 from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
-from gradprism.data.source import ExampleSet
+from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
-from gradprism.recipe import CheckpointSettings, ExecutionSettings, TextSettings
+from gradprism.recipe import (
+    IN_MEMORY,
+    CheckpointSettings,
+    ExecutionSettings,
+    ScoreRecipe,
+    SpectraRecipe,
+    TextSettings,
+)
+
+
+def examples_of(recipe: SpectraRecipe | ScoreRecipe, data: Any = None) -> ExampleSet:
+    """Open the rows of a recipe; `data` stands in for what it names.
+
+    Raises `GradPrismError` where these were Python objects and are not given again.
+    """
+    if data is None and recipe.data == IN_MEMORY:
+        raise GradPrismError(
+            f"The run {recipe.out} was made of Python objects, which no recipe holds. Expected data files: repeat the "
+            "call in Python with the same objects, or write them to a file and name it under `data` of the recipe."
+        )
+    return open_examples(recipe.data if data is None else data, recipe.read)
 
 
 def of_data(examples: ExampleSet) -> dict[str, Any]:

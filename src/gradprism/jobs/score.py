@@ -12,7 +12,7 @@ import polars as pl
 from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine import local
-from gradprism.engine.shards import Shard, cut
+from gradprism.engine.shards import Shard, cut, rows_in
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
@@ -34,7 +34,7 @@ from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import published_parts, score_table
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
-from gradprism.store.scores import ScoredRun, ScoreWriter
+from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.tables import MEASURES
 
 
@@ -111,7 +111,7 @@ def run_scores(
     recipe, examples = _opened(recipe, data, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
-    with ScoredRun(Path(recipe.out), description) as run:
+    with held_run(Path(recipe.out), description) as run:
         writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
         for metric, writer in zip(metrics, writers, strict=True):
             _score(metric, writer, recipe, examples, watch, retry_failed)
@@ -157,12 +157,7 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
     watch.say("Reading the data")
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
-    if data is None and recipe.data == IN_MEMORY:
-        raise GradPrismError(
-            f"The run {recipe.out} was made of Python objects, which no recipe holds. Expected data files: repeat the "
-            "call in Python with the same objects, or write them to a file and name it."
-        )
-    return _resolved(recipe), open_examples(recipe.data if data is None else data, recipe.read)
+    return _resolved(recipe), record.examples_of(recipe, data)
 
 
 def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
@@ -211,7 +206,7 @@ def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     return judge.model_copy(update={"judge": f"local:{record.absolute(model)}"}) if colon and kind == "local" else judge
 
 
-def _writer(run: ScoredRun, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
+def _writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
     description = {
         "complete": False,
         "about": metric.about,
@@ -233,7 +228,7 @@ def _score(
 ) -> None:
     """Score one metric, what is published left out."""
     done, again = writer.done, writer.with_failures() if retry_failed else frozenset[int]()
-    n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done - again)
+    n_done = rows_in(done - again, recipe.part_rows, len(examples))
     if n_done < len(examples):
         with record.session(writer.add_session, recipe.execution) as session:
             watch.start(len(examples), n_done, writer.folder.name)

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gradprism.data.source import ExampleSet, open_examples
+from gradprism.data.source import ExampleSet
 from gradprism.engine import local
-from gradprism.engine.shards import Shard, cut
-from gradprism.errors import GradPrismError
+from gradprism.engine.shards import Shard, cut, rows_in
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
@@ -65,19 +64,14 @@ def run_recipe(
     """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects."""
     watch = observer or Silent()
     watch.say("Reading the data")
-    if data is None and recipe.data == IN_MEMORY:
-        raise GradPrismError(
-            f"The run {recipe.out} was made of Python objects, which no recipe holds. Expected data files: repeat the "
-            "call in Python with the same objects, or write them to a file and name it under `data` of the recipe."
-        )
-    examples = open_examples(recipe.data if data is None else data, recipe.read)
+    examples = record.examples_of(recipe, data)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     recipe = _resolved(recipe, config)
     with RunWriter(Path(recipe.out), _description(recipe, examples, source, config)) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
-        n_done = sum(min(recipe.part_rows, len(examples) - index * recipe.part_rows) for index in done)
+        n_done = rows_in(done, recipe.part_rows, len(examples))
         if n_done < len(examples):
             watch.say(f"Loading {source.name}")
             with record.session(writer.add_session, recipe.execution) as done_now:

@@ -1,6 +1,5 @@
 """Reading a run: its tables as polars or pandas frames, its counts, its summary."""
 
-import html
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.errors import GradPrismError
+from gradprism.facts import as_html, as_text
 from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.store.scores import read_score_record
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA
@@ -153,21 +153,16 @@ class Run:
 
     def __repr__(self) -> str:
         """Say in a few lines what the run holds."""
-        return "\n".join(f"{name:<11}{text}" for name, text in self.facts)
+        return as_text(self.facts)
 
     def _repr_html_(self) -> str:
         """The same as a small table, and the layer means, for a notebook."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self.facts
-        )
         if not self.has_spectra:
-            return f"<table>{rows}</table>"
+            return as_html(self.facts)
         means = self.layer_means.group_by("projection", maintain_order=True).agg(
             pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
         )
-        return f"<table>{rows}</table>{means._repr_html_()}"
+        return as_html(self.facts) + str(means._repr_html_())
 
     @property
     def facts(self) -> list[tuple[str, str]]:

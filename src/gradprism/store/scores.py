@@ -1,7 +1,8 @@
 """Writing the scores of one metric into a run: parts published by rename, resumed only with the same settings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,46 +31,36 @@ from gradprism.store.layout import (
 )
 
 
-class ScoredRun:
-    """One process's hold on a run that scores are written into. Use as a context manager: it holds the run's lock."""
+@contextmanager
+def held_run(path: Path, description: Mapping[str, Any]) -> Iterator[Path]:
+    """Hold a run that scores are written into: a new one, or one of the same data. Gives its path.
 
-    def __init__(self, path: Path, description: Mapping[str, Any]):
-        """Create the run, or join it if it is of the same data; `description` is what run.json of a new one says.
-
-        Raises `GradPrismError` where the folder cannot be written, is something else than a run, or holds other data.
-        """
-        self.path = path
-        self._lock = hold(path)
-        try:
-            with disk_errors(path):
-                if (path / RUN_FILE).exists():
-                    refuse_other_data(path, read_record(path)["data"], description["data"])
-                else:
-                    replace(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def __enter__(self) -> "ScoredRun":
-        """Return the run; the lock is already held."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give the run back."""
-        self._lock.release()
+    `description` is what run.json of a new one says. Raises `GradPrismError` where the folder cannot be written, is
+    something else than a run, or holds other data.
+    """
+    lock = hold(path)
+    try:
+        with disk_errors(path):
+            if (path / RUN_FILE).exists():
+                refuse_other_data(path, read_record(path)["data"], description["data"])
+            else:
+                replace(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
+        yield path
+    finally:
+        lock.release()
 
 
 class ScoreWriter:
     """Writes `scores/METRIC` of a run whose lock is held."""
 
-    def __init__(self, run: ScoredRun, metric: str, description: Mapping[str, Any], recipe: str):
+    def __init__(self, run: Path, metric: str, description: Mapping[str, Any], recipe: str):
         """Begin a metric, or go on with it if `description["identity"]` agrees with what began it.
 
         `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where they differ.
         """
-        self._run, self._table = run.path, score_table(metric)
-        self.folder = run.path / self._table
-        with disk_errors(run.path):
+        self._run, self._table = run, score_table(metric)
+        self.folder = run / self._table
+        with disk_errors(run):
             clear_leftovers(self.folder)
             self.record = self._join(metric, description)
             self._write_record()

@@ -1,0 +1,21 @@
+"""A few named lines about a result, as text and for a notebook."""
+
+import html
+from collections.abc import Iterable
+
+Facts = Iterable[tuple[str, str]]
+
+
+def as_text(facts: Facts) -> str:
+    """A line each, the names in one column."""
+    return "\n".join(f"{name:<11}{text}" for name, text in facts)
+
+
+def as_html(facts: Facts) -> str:
+    """A small table; texts never become markup."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+        for name, text in facts
+    )
+    return f"<table>{rows}</table>"
