@@ -66,6 +66,6 @@ def plan_of(plans: Mapping[str, Plan], price: tuple[float, float] | None) -> Ren
         cells = [f"{plan.rows:,}", f"{plan.skipped:,}", f"{plan.cached:,}", f"{about}{plan.tokens:,}"]
         if price:
             cost = (plan.tokens * price[0] + plan.most_answer_tokens * price[1]) / 1e6
-        table.add_row(name, *cells, f"{plan.most_answer_tokens:,}", *([f"{cost:,.2f}"] if price else []))
+        table.add_row(name, *cells, f"{plan.most_answer_tokens:,}", *([number(cost)] if price else []))
     note = "~ estimated as UTF-8 bytes / 4" if any(not plan.exact for plan in plans.values()) else ""
     return Group(table, Text(note, style="dim")) if note else table
