@@ -39,7 +39,7 @@ for verb, about in {
     "run": "Replay a recipe.",
     "models": "List the models that need no hub.",
 }.items():
-    app.command(f"gradprism.verbs:{verb}", name=verb, help=about)
+    app.command(f"gradprism.verbs.{verb}:{verb}", name=verb, help=about)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gradprism.terminal.progress import Bar, Meter, watching
-from gradprism.terminal.tables import number
+from gradprism.numbers import number
 
 
 def test_piped_progress_is_plain_lines() -> None:

@@ -8,7 +8,8 @@ from rich.text import Text
 from gradprism.analysis.scores import ScoreSummary
 from gradprism.quality.metric import Plan
 from gradprism.store.run import Run
-from gradprism.terminal.tables import facts, number, plain_table, spaced
+from gradprism.numbers import number
+from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 8
 

@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.selection import Selection
-from gradprism.terminal.tables import facts, number, plain_table, spaced
+from gradprism.numbers import number
+from gradprism.terminal.tables import facts, plain_table, spaced
 
 
 def selection_of(selection: Selection) -> RenderableType:

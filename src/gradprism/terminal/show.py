@@ -11,7 +11,8 @@ from gradprism.analysis.scores import summary_of_scores
 from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.terminal.scores import score_tables
-from gradprism.terminal.tables import facts, number, plain_table, spaced
+from gradprism.numbers import number
+from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 12
 _SHOWN = {"nuclear_norm": "nuclear norm", "effective_rank": "effective rank", "stable_rank": "stable rank"}

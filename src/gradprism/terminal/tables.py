@@ -16,17 +16,6 @@ def plain_table(title: str, headings: list[str], left: int = 1) -> Table:
     return table
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Significant digits, thousands set apart; a dash where there is no value."""
-    if value is None or value != value:
-        return "–"
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        return f"{value:.{digits - 1}e}"
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
-
-
 def spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
     """Put an empty line in front of each part but the first."""
     for index, part in enumerate(parts):

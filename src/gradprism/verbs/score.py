@@ -1,0 +1,143 @@
+"""Score examples."""
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+
+from rich.console import Console
+
+from gradprism.errors import GradPrismError
+from gradprism.recipe import ScoreRecipe, checked
+from gradprism.verbs.options import (
+    DEFAULT_EXECUTION,
+    DEFAULT_JUDGE,
+    DEFAULT_LIKELIHOOD,
+    DEFAULT_READ,
+    DEFAULT_REQUESTS,
+    DEFAULT_REWARD,
+    DEFAULT_TEXT,
+    Data,
+    Execution,
+    Flag,
+    Json,
+    Judge,
+    Likelihood,
+    Model,
+    Quiet,
+    Read,
+    Requests,
+    Reward,
+    Several,
+    Text,
+)
+
+
+def score(
+    data: Data = (),
+    /,
+    *,
+    metric: Several,
+    out: str,
+    name: str | None = None,
+    model: Model = None,
+    read: Read = DEFAULT_READ,
+    text: Text = DEFAULT_TEXT,
+    likelihood: Likelihood = DEFAULT_LIKELIHOOD,
+    judge: Judge = DEFAULT_JUDGE,
+    requests: Requests = DEFAULT_REQUESTS,
+    reward: Reward = DEFAULT_REWARD,
+    execution: Execution = DEFAULT_EXECUTION,
+    part_rows: int = 128,
+    retry_failed: Flag = False,
+    dry_run: Flag = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Score every example by quality metrics, into the run that holds its spectra or a new one.
+
+    Metrics: ifd, loss, perplexity and length (of --model), instag and difficulty (of --judge), reward (of
+    --reward-model). The same command resumes; what is published is not computed again, what a judge has answered
+    is not asked again.
+
+    Parameters
+    ----------
+    data
+        Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
+    metric
+        One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all of --model),
+        instag, difficulty (of --judge), reward (of --reward-model).
+    out
+        The run directory.
+    name
+        Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
+    part_rows
+        Rows in one published part: the most that a kill can lose.
+    retry_failed
+        Score the rows again that failed before.
+    dry_run
+        Say what it would take: rows, tokens, answers that are cached, and the price if --price is given.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {
+        "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
+        "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
+        "execution": execution, "part_rows": part_rows,
+    }  # fmt: skip
+    recipe = checked(ScoreRecipe, values)
+    return _plan(recipe, quiet, json) if dry_run else replay_scores(recipe, retry_failed, quiet, json)
+
+
+def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.jobs.score import plan_scores
+    from gradprism.terminal.progress import watching
+    from gradprism.terminal.scores import plan_of
+
+    with watching(quiet) as observer:
+        plans = plan_scores(recipe, observer)
+    if json:
+        sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
+    else:
+        Console(highlight=False).print(plan_of(plans, recipe.requests.prices))
+    return 0
+
+
+def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+    from gradprism.analysis.scores import summary_of_scores
+    from gradprism.jobs.score import run_scores
+    from gradprism.terminal.progress import watching
+    from gradprism.terminal.scores import scores_of
+
+    scored = [recipe.name] if recipe.name else list(recipe.metrics)
+    try:
+        with watching(quiet) as observer:
+            finished = run_scores(recipe, observer, retry_failed=retry_failed)
+    except KeyboardInterrupt:
+        return _stopped_scoring(recipe.out, scored)
+    summaries = [summary_of_scores(finished, name) for name in scored]
+    if json:
+        sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        Console(highlight=False).print(scores_of(finished, summaries))
+    without = [item.metric for item in summaries if not item.ok]
+    if without:
+        names = ", ".join(without)
+        sys.stderr.write(f"gradprism: no row has a value of {names}; for the reasons: gradprism show {recipe.out}\n")
+    return 1 if without else 0
+
+
+def _stopped_scoring(out: str, names: Sequence[str]) -> int:
+    from gradprism.store.run import open_run
+
+    err = Console(stderr=True, highlight=False, markup=False)
+    with suppress(GradPrismError):
+        run = open_run(out)
+        there = {name: run.scores(name).height for name in names if name in run.metrics}
+        done = ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
+        err.print(f"Stopped: {done} are in {out}.")
+    err.print("Repeat the same command to resume.")
+    return 130

@@ -1,0 +1,54 @@
+"""Make subsets."""
+
+import json as jsonlib
+import sys
+
+from rich.console import Console
+
+from gradprism.recipe import checked
+from gradprism.select_recipe import SelectRecipe
+from gradprism.verbs.options import DEFAULT_READ, DEFAULT_SELECT, Data, Json, Quiet, Read, Select
+
+
+def select(
+    data: Data,
+    /,
+    *,
+    out: str | None = None,
+    settings: Select = DEFAULT_SELECT,
+    read: Read = DEFAULT_READ,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Make subsets by any metric: of a run, or of data files by their own columns.
+
+    Every row of the input ends in exactly one of the groups or among the rows left out, with the reason.
+
+    Parameters
+    ----------
+    data
+        A run directory, or data files.
+    out
+        FILE.jsonl or FILE.parquet; its sisters get the other groups, the rows left out and why, and a data card.
+        Without it nothing is written.
+    quiet
+        Print nothing but errors.
+    json
+        Print counts, thresholds and ties as JSON on stdout.
+    """
+    return replay_selection(
+        checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json
+    )
+
+
+def replay_selection(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.jobs.select import run_recipe
+    from gradprism.terminal.select import selection_of
+
+    with Console(stderr=True, quiet=quiet).status("Selecting"):
+        found = run_recipe(recipe)
+    if json:
+        sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        Console(highlight=False).print(selection_of(found))
+    return 0

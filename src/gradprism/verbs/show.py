@@ -1,0 +1,48 @@
+"""Summarise a run."""
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from gradprism.verbs.options import Json
+
+if TYPE_CHECKING:
+    from gradprism.store.run import Run
+
+
+def show(run: Path, /, *, by: str | None = None, json: Json = False) -> int:
+    """Summarise a run: counts, skipped and failed rows with reasons, measures per projection and layer group.
+
+    Parameters
+    ----------
+    run
+        A run directory, complete or not.
+    by
+        Compare the groups of this column of the data, raw and at equal length.
+    json
+        Print the summary as JSON.
+    """
+    from gradprism.store.run import open_run
+
+    print_summary(open_run(run), by, json)
+    return 0
+
+
+def print_summary(run: "Run", by: str | None, json: bool) -> None:
+    from gradprism.terminal.show import summary_of
+
+    if json:
+        sys.stdout.write(jsonlib.dumps(run.summary() | _groups(run, by), indent=2, ensure_ascii=False) + "\n")
+    else:
+        Console(highlight=False).print(summary_of(run, by))
+
+
+def _groups(run: "Run", by: str | None) -> dict[str, Any]:
+    from gradprism.analysis.groups import group_table
+
+    if not by:
+        return {}
+    return {"by": by, "groups": {m: group_table(run, by, m).to_dicts() for m in ("nuclear_norm", "effective_rank")}}

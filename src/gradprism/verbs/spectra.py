@@ -1,0 +1,94 @@
+"""Measure gradients."""
+
+import sys
+
+from rich.console import Console
+
+from gradprism.errors import GradPrismError
+from gradprism.recipe import SpectraRecipe, checked
+from gradprism.verbs.options import (
+    DEFAULT_EXECUTION,
+    DEFAULT_PRISM,
+    DEFAULT_READ,
+    DEFAULT_TEXT,
+    Checkpoint,
+    Data,
+    Execution,
+    Json,
+    Prism,
+    Quiet,
+    Read,
+    Text,
+)
+from gradprism.verbs.show import print_summary
+
+
+def spectra(
+    data: Data,
+    /,
+    *,
+    out: str,
+    checkpoint: Checkpoint,
+    read: Read = DEFAULT_READ,
+    text: Text = DEFAULT_TEXT,
+    prism: Prism = DEFAULT_PRISM,
+    execution: Execution = DEFAULT_EXECUTION,
+    part_rows: int = 32,
+    by: str | None = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Measure the gradient of every layer, for every example of a data set.
+
+    The same command resumes a run that was stopped; one that is complete is only summarised.
+
+    Parameters
+    ----------
+    data
+        Data files (JSON, JSON Lines, Parquet, CSV, each also compressed), a saved `datasets` folder, or a hub id.
+    out
+        The run directory.
+    part_rows
+        Rows in one published part: the most that a kill can lose.
+    by
+        Compare the groups of this column of the data in the summary.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {
+        "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
+        "execution": execution, "part_rows": part_rows, "out": out,
+    }  # fmt: skip
+    return replay_spectra(checked(SpectraRecipe, values), by, quiet, json)
+
+
+def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool) -> int:
+    from gradprism.jobs.spectra import run_recipe
+    from gradprism.terminal.progress import watching
+
+    try:
+        with watching(quiet) as observer:
+            finished = run_recipe(recipe, observer)
+    except KeyboardInterrupt:
+        return _stopped(recipe.out)
+    if json or not quiet:
+        print_summary(finished, by, json)
+    if not finished.counts.ok:
+        sys.stderr.write(f"gradprism: no row could be measured; for the reasons: gradprism show {recipe.out}\n")
+        return 1
+    return 0
+
+
+def _stopped(out: str) -> int:
+    from gradprism.store.run import open_run
+
+    err = Console(stderr=True, highlight=False, markup=False)
+    try:
+        counts = open_run(out).counts
+        err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")
+    except GradPrismError:
+        err.print("Stopped before the run began.")
+    err.print("Repeat the same command to resume.")
+    return 130
