@@ -1,0 +1,49 @@
+"""Values that are not there, in a matrix of examples by features: what is not finite counts as missing."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+def shift(
+    values: Float[np.ndarray, "n features"],
+) -> tuple[Float[np.ndarray, "n features"], Bool[np.ndarray, "n features"], Float[np.ndarray, " features"]]:
+    """Values less the first one present, 0 where missing; which are present; and what was taken off.
+
+    So sums are products with the shifted values, a constant feature is exactly 0 in all of them, and little is lost
+    to cancellation where the spread is far below the mean. The origin is NaN where a feature has no value at all.
+    """
+    present = np.isfinite(values)
+    if not len(values):
+        return values, present, np.full(values.shape[1], np.nan)
+    first = present.argmax(axis=0)
+    origin = np.where(present.any(axis=0), values[first, np.arange(values.shape[1])], np.nan)
+    return np.where(present, values - origin, 0.0), present, origin
+
+
+def count_present(
+    weights: Float[np.ndarray, "sets n"], present: Bool[np.ndarray, "n features"]
+) -> Float[np.ndarray, "sets features"]:
+    """How many present values each weighted set of examples holds."""
+    counts = np.repeat(weights.sum(axis=1, keepdims=True), present.shape[1], axis=1)
+    partly = ~present.all(axis=0)
+    counts[:, partly] = weights @ present[:, partly].astype(np.float64)  # (sets, n) @ (n, features with gaps)
+    return counts
+
+
+def same_rows(
+    present: Bool[np.ndarray, "n features"],
+) -> Iterator[tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " features"]]]:
+    """The distinct sets of rows that are present, each with the features that have exactly those rows."""
+    packed = np.packbits(present, axis=0).T  # (features, n / 8)
+    _, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    for index, feature in enumerate(first):
+        yield present[:, feature], which.ravel() == index
+
+
+def blocks(total: int, width: int, numbers: int = 2**23) -> Iterator[tuple[int, int]]:
+    """Beginnings and ends that cut `total` sets into blocks of about `numbers` (64 MiB) when each is `width` wide."""
+    step = max(1, numbers // max(1, width))
+    for start in range(0, total, step):
+        yield start, min(start + step, total)

@@ -1,0 +1,113 @@
+"""Spearman correlation of many features with others, raw or given further variables.
+
+Ranks are midranks. Given other variables, both sides are the residuals of their ranks after a linear regression on the
+ranks of those. The interval is Fisher's z with the standard error of Bonett & Wright, Psychometrika 65 (2000), one
+degree of freedom less for each variable that is given.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtr
+from scipy.stats import rankdata
+
+from gradprism.analysis.statistics.missing import same_rows
+
+_ROUNDING = 1e-10  # of the norm of the ranks: a residual below this is nothing
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Correlations, their intervals, two-sided p, and on how many rows. Shape (features,) or (features, others)."""
+
+    value: Float[np.ndarray, "..."]
+    low: Float[np.ndarray, "..."]
+    high: Float[np.ndarray, "..."]
+    p: Float[np.ndarray, "..."]
+    n: Int[np.ndarray, "..."]
+
+
+def spearman(
+    x: Float[np.ndarray, "n features"], y: Float[np.ndarray, "n ..."], confidence: float = 0.95
+) -> Correlation:
+    """Correlation of each feature with y (n,), or with each of its columns (n, others).
+
+    Each pair is taken on the rows where both are finite. NaN where one of them is constant there; the interval also
+    below 4 rows, p below 3.
+    """
+    return partial_spearman(x, y, np.empty((len(x), 0)), confidence)
+
+
+def partial_spearman(
+    x: Float[np.ndarray, "n features"],
+    y: Float[np.ndarray, "n ..."],
+    given: Float[np.ndarray, "n controls"],
+    confidence: float = 0.95,
+) -> Correlation:
+    """The same given further variables, on the rows where those are finite too.
+
+    NaN also where x or y is nothing beyond those variables: entirely explained by them, to rounding.
+    """
+    others = y[:, None] if y.ndim == 1 else y
+    value = np.full((x.shape[1], others.shape[1]), np.nan)
+    n = np.zeros(value.shape, dtype=np.int64)
+    for index, other in enumerate(others.T):
+        value[:, index], n[:, index] = _with_one(x, other, given)
+    shape = (x.shape[1], *y.shape[1:])
+    value, n = value.reshape(shape), n.reshape(shape)
+    return Correlation(value, *_interval(value, n - given.shape[1], confidence), _p(value, n - given.shape[1]), n)
+
+
+def _with_one(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of each feature with one variable, and its number of rows."""
+    value, n = np.full(x.shape[1], np.nan), np.zeros(x.shape[1], dtype=np.int64)
+    usable = np.isfinite(y) & np.isfinite(given).all(axis=1)
+    for rows, features in same_rows(np.isfinite(x) & usable[:, None]):
+        n[features] = rows.sum()
+        if n[features][0] > given.shape[1] + 1:
+            controls = _ranks(given[rows])
+            value[features] = _cosines(
+                _residuals(_ranks(x[np.ix_(rows, features)]), controls), _residuals(_ranks(y[rows, None]), controls)
+            )
+    return value, n
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Midranks of each column about their mean, which is the same without and with ties."""
+    return np.asarray(rankdata(values.T, axis=1)).T - (len(values) + 1) / 2
+
+
+def _residuals(ranks: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """What the controls leave of each column, NaN where that is nothing; scaled to length 1."""
+    size = np.linalg.norm(ranks, axis=0)
+    basis = _orthonormal(controls)
+    rest = ranks - basis @ (basis.T @ ranks)
+    rest = rest - basis @ (basis.T @ rest)  # once more: what rounding left
+    left = np.linalg.norm(rest, axis=0)
+    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
+
+
+def _orthonormal(controls: np.ndarray) -> np.ndarray:
+    """Directions that the controls span, those alone that are not rounding."""
+    vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
+    return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
+
+
+def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip((x * y).sum(axis=0), -1.0, 1.0))
+
+
+def _interval(value: np.ndarray, n: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = ndtri((1 + confidence) / 2) * np.sqrt((1 + value**2 / 2) / np.where(n > 3, n - 3, np.nan))
+        middle = np.arctanh(value)
+        return np.tanh(middle - reach), np.tanh(middle + reach)
+
+
+def _p(value: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Two-sided p by Student's t with n - 2 degrees of freedom."""
+    freedom = np.where(n > 2, n - 2, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p: np.ndarray = 2 * stdtr(freedom, -np.abs(value) * np.sqrt(freedom / ((1 - value) * (1 + value))))
+    return p
