@@ -47,7 +47,9 @@ def partial_spearman(
 ) -> Correlation:
     """The same given further variables, on the rows where those are finite too.
 
-    NaN also where x or y is nothing beyond those variables: entirely explained by them, to rounding.
+    NaN also where x or y is nothing beyond those variables: entirely explained by them, to rounding. Only what is
+    linear in the ranks of `given` is taken out: of two groups that hardly overlap in it (medians 27 times apart)
+    a correlation of about 0.1 stays although nothing else differs.
     """
     others = y[:, None] if y.ndim == 1 else y
     value = np.full((x.shape[1], others.shape[1]), np.nan)
