@@ -7,6 +7,8 @@ The public names, each loaded on first use so that `import gradprism` stays chea
   `difficulty`, `reward`, `length`, `loss`, `perplexity`
 - `metric_values`: any number of a run's examples by its name, such as `ifd` or `effective_rank:q@10-19`
 - `corpus_tags`: how often each tag occurs in a set
+- `compare`: groups of examples, raw and at equal length -> `Comparison`; `open_comparison` reads a saved one
+- `correlate`: metrics and measures of a run with each other; `draw_figures`, `write_report`: of comparisons and runs
 - `select`: subsets of a run or of data, by any metric
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from gradprism.errors import GradPrismError
 
 if TYPE_CHECKING:
+    from gradprism.analysis.comparison_files import open_comparison
     from gradprism.analysis.metrics import metric_values
     from gradprism.analysis.scores import corpus_tags
     from gradprism.gradients.analyzer import GradientAnalyzer
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
         stable_rank,
     )
     from gradprism.gradients.spectrum import singular_values
+    from gradprism.jobs.compare import compare
+    from gradprism.jobs.correlate import correlate
+    from gradprism.jobs.figures import draw_figures
+    from gradprism.jobs.report import write_report
     from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
     from gradprism.jobs.select import select
     from gradprism.jobs.spectra import spectra
@@ -41,6 +48,11 @@ if TYPE_CHECKING:
 __version__ = version("gradprism")
 
 _HOME = {
+    "compare": "gradprism.jobs.compare",
+    "correlate": "gradprism.jobs.correlate",
+    "draw_figures": "gradprism.jobs.figures",
+    "write_report": "gradprism.jobs.report",
+    "open_comparison": "gradprism.analysis.comparison_files",
     "corpus_tags": "gradprism.analysis.scores",
     "metric_values": "gradprism.analysis.metrics",
     "GradientAnalyzer": "gradprism.gradients.analyzer",
@@ -68,8 +80,11 @@ __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "compare",
     "corpus_tags",
+    "correlate",
     "difficulty",
+    "draw_figures",
     "effective_rank",
     "frobenius_norm",
     "ifd",
@@ -78,6 +93,7 @@ __all__ = [
     "loss",
     "metric_values",
     "nuclear_norm",
+    "open_comparison",
     "open_run",
     "perplexity",
     "reward",
@@ -87,6 +103,7 @@ __all__ = [
     "spectra",
     "spectral_norm",
     "stable_rank",
+    "write_report",
 ]
 
 

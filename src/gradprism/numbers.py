@@ -1,6 +1,11 @@
 """Numbers as people read them."""
 
 
+def probability(value: float | None) -> str:
+    """A p or q in two digits, `<0.001` below that; a dash where there is none."""
+    return "<0.001" if value is not None and value < 0.001 else number(value, 2)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Significant digits, thousands set apart; a dash where there is no value."""
     if value is None or value != value:

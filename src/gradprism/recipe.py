@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gradprism.errors import GradPrismError
 
 if TYPE_CHECKING:
+    from gradprism.compare_recipe import CompareRecipe
     from gradprism.select_recipe import SelectRecipe
 
-    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe"
+    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe"
 
 Model = TypeVar("Model", bound=BaseModel)
 IN_MEMORY = ("(Python objects)",)
@@ -349,9 +350,12 @@ def recipe_text(recipe: BaseModel) -> str:
 
 def load_recipe(path: Path) -> "Recipe":
     """Read a recipe: the text of `recipe_text`, or one written by hand."""
+    from gradprism.compare_recipe import CompareRecipe
     from gradprism.select_recipe import SelectRecipe
 
-    kinds: dict[str, type[Recipe]] = {"spectra": SpectraRecipe, "score": ScoreRecipe, "select": SelectRecipe}
+    kinds: dict[str, type[Recipe]] = {
+        "spectra": SpectraRecipe, "score": ScoreRecipe, "select": SelectRecipe, "compare": CompareRecipe,
+    }  # fmt: skip
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

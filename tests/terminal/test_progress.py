@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from gradprism.terminal.progress import Bar, Meter, watching
 from gradprism.numbers import number
+from gradprism.terminal.progress import Bar, Meter, watching
 
 
 def test_piped_progress_is_plain_lines() -> None:

@@ -30,14 +30,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be said of the layer mean of one measure in one contrast, in one sentence."""
+    """What is to be said of the layer mean of one measure in one contrast."""
 
     first: str
     second: str
     measure: str
     projection: str  # `mean` over projections, or one
-    kind: str  # survives | length | mixed | reversed | hidden | unclear | none | missing: see `analysis.findings`
+    kind: str  # survives | partly | length | mixed | reversed | hidden | unclear | none | missing: `analysis.findings`
     sentence: str
+    details: str = ""  # the figures of the three length controls, in words
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """A comparison as files: comparison.json, and each table as Parquet (to compute with) and CSV (to look at)."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
 from gradprism.analysis import comparison_tables as tables
 from gradprism.analysis.comparison import Comparison, Finding, Group
+from gradprism.analysis.paper_table import paper_latex, paper_table, summary
 from gradprism.errors import GradPrismError
 from gradprism.store.disk import disk_errors, json_bytes, parquet_bytes, replace
 
@@ -25,13 +28,16 @@ TABLES: Mapping[str, pl.Schema] = {
     "correlations": tables.CORRELATIONS,
 }
 
+_OURS = re.compile(rf"({'|'.join(TABLES)}|paper_table|summary|recipe)\.(parquet|csv|tex|md|yaml)")  # of a save cut off
 
-def save_comparison(comparison: Comparison, folder: Path) -> None:
+
+def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, str] = MappingProxyType({})) -> None:
     """Write every table and, last, comparison.json: a folder without it is no comparison.
 
-    Raises `GradPrismError` where the folder is something else already or cannot be written.
+    `texts` are small files to stand beside them. Raises `GradPrismError` where the folder is something else already or
+    cannot be written.
     """
-    _refuse_foreign(folder)
+    check_folder(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / COMPARISON_FILE).unlink(missing_ok=True)
@@ -39,6 +45,8 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
             frame: pl.DataFrame = getattr(comparison, name)
             replace(folder / f"{name}.parquet", parquet_bytes(frame))
             replace(folder / f"{name}.csv", flat(frame).write_csv().encode())
+        for name, text in {**_texts(comparison), **texts}.items():
+            replace(folder / name, text.encode())
         replace(folder / COMPARISON_FILE, json_bytes(_record(comparison)))
 
 
@@ -96,14 +104,18 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not is_comparison(folder):
-        others = (
-            [item.name for item in folder.iterdir() if not item.name.startswith(".")] if folder.is_dir() else ["a file"]
+def _texts(comparison: Comparison) -> dict[str, str]:
+    table = paper_table(comparison).write_csv()
+    return {"paper_table.csv": table, "paper_table.tex": paper_latex(comparison), "summary.md": summary(comparison)}
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `GradPrismError` where a comparison cannot be saved since something else is there."""
+    if not folder.exists() or is_comparison(folder):
+        return
+    found = [item.name for item in folder.iterdir()] if folder.is_dir() else [folder.name]
+    others = sorted(name for name in found if not name.startswith(".") and not _OURS.fullmatch(name))
+    if others:
+        raise GradPrismError(
+            f"{folder} is not empty and is not a comparison (it holds {', '.join(others[:3])}). Choose another --out."
         )
-        ours = {f"{name}.{suffix}" for name in TABLES for suffix in ("parquet", "csv")}  # of a save that was cut off
-        if set(others) - ours:
-            raise GradPrismError(
-                f"{folder} is not empty and is not a comparison (it holds {', '.join(sorted(others)[:3])}). "
-                "Choose another --out."
-            )

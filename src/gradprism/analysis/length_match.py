@@ -12,7 +12,7 @@ def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) ->
 
     Both are gone through from short to long, and two rows pair where their log lengths differ by at most the
     caliper; a row too short for all that remain stays alone. On a line no pairing has more pairs. Of rows of the
-    same length the earlier pair first.
+    same length the earlier pair first. The two arrays go together: place i of one is paired with place i of the other.
     """
     a, b = np.log(high), np.log(low)
     order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
@@ -24,4 +24,4 @@ def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) ->
         i += distance <= caliper
         j += distance >= -caliper
     paired = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return np.sort(paired[:, 0]), np.sort(paired[:, 1])
+    return paired[:, 0], paired[:, 1]

@@ -26,11 +26,11 @@ from gradprism.recipe import (
     ReadSettings,
     RequestSettings,
     ScoreRecipe,
+    SpectraRecipe,
     load_recipe,
     recipe_text,
     refuse_loading_options,
 )
-from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import published_parts, score_table
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
@@ -167,7 +167,8 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
             "it was made: expected none of these options, or data files too."
         )
-    recipes = [item for item in map(load_recipe, recipes_of(Path(recipe.out))) if not isinstance(item, SelectRecipe)]
+    loaded = map(load_recipe, recipes_of(Path(recipe.out)))
+    recipes = [item for item in loaded if isinstance(item, SpectraRecipe | ScoreRecipe)]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(

@@ -5,7 +5,7 @@ from typing import Any
 
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
-from gradprism.recipe import IN_MEMORY, load_recipe
+from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run
 
@@ -32,6 +32,8 @@ def recipes_of(run: Path) -> list[Path]:
 
 def _opened(run: Run, path: Path, data: Any) -> ExampleSet:
     recipe = load_recipe(path)
+    if not isinstance(recipe, SpectraRecipe | ScoreRecipe):
+        raise GradPrismError(f"{path} is the recipe of `gradprism {recipe.verb}`, which makes no run.")
     if data is None and recipe.data == IN_MEMORY:
         raise GradPrismError(
             f"The run {run.path} was made of Python objects, which no recipe holds. "

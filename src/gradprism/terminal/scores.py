@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.scores import ScoreSummary
+from gradprism.numbers import number
 from gradprism.quality.metric import Plan
 from gradprism.store.run import Run
-from gradprism.numbers import number
 from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 8

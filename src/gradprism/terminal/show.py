@@ -9,9 +9,9 @@ from rich.text import Text
 from gradprism.analysis.groups import group_table
 from gradprism.analysis.scores import summary_of_scores
 from gradprism.errors import GradPrismError
+from gradprism.numbers import number
 from gradprism.store.run import Run
 from gradprism.terminal.scores import score_tables
-from gradprism.numbers import number
 from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 12

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from gradprism.compare_recipe import CompareRecipe
 from gradprism.recipe import ScoreRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
+from gradprism.verbs.compare import replay_comparison
 from gradprism.verbs.options import Json, Quiet
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
@@ -39,6 +41,8 @@ def run(
         loaded = loaded.model_copy(update={"out": out})
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
+    if isinstance(loaded, CompareRecipe):
+        return replay_comparison(loaded, quiet, json)
     if isinstance(loaded, SelectRecipe):
         return replay_selection(loaded, quiet, json)
     return replay_spectra(loaded, by, quiet, json)

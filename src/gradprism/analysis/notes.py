@@ -1,0 +1,96 @@
+"""What a reader of a comparison must know beside its numbers."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from gradprism.analysis.cohort import MEAN, Cohort
+from gradprism.analysis.contrast import Matched
+from gradprism.analysis.decay import MOST_EXAMPLES
+from gradprism.analysis.members import Members
+from gradprism.store.run import Run
+from gradprism.tables import MEASURES
+
+_FEW_PAIRS = 0.25  # of the smaller group
+_MUST_AGREE = ("text.", "prism.precision", "arithmetic", "template digest")
+
+
+def of_runs(groups: Sequence[Members]) -> Iterator[str]:
+    """Incomplete runs, rows that were cut, other settings of the text, rows that stand in two groups."""
+    runs = {group.run.path: group.run for group in groups}
+    for run in runs.values():
+        if not run.is_complete:
+            yield f"INCOMPLETE: the run {run.path.name} has {run.counts.done:,} of {run.counts.rows:,} rows so far."
+    for group in groups:
+        if cut := _truncated(group):
+            yield f"{group.name}: {cut:,} of {len(group.rows):,} rows were cut at the greatest length."
+    first, *others = runs.values()
+    for other in others:
+        yield from _differences(first, other)
+    for one, two in combinations(groups, 2):
+        if both := len(_contents(one) & _contents(two)):
+            yield (
+                f"{both:,} different examples stand in both {one.name} and {two.name}: their difference is understated "
+                "and the tests, which take rows as independent, are not exact."
+            )
+
+
+def _differences(first: Run, other: Run) -> Iterator[str]:
+    made, now = first.record["identity"], other.record["identity"]
+    for name in sorted({*made, *now}):
+        if name.startswith(_MUST_AGREE) and made.get(name) != now.get(name):
+            yield (
+                f"The runs {first.path.name} and {other.path.name} differ in {name}: {made.get(name)!r} and "
+                f"{now.get(name)!r}. A difference between them may be that."
+            )
+
+
+def _truncated(group: Members) -> int:
+    examples = group.run.scan("examples").filter(pl.col("row").is_in(group.rows.implode()))
+    return int(examples.select(pl.col("truncated").sum()).collect().item() or 0)
+
+
+def _contents(group: Members) -> set[str]:
+    examples = group.run.scan("examples").filter(pl.col("row").is_in(group.rows.implode())).select("content_hash")
+    return set(examples.collect()["content_hash"].drop_nulls())
+
+
+def of_values(cohorts: Sequence[Cohort]) -> Iterator[str]:
+    """Rows that have no value of a measure in some layer, and such as have none at all."""
+    for cohort in cohorts:
+        for measure in MEASURES:
+            cells = [i for i, (m, p, layer) in enumerate(cohort.features.keys)
+                     if m == measure and p != MEAN and layer is not None]  # fmt: skip
+            missing = np.isnan(cohort.values[:, cells])
+            if rows := int(missing.any(axis=1).sum()):
+                yield (
+                    f"{cohort.members.name}: {rows:,} of {len(missing):,} rows have no {measure.replace('_', ' ')} in "
+                    f"some layer ({missing.mean():.1%} of all values; the gradient is zero there). Their means are of "
+                    "the layers that have one."
+                )
+
+
+def of_contrasts(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """That not every two groups are compared."""
+    if len(pairs) < len(names) * (len(names) - 1) / 2 and len({first for first, _ in pairs}) == 1:
+        yield f"{len(names)} groups: each is compared with {pairs[0][0]} only; --against NAME chooses another."
+
+
+def of_matching(pair: tuple[str, str], matched: Matched, cohorts: Sequence[Cohort], caliper: float) -> str | None:
+    """That two groups hardly overlap in length, so that a control by regression extrapolates."""
+    sizes = {cohort.members.name: cohort.examples.height for cohort in cohorts}
+    smaller = min(sizes[name] for name in pair)
+    if matched.pairs >= _FEW_PAIRS * smaller:
+        return None
+    return (
+        f"{pair[0]} and {pair[1]} hardly overlap in length: {matched.pairs:,} pairs of at most {smaller:,} agree in "
+        f"response tokens within {caliper:.0%}. Regression and partial correlation extrapolate there."
+    )
+
+
+def of_sampling(cohorts: Sequence[Cohort]) -> Iterator[str]:
+    """That singular-value decay is of a sample."""
+    if any(cohort.examples.height > MOST_EXAMPLES for cohort in cohorts):
+        yield f"The decay of singular values is of {MOST_EXAMPLES} rows of each group, drawn at random."

@@ -1,0 +1,114 @@
+"""Comparing groups of examples: runs in, a `Comparison` out, its files if asked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.comparison_files import check_folder, save_comparison
+from gradprism.analysis.members import Members, split, whole_runs
+from gradprism.compare_recipe import CompareRecipe, CompareSettings
+from gradprism.errors import GradPrismError
+from gradprism.extras import need
+from gradprism.jobs.record import of_machine
+from gradprism.recipe import recipe_text
+from gradprism.store.run import Run, open_run
+
+Given = str | Path | Run
+
+
+def compare(run: Given | None = None, /, *, out: str | Path | None = None, **groups_and_options: object) -> Comparison:
+    """Compare groups of examples of one model: every measure, projection and layer, raw and at equal length.
+
+    Either groups by name, `compare(high="runs/a", low="runs/b")` (runs opened or as paths), or one run that is split,
+    `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`.
+    `out`: a folder for the tables (Parquet and CSV), comparison.json and recipe.yaml.
+    Options: those of the command, e.g. `resamples=9999, caliper=0.05, against="low", seed=0, incomplete=True`.
+    Raises `GradPrismError`.
+    """
+    options = {name: value for name, value in groups_and_options.items() if name in CompareSettings.model_fields}
+    named = {name: value for name, value in groups_and_options.items() if name not in options}
+    for name, value in named.items():
+        if not isinstance(value, str | Path | Run):
+            raise GradPrismError(
+                f"{name}={value!r} is neither an option nor a run. Options: {', '.join(CompareSettings.model_fields)}."
+            )
+    runs = [*([_path(run)] if run is not None else []), *(f"{name}={_path(value)}" for name, value in named.items())]  # type: ignore[arg-type]
+    return run_recipe(CompareRecipe.from_options(tuple(runs), out, **options))
+
+
+def run_recipe(recipe: CompareRecipe) -> Comparison:
+    """Do what a recipe says. Raises `GradPrismError`."""
+    need("scipy", "report")
+    from gradprism.analysis.compare import compare_groups
+
+    if recipe.out is not None:
+        check_folder(Path(recipe.out).expanduser())
+    recipe = recipe.model_copy(update={"runs": tuple(map(_absolute, recipe.runs))})
+    members, notes = _members(named_runs(recipe.runs), recipe.compare)
+    comparison = compare_groups(members, recipe.compare, _made(), notes)
+    if recipe.out is not None:
+        folder = Path(recipe.out).expanduser()
+        save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})
+    return comparison
+
+
+def compare_runs(runs: Mapping[str, Run], settings: CompareSettings) -> Comparison:
+    """Compare whole runs of one model by their groups' names; one by itself is described."""
+    need("scipy", "report")
+    from gradprism.analysis.compare import compare_groups
+
+    return compare_groups(whole_runs(runs), settings, _made())
+
+
+def _made() -> dict[str, Any]:
+    """When, and by which versions."""
+    machine = of_machine()
+    return {name: machine[name] for name in ("created", "versions")}
+
+
+def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequence[Members], list[str]]:
+    if not runs:
+        raise GradPrismError("No run given. Expected NAME=RUN NAME=RUN, or one run and --by.")
+    if settings.by is not None:
+        if len(runs) > 1:
+            raise GradPrismError(f"--by {settings.by} splits one run, and {len(runs)} were given.")
+        return split(next(iter(runs.values())), settings)
+    idle = [f"--{name}" for name in ("quantile", "groups") if getattr(settings, name) is not None]
+    if idle:
+        raise GradPrismError(
+            f"{' and '.join(idle)} say how --by splits a run. Expected --by METRIC or --by column:NAME."
+        )
+    if len(runs) < 2:
+        raise GradPrismError(
+            "One run is one group. Expected two or more, NAME=RUN each, or --by METRIC or --by column:NAME to split it."
+        )
+    return whole_runs(runs), []
+
+
+def named_runs(given: Sequence[str]) -> dict[str, Run]:
+    """Runs by the names of their groups, those without one by their folders'."""
+    runs = dict[str, Run]()
+    for text in given:
+        name, path = _name_and_path(text)
+        if name in runs:
+            raise GradPrismError(f"Two groups have the name {name!r}. Give names of your own: NAME=RUN.")
+        runs[name] = open_run(path)
+    return runs
+
+
+def _name_and_path(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([^=/\\]+)=(.+)", text, re.DOTALL)
+    if match and not Path(text).expanduser().exists():
+        return match[1].strip(), match[2]
+    return Path(text).expanduser().resolve().name, text
+
+
+def _absolute(text: str) -> str:
+    name, path = _name_and_path(text)
+    return f"{name}={Path(path).expanduser().resolve()}"
+
+
+def _path(run: Given) -> str:
+    return str(run.path if isinstance(run, Run) else run)

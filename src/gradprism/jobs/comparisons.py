@@ -1,0 +1,55 @@
+"""What figures and reports are made of: saved comparisons, and runs, which are compared where they share a model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.comparison_files import is_comparison, open_comparison
+from gradprism.compare_recipe import CompareSettings
+from gradprism.errors import GradPrismError
+from gradprism.jobs.compare import compare_runs, named_runs
+from gradprism.store.layout import RUN_FILE
+from gradprism.store.run import Run
+
+Given = str | Path | Run | Comparison
+
+
+def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | None = None) -> list[Comparison]:
+    """One comparison for each folder that holds one, and one for each model among the runs.
+
+    Several runs of one model are its groups; a run alone is a comparison of one group. Raises `GradPrismError` where a
+    path is neither.
+    """
+    if not given:
+        raise GradPrismError("Nothing given. Expected folders that `gradprism compare` has written, or runs.")
+    saved, runs = list[Comparison](), list[str]()
+    for item in given:
+        if isinstance(item, Comparison):
+            saved.append(item)
+        elif isinstance(item, str | Path) and is_comparison(item):
+            saved.append(open_comparison(item))
+        else:
+            runs.append(_text(item))
+    by_model: dict[str, dict[str, Run]] = {}
+    for name, run in named_runs(runs).items():
+        by_model.setdefault(_model(run), {})[name] = run
+    for group in by_model.values():
+        if progress:
+            progress(f"Comparing {', '.join(group)}")
+        saved.append(compare_runs(group, CompareSettings(incomplete=True)))
+    return saved
+
+
+def _text(item: str | Path | Run) -> str:
+    path = str(item.path if isinstance(item, Run) else item)
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not (folder / RUN_FILE).is_file():
+        raise GradPrismError(
+            f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}."
+        )
+    return path
+
+
+def _model(run: Run) -> str:
+    model = run.record.get("model") or {}
+    return f"{model.get('name')} {model.get('revision')} {model.get('dtype')}"

@@ -1,0 +1,93 @@
+"""A comparison in a terminal: what is compared, the paper's table, raw beside controlled, and the verdict."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.findings import controls, raw_difference, said_of, title
+from gradprism.numbers import number, probability
+from gradprism.terminal.tables import facts, plain_table, spaced
+
+_MOST_IN_FULL = 3  # contrasts; of the others only the verdict
+_IN_FULL = ("nuclear_norm", "effective_rank")
+_STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
+_DIFFERENCE = {"positive": "higher", "negative": "lower", "absent": "none", "unclear": "none", "missing": "–"}
+_FOUND = {
+    "find it again": "the same", "find the opposite": "the opposite", "find nothing left": "nothing left",
+    "find none": "none", "find a positive difference": "higher", "find a negative difference": "lower",
+    "cannot say": "cannot say", "": "–",
+}  # fmt: skip
+Row = Mapping[str, Any]
+
+
+def comparison_of(comparison: Comparison) -> RenderableType:
+    """Everything that fits on a screen or two; the rest is in the tables."""
+    return Group(*spaced(_parts(comparison)))
+
+
+def _parts(comparison: Comparison) -> Iterator[RenderableType]:
+    yield facts(comparison.facts)
+    for index, (first, second) in enumerate(comparison.contrasts):
+        rows = comparison.effects.filter(
+            (pl.col("first") == first) & (pl.col("second") == second) & pl.col("layer").is_null()
+        )
+        if index < _MOST_IN_FULL:
+            yield _means(rows, first, second)
+            yield _controlled(rows)
+        yield _verdict(comparison, first, second)
+    yield Text(
+        "Gap = first - second, mean over layers, [95% interval] by BCa bootstrap over examples. AUC: the probability "
+        "that a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg.",
+        style="dim",
+    )
+
+
+def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
+    headings = ["", first, second, "gap", "95% interval", "AUC", "q"]
+    table = plain_table(f"{first} against {second}, mean over layers", headings)
+    for measure in _IN_FULL:
+        found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
+        table.add_row(title(measure), style="bold")
+        for row in found:
+            cells = [number(row[name]) for name in ("mean_first", "mean_second", "difference")]
+            name = "mean over them" if row["projection"] == "mean" else row["projection"]
+            cells += [_interval(row, "difference"), number(row["auc"], 2), probability(row["q"])]
+            table.add_row(f"  {name}", *cells, end_section=row is found[-1])
+    return table
+
+
+def _controlled(rows: pl.DataFrame) -> RenderableType:
+    """Of each measure's mean over projections: the raw difference, and what each length control makes of it."""
+    table = plain_table("The mean over projections, at equal length", ["", "estimate", "95% interval", "q", "finding"])
+    means = {row["measure"]: row for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}
+    for measure in _IN_FULL:
+        if row := means.get(measure):
+            raw = raw_difference(row)
+            lines = [(raw, _DIFFERENCE[raw.found])]
+            lines += [(each, _FOUND[said_of(each.found, raw.found)]) for each in controls(row)]
+            table.add_row(title(measure), style="bold")
+            for index, (control, said) in enumerate(lines):
+                table.add_row(f"  {control.label}", control.estimate, control.interval, probability(control.q), said,
+                              end_section=index == len(lines) - 1)  # fmt: skip
+    return table
+
+
+def _interval(row: Row, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "–" if low is None else f"[{number(low)}, {number(high)}]"
+
+
+def _verdict(comparison: Comparison, first: str, second: str) -> RenderableType:
+    lines: list[RenderableType] = [Text(f"Verdict: {first} against {second}", style="bold")]
+    for finding in comparison.findings:
+        if (finding.first, finding.second) == (first, second) and (
+            finding.measure in _IN_FULL or finding.kind != "none"
+        ):
+            mark = (f"{finding.kind}  ", _STYLES.get(finding.kind, "dim"))
+            lines.append(Padding(Text.assemble(mark, finding.sentence), (0, 0, 0, 2)))
+    return Group(*lines)

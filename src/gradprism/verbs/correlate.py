@@ -1,0 +1,51 @@
+"""Correlate the metrics and measures of a run."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from gradprism.verbs.options import Flag, Json, Quiet, Several
+
+
+def correlate(
+    run: Path,
+    /,
+    *,
+    metric: Several = (),
+    out: Path | None = None,
+    incomplete: Flag = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Correlate the metrics and measures of a run with each other, raw and at equal length.
+
+    Parameters
+    ----------
+    run
+        A run directory.
+    metric
+        One or several (repeated, or with commas between them) such as ifd, reward, effective_rank:q, column:NAME;
+        otherwise every score, length, loss, numeric column and measure.
+    out
+        A folder for the pairs (Parquet and CSV) and the two matrices (CSV). Without it nothing is written.
+    incomplete
+        Correlate what there is of a run that is not complete yet.
+    quiet
+        Print nothing but errors.
+    json
+        Print the pairs as JSON on stdout.
+    """
+    from gradprism.jobs.correlate import correlate as correlate_run
+    from gradprism.terminal.correlate import correlations_of
+
+    with Console(stderr=True, quiet=quiet).status("Correlating"):
+        found = correlate_run(run, ",".join(metric), out=out, incomplete=incomplete)
+    if json:
+        sys.stdout.write(found.table.write_json() + "\n")
+    elif not quiet:
+        console = Console(highlight=False)
+        console.print(correlations_of(found, console.width))
+        if out is not None:
+            console.print(f"\nThe pairs and the matrices are in {out}.", soft_wrap=True, markup=False)
+    return 0

@@ -1,0 +1,51 @@
+"""Write a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from gradprism.verbs.options import Quiet, Several
+
+
+def report(
+    given: Annotated[Several, Parameter(name="dir-or-run")],
+    /,
+    *,
+    out: Path = Path("report.html"),
+    max_mib: float = 12.0,
+    texts: bool = True,
+    seed: int = 0,
+    quiet: Quiet = False,
+) -> int:
+    """Write one interactive page that opens offline: curves, effects, length, correlations, and every example.
+
+    Parameters
+    ----------
+    given
+        Folders that compare has written, and runs; runs of one model are compared.
+    out
+        The HTML file.
+    max_mib
+        Most MiB of the file; above it examples are sampled, which the page says.
+    texts
+        Whether the page holds the texts of the examples.
+    seed
+        Seed of that sample.
+    quiet
+        Print nothing but errors.
+    """
+    from gradprism.jobs.report import write_report
+
+    with Console(stderr=True, quiet=quiet).status("Reading") as status:
+        facts = write_report(*given, out=out, max_mib=max_mib, texts=texts, seed=seed, progress=status.update)
+    console = Console(highlight=False, quiet=quiet)
+    shown = "all" if facts.n_shown == facts.n_examples else f"{facts.n_shown:,}"
+    console.print(
+        f"Report: {facts.path}  ({facts.bytes / 2**20:.1f} MiB, {shown} of {facts.n_examples:,} examples)",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    for note in facts.notes:
+        console.print(note, style="dim", markup=False)
+    return 0
