@@ -52,26 +52,28 @@ def partial_spearman(
     a correlation of about 0.1 stays although nothing else differs.
     """
     others = y[:, None] if y.ndim == 1 else y
-    value = np.full((x.shape[1], others.shape[1]), np.nan)
-    n = np.zeros(value.shape, dtype=np.int64)
-    for index, other in enumerate(others.T):
-        value[:, index], n[:, index] = _with_one(x, other, given)
+    value, n = _correlated(x, others, given)
     shape = (x.shape[1], *y.shape[1:])
     value, n = value.reshape(shape), n.reshape(shape)
     return Correlation(value, *_interval(value, n - given.shape[1], confidence), _p(value, n - given.shape[1]), n)
 
 
-def _with_one(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of each feature with one variable, and its number of rows."""
-    value, n = np.full(x.shape[1], np.nan), np.zeros(x.shape[1], dtype=np.int64)
-    usable = np.isfinite(y) & np.isfinite(given).all(axis=1)
-    for rows, features in same_rows(np.isfinite(x) & usable[:, None]):
-        n[features] = rows.sum()
-        if n[features][0] > given.shape[1] + 1:
-            controls = _ranks(given[rows])
-            value[features] = _cosines(
-                _residuals(_ranks(x[np.ix_(rows, features)]), controls), _residuals(_ranks(y[rows, None]), controls)
-            )
+def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of each feature with each of the others (features, others), and the number of rows of each."""
+    value = np.full((x.shape[1], y.shape[1]), np.nan)
+    n = np.zeros(value.shape, dtype=np.int64)
+    usable = np.isfinite(given).all(axis=1)[:, None]
+    for rows_of_y, others in same_rows(np.isfinite(y) & usable):
+        for rows, features in same_rows(np.isfinite(x) & rows_of_y[:, None]):
+            pairs = np.ix_(features, others)
+            n[pairs] = rows.sum()
+            if rows.sum() > given.shape[1] + 1:
+                basis = _orthonormal(_ranks(given[rows]))
+                left, right = (
+                    _residuals(_ranks(columns), basis)
+                    for columns in (x[np.ix_(rows, features)], y[np.ix_(rows, others)])
+                )
+                value[pairs] = np.clip(left.T @ right, -1.0, 1.0)  # (features, n) @ (n, others)
     return value, n
 
 
@@ -80,10 +82,9 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return np.asarray(rankdata(values.T, axis=1)).T - (len(values) + 1) / 2
 
 
-def _residuals(ranks: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """What the controls leave of each column, NaN where that is nothing; scaled to length 1."""
+def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What lies outside the basis of each column, scaled to length 1; NaN where that is nothing."""
     size = np.linalg.norm(ranks, axis=0)
-    basis = _orthonormal(controls)
     rest = ranks - basis @ (basis.T @ ranks)
     rest = rest - basis @ (basis.T @ rest)  # once more: what rounding left
     left = np.linalg.norm(rest, axis=0)
@@ -94,10 +95,6 @@ def _orthonormal(controls: np.ndarray) -> np.ndarray:
     """Directions that the controls span, those alone that are not rounding."""
     vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
     return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
-
-
-def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip((x * y).sum(axis=0), -1.0, 1.0))
 
 
 def _interval(value: np.ndarray, n: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
