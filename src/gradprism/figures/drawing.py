@@ -1,0 +1,138 @@
+"""Draw figures of comparisons: into files, or one in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.errors import GradPrismError
+from gradprism.extras import need
+from gradprism.figures.plot import Missing, Plot
+from gradprism.figures.styles import STYLES, Style, style_named
+from gradprism.store.disk import replace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("pdf", "svg", "png")
+CAPTIONS = "captions.md"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was asked for: its files, or the reason why there are none."""
+
+    name: str
+    files: tuple[Path, ...]
+    csv: Path | None
+    caption: str
+    reason: str | None = None
+
+
+def draw_figures(
+    comparisons: Sequence[Comparison],
+    out: Path,
+    *,
+    style: str = "neurips",
+    formats: Sequence[str] = FORMATS,
+    only: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
+) -> list[Drawn]:
+    """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
+
+    Several comparisons are several models, or data sets of one. `only` names figures, or how their names begin;
+    `progress` hears each name before it is drawn. What cannot be drawn comes back with its reason and no files.
+    The same comparison gives the same bytes. Raises `GradPrismError` for a style, format or figure that there is
+    not, where matplotlib is missing, and where `out` cannot be written.
+    """
+    dress = style_named(style)
+    _check_formats(formats)
+    plots = _chosen(comparisons, only)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        drawn = [_drawn(plot, out, dress, formats, progress) for plot in plots]
+        replace(out / CAPTIONS, _captions(drawn).encode())
+    except OSError as error:
+        raise GradPrismError(
+            f"Cannot write the figures to {out}: {error}. Check the path, or choose another."
+        ) from error
+    return drawn
+
+
+def figure(
+    comparisons: Comparison | Sequence[Comparison], name: str, style: str = "neurips"
+) -> "tuple[Figure, pl.DataFrame]":
+    """One figure by its name, and exactly the numbers in it; `write_figure` puts it into a file as it is meant.
+
+    Raises `GradPrismError` for a name that is none or stands for several, and for a figure that cannot be drawn.
+    """
+    from gradprism.figures.files import make
+
+    plots = _chosen((comparisons,) if isinstance(comparisons, Comparison) else comparisons, (name,))
+    if len(plots) > 1:
+        raise GradPrismError(f"{name!r} stands for {len(plots)} figures: {', '.join(p.name for p in plots)}. Name one.")
+    plot = plots[0]
+    if isinstance(plot, Missing):
+        raise GradPrismError(f"The figure {plot.name!r} cannot be drawn: {plot.reason}.")
+    return make(plot, style_named(style)), plot.data
+
+
+def available(comparisons: Comparison | Sequence[Comparison]) -> list[str]:
+    """Names of all figures that can be drawn, those drawn without being named first."""
+    plots = _catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons).values()
+    drawable = [plot for plot in plots if isinstance(plot, Plot)]
+    return [plot.name for plot in sorted(drawable, key=lambda plot: not plot.default)]
+
+
+def _catalogue(comparisons: Sequence[Comparison]) -> Mapping[str, Plot | Missing]:
+    need("matplotlib", "report")
+    from gradprism.figures.catalogue import catalogue
+
+    return catalogue(comparisons)
+
+
+def _chosen(comparisons: Sequence[Comparison], only: Sequence[str]) -> list[Plot | Missing]:
+    plots = _catalogue(comparisons)
+    from gradprism.figures.catalogue import chosen
+
+    return chosen(plots, only)
+
+
+def _check_formats(formats: Sequence[str]) -> None:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        given = ", ".join(map(repr, unknown)) or "no format"
+        raise GradPrismError(f"Cannot draw {given}; choose among {', '.join(FORMATS)}.")
+
+
+def _drawn(
+    plot: Plot | Missing, out: Path, style: Style, formats: Sequence[str], progress: Callable[[str], None] | None
+) -> Drawn:
+    if isinstance(plot, Missing):
+        return Drawn(plot.name, (), None, "", plot.reason)
+    from gradprism.figures.files import figure_bytes, make
+
+    if progress is not None:
+        progress(plot.name)
+    made = make(plot, style)
+    files = tuple(out / f"{plot.name}.{name}" for name in formats)
+    for file, name in zip(files, formats, strict=True):
+        replace(file, figure_bytes(made, name, style))
+    csv = out / f"{plot.name}.csv"
+    replace(csv, plot.data.write_csv().encode())
+    return Drawn(plot.name, files, csv, plot.caption)
+
+
+def _captions(drawn: Sequence[Drawn]) -> str:
+    """Each figure with its caption, then what is not drawn, and why."""
+    blocks = [f"## {one.name}\n\n{one.caption}\n" for one in drawn if one.reason is None]
+    left_out = [f"- {one.name}: {one.reason}\n" for one in drawn if one.reason is not None]
+    if left_out:
+        blocks.append("## Not drawn\n\n" + "".join(left_out))
+    return "# Captions\n\n" + "\n".join(blocks)
+
+
+__all__ = ["CAPTIONS", "FORMATS", "STYLES", "Drawn", "available", "draw_figures", "figure"]

@@ -1,0 +1,139 @@
+"""Which measures and metrics go together: one matrix, raw below the diagonal, with length held above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.figures.lines import Values
+from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_numbers, of_model
+from gradprism.figures.styles import Style
+from gradprism.figures.text import distinct, literal, measure_name, width
+
+NAME = "correlations"
+MAP, NO_VALUE = "RdBu_r", "#C8C8C8"
+MOST_NAMES = 36  # more would need letters too small to read
+HEADING = "above the diagonal: given lengths\nbelow: raw"
+_SHOWN = ("x", "y", "n", "spearman", "partial")
+
+
+def matrix_plots(comparison: Comparison) -> Plots:
+    """Spearman's correlations in the order in which they cluster."""
+    data = comparison.correlations.select(_SHOWN)
+    names = _names(data)
+    if len(names) > MOST_NAMES:
+        names = [name for name in names if ":" not in name or name.endswith(":mean")][:MOST_NAMES]
+        data = data.filter(pl.col("x").is_in(names), pl.col("y").is_in(names))
+    if data.is_empty() or not has_numbers(data, "spearman"):
+        yield Missing(NAME, "there are no two columns to correlate")
+        return
+    caption = (
+        "Spearman correlations over the examples of all groups together, in clustered order: raw below the diagonal, "
+        f"given prompt and response tokens above it; grey where there is none: {groups_in_words(comparison.groups)}. "
+        f"{of_model(comparison)}"
+    )
+    yield Plot(NAME, caption, data, partial(draw_matrix, data, names))
+
+
+def _names(data: pl.DataFrame) -> list[str]:
+    """In clustered order: x stands before y in every row."""
+    before = dict.fromkeys([*data["x"], *data["y"]], 0)
+    for y in data["y"]:
+        before[y] += 1
+    return sorted(before, key=lambda name: before[name])
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of the parts of the figure, in inches; the font of the names in points."""
+
+    names: float
+    cell: float
+    across: float
+    height: float
+    top: float
+    font: float
+
+
+def draw_matrix(data: pl.DataFrame, names: Sequence[str], style: Style) -> Figure:
+    """A square of cells with the names of rows and columns; values are written where they fit."""
+    room = min(0.3 * style.text_width, 14 * style.font / 72)
+    labels = distinct([measure_name(name) for name in names], room, style, style.tick_font)
+    sizes = _sizes(labels, style)
+    figure = Figure(figsize=(sizes.across, sizes.height))
+    FigureCanvasAgg(figure)
+    table, norm = _table(data, names), Normalize(-1, 1)
+    axes = _add_axes(figure, sizes, len(names))
+    axes.pcolormesh(np.ma.masked_invalid(table), cmap=MAP, norm=norm, edgecolors="white", linewidth=0.4 * style.line)
+    middles, shown = np.arange(len(names)) + 0.5, [literal(label) for label in labels]
+    axes.set_xticks(middles, shown, rotation=90, fontsize=sizes.font)
+    axes.set_yticks(middles, shown, fontsize=sizes.font)
+    axes.set_title(HEADING)
+    _write_values(axes, table, sizes.cell, style)
+    _draw_scale(figure, axes, norm, sizes, style)
+    return figure
+
+
+def _sizes(labels: Sequence[str], style: Style) -> _Sizes:
+    longest = max(width(label, style, style.tick_font) for label in labels) + style.tick_font / 72
+    top, scale = 3.4 * style.font / 72, 5 * style.font / 72
+    cell = min(3.6 * style.tick_font / 72, (style.text_width - longest - scale) / len(labels))
+    if style.page_height is not None:
+        cell = min(cell, (style.page_height - longest - top) / len(labels))
+    side = cell * len(labels)
+    across = (style.page_height and style.text_width) or max(longest + side + scale, style.column_width)
+    font = min(style.tick_font, 0.85 * cell * 72)
+    return _Sizes(longest, cell, across, style.page_height or longest + side + top, top, font)
+
+
+def _add_axes(figure: Figure, sizes: _Sizes, count: int) -> Axes:
+    side = sizes.cell * count
+    left = sizes.names + max(0.0, sizes.across - sizes.names - side - 5 * sizes.top / 3.4) / 2
+    bottom = sizes.height - sizes.top - side
+    box = (left / sizes.across, bottom / sizes.height, side / sizes.across, side / sizes.height)
+    axes = figure.add_axes(box, label=NAME)
+    axes.set_facecolor(NO_VALUE)
+    axes.grid(False)
+    axes.set(xlim=(0, count), ylim=(count, 0))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return axes
+
+
+def _table(data: pl.DataFrame, names: Sequence[str]) -> Values:
+    """Row i, column j: raw where i > j, with length held where i < j; the diagonal is empty."""
+    places = {name: place for place, name in enumerate(names)}
+    table = np.full((len(names), len(names)), np.nan)
+    for x, y, raw, held in data.select("x", "y", "spearman", "partial").rows():
+        table[places[y], places[x]] = np.nan if raw is None else raw
+        table[places[x], places[y]] = np.nan if held is None else held
+    return table
+
+
+def _write_values(axes: Axes, table: Values, cell: float, style: Style) -> None:
+    size = style.tick_font - 1
+    if width("−.88", style, size) > 0.85 * cell:
+        return
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            text = f"{value:.2f}".replace("-0.", "−.").replace("0.", ".").replace("-", "−")
+            colour = "white" if abs(value) > 0.6 else "black"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _draw_scale(figure: Figure, axes: Axes, norm: Normalize, sizes: _Sizes, style: Style) -> None:
+    square = axes.get_position()
+    gap = 0.6 * style.font / 72 / sizes.across
+    bar = figure.add_axes((square.x1 + gap, square.y0, gap, square.height))
+    scale = figure.colorbar(ScalarMappable(norm, MAP), cax=bar)
+    scale.set_ticks([-1, 0, 1], labels=["−1", "0", "1"])
+    scale.outline.set_linewidth(0.4 * style.line)
+    bar.set_ylabel("Spearman ρ" if square.height * sizes.height * 72 > 6 * style.font else "ρ")

@@ -1,0 +1,214 @@
+"""What is on paper is what is in the CSV: read back from the artists of each figure."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from tests.made_comparisons import made_comparison
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.figures import figure
+from gradprism.figures.drawing import draw_figures
+
+NOTHING = math.nan
+
+
+@pytest.fixture(scope="module")
+def made() -> Comparison:
+    return made_comparison(n=60, layers=6)
+
+
+def panel(drawn: Figure, label: str) -> Axes:
+    return next(axes for axes in drawn.axes if axes.get_label() == label)
+
+
+def line(axes: Axes, label: str) -> Line2D:
+    return next(line for line in axes.lines if line.get_label() == label)
+
+
+def numbers(frame: pl.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    return frame[column].cast(pl.Float64).fill_null(NOTHING).to_numpy()
+
+
+@pytest.mark.parametrize(
+    "name", ["nuclear-norm", "effective-rank", "stable-rank", "adjacent-cosine", "same-layer-cosine"]
+)
+def test_curves_are_the_levels_of_each_group(made: Comparison, name: str) -> None:
+    drawn, data = figure(made, name)
+    assert (
+        data.height
+        == made.levels.filter(
+            pl.col("measure") == name.replace("-", "_"), pl.col("layer").is_not_null(), pl.col("projection") != "mean"
+        ).height
+    )
+    for (group, projection), rows in data.group_by("group", "projection"):
+        found = line(panel(drawn, str(group)), str(projection))
+        np.testing.assert_array_equal(found.get_xdata(), numbers(rows.sort("layer"), "layer"))
+        np.testing.assert_array_equal(found.get_ydata(), numbers(rows.sort("layer"), "mean"))
+
+
+def test_bands_reach_from_low_to_high(made: Comparison) -> None:
+    drawn, data = figure(made, "nuclear-norm")
+    rows = data.filter(group="low", projection="q").sort("layer")
+    band = next(item for item in panel(drawn, "low").collections if isinstance(item, FillBetweenPolyCollection))
+    corners = band.get_paths()[0].vertices
+    for layer, low, high in rows.select("layer", "mean_low", "mean_high").rows():
+        at = corners[corners[:, 0] == layer, 1]
+        assert at.min() == pytest.approx(low)
+        assert at.max() == pytest.approx(high)
+
+
+def test_the_four_panels_are_two_measures_of_two_groups_with_an_axis_for_each_measure(made: Comparison) -> None:
+    drawn, data = figure(made, "four-panels")
+    assert [axes.get_title() for axes in drawn.axes] == ["high (n = 60)", "low (n = 60)"] * 2
+    for place, (measure, group) in enumerate(
+        [("nuclear_norm", "high"), ("nuclear_norm", "low"), ("effective_rank", "high"), ("effective_rank", "low")]
+    ):
+        rows = data.filter(measure=measure, group=group, projection="o").sort("layer")
+        np.testing.assert_array_equal(line(drawn.axes[place], "o").get_ydata(), numbers(rows, "mean"))
+    limits = [axes.get_ylim() for axes in drawn.axes]
+    assert limits[0] == limits[1] != limits[2] == limits[3]
+
+
+def test_groups_over_each_other(made: Comparison) -> None:
+    drawn, data = figure(made, "groups-effective-rank")
+    for (group, projection), rows in data.group_by("group", "projection"):
+        found = line(panel(drawn, str(projection)), str(group))
+        np.testing.assert_array_equal(found.get_ydata(), numbers(rows.sort("layer"), "mean"))
+
+
+def test_depth_puts_models_of_any_number_of_layers_on_one_axis() -> None:
+    small, large = made_comparison(layers=6, model="small"), made_comparison(layers=11, model="large")
+    drawn, data = figure([small, large], "depth")
+    for model, last in (("small", 5), ("large", 10)):
+        found = line(panel(drawn, "effective_rank"), f"{model}|low")
+        rows = data.filter(model=model, group="low", measure="effective_rank").sort("layer")
+        np.testing.assert_allclose(found.get_xdata(), np.arange(last + 1) / last)
+        np.testing.assert_array_equal(found.get_ydata(), numbers(rows, "mean"))
+    assert data["projection"].unique().to_list() == ["mean"]
+    legend = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert legend == ["small", "large", "high", "low"]
+
+
+def test_decay_is_the_table_of_decay(made: Comparison) -> None:
+    drawn, data = figure(made, "decay")
+    rows = data.filter(group="low", projection="v").sort("index")
+    found = line(panel(drawn, "v"), "low")
+    np.testing.assert_array_equal(found.get_xdata(), numbers(rows, "index"))
+    np.testing.assert_array_equal(found.get_ydata(), numbers(rows, "median"))
+
+
+def test_every_example_is_a_point_and_medians_are_of_examples_of_like_length(made: Comparison) -> None:
+    drawn, data = figure(made, "length")
+    axes = panel(drawn, "effective_rank")
+    examples = made.examples.filter(group="high")
+    points = next(item for item in axes.collections if isinstance(item, PathCollection) and item.get_label() == "high")
+    assert points.get_rasterized()
+    np.testing.assert_array_equal(points.get_offsets()[:, 0], numbers(examples, "n_response_tokens"))
+    np.testing.assert_array_equal(points.get_offsets()[:, 1], numbers(examples, "effective_rank:mean"))
+    ordered = examples.sort("n_response_tokens", maintain_order=True)
+    bins = [ordered[start : start + 10] for start in range(0, 60, 10)]  # 60 examples: six bins of ten
+    found = line(axes, "high")
+    np.testing.assert_allclose(found.get_xdata(), [b["n_response_tokens"].median() for b in bins])
+    np.testing.assert_allclose(found.get_ydata(), [b["effective_rank:mean"].median() for b in bins])
+    assert data.filter(mark="running_median", group="high", measure="effective_rank").height == 6
+
+
+@pytest.mark.parametrize("statistic", ["auc", "partial_spearman"])
+def test_cells_of_the_heatmap_are_effects_and_hatched_where_not_significant(made: Comparison, statistic: str) -> None:
+    drawn, data = figure(made, "effect-heatmap")
+    axes = panel(drawn, f"nuclear_norm|{statistic}")
+    mesh = next(item for item in axes.collections if isinstance(item, QuadMesh))
+    table = np.asarray(mesh.get_array()).reshape(5, 6)
+    rows = data.filter(measure="nuclear_norm", statistic=statistic)
+    for place, projection in enumerate(("q", "k", "v", "o", "mean")):
+        one = rows.filter(projection=projection).sort("layer")
+        np.testing.assert_array_equal(table[place], numbers(one, "value"))
+    middle = 0.5 if statistic == "auc" else 0.0
+    assert sum(mesh.get_clim()) / 2 == pytest.approx(middle)
+    unsure = rows.filter(pl.col("q") >= 0.05)
+    hatched = sum(len(patch.get_path().vertices) // 4 for patch in axes.patches)
+    assert hatched == unsure.height == rows.filter(~pl.col("significant")).height
+
+
+def test_each_control_stands_beside_the_number_without_it(made: Comparison) -> None:
+    drawn, _ = figure(made, "effect-forest")
+    effect = made.effects.filter(pl.col("layer").is_null(), measure="nuclear_norm", projection="k").row(0, named=True)
+    shown = {
+        ("matched", "nothing"): effect["difference"],
+        ("matched", "length"): effect["matched_difference"],
+        ("regression", "nothing"): math.exp(effect["raw_effect"]),
+        ("regression", "length"): math.exp(effect["regression_effect"]),
+        ("partial", "nothing"): effect["spearman"],
+        ("partial", "length"): effect["partial_spearman"],
+    }
+    for (control, held), value in shown.items():
+        marks = line(panel(drawn, f"nuclear_norm|{control}"), f"k|{held}")
+        assert marks.get_xdata()[0] == pytest.approx(value)
+    low, high = line(panel(drawn, "nuclear_norm|regression"), "k|length|interval").get_xdata()
+    assert (low, high) == pytest.approx((math.exp(effect["regression_low"]), math.exp(effect["regression_high"])))
+    raw = line(panel(drawn, "nuclear_norm|partial"), "k|nothing|interval").get_xdata()
+    share = (effect["auc_high"] - effect["auc"]) / (effect["auc"] - 0.5)  # the interval grows as that of the AUC
+    assert (max(raw, key=abs) - effect["spearman"]) / effect["spearman"] == pytest.approx(abs(share))
+
+
+def test_correlations_are_raw_below_the_diagonal_and_controlled_above(made: Comparison) -> None:
+    drawn, data = figure(made, "correlations")
+    axes = panel(drawn, "correlations")
+    mesh = next(item for item in axes.collections if isinstance(item, QuadMesh))
+    size = len(axes.get_xticks())
+    table = np.ma.filled(np.asarray(mesh.get_array()).reshape(size, size), np.nan)
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    row, column = labels.index("effective rank, mean"), labels.index("IFD")
+    pair = data.filter(x="ifd", y="effective_rank:mean").row(0, named=True)
+    assert table[row, column] == pair["spearman"]
+    assert table[column, row] == pair["partial"]
+    assert np.isfinite(table).sum() == 2 * data.height
+
+
+def without(made: Comparison, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Comparison:
+    return replace(made, levels=change(made.levels), effects=change(made.effects))
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_what_is_missing_is_a_gap(made: Comparison, nothing: float | None) -> None:
+    hole = (pl.col("layer") == 3) & (pl.col("projection") == "q")
+
+    def change(table: pl.DataFrame) -> pl.DataFrame:
+        kept = ("mean", "mean_low", "mean_high", "auc", "partial_spearman")
+        columns = [name for name in kept if name in table.columns]
+        return table.with_columns(
+            pl.when(hole).then(pl.lit(nothing, pl.Float64)).otherwise(name).alias(name) for name in columns
+        )
+
+    holed = without(made, change)
+    drawn, _ = figure(holed, "nuclear-norm")
+    y = np.asarray(line(panel(drawn, "high"), "q").get_ydata())
+    assert np.flatnonzero(np.isnan(y)).tolist() == [3]
+    drawn, _ = figure(holed, "effect-heatmap")
+    mesh = next(item for item in panel(drawn, "nuclear_norm|auc").collections if isinstance(item, QuadMesh))
+    assert np.ma.getmaskarray(mesh.get_array()).sum() == 1
+
+
+def test_a_layer_without_a_row_is_a_gap_and_a_lone_point_has_a_marker(made: Comparison) -> None:
+    lone = (pl.col("projection") == "q") & pl.col("layer").is_in([1, 2, 4, 5])
+    drawn, _ = figure(without(made, lambda table: table.filter(~lone.fill_null(False))), "nuclear-norm")
+    found = line(panel(drawn, "high"), "q")
+    assert np.isfinite(found.get_ydata()).tolist() == [True, False, False, True, False, False]
+    assert found.get_markevery() == [0, 3]
+
+
+def test_the_csv_holds_the_numbers(made: Comparison, tmp_path: Path) -> None:
+    for one in draw_figures([made], tmp_path, formats=["png"], only=["nuclear-norm", "length"]):
+        assert one.csv is not None
+        _, data = figure(made, one.name)
+        assert pl.read_csv(one.csv, schema_overrides=data.schema).equals(data)
