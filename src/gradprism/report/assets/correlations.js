@@ -1,0 +1,89 @@
+// Correlations of measures and metrics over the examples of all groups, raw or given the lengths.
+
+const correlationChoice = { kind: "raw" };
+
+function correlationsSection() {
+  const { model } = state;
+  const rows = model.tables.correlations.rows();
+  if (rows.length === 0) return null;
+  const names = [...new Set(rows.flatMap((row) => [row.x, row.y]))];
+  const plot = figure(correlationLabel(names), "", (width) => drawCorrelations(width, names, rows));
+  const caption = () =>
+    plot.caption(
+      `Spearman's rank correlation over the examples of all groups${correlationChoice.kind === "raw" ? "" : ", given prompt and response tokens"}. ` +
+        "In the order of a clustering. Hover for n, the 95% interval and q; pale numbers have q ≥ 0.05.",
+    );
+  caption();
+  const kinds = [["raw", "raw"], ["partial", "at equal length (partial)"]];
+  const kind = select("Correlation", kinds, correlationChoice.kind, (value) => {
+    correlationChoice.kind = value;
+    caption();
+    plot.redraw();
+  });
+  return section("correlations", "Correlations", controls(kind), plot.holder, correlationTable(rows));
+}
+
+function correlationLabel(names) {
+  return `Matrix of the correlations of ${names.map(title).join(", ")}. The table below has the numbers.`;
+}
+
+function correlationColumns() {
+  return correlationChoice.kind === "raw"
+    ? { value: "spearman", low: "low", high: "high", q: "q" }
+    : { value: "partial", low: "partial_low", high: "partial_high", q: "partial_q" };
+}
+
+function drawCorrelations(width, names, rows) {
+  const columns = correlationColumns();
+  const found = new Map(rows.flatMap((row) => [[keyOf([row.x, row.y]), row], [keyOf([row.y, row.x]), row]]));
+  const cell = (y, x) => (x === y ? { same: true } : found.get(keyOf([y, x])));
+  const cells = names.map((y) => names.map((x) => cell(y, x)));
+  const shown = names.map((name) => plotText(title(name), 30));
+  const places = names.map((_, place) => place);
+  const left = Math.min(170, width * 0.32);
+  const size = Math.max(16, Math.min(46, (width - left - 60) / names.length));
+  const map = {
+    type: "heatmap",
+    x: places, y: places,
+    z: cells.map((row) => row.map((each) => (each?.same ? 1 : (each?.[columns.value] ?? null)))),
+    text: cells.map((row, y) => row.map((each, x) => `<b>${shown[y]} · ${shown[x]}</b><br>${correlationText(each, columns)}`)),
+    hovertemplate: "%{text}<extra></extra>",
+    zmin: -1, zmax: 1, zmid: 0, colorscale: divergingScale(), xgap: 1, ygap: 1,
+    colorbar: { thickness: 9, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, nticks: 5, x: 1.01 },
+  };
+  const height = size * names.length + left * 0.8 + 60;
+  const margin = { l: left, r: Math.max(56, width - left - size * names.length), t: 8, b: left * 0.8 };
+  const categories = { tickvals: places, ticktext: shown, showgrid: false, zeroline: false, automargin: false, fixedrange: true };
+  const layout = {
+    margin, xaxis: axis("", { ...categories, tickangle: size < 24 ? -90 : -45 }), yaxis: axis("", { ...categories, range: [names.length - 0.5, -0.5] }),
+    annotations: size < 30 ? [] : cells.flatMap((row, y) => row.map((each, x) => cellNumber(each, columns, x, y))).filter(Boolean),
+  };
+  return { data: [map], layout, height };
+}
+
+function correlationText(cell, { value, low, high, q }) {
+  if (!cell) return "not computed";
+  if (cell.same) return "itself";
+  return `ρ ${number(cell[value], 2)} ${interval(cell[low], cell[high], 2)}, q ${probability(cell[q]).replace("<", "&lt;")}, n ${whole(cell.n)}`;
+}
+
+function cellNumber(cell, { value, q }, x, y) {
+  if (!cell || cell.same || cell[value] === null) return null;
+  const strong = Math.abs(cell[value]) > 0.8;
+  const colour = strong && !isDark() ? "#ffffff" : strong ? "#10141a" : cssColour("ink");
+  const certain = cell[q] !== null && cell[q] < 0.05;
+  return { x, y, text: cell[value].toFixed(2).replace("-", MINUS), showarrow: false, font: { size: 10.5, color: colour }, opacity: certain ? 1 : 0.5 };
+}
+
+function correlationTable(rows) {
+  const body = rows.map((row) => [
+    el("span", null, title(row.x), " · ", title(row.y)),
+    whole(row.n),
+    withInterval(row.spearman, row.low, row.high, (value) => signed(value, 2)),
+    probability(row.q),
+    withInterval(row.partial, row.partial_low, row.partial_high, (value) => signed(value, 2)),
+    probability(row.partial_q),
+  ]);
+  const heads = ["Pair", "n", "Spearman", "q", "Given lengths", "q"];
+  return el("details", null, el("summary", null, "The same as a table"), table("Correlations", heads, body));
+}

@@ -1,0 +1,192 @@
+// The curves over layers: a panel for each group, as the papers draw them, or for each projection with all groups in it.
+
+const curveChoice = { panels: "groups", log: false, bands: true };
+
+function curvesSection() {
+  const { model } = state;
+  if (model.curvedMeasures.length === 0) return null;
+  const caption = () => curveCaption(model);
+  const plot = figure("", caption(), drawCurves, (point) => chooseLayer(Number(point.x)));
+  const label = () => plot.box.setAttribute("aria-label", curveLabel(model));
+  const toggles = el("div", { class: "toggles", role: "group", "aria-label": "Projections" });
+  const legend = el("div");
+  const details = el("div");
+  const again = () => {
+    label();
+    legend.replaceChildren(...(overlaid(model) ? [groupLegend(model)] : []));
+    plot.caption(caption());
+    plot.redraw();
+  };
+  const changed = () => {
+    toggles.replaceChildren(...projectionToggles(model));
+    again();
+  };
+  const measured = () => {
+    details.replaceChildren(...[roughness(model), relative(model)].filter(Boolean));
+    changed();
+  };
+  on("measure", measured);
+  on("projections", changed);
+  on("layer", again);
+  measured();
+  return section("curves", "Curves over layers", controls(curveControls(model, again)), toggles, legend, plot.holder, details);
+}
+
+function curveControls(model, again) {
+  const change = (name) => (value) => {
+    curveChoice[name] = value;
+    again();
+  };
+  const panels = [["groups", "one for each group"], ["projections", "one for each projection, groups overlaid"]];
+  return [
+    measureSelect(model),
+    model.groups.length > 1 && select("Panels", panels, curveChoice.panels, change("panels")),
+    checkbox("Logarithmic", curveChoice.log, change("log")),
+    checkbox("95% bands", curveChoice.bands, change("bands")),
+  ];
+}
+
+/** The measure of curves and effects: one choice, wherever it is made. */
+function measureSelect(model) {
+  const options = model.curvedMeasures.map((name) => [name, heading(name)]);
+  const field = select("Measure", options, state.measure, (value) => {
+    state.measure = value;
+    tell("measure");
+  });
+  on("measure", () => {
+    field.querySelector("select").value = state.measure;
+  });
+  return field;
+}
+
+function projectionToggles(model) {
+  return model.projectionsOf(state.measure).map((name) => {
+    const shown = !state.hidden.has(name);
+    return el(
+      "button",
+      { type: "button", class: "toggle", "aria-pressed": String(shown), "data-projection": name, on: { click: () => toggleProjection(name) } },
+      swatch(projectionColour(name)),
+      name,
+    );
+  });
+}
+
+function toggleProjection(name) {
+  if (state.hidden.has(name)) state.hidden.delete(name);
+  else state.hidden.add(name);
+  tell("projections");
+  document.querySelector(`.toggle[data-projection="${CSS.escape(name)}"]`)?.focus();
+}
+
+function shownProjections(model) {
+  return model.projectionsOf(state.measure).filter((name) => !state.hidden.has(name));
+}
+
+function curveCaption(model) {
+  const counts = model.groups.map((group) => `${group.name} n = ${whole(group.n)}`).join(", ");
+  return [
+    `Mean ${title(state.measure)} of every layer over examples (`, bdi(counts), "). Band: 95% bootstrap interval of the mean over examples. ",
+    `Dotted line: layer ${state.layer}, the chosen one; click a layer to choose it.`,
+  ];
+}
+
+function curveLabel(model) {
+  const ends = shownProjections(model).flatMap((projection) =>
+    model.groups.map((group) => {
+      const row = model.level(group.name, state.measure, projection, state.layer);
+      return row ? `${group.name} ${projection} ${number(row.mean)}` : "";
+    }),
+  );
+  return `Line plot of the mean ${title(state.measure)} over layers. At layer ${state.layer}: ${ends.filter(Boolean).join("; ")}.`;
+}
+
+function drawCurves(width) {
+  const { model } = state;
+  const panels = overlaid(model) ? projectionPanels(model) : groupPanels(model);
+  const y = { text: heading(state.measure), more: { type: curveChoice.log && !state.measure.endsWith("cosine") ? "log" : "linear" } };
+  const drawn = grid(width, panels, { text: "Layer", more: {} }, y, panels.length > 2 ? 250 : 300, 300);
+  drawn.layout.shapes = layerLines(panels.length);
+  drawn.layout.hovermode = "x unified";
+  return drawn;
+}
+
+/** Whether panels are of projections, with the groups in their own colours. */
+function overlaid(model) {
+  return curveChoice.panels === "projections" && model.groups.length > 1;
+}
+
+function groupPanels(model) {
+  return model.groups.map((group) => ({
+    title: plotText(group.name),
+    data: shownProjections(model).flatMap((name) =>
+      curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), "solid", name),
+    ),
+  }));
+}
+
+function projectionPanels(model) {
+  return shownProjections(model).map((name) => ({
+    title: plotText(name),
+    data: model.groups.flatMap((group, place) =>
+      curveTraces(model.curve(group.name, state.measure, name), groupColour(place), groupDash(place), group.name),
+    ),
+  }));
+}
+
+function curveTraces(rows, colour, dash, name) {
+  const [xs, means] = [rows.map((row) => row.layer), rows.map((row) => row.mean)];
+  const line = {
+    x: xs,
+    y: means,
+    customdata: rows.map((row) => `${number(row.mean)} ${interval(row.mean_low, row.mean_high)}`),
+    name: plotText(name),
+    mode: rows.length > 1 ? "lines" : "markers",
+    line: { color: colour, width: 2, dash },
+    marker: { color: colour },
+    hovertemplate: "%{customdata}",
+  };
+  const banded = rows.filter((row) => row.mean_low !== null && row.mean_high !== null);
+  const lows = banded.map((row) => row.mean_low);
+  const highs = banded.map((row) => row.mean_high);
+  return curveChoice.bands && banded.length > 1 ? [band(banded.map((row) => row.layer), lows, highs, colour), line] : [line];
+}
+
+/** Mean absolute difference of neighbouring layers, of each group's mean curve. */
+function roughness(model) {
+  const rows = model.tables.mad.rows().filter((row) => row.measure === state.measure);
+  if (rows.length === 0) return null;
+  const cell = (group, projection) => {
+    const row = rows.find((each) => each.group === group.name && each.projection === projection);
+    return row ? withInterval(row.mad, row.mad_low, row.mad_high) : MISSING;
+  };
+  const names = model.projectionsOf(state.measure).filter((name) => rows.some((row) => row.projection === name));
+  const body = names.map((name) => [name, ...model.groups.map((group) => cell(group, name))]);
+  return el(
+    "details",
+    null,
+    el("summary", null, "How rough the mean curves are (MAD)"),
+    table("Mean absolute difference of neighbouring layers", ["Projection", ...model.groups.map((group) => bdi(group.name))], body),
+    el("p", { class: "caption" }, "Mean absolute difference of neighbouring layers of the mean curve, with a 95% interval."),
+  );
+}
+
+/** Mean relative difference of two mean curves, and where it is largest. */
+function relative(model) {
+  const rows = model.tables.rd.rows().filter((row) => row.measure === state.measure);
+  if (rows.length === 0) return null;
+  const largest = (row) => (row.largest_layers ?? []).map((layer, place) => `${layer} (${signed(row.largest[place], 2)})`).join(", ");
+  const body = rows.map((row) => [
+    el("span", null, versus([row.first, row.second])),
+    row.projection,
+    withInterval(row.rd, row.rd_low, row.rd_high, signed),
+    number(row.rd_absolute),
+    largest(row),
+  ]);
+  return el(
+    "details",
+    null,
+    el("summary", null, "How far the mean curves are apart (RD)"),
+    table("Relative difference of mean curves", ["Contrast", "Projection", "RD", "Mean |RD|", "Largest at layer"], body, { texts: 2 }),
+    el("p", { class: "caption" }, "(first − second) / second of the mean curves, averaged over layers, with a 95% interval; then where it is largest."),
+  );
+}

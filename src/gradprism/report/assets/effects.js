@@ -1,0 +1,138 @@
+// The effects: layer by projection, raw and at equal length; a click or the slider chooses the layer.
+
+const effectChoice = { show: "both" };
+const HEATMAPS = {
+  raw: { column: "auc", q: "q", name: "Raw: AUC", centre: 0.5 },
+  controlled: { column: "partial_spearman", q: "partial_q", name: "At equal length: partial Spearman", centre: 0 },
+};
+
+function effectsSection() {
+  const { model } = state;
+  if (model.contrasts.length === 0) return null;
+  const plot = figure("", effectCaption(), drawEffects, (point) => chooseLayer(Number(point.x)));
+  const again = () => {
+    plot.box.setAttribute("aria-label", effectLabel(model));
+    plot.caption(effectCaption());
+    plot.redraw();
+  };
+  for (const what of ["layer", "measure", "contrast"]) on(what, again);
+  again();
+  const shows = [["both", "raw and at equal length"], ["raw", "raw (AUC)"], ["controlled", "at equal length (partial Spearman)"]];
+  const show = select("Show", shows, effectChoice.show, (value) => {
+    effectChoice.show = value;
+    again();
+  });
+  return section(
+    "effects",
+    "Effects by layer",
+    controls(contrastSelect(), measureSelect(model), show),
+    plot.holder,
+    layerBox(model),
+  );
+}
+
+function effectCaption() {
+  const [first, second] = state.model.contrasts[state.contrast];
+  return [
+    "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second),
+    ". AUC: the probability that an example of the first exceeds one of the second. Partial Spearman: rank correlation with " +
+      "being in the first, given prompt and response tokens. Both scales are matched, so that equal shades are equally strong. " +
+      "A dot marks q ≥ 0.05, a cross what could not be computed. Outlined: the chosen layer.",
+  ];
+}
+
+function effectLabel(model) {
+  const [first, second] = model.contrasts[state.contrast];
+  return `Heatmap of ${first} against ${second}, ${title(state.measure)}, by layer and projection. The table below has the numbers of layer ${state.layer}.`;
+}
+
+function drawEffects(width) {
+  const kinds = effectChoice.show === "both" ? ["raw", "controlled"] : [effectChoice.show];
+  const names = state.model.projectionsOf(state.measure);
+  const rowHeight = Math.max(30 * names.length, 90);
+  const height = kinds.length * (rowHeight + 58) + 34;
+  const layout = { annotations: [], shapes: [], margin: { l: 56, r: 66, t: 30, b: 44 }, hovermode: "closest" };
+  const inner = height - 74;
+  const data = kinds.flatMap((kind, place) => {
+    const suffix = place === 0 ? "" : place + 1;
+    const top = 1 - (place * (rowHeight + 58)) / inner;
+    const domain = [Math.max(0, top - rowHeight / inner), top];
+    effectAxes(layout, suffix, domain, names.length, place === kinds.length - 1, HEATMAPS[kind].name);
+    return heatmap(kind, names, suffix, domain);
+  });
+  return { data, layout, height };
+}
+
+function effectAxes(layout, suffix, domain, n, last, name) {
+  const [first, final] = [Math.min(...state.model.layers), Math.max(...state.model.layers)];
+  layout[`xaxis${suffix}`] = axis(last ? "Layer" : "", {
+    range: [first - 0.5, final + 0.5],
+    anchor: `y${suffix}`, showgrid: false, zeroline: false, ...(suffix === "" ? {} : { matches: "x" }),
+  });
+  layout[`yaxis${suffix}`] = axis("", {
+    anchor: `x${suffix}`, domain, type: "category", range: [n - 0.5, -0.5], showgrid: false, zeroline: false, fixedrange: true,
+  });
+  layout.annotations.push(panelTitle(name, suffix));
+  layout.shapes.push({
+    type: "rect", xref: `x${suffix}`, yref: `y${suffix} domain`, x0: state.layer - 0.5, x1: state.layer + 0.5, y0: 0, y1: 1,
+    line: { color: cssColour("ink"), width: 2 },
+  });
+}
+
+function heatmap(kind, names, suffix, [low, high]) {
+  const { model } = state;
+  const { column, q, centre } = HEATMAPS[kind];
+  const layers = model.layers;
+  const cells = names.map((name) => layers.map((layer) => model.effect(model.contrasts[state.contrast], state.measure, name, layer)));
+  const reach = kind === "raw" ? 0.5 : largestRankCorrelation(cells.flat());
+  const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, x: layers, y: names.map((name) => plotText(name)) };
+  const map = {
+    type: "heatmap",
+    ...axes,
+    z: cells.map((row) => row.map((cell) => cell?.[column] ?? null)),
+    text: cells.map((row) => row.map(cellText)),
+    hovertemplate: "%{text}<extra></extra>",
+    hoverongaps: false,
+    zmin: centre - reach, zmid: centre, zmax: centre + reach,
+    colorscale: divergingScale(),
+    xgap: 1, ygap: 1,
+    colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, nticks: 5, x: 1.01 },
+  };
+  const weak = (cell) => cell && cell[column] !== null && !(cell[q] !== null && cell[q] < 0.05);
+  return [map, marks(axes, cells, weak, "circle", 3.5), marks(axes, cells, (cell) => !cell || cell[column] === null, "x-thin", 6)];
+}
+
+/** What Spearman's correlation with membership is where the groups do not overlap: AUC 1. */
+function largestRankCorrelation(cells) {
+  const cell = cells.find((each) => each && each.n_first && each.n_second);
+  if (!cell) return 0.866;
+  const share = cell.n_first / (cell.n_first + cell.n_second);
+  return Math.sqrt(3 * share * (1 - share));
+}
+
+function marks(axes, cells, which, symbol, size) {
+  const found = cells.flatMap((row, y) => row.map((cell, x) => [which(cell), axes.x[x], axes.y[y]])).filter(([is]) => is);
+  const colour = cssColour(symbol === "circle" ? "ink" : "muted");
+  return {
+    type: "scatter", mode: "markers", xaxis: axes.xaxis, yaxis: axes.yaxis, x: found.map(([, x]) => x), y: found.map(([, , y]) => y),
+    marker: { symbol, size, color: colour, opacity: 0.55, line: { color: colour, width: symbol === "circle" ? 0 : 1 } }, hoverinfo: "skip",
+  };
+}
+
+function divergingScale() {
+  const middle = cssColour("map-middle");
+  return isDark()
+    ? [[0, "#6fb1ff"], [0.25, "#3a6ea8"], [0.5, middle], [0.75, "#b0503f"], [1, "#ff9b80"]]
+    : [[0, "#2166ac"], [0.25, "#8fbcdc"], [0.5, middle], [0.75, "#f0a285"], [1, "#b2182b"]];
+}
+
+function cellText(cell) {
+  if (!cell) return "not measured";
+  const line = (name, value, low, high, q) => `${name} ${number(value, 2)} ${interval(low, high, 2)}, q ${probability(q).replace("<", "&lt;")}`;
+  return [
+    `<b>Layer ${cell.layer}, ${plotText(cell.projection)}</b>`,
+    `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
+    line("AUC", cell.auc, cell.auc_low, cell.auc_high, cell.q),
+    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q),
+  ].join("<br>");
+}

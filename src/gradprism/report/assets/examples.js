@@ -1,0 +1,182 @@
+// The examples: a table that sorts, filters and turns pages, of which a row opens in full.
+
+const PAGE_ROWS = 25;
+const tableChoice = { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" };
+
+/** Columns of the table: head, value by place, how it is shown. */
+function exampleColumns(model) {
+  const { examples } = model;
+  const measured = (name, head) => ({ key: name, head, value: (place) => examples.value(name, place), show: (value) => number(value) });
+  const metrics = model.metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name) && examples.columns.includes(name));
+  return [
+    { key: "id", head: "Example", value: (place) => examples.id(place), text: true },
+    { key: "group", head: "Group", value: (place) => examples.group(place), text: true },
+    { key: "tokens", head: "Response tokens", value: (place) => examples.responseTokens(place), show: whole },
+    measured("loss", "Loss"),
+    ...["nuclear_norm:mean", "effective_rank:mean"].filter((name) => examples.columns.includes(name)).map((name) => measured(name, heading(name))),
+    ...metrics.map((name) => measured(name, heading(name))),
+  ];
+}
+
+function examplesSection() {
+  const { model } = state;
+  if (model.examples.length === 0) return null;
+  Object.assign(tableChoice, { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" });
+  const list = new ExampleTable(model);
+  state.list = list;
+  return section("examples", "Examples", filterControls(model, list), list.count, list.box, list.pages);
+}
+
+function filterControls(model, list) {
+  const hear = (name) => (event) => list.filter({ [name]: event.target.value });
+  const input = (label, name, type, more) =>
+    el("label", { class: "field" }, el("span", null, label), el("input", { type, ...more, id: `filter-${name}`, on: { input: hear(name) } }));
+  const groups = [["", "all"], ...model.groups.map((group, place) => [place, group.name])];
+  return controls(
+    input("Find in id and text", "text", "search", { size: 24, autocomplete: "off", spellcheck: "false" }),
+    model.groups.length > 1 && select("Group", groups, "", (value) => list.filter({ group: value })),
+    input("Response tokens from", "least", "number", { min: 0, class: "short" }),
+    input("to", "most", "number", { min: 0, class: "short" }),
+  );
+}
+
+class ExampleTable {
+  constructor(model) {
+    this.model = model;
+    this.columns = exampleColumns(model);
+    this.count = el("p", { class: "count", "aria-live": "polite", id: "count" });
+    this.body = el("tbody");
+    this.heads = this.columns.map((column) => this.head(column));
+    this.pages = el("div", { class: "pages" });
+    const caption = el("caption", { class: "unseen" }, "Examples; a row opens in full");
+    const whole = el("table", { class: "examples" }, caption, el("thead", null, el("tr", null, this.heads)), this.body);
+    this.box = el("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Examples" }, whole);
+    this.places = [];
+    this.update();
+  }
+
+  head(column) {
+    const button = el("button", { type: "button", on: { click: () => this.sortBy(column.key) } }, column.head, el("span", { class: "arrow", "aria-hidden": "true" }));
+    return el("th", { scope: "col", class: column.text ? null : "number", "data-key": column.key, "aria-sort": "none" }, button);
+  }
+
+  /** First ascending for texts and descending for numbers, then the other way, then as in the data. */
+  sortBy(key) {
+    const first = !this.columns.find((column) => column.key === key).text;
+    if (tableChoice.sort !== key) Object.assign(tableChoice, { sort: key, descending: first });
+    else if (tableChoice.descending === first) tableChoice.descending = !first;
+    else tableChoice.sort = null;
+    tableChoice.page = 0;
+    this.update();
+  }
+
+  filter(change) {
+    Object.assign(tableChoice, change, { page: 0 });
+    this.update();
+  }
+
+  turn(page) {
+    tableChoice.page = page;
+    this.show();
+    this.box.scrollTop = 0;
+  }
+
+  update() {
+    this.places = sorted(matching(this.model), this.columns.find((column) => column.key === tableChoice.sort));
+    const n = this.model.examples.length;
+    this.count.textContent = this.places.length === n ? plural(n, "example") : `${whole(this.places.length)} of ${plural(n, "example")}`;
+    this.heads.forEach((head) => {
+      const on = head.dataset.key === tableChoice.sort;
+      head.setAttribute("aria-sort", on ? (tableChoice.descending ? "descending" : "ascending") : "none");
+    });
+    this.show();
+  }
+
+  show() {
+    const start = tableChoice.page * PAGE_ROWS;
+    const places = this.places.slice(start, start + PAGE_ROWS);
+    this.body.replaceChildren(...places.map((place) => this.row(place)));
+    if (places.length === 0) this.body.append(el("tr", null, el("td", { colspan: this.columns.length, class: "empty" }, "No example matches.")));
+    this.pages.replaceChildren(...this.pageButtons());
+  }
+
+  row(place) {
+    const open = () => openDetail(place, this.places);
+    const keys = (event) => rowKey(event, open);
+    const row = el("tr", { tabindex: "0", "data-place": place, "aria-label": `Open ${this.model.examples.id(place)}`, on: { click: open, keydown: keys } });
+    row.append(...this.columns.map((column) => this.cell(column, place)));
+    return row;
+  }
+
+  cell(column, place) {
+    const value = column.value(place);
+    if (column.key === "id") return el("th", { scope: "row" }, el("span", { class: "stacked" }, bdi(value), this.snippet(place)));
+    if (column.key === "group") return el("td", null, el("span", { class: "group" }, swatch(groupColour(this.model.examples.groupPlace(place))), bdi(value)));
+    return el("td", { class: "number" }, column.show(value));
+  }
+
+  snippet(place) {
+    const turns = this.model.examples.turns(place);
+    const first = turns?.find(([role]) => role !== "system") ?? turns?.[0];
+    return first ? el("small", { class: "snippet", dir: "auto" }, first[1].slice(0, 160).replace(/\s+/g, " ")) : null;
+  }
+
+  pageButtons() {
+    const last = Math.max(0, Math.ceil(this.places.length / PAGE_ROWS) - 1);
+    if (last === 0) return [];
+    const { page } = tableChoice;
+    const button = (text, label, to, off) =>
+      el("button", { type: "button", class: "quiet", "aria-label": label, disabled: off, on: { click: () => this.turn(to) } }, text);
+    const start = page * PAGE_ROWS;
+    return [
+      button("« First", "First page", 0, page === 0),
+      button("‹ Previous", "Previous page", page - 1, page === 0),
+      el("span", null, `${whole(start + 1)}–${whole(Math.min(start + PAGE_ROWS, this.places.length))} of ${whole(this.places.length)}`),
+      button("Next ›", "Next page", page + 1, page === last),
+      button("Last »", "Last page", last, page === last),
+    ];
+  }
+}
+
+function rowKey(event, open) {
+  if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    open();
+  }
+  const next = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+  if (next && event.currentTarget[next]) {
+    event.preventDefault();
+    event.currentTarget[next].focus();
+  }
+}
+
+/** Places of the examples that pass every filter, in the order of the data. */
+function matching({ examples }) {
+  const { text, group, least, most } = tableChoice;
+  const wanted = text.trim().toLowerCase();
+  const passes = (place) =>
+    (group === "" || examples.groupPlace(place) === Number(group)) &&
+    (least === "" || examples.responseTokens(place) >= Number(least)) &&
+    (most === "" || examples.responseTokens(place) <= Number(most)) &&
+    (wanted === "" || searched(examples, place).includes(wanted));
+  return Array.from({ length: examples.length }, (_, place) => place).filter(passes);
+}
+
+/** Id and text of an example in lower case, made once. */
+function searched(examples, place) {
+  examples.searched ??= [];
+  examples.searched[place] ??= [examples.id(place), ...(examples.turns(place) ?? []).map(([, content]) => content)].join("\n").toLowerCase();
+  return examples.searched[place];
+}
+
+/** Rows without a value come last, whichever way they are sorted. */
+function sorted(places, column) {
+  if (!column) return places;
+  const sign = tableChoice.descending ? -1 : 1;
+  const order = column.text ? new Intl.Collator(undefined, { numeric: true }).compare : (a, b) => a - b;
+  return [...places].sort((a, b) => {
+    const [x, y] = [column.value(a), column.value(b)];
+    if (x === null || y === null) return (x === null) - (y === null);
+    return sign * order(x, y);
+  });
+}

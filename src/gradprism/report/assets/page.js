@@ -1,0 +1,66 @@
+// The page: puts the sections together and says when it can be used.
+
+const SECTIONS = [
+  ["verdict", "Verdict", verdictSection],
+  ["curves", "Curves", curvesSection],
+  ["effects", "Effects", effectsSection],
+  ["lengths", "Length", lengthsSection],
+  ["correlations", "Correlations", correlationsSection],
+  ["examples", "Examples", examplesSection],
+];
+
+function showModel(place) {
+  clearPlots();
+  chooseModel(place);
+  const made = SECTIONS.map(([id, name, build]) => [id, name, build()]).filter(([, , built]) => built !== null);
+  document.getElementById("main").replaceChildren(topSection(), ...made.map(([, , built]) => built), footer());
+  document.getElementById("nav").replaceChildren(...made.map(([id, name]) => el("a", { href: `#${id}` }, name)));
+  on("theme", recolour);
+  on("layer", () => detailPlot.follow());
+}
+
+function footer() {
+  return el(
+    "footer",
+    null,
+    `Made by gradprism ${state.data.version}. This file is complete: it requests nothing from anywhere. Intervals are 95%; numbers are rounded to four digits.`,
+  );
+}
+
+/** Everything that carries a colour of its own. */
+function recolour() {
+  tell("projections");
+  state.list?.show();
+  document.querySelectorAll("#top > .table-box").forEach((box) => box.replaceWith(groupTable(state.model)));
+  document.querySelectorAll("span.legend").forEach((box) => box.replaceWith(groupLegend(state.model)));
+  redrawAll();
+}
+
+function modelSwitch() {
+  if (state.models.length < 2) return;
+  const list = document.getElementById("model");
+  list.replaceChildren(...state.models.map((model, place) => el("option", { value: place }, model.name)));
+  list.addEventListener("change", () => {
+    showModel(Number(list.value));
+    drawInIdleTime();
+  });
+  document.getElementById("model-switch").hidden = false;
+}
+
+/** Ready: the table answers and the first plot is drawn. */
+async function sayReady() {
+  await plotlyIsThere();
+  const first = document.querySelector(".plot");
+  if (first) await redraw(first, true);
+  window.__gradprismReady = performance.now();
+  document.body.dataset.ready = "true";
+  drawInIdleTime();
+}
+
+readData();
+startTheme();
+startPlots();
+modelSwitch();
+startDetail();
+showModel(0);
+sayReady();

@@ -1,0 +1,91 @@
+"""The page: one HTML file with its style, its script, plotly and its data inside, and nothing asked of any origin."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from gradprism.errors import GradPrismError
+from gradprism.extras import need
+
+_SCRIPTS = (
+    "elements",
+    "numbers",
+    "packed",
+    "model",
+    "theme",
+    "plots",
+    "top",
+    "verdict",
+    "curves",
+    "effects",
+    "layer",
+    "lengths",
+    "correlations",
+    "examples",
+    "detail",
+    "detail_plots",
+    "page",
+)
+_STYLES = ("page", "parts", "print")
+
+
+def page(title: str, data: str, texts: str, measured: Sequence[str]) -> str:
+    """Put everything together; `data`, `texts` and `measured` are JSON that `script_json` made."""
+    script, plotly = app_script(), _plotly()
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_asset("page.html"))
+    return template.render(
+        title=title,
+        policy=_policy((script, plotly)),
+        style=Markup("\n".join(_asset(f"{name}.css") for name in _STYLES)),
+        script=Markup(script),
+        plotly=Markup(plotly),
+        data=Markup(data),
+        texts=Markup(texts),
+        measured=[Markup(each) for each in measured],
+    )
+
+
+@cache
+def app_script() -> str:
+    """The page's own script: its files one after the other, in one scope of their own."""
+    parts = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}\n}})();'
+
+
+@cache
+def _plotly() -> str:
+    """Plotly's own bundle. Raises `GradPrismError` where plotly is missing, or its bundle would end the script."""
+    bundle = str(need("plotly.offline", "report").get_plotlyjs())
+    if "</script" in bundle.lower() or "<!--" in bundle:
+        raise GradPrismError("This plotly's bundle holds markup and cannot stand in a page. Use another version.")
+    return bundle.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content security policy under which the page can run these scripts and request nothing at all."""
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def page_title(models: Sequence[dict[str, Any]]) -> str:
+    """What the page is of: groups and models."""
+    groups = dict.fromkeys(group["name"] for model in models for group in model["groups"])
+    return f"{' · '.join(groups)} on {', '.join(dict.fromkeys(model['name'] for model in models))}"

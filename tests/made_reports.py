@@ -1,0 +1,89 @@
+"""Comparisons whose runs and data are on the disk, with made-up numbers and any texts, for the report on them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.data.source import open_examples
+from gradprism.jobs.record import of_data
+from gradprism.recipe import CheckpointSettings, ReadSettings, SpectraRecipe, recipe_text
+from gradprism.store.writer import RunWriter
+from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from tests.made_comparisons import PROJECTIONS, made_comparison
+
+WORDS = ("light", "prism", "layer", "gradient", "token", "because", "therefore", "water", "energy", "step", "reason")
+PART_ROWS = 128
+
+
+def made_report(
+    folder: Path, n: int = 6, layers: int = 3, rank: int = 20, texts: Mapping[str, Sequence[tuple[str, str]]] = {}
+) -> Comparison:
+    """A comparison of two groups `high` and `low`; `texts` replaces the first prompts and responses of a group."""
+    comparison = made_comparison(("high", "low"), n, layers)
+    for place, group in enumerate(("high", "low")):
+        rows = [*texts.get(group, ()), *_texts(n, place)][:n]
+        data = written(folder / f"{group}.jsonl", group, rows)
+        made_run(folder / group, data, comparison.examples.filter(group=group), layers, rank, place)
+    groups = tuple(replace(group, run=str(folder / group.name)) for group in comparison.groups)
+    return replace(comparison, groups=groups)
+
+
+def written(path: Path, group: str, rows: Sequence[tuple[str, str]]) -> Path:
+    lines = [json.dumps({"id": f"{group}-{i}", "prompt": p, "response": r}) for i, (p, r) in enumerate(rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def made_run(path: Path, data: Path, table: pl.DataFrame, layers: int, rank: int, seed: int) -> None:
+    """A run of `data` whose examples are those of a comparison's table."""
+    rng = np.random.default_rng(seed)
+    recipe = SpectraRecipe(data=(str(data),), checkpoint=CheckpointSettings(model="tiny"), out=str(path))
+    identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all"}
+    description = {"identity": identity, "sessions": [], "data": of_data(open_examples(str(data), ReadSettings()))}
+    with RunWriter(path, description) as writer:
+        writer.write_text("recipe.yaml", recipe_text(recipe))
+        for part, start in enumerate(range(0, table.height, PART_ROWS)):
+            rows = table.slice(start, PART_ROWS)
+            tables = Tables(_examples(rows), _spectra(rng, rows["row"].to_list(), layers, rank), _empty())
+            writer.publish(part, tables)
+
+
+def _texts(n: int, seed: int) -> list[tuple[str, str]]:
+    """Prompts of about 200 and responses of about 1,300 characters, of words."""
+    rng = np.random.default_rng(seed)
+    sentence = lambda words: " ".join(rng.choice(WORDS, words)) + "."  # noqa: E731
+    return [(sentence(30), sentence(int(rng.integers(20, 400)))) for _ in range(n)]
+
+
+def _examples(rows: pl.DataFrame) -> pl.DataFrame:
+    known = rows.select("example_id", "row", "n_prompt_tokens", "n_response_tokens", "truncated", "loss")
+    frame = known.with_columns(pl.lit("ok").alias("status"), pl.lit("{}").alias("columns"))
+    missing = [pl.lit(None).cast(kind).alias(name) for name, kind in EXAMPLES.items() if name not in frame.columns]
+    return frame.with_columns(missing).select(EXAMPLES.names()).cast(dict(EXAMPLES))
+
+
+def _spectra(rng: np.random.Generator, rows: list[int], layers: int, rank: int) -> pl.DataFrame:
+    cells = [(row, layer, name) for row in rows for layer in range(layers) for name in PROJECTIONS]
+    powers = np.sort(rng.lognormal(0, 0.6, (len(cells), rank)), axis=1)[:, ::-1]
+    values = powers * np.arange(1, rank + 1) ** -1.1
+    shares = values / values.sum(axis=1, keepdims=True)
+    measured = {
+        "nuclear_norm": values.sum(axis=1), "effective_rank": np.exp(-(shares * np.log(shares)).sum(axis=1)),
+        "frobenius_norm": np.sqrt((values**2).sum(axis=1)), "spectral_norm": values[:, 0],
+    }  # fmt: skip
+    frame = pl.DataFrame(cells, schema=["row", "layer", "projection"], orient="row").with_columns(
+        *(pl.Series(name, column) for name, column in measured.items()),
+        pl.Series("singular_values", values.astype(np.float32), dtype=pl.List(pl.Float32)),
+    )
+    missing = [pl.lit(None).cast(kind).alias(name) for name, kind in SPECTRA.items() if name not in frame.columns]
+    return frame.with_columns(missing).select(SPECTRA.names()).cast(dict(SPECTRA))
+
+
+def _empty() -> pl.DataFrame:
+    return pl.DataFrame(schema=SIMILARITY)
