@@ -75,15 +75,17 @@ EFFECTS = _schema(
     }
 )
 
-MAD = _schema(  # of a group's mean curve over layers: mean absolute difference of neighbouring layers
-    {
-        "group": pl.String,
-        "measure": pl.String,
-        "projection": pl.String,
-        "mad": pl.Float64,
-        "mad_low": pl.Float64,
-        "mad_high": pl.Float64,
-    }
+MAD = (
+    _schema(  # of a group's mean curve: mean absolute difference of neighbouring layers; no interval where it is noise
+        {
+            "group": pl.String,
+            "measure": pl.String,
+            "projection": pl.String,
+            "mad": pl.Float64,
+            "mad_low": pl.Float64,
+            "mad_high": pl.Float64,
+        }
+    )
 )
 
 RD = _schema(  # of two mean curves: (first - second) / second, layer by layer

@@ -12,7 +12,10 @@
 | none | there is none, raw or controlled |
 | missing | nothing could be computed |
 
-A difference is *found* where its interval excludes zero and its p, after Benjamini-Hochberg, is below 0.05.
+A difference is *found* where its interval excludes zero and its p, after Benjamini-Hochberg, is below 0.05. Where the
+groups hardly overlap in length (fewer pairs match than a quarter of the smaller group), regression and partial rank
+correlation *cannot say* what they would have found: they extrapolate, and what they leave of length passes for a
+difference (of length alone, 27-fold apart, partial correlation makes one of 0.1 in nearly every simulation).
 """
 
 import math
@@ -23,13 +26,18 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.analysis.comparison import Finding
+from gradprism.analysis.length_match import overlap_in_length
 from gradprism.numbers import number
 
 ALPHA = 0.05
 Row = Mapping[str, Any]
 Found = Literal["positive", "negative", "absent", "unclear", "missing"]
 _SIGNS = ("positive", "negative")
-_TITLES = {"adjacent_cosine": "adjacent-layer cosine", "same_layer_cosine": "same-layer cosine"}
+_TITLES = {
+    "frobenius_norm": "Frobenius norm",
+    "adjacent_cosine": "adjacent-layer cosine",
+    "same_layer_cosine": "same-layer cosine",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Control:
     q: float | None
     raw: float | None
     is_log: bool
+    is_trusted: bool = True  # not where it extrapolates
 
     @property
     def found(self) -> Found:
@@ -52,7 +61,7 @@ class Control:
             return "missing"
         without_zero, significant = not self.low <= 0 <= self.high, self.q < ALPHA
         if without_zero and significant:
-            return "positive" if self.effect > 0 else "negative"
+            return "unclear" if not self.is_trusted else "positive" if self.effect > 0 else "negative"
         return "unclear" if without_zero or significant or self.low <= self.raw <= self.high else "absent"
 
     @property
@@ -99,11 +108,13 @@ def raw_difference(row: Row) -> Control:
 def controls(row: Row) -> tuple[Control, ...]:
     """The three ways to look at it at equal length."""
     regression = "regression, ratio" if row["regression_scale"] == "log" else "regression"
+    overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     return (
         _control(row, "matched pairs", "matched_difference", _ends("matched"), "difference",
                  f"{row['matched_pairs'] or 0:,} matched pairs"),
-        _control(row, "regression", "regression_effect", _ends("regression"), "raw_effect", regression),
-        _control(row, "partial rank correlation", "partial_spearman", _ends("partial"), "spearman", "partial Spearman"),
+        _control(row, "regression", "regression_effect", _ends("regression"), "raw_effect", regression, overlap),
+        _control(row, "partial rank correlation", "partial_spearman", _ends("partial"), "spearman",
+                 "partial Spearman", overlap),
     )  # fmt: skip
 
 
@@ -111,9 +122,12 @@ def _ends(name: str) -> tuple[str, str, str]:
     return f"{name}_low", f"{name}_high", f"{name}_q"
 
 
-def _control(row: Row, name: str, effect: str, ends: tuple[str, str, str], raw: str, label: str) -> Control:
+def _control(
+    row: Row, name: str, effect: str, ends: tuple[str, str, str], raw: str, label: str, is_trusted: bool = True
+) -> Control:
     low, high, q = ends
-    return Control(name, label, row[effect], row[low], row[high], row[q], row[raw], label.endswith("ratio"))
+    is_log = label.endswith("ratio")
+    return Control(name, label, row[effect], row[low], row[high], row[q], row[raw], is_log, is_trusted)
 
 
 def _kind(raw: Control, at_equal_length: Sequence[Control]) -> str:
@@ -148,7 +162,7 @@ def _sentence(kind: str, row: Row) -> str:
         "partly": f"{higher} {raw}; at equal length {_said(row)}",
         "length": f"{higher} {raw}, but that is length: at equal length {_said(row)}",
         "reversed": f"{higher} {raw}, but at equal length the sign turns: {_said(row)}",
-        "unclear": f"{higher} {raw}; at equal length these data cannot say: {_said(row)}",
+        "unclear": f"{higher} {raw}; at equal length these data do not decide: {_said(row)}",
         "mixed": f"{without if raw_difference(row).found not in _SIGNS else f'{higher} {raw}'}, and raw and controlled "
         f"disagree: at equal length {_said(row)}",
         "hidden": f"{without}, but length hides one: at equal length {_said(row)}",

@@ -2,7 +2,8 @@
 
 MAD is the mean absolute difference of neighbouring layers, RD the relative difference (first - second) / second of two
 curves (both of Li et al. 2024, arXiv 2410.23743). Both are of the groups' mean curves, so their intervals resample
-examples.
+examples. Noise makes any curve rougher: where the resampled curves are so much rougher than the observed one that the
+interval of MAD misses it, there is none.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ def _mads(side: Side, confidence: float) -> list[tuple[object, ...]]:
 
     observed = statistic(side.means.observed)
     low, high = bca_interval(side.means.map(statistic), confidence=confidence)
+    low, high = (np.where((low <= observed) & (observed <= high), end, np.nan) for end in (low, high))
     return [
         (side.cohort.members.name, measure, projection, *_numbers(observed[i], low[i], high[i]))
         for i, (measure, projection, _) in enumerate(curves)

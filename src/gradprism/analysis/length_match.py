@@ -6,6 +6,13 @@ import numpy as np
 
 CALIPER = math.log(1.05)  # so that any quantile of the two groups, the median too, differs by at most 5%
 
+_OVERLAP = 0.25
+
+
+def overlap_in_length(pairs: int, n_first: int, n_second: int) -> bool:
+    """Whether enough rows pair, a quarter of the smaller group, for a model of length not to extrapolate."""
+    return pairs >= _OVERLAP * min(n_first, n_second)
+
 
 def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) -> tuple[np.ndarray, np.ndarray]:
     """Places of the paired rows in `high` and in `low`, given their lengths (all above 0), as many as there can be.

@@ -9,11 +9,11 @@ import polars as pl
 from gradprism.analysis.cohort import MEAN, Cohort
 from gradprism.analysis.contrast import Matched
 from gradprism.analysis.decay import MOST_EXAMPLES
+from gradprism.analysis.length_match import overlap_in_length
 from gradprism.analysis.members import Members
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
-_FEW_PAIRS = 0.25  # of the smaller group
 _MUST_AGREE = ("text.", "prism.precision", "arithmetic", "template digest")
 
 
@@ -81,12 +81,13 @@ def of_contrasts(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Iter
 def of_matching(pair: tuple[str, str], matched: Matched, cohorts: Sequence[Cohort], caliper: float) -> str | None:
     """That two groups hardly overlap in length, so that a control by regression extrapolates."""
     sizes = {cohort.members.name: cohort.examples.height for cohort in cohorts}
-    smaller = min(sizes[name] for name in pair)
-    if matched.pairs >= _FEW_PAIRS * smaller:
+    first, second = (sizes[name] for name in pair)
+    if overlap_in_length(matched.pairs, first, second):
         return None
     return (
-        f"{pair[0]} and {pair[1]} hardly overlap in length: {matched.pairs:,} pairs of at most {smaller:,} agree in "
-        f"response tokens within {caliper:.0%}. Regression and partial correlation extrapolate there."
+        f"{pair[0]} and {pair[1]} hardly overlap in length: {matched.pairs:,} pairs of at most "
+        f"{min(first, second):,} agree in response tokens within {caliper:.0%}. Regression and partial correlation "
+        "extrapolate there, and are not taken as evidence of a difference."
     )
 
 

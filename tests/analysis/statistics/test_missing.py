@@ -37,7 +37,10 @@ def test_features_are_put_together_by_their_rows() -> None:
         np.testing.assert_array_equal(rows, present[:, features[0]])
 
 
-def test_blocks_cover_all_once() -> None:
-    assert list(blocks(10, 3, 12)) == [(0, 4), (4, 8), (8, 10)]
-    assert list(blocks(2, 100, 12)) == [(0, 1), (1, 2)]
+def test_blocks_cover_all_once_and_are_neither_large_nor_few() -> None:
     assert list(blocks(0, 3)) == []
+    assert list(blocks(9999, 10_000)) == [(start, min(start + 800, 9999)) for start in range(0, 9999, 800)]
+    cut = list(blocks(9999, 500))
+    assert [start for start, _ in cut] == [0, *(stop for _, stop in cut[:-1])]
+    assert cut[-1][1] == 9999
+    assert all((stop - start) * 500 <= 2**21 for start, stop in cut)

@@ -42,7 +42,7 @@ def resample_means(values: Float[np.ndarray, "n features"], resamples: int, rng:
     means = np.full((resamples, features), np.nan)
     held, total = present.sum(axis=0), shifted.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for start, stop in blocks(resamples if n else 0, n):
+        for start, stop in blocks(resamples if n else 0, max(n, features)):
             weights = _times_drawn(rng.integers(0, n, (stop - start, n)))
             means[start:stop] = weights @ shifted / count_present(weights, present)  # (block, n) @ (n, features)
         means += origin

@@ -24,8 +24,10 @@ def shift(
 
 def count_present(
     weights: Float[np.ndarray, "sets n"], present: Bool[np.ndarray, "n features"]
-) -> Float[np.ndarray, "sets features"]:
-    """How many present values each weighted set of examples holds."""
+) -> Float[np.ndarray, "sets features_or_one"]:
+    """How many present values each weighted set holds; one column for all features where nothing is missing."""
+    if present.all():
+        return np.asarray(weights.sum(axis=1, keepdims=True))
     counts = np.repeat(weights.sum(axis=1, keepdims=True), present.shape[1], axis=1)
     partly = ~present.all(axis=0)
     counts[:, partly] = weights @ present[:, partly].astype(np.float64)  # (sets, n) @ (n, features with gaps)
@@ -42,8 +44,11 @@ def same_rows(
         yield present[:, feature], which.ravel() == index
 
 
-def blocks(total: int, width: int, numbers: int = 2**23) -> Iterator[tuple[int, int]]:
-    """Beginnings and ends that cut `total` sets into blocks of about `numbers` (64 MiB) when each is `width` wide."""
-    step = max(1, numbers // max(1, width))
+def blocks(total: int, width: int) -> Iterator[tuple[int, int]]:
+    """Beginnings and ends that cut `total` sets into blocks: of 16 MiB when each set is `width` wide, yet of 800 sets.
+
+    Small blocks stay in the cache; with fewer sets a product takes longer to pack its matrix than to multiply.
+    """
+    step = max(800, 2**21 // max(1, width))
     for start in range(0, total, step):
         yield start, min(start + step, total)

@@ -30,12 +30,13 @@ def permutation_p(
     shifted = np.where(present, shifted - shifted.sum(axis=0) / np.maximum(present.sum(axis=0), 1), 0.0)
     labels = np.zeros(n)
     labels[:n_first] = 1.0
-    observed = _squared_welch(labels[None], shifted, present)[0]
+    welch = _Welch(shifted, present)
+    observed = welch.squared(labels[None])[0]
     threshold = observed * (1 - 2 * _TIE) - _TIE**2
     extreme, valid = np.ones_like(observed), np.ones_like(observed)
-    for start, stop in blocks(resamples, n):
+    for start, stop in blocks(resamples, max(n, shifted.shape[1])):
         permuted = rng.permuted(np.broadcast_to(labels, (stop - start, n)), axis=1)
-        statistic = _squared_welch(permuted, shifted, present)
+        statistic = welch.squared(permuted)
         extreme += (statistic >= threshold).sum(axis=0)
         valid += (~np.isnan(statistic)).sum(axis=0)
     return np.where(np.isnan(observed), np.nan, extreme / valid)
@@ -54,27 +55,35 @@ def sign_flip_p(
     observed, rounding = np.abs(values.sum(axis=0)), 1e-12 * np.abs(values).sum(axis=0)
     threshold = observed * (1 - _TIE) - rounding
     extreme = np.ones_like(observed)
-    for start, stop in blocks(resamples, len(values)):
+    for start, stop in blocks(resamples, max(values.shape)):
         signs = 2.0 * rng.integers(0, 2, (stop - start, len(values)), dtype=np.int8) - 1.0
         extreme += (np.abs(signs @ values) >= threshold).sum(axis=0)  # (block, pairs) @ (pairs, features)
     return np.where(present.sum(axis=0) < 2, np.nan, extreme / (resamples + 1))
 
 
-def _squared_welch(labels: np.ndarray, values: np.ndarray, present: np.ndarray) -> Float[np.ndarray, "sets features"]:
-    """Squared Welch t of each labelling (1: first group, 0: second); NaN where a group has fewer than two values.
+class _Welch:
+    """Welch's t of values (n, features) that are centred, and 0 where missing, under any labelling."""
 
-    `values` are centred, 0 where missing. Infinite where the groups differ and neither varies, 0 where nothing does.
-    """
-    totals, squares = values.sum(axis=0), values**2
-    all_squares, held = squares.sum(axis=0), present.sum(axis=0)
-    sums, power, counts = labels @ values, labels @ squares, count_present(labels, present)  # each (sets, features)
-    rest = held - counts
-    with np.errstate(invalid="ignore", divide="ignore"):
-        difference = sums / counts - (totals - sums) / rest
-        error = _squared_error(sums, power, counts) + _squared_error(totals - sums, all_squares - power, rest)
-        error[error < 1e-13 * all_squares / held**2] = 0.0
-        statistic = np.where(np.abs(difference) ** 2 <= 1e-24 * all_squares / held, 0.0, difference**2 / error)
-        return np.where((counts < 1.5) | (rest < 1.5), np.nan, statistic)
+    def __init__(self, values: np.ndarray, present: np.ndarray):
+        """Take the sums that every labelling shares."""
+        self.values, self.squares, self.present = values, values**2, present
+        self.total, self.power, self.held = values.sum(axis=0), self.squares.sum(axis=0), present.sum(axis=0)
+
+    def squared(self, labels: np.ndarray) -> Float[np.ndarray, "sets features"]:
+        """Square of t for each labelling (1: first group, 0: second); NaN where a group has fewer than two values.
+
+        Infinite where the groups differ and neither varies, 0 where nothing does.
+        """
+        sums, power = labels @ self.values, labels @ self.squares  # (sets, n) @ (n, features)
+        counts = count_present(labels, self.present)
+        rest = self.held - counts
+        with np.errstate(invalid="ignore", divide="ignore"):
+            difference = sums / counts - (self.total - sums) / rest
+            error = _squared_error(sums, power, counts) + _squared_error(self.total - sums, self.power - power, rest)
+            error[error < 1e-13 * self.power / self.held**2] = 0.0
+            squared = difference**2
+            statistic = np.where(squared <= 1e-24 * self.power / self.held, 0.0, squared / error)
+            return np.where((counts < 1.5) | (rest < 1.5), np.nan, statistic)
 
 
 def _squared_error(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> np.ndarray:
