@@ -11,7 +11,7 @@ TOLERANCE = 0.5  # pixels
 
 def faults(figure: Figure) -> list[str]:
     """A line for each pair of texts that overlap, for each text over a panel, and for each that leaves the canvas."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     texts = [(text, _box(text)) for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     outside = [f"{name(t)} leaves the canvas" for t, box in texts if not _inside(box, figure.bbox)]
     pairs = [f"{name(a)} over {name(b)}" for (a, box), (b, other) in combinations(texts, 2) if _meet(box, other)]

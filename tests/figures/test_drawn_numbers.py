@@ -96,7 +96,7 @@ def test_depth_puts_models_of_any_number_of_layers_on_one_axis() -> None:
         np.testing.assert_array_equal(found.get_ydata(), numbers(rows, "mean"))
     assert data["projection"].unique().to_list() == ["mean"]
     legend = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert legend == ["small", "large", "high", "low"]
+    assert legend == ["small", "large", "high (n = 40)", "low (n = 40)"]
 
 
 def test_decay_is_the_table_of_decay(made: Comparison) -> None:

@@ -83,15 +83,19 @@ def draw_matrix(data: pl.DataFrame, names: Sequence[str], style: Style) -> Figur
 
 
 def _sizes(labels: Sequence[str], style: Style) -> _Sizes:
-    longest = max(width(label, style, style.tick_font) for label in labels) + style.tick_font / 72
-    top, scale = 3.4 * style.font / 72, 5 * style.font / 72
-    cell = min(3.6 * style.tick_font / 72, (style.text_width - longest - scale) / len(labels))
-    if style.page_height is not None:
-        cell = min(cell, (style.page_height - longest - top) / len(labels))
+    """Smaller cells need smaller letters, which leave room for larger cells: settled in three rounds."""
+    font, top, scale = style.tick_font, 3.4 * style.font / 72, 5 * style.font / 72
+    for _ in range(3):
+        longest = max(width(label, style, font) for label in labels) + style.tick_font / 72
+        cell = min(3.6 * style.tick_font / 72, (style.text_width - longest - scale) / len(labels))
+        if style.page_height is not None:
+            cell = min(cell, (style.page_height - longest - top) / len(labels))
+        font = min(style.tick_font, 0.85 * cell * 72)
+    longest = max(width(label, style, font) for label in labels) + style.tick_font / 72
     side = cell * len(labels)
-    across = (style.page_height and style.text_width) or max(longest + side + scale, style.column_width)
-    font = min(style.tick_font, 0.85 * cell * 72)
-    return _Sizes(longest, cell, across, style.page_height or longest + side + top, top, font)
+    if style.page_height is not None:
+        return _Sizes(longest, cell, style.text_width, style.page_height, top, font)
+    return _Sizes(longest, cell, max(longest + side + scale, style.column_width), longest + side + top, top, font)
 
 
 def _add_axes(figure: Figure, sizes: _Sizes, count: int) -> Axes:

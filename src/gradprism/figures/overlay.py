@@ -147,15 +147,27 @@ def _series(data: pl.DataFrame, models: Sequence[str]) -> list[_Series]:
 
 
 def _depth_legend(series: Sequence[_Series], data: pl.DataFrame, style: Style) -> list[Entry]:
+    """Models, then groups; sizes stand with what has the same size in every line of it."""
     models = {line.model: line.look for line in series}
     groups = {line.group: line.look for line in series}
     if len(models) == 1:
-        sizes = {line.group: data.filter(group=line.group)["n"].max() for line in series}
-        return [line_entry(group, look, style, sizes[group]) for group, look in groups.items()]  # type: ignore[arg-type]
-    entries = [line_entry(name, Look(look.colour, look.marker, ()), style) for name, look in models.items()]
-    dashes = ((group, line_style(look.dash)) for group, look in groups.items())
-    plain = [Entry(group, Line2D([], [], color="#000000", linestyle=dash)) for group, dash in dashes]
-    return entries + (plain if len(groups) > 1 else [])
+        return [line_entry(group, look, style, _size(data, "group", group)) for group, look in groups.items()]
+    alone = len(groups) == 1
+    entries = [
+        line_entry(name, Look(look.colour, look.marker, ()), style, _size(data, "model", name) if alone else None)
+        for name, look in models.items()
+    ]
+    dashed = [
+        Entry(group, Line2D([], [], color="#000000", linestyle=line_style(look.dash)), _size(data, "group", group))
+        for group, look in groups.items()
+    ]
+    return entries if alone else entries + dashed
+
+
+def _size(data: pl.DataFrame, column: str, name: str) -> int | None:
+    """Examples behind a line, or None where its models have different numbers."""
+    sizes = data.filter(pl.col(column) == name).group_by("model", "group").agg(pl.col("n").max())["n"].unique()
+    return int(sizes[0]) if len(sizes) == 1 else None
 
 
 def _interval(line: pl.DataFrame) -> tuple[Values, Values, Values]:

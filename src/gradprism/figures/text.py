@@ -21,12 +21,15 @@ _MEASURES = {
     "same_layer_cosine": "cosine in the same layer",
     "ifd": "IFD",
     "instag": "InsTag",
+    "prompt_length": "prompt length",
 }
 
 
 def measure_name(measure: str) -> str:
     """A measure, cosine or metric as a reader knows it: `effective_rank:q` is `effective rank, q`."""
     name, _, detail = measure.partition(":")
+    if name == "column":  # of the data
+        return detail
     shown = _MEASURES.get(name, name)
     return f"{shown}, {detail}" if detail else shown
 

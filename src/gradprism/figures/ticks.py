@@ -46,11 +46,12 @@ def scale_for(values: Iterable[float | None], most: int, log: bool | None = None
 
 
 def linear_scale(low: float, high: float, most: int, whole: bool = False) -> Scale:
-    """A linear axis with a margin of 5%; `whole` has whole numbers as ticks alone."""
+    """A linear axis with a margin of 5%; `whole` has ticks at whole numbers alone, and none in the margin."""
     reach = high - low
     margin = 0.05 * (reach if reach > 1e-6 * max(abs(low), abs(high)) else abs(low) or 10.0)
+    inside = (low, high) if whole else (low - margin, high + margin)
     low, high = low - margin, high + margin
-    ticks = _linear_ticks(low, high, most, whole)
+    ticks = _linear_ticks(*inside, most, whole)
     return Scale(low, high, tuple(ticks), tuple(_linear_labels(ticks)))
 
 

@@ -1,0 +1,94 @@
+"""Nothing overlaps at any size: every figure in every style, measured."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from overlaps import faults
+from tests.made_comparisons import made_comparison
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.figures import STYLES, available, figure
+
+KINDS = (
+    "nuclear-norm",
+    "four-panels",
+    "groups-",
+    "adjacent-",
+    "same-layer-",
+    "effect-heatmap",
+    "effect-forest",
+    "decay",
+    "length",
+    "correlations",
+    "depth",
+)
+SHORT = ("high", "low", "random", "middle", "all", "none")
+LONG = (
+    "a very long name of a group whose rows are ranked highest by reward",
+    "_under $x_1$ % & # ^ {}\\",
+    "漢字とかな",
+    "مجموعة عربية طويلة",
+    "a very long name of a group whose rows are ranked lowest by reward",
+    "😀 emoji\nin two lines",
+)
+
+
+def kinds(made: Comparison) -> Iterator[str]:
+    """One figure of each kind: those of other contrasts, measures and projections are laid out alike."""
+    for kind in KINDS:
+        yield from [name for name in available(made) if name.startswith(kind)][:1]
+
+
+def check(made: Comparison, style: str) -> None:
+    found = {name: faults(figure(made, name, style)[0]) for name in kinds(made)}
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize(
+    ("style", "names", "layers"), [("acl", SHORT[:2], 30), ("neurips", LONG, 80), ("slides", LONG[:3], 12)]
+)
+def test_nothing_overlaps(style: str, names: tuple[str, ...], layers: int) -> None:
+    check(made_comparison(names, n=30, layers=layers), style)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("style", "names", "count", "layers"), [*product(STYLES, [SHORT, LONG], [1, 2, 3, 6], [1, 2, 12, 30, 80])]
+)
+def test_nothing_overlaps_at_any_size(style: str, names: tuple[str, ...], count: int, layers: int) -> None:
+    """Slow: some two thousand figures are drawn."""
+    check(made_comparison(names[:count], n=30, layers=layers), style)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_overlaps_with_many_models(style: str) -> None:
+    names = ["Organisation/A-Model-With-A-Long-Name-7B-Instruct", "Organisation/A-Model-With-A-Long-Name-70B-Instruct"]
+    models = [made_comparison(LONG[:3], n=12, layers=6, model=name) for name in (*names, "漢字", "x" * 80, "m")]
+    assert faults(figure(models, "depth", style)[0]) == []
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_many_groups_make_a_taller_figure(style: str) -> None:
+    many = made_comparison([f"group {place}" for place in range(14)], n=5, layers=4)
+    assert faults(figure(many, "nuclear-norm", style)[0]) == []
+    assert faults(figure(many, "groups-nuclear-norm", style)[0]) == []
+
+
+@pytest.mark.parametrize("style", ["acl", "slides"])
+def test_numbers_of_any_size_fit(style: str) -> None:
+    made = made_comparison(n=30, layers=12)
+    columns = ("mean", "mean_low", "mean_high")
+    for factor in (1e-9, 12_345.0, 1e9):
+        scaled = replace(
+            made,
+            levels=made.levels.with_columns(made.levels[name] * factor for name in columns),
+            effects=made.effects.with_columns(
+                made.effects[name] * factor
+                for name in made.effects.columns
+                if "difference" in name or name in ("matched_low", "matched_high")
+            ),
+        )
+        for name in ("nuclear-norm", "four-panels", "effect-forest", "adjacent-cosine"):
+            assert faults(figure(scaled, name, style)[0]) == [], (name, factor)
