@@ -27,7 +27,11 @@ demo: $(STAMP)
 	@$(BIN)/gradprism inspect examples/sample.jsonl --model smollm2-135m --rows-shown 2
 	@echo "==> The gradient of every layer, for each of its 72 examples (about two minutes on two cores)"
 	@$(BIN)/gradprism spectra examples/sample.jsonl --model smollm2-135m --out $(RUN) --by kind
-	@echo "==> The run is in $(RUN); look at it again with: $(BIN)/gradprism show $(RUN) --by kind"
+	@echo "==> Its four kinds of answers, each against the careless ones, raw and at equal length"
+	@$(BIN)/gradprism compare $(RUN) --by column:kind --against careless --out $(RUN)-compared
+	@echo "==> The figures of a paper, and a page to look around in"
+	@$(BIN)/gradprism figures $(RUN)-compared
+	@$(BIN)/gradprism report $(RUN)-compared --out $(RUN)-report.html
 
 test: $(STAMP)
 	@echo "==> Lint"

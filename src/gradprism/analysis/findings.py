@@ -59,10 +59,16 @@ class Control:
         """Whether it finds a difference; if not, whether it excludes the raw one or cannot say."""
         if self.effect is None or self.low is None or self.high is None or self.q is None or self.raw is None:
             return "missing"
-        without_zero, significant = not self.low <= 0 <= self.high, self.q < ALPHA
-        if without_zero and significant:
+        significant = self.q < ALPHA
+        if significant and not self.holds_zero:
             return "unclear" if not self.is_trusted else "positive" if self.effect > 0 else "negative"
-        return "unclear" if without_zero or significant or self.low <= self.raw <= self.high else "absent"
+        undecided = significant or not self.holds_zero or self.low <= self.raw <= self.high
+        return "unclear" if undecided else "absent"
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether zero lies in the interval."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
 
     @property
     def estimate(self) -> str:
@@ -173,23 +179,25 @@ def _sentence(kind: str, row: Row) -> str:
 
 def _said(row: Row) -> str:
     """What each control finds, those that agree together: `regression and partial rank correlation find it again`."""
-    raw = raw_difference(row).found
+    raw = raw_difference(row)
     by_words: dict[str, list[str]] = {}
     for control in controls(row):
-        by_words.setdefault(said_of(control.found, raw), []).append(control.name)
+        by_words.setdefault(said_of(control, raw), []).append(control.name)
     found = [_clause(names, words) for words, names in by_words.items() if words]
     return ", ".join(found) or "nothing could be controlled"
 
 
-def said_of(found: Found, raw: Found) -> str:
+def said_of(control: Control, raw: Control) -> str:
     """What a control finds, beside what is found raw; nothing where it could not be computed."""
-    if found in _SIGNS and raw in _SIGNS:
-        return "find it again" if found == raw else "find the opposite"
-    if found in _SIGNS:
-        return f"find a {found} difference"
-    return {"absent": "find nothing left" if raw in _SIGNS else "find none", "unclear": "cannot say", "missing": ""}[
-        found
-    ]
+    if control.found == "missing":
+        return ""
+    if control.found in _SIGNS:
+        if raw.found not in _SIGNS:
+            return f"find a {control.found} difference"
+        return "find it again" if control.found == raw.found else "find the opposite"
+    if raw.found not in _SIGNS and control.holds_zero:
+        return "find none"
+    return "find nothing left" if control.found == "absent" else "cannot say"
 
 
 def _clause(names: Sequence[str], words: str) -> str:

@@ -38,7 +38,6 @@ class Draft:
     with_texts: bool
     say: Callable[[str], None]
     most_bytes: int
-    _rendered: dict[tuple[float, Fidelity], Rendered] = field(default_factory=dict)
     _measured_json: dict[tuple[int, int, bool], str] = field(default_factory=dict)
 
     @cached_property
@@ -74,11 +73,6 @@ class Draft:
 
     def render(self, share: float, fidelity: Fidelity) -> Rendered:
         """The page that shows `share` of every group's examples."""
-        if (share, fidelity) not in self._rendered:
-            self._rendered[share, fidelity] = self._render(share, fidelity)
-        return self._rendered[share, fidelity]
-
-    def _render(self, share: float, fidelity: Fidelity) -> Rendered:
         chosen = [self._chosen(place, share) for place in range(len(self.comparisons))]
         n_shown = sum(map(len, chosen))
         notes = [*self._sampling_notes(n_shown), *fidelity.notes]

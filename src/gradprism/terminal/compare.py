@@ -13,7 +13,10 @@ from gradprism.analysis.findings import controls, raw_difference, said_of, title
 from gradprism.numbers import number, probability
 from gradprism.terminal.tables import facts, plain_table, spaced
 
-_MOST_IN_FULL = 3  # contrasts; of the others only the verdict
+_LEGEND = (
+    "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over examples. "
+    "AUC: how often a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg."
+)
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
 _DIFFERENCE = {"positive": "higher", "negative": "lower", "absent": "none", "unclear": "none", "missing": "–"}
@@ -32,19 +35,36 @@ def comparison_of(comparison: Comparison) -> RenderableType:
 
 def _parts(comparison: Comparison) -> Iterator[RenderableType]:
     yield facts(comparison.facts)
-    for index, (first, second) in enumerate(comparison.contrasts):
-        rows = comparison.effects.filter(
-            (pl.col("first") == first) & (pl.col("second") == second) & pl.col("layer").is_null()
-        )
-        if index < _MOST_IN_FULL:
-            yield _means(rows, first, second)
-            yield _controlled(rows)
+    means = comparison.effects.filter(pl.col("layer").is_null())
+    if len(comparison.contrasts) == 1:
+        yield _means(means, *comparison.contrasts[0])
+        yield _controlled(means)
+    elif comparison.contrasts:
+        yield _contrasts(comparison, means)
+    for first, second in comparison.contrasts:
         yield _verdict(comparison, first, second)
-    yield Text(
-        "Gap = first - second, mean over layers, [95% interval] by BCa bootstrap over examples. AUC: the probability "
-        "that a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg.",
-        style="dim",
-    )
+    if comparison.contrasts:
+        yield Text(_LEGEND, style="dim")
+
+
+def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
+    """A line for each contrast and measure: the mean over projections."""
+    headings = ["", "gap", "95% interval", "AUC", "q", "at equal length"]
+    table = plain_table("Mean over layers and projections", headings)
+    kinds = {(each.first, each.second, each.measure): each.kind for each in comparison.findings}
+    means = {(row["first"], row["second"], row["measure"]): row
+             for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}  # fmt: skip
+    for measure in _IN_FULL:
+        table.add_row(title(measure), style="bold")
+        for pair in comparison.contrasts:
+            if row := means.get((*pair, measure)):
+                kind = kinds[*pair, measure]
+                table.add_row(
+                    f"  {pair[0]} against {pair[1]}", number(row["difference"]), _interval(row, "difference"),
+                    number(row["auc"], 2), probability(row["q"]), Text(kind, _STYLES.get(kind, "dim")),
+                    end_section=pair == comparison.contrasts[-1],
+                )  # fmt: skip
+    return table
 
 
 def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
@@ -55,9 +75,8 @@ def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
         table.add_row(title(measure), style="bold")
         for row in found:
             cells = [number(row[name]) for name in ("mean_first", "mean_second", "difference")]
-            name = "mean over them" if row["projection"] == "mean" else row["projection"]
             cells += [_interval(row, "difference"), number(row["auc"], 2), probability(row["q"])]
-            table.add_row(f"  {name}", *cells, end_section=row is found[-1])
+            table.add_row(f"  {row['projection']}", *cells, end_section=row is found[-1])
     return table
 
 
@@ -69,7 +88,7 @@ def _controlled(rows: pl.DataFrame) -> RenderableType:
         if row := means.get(measure):
             raw = raw_difference(row)
             lines = [(raw, _DIFFERENCE[raw.found])]
-            lines += [(each, _FOUND[said_of(each.found, raw.found)]) for each in controls(row)]
+            lines += [(each, _FOUND[said_of(each, raw)]) for each in controls(row)]
             table.add_row(title(measure), style="bold")
             for index, (control, said) in enumerate(lines):
                 table.add_row(f"  {control.label}", control.estimate, control.interval, probability(control.q), said,
@@ -85,9 +104,7 @@ def _interval(row: Row, name: str) -> str:
 def _verdict(comparison: Comparison, first: str, second: str) -> RenderableType:
     lines: list[RenderableType] = [Text(f"Verdict: {first} against {second}", style="bold")]
     for finding in comparison.findings:
-        if (finding.first, finding.second) == (first, second) and (
-            finding.measure in _IN_FULL or finding.kind != "none"
-        ):
+        if (finding.first, finding.second) == (first, second) and finding.measure in _IN_FULL:
             mark = (f"{finding.kind}  ", _STYLES.get(finding.kind, "dim"))
             lines.append(Padding(Text.assemble(mark, finding.sentence), (0, 0, 0, 2)))
     return Group(*lines)

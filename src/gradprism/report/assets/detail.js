@@ -7,8 +7,8 @@ function openDetail(place, places) {
   const dialog = document.getElementById("detail");
   detail.places = places ?? (state.list.places.includes(place) ? state.list.places : allPlaces());
   detail.opener = document.activeElement;
-  showDetail(place);
   if (!dialog.open) dialog.showModal();
+  showDetail(place);
   dialog.scrollTop = 0;
 }
 
@@ -55,7 +55,8 @@ function showDetail(place) {
   dialog.replaceChildren(
     el("div", { class: "detail" }, detailHead(place), el("div", { class: "detail-body" }, detailText(place), el("div", null, detailFacts(place), detailPlots(place)))),
   );
-  (document.getElementById(focused) ?? document.getElementById("detail-close")).focus();
+  const again = ["detail-previous", "detail-next"].includes(focused) ? document.getElementById(focused) : null;
+  (again === null || again.disabled ? document.getElementById("detail-close") : again).focus();
 }
 
 function detailHead(place) {
@@ -113,7 +114,7 @@ function detailFacts(place) {
     ["Loss", number(examples.value("loss", place))],
     ...["nuclear_norm:mean", "effective_rank:mean", ...metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name))]
       .filter((name) => examples.columns.includes(name))
-      .map((name) => [heading(name), number(examples.value(name, place))]),
+      .map((name) => [heading(name), examples.shown(name, place)]),
   ];
   return el("dl", { class: "facts small" }, named.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
 }

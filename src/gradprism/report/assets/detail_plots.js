@@ -120,7 +120,7 @@ function drawSpectra(width, spectra, group) {
       ],
     };
   });
-  const y = { text: "σᵢ / σ₁", more: { type: "log", exponentformat: "power", dtick: 1 } };
+  const y = { text: "σᵢ / σ₁", more: { type: "log", range: [-6, 0.2], tickvals: [1, 1e-2, 1e-4, 1e-6], ticktext: ["1", "0.01", "10⁻⁴", "10⁻⁶"] } };
   const x = { text: "Index i", more: { type: "log", ...logTicks(model.measured.indices) } };
   const drawn = grid(width, panels, x, y, 210, 170);
   return { ...drawn, layout: { ...drawn.layout, hovermode: "x" } };

@@ -6,12 +6,12 @@ const tableChoice = { sort: null, descending: false, page: 0, text: "", group: "
 /** Columns of the table: head, value by place, how it is shown. */
 function exampleColumns(model) {
   const { examples } = model;
-  const measured = (name, head) => ({ key: name, head, value: (place) => examples.value(name, place), show: (value) => number(value) });
+  const measured = (name, head) => ({ key: name, head, value: (place) => examples.value(name, place), show: (place) => examples.shown(name, place) });
   const metrics = model.metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name) && examples.columns.includes(name));
   return [
     { key: "id", head: "Example", value: (place) => examples.id(place), text: true },
     { key: "group", head: "Group", value: (place) => examples.group(place), text: true },
-    { key: "tokens", head: "Response tokens", value: (place) => examples.responseTokens(place), show: whole },
+    { key: "tokens", head: "Response tokens", value: (place) => examples.responseTokens(place), show: (place) => whole(examples.responseTokens(place)) },
     measured("loss", "Loss"),
     ...["nuclear_norm:mean", "effective_rank:mean"].filter((name) => examples.columns.includes(name)).map((name) => measured(name, heading(name))),
     ...metrics.map((name) => measured(name, heading(name))),
@@ -20,6 +20,7 @@ function exampleColumns(model) {
 
 function examplesSection() {
   const { model } = state;
+  state.list = null;
   if (model.examples.length === 0) return null;
   Object.assign(tableChoice, { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" });
   const list = new ExampleTable(model);
@@ -48,7 +49,7 @@ class ExampleTable {
     this.body = el("tbody");
     this.heads = this.columns.map((column) => this.head(column));
     this.pages = el("div", { class: "pages" });
-    const caption = el("caption", { class: "unseen" }, "Examples; a row opens in full");
+    const caption = el("caption", { class: "unseen" }, "Examples; Enter on a row opens it in full");
     const whole = el("table", { class: "examples" }, caption, el("thead", null, el("tr", null, this.heads)), this.body);
     this.box = el("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Examples" }, whole);
     this.places = [];
@@ -103,16 +104,15 @@ class ExampleTable {
   row(place) {
     const open = () => openDetail(place, this.places);
     const keys = (event) => rowKey(event, open);
-    const row = el("tr", { tabindex: "0", "data-place": place, "aria-label": `Open ${this.model.examples.id(place)}`, on: { click: open, keydown: keys } });
+    const row = el("tr", { tabindex: "0", "data-place": place, on: { click: open, keydown: keys } });
     row.append(...this.columns.map((column) => this.cell(column, place)));
     return row;
   }
 
   cell(column, place) {
-    const value = column.value(place);
-    if (column.key === "id") return el("th", { scope: "row" }, el("span", { class: "stacked" }, bdi(value), this.snippet(place)));
-    if (column.key === "group") return el("td", null, el("span", { class: "group" }, swatch(groupColour(this.model.examples.groupPlace(place))), bdi(value)));
-    return el("td", { class: "number" }, column.show(value));
+    if (column.key === "id") return el("th", { scope: "row" }, el("span", { class: "stacked" }, bdi(column.value(place)), this.snippet(place)));
+    if (column.key === "group") return el("td", null, el("span", { class: "group" }, swatch(groupColour(this.model.examples.groupPlace(place))), bdi(column.value(place))));
+    return el("td", { class: "number" }, column.show(place));
   }
 
   snippet(place) {

@@ -72,6 +72,13 @@ class Examples {
     return Object.hasOwn(this.raw.values, name) ? this.raw.values[name][place] : this.raw[name][place];
   }
 
+  /** The same as it is read; a column of whole numbers without decimals. */
+  shown(name, place) {
+    this.wholes ??= new Map();
+    if (!this.wholes.has(name)) this.wholes.set(name, this.raw.row.every((_, each) => Number.isInteger(this.value(name, each) ?? 0)));
+    return this.wholes.get(name) ? whole(this.value(name, place)) : number(this.value(name, place));
+  }
+
   /** The turns [role, text, characters cut, scored]; null where there is no text. */
   turns(place) {
     const text = this.raw.text[place];

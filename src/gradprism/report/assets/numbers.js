@@ -9,7 +9,6 @@ const FORMATS = Array.from({ length: 8 }, (_, n) => new Intl.NumberFormat("en-US
 function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;
   if (value === 0) return "0";
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return whole(value);
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-4) return value.toExponential(digits - 1).replace("e+", "e").replaceAll("-", MINUS);
   const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));

@@ -44,7 +44,7 @@ function kindName(kind) {
 function kindCounts(found) {
   const counts = new Map();
   for (const { kind } of found) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  return [...counts].map(([kind, n]) => `${n} ${kindName(kind)}`).join(", ");
+  return [...counts].map(([kind, n]) => `${kindName(kind)} (${n})`).join(", ");
 }
 
 function findingItem(finding) {
