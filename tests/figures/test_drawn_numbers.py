@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
+from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tests.made_comparisons import made_comparison
@@ -59,7 +59,7 @@ def test_curves_are_the_levels_of_each_group(made: Comparison, name: str) -> Non
 def test_bands_reach_from_low_to_high(made: Comparison) -> None:
     drawn, data = figure(made, "nuclear-norm")
     rows = data.filter(group="low", projection="q").sort("layer")
-    band = next(item for item in panel(drawn, "low").collections if isinstance(item, FillBetweenPolyCollection))
+    band = next(item for item in panel(drawn, "low").collections if isinstance(item, PolyCollection))
     corners = band.get_paths()[0].vertices
     for layer, low, high in rows.select("layer", "mean_low", "mean_high").rows():
         at = corners[corners[:, 0] == layer, 1]

@@ -14,8 +14,8 @@ from gradprism.numbers import number, probability
 from gradprism.terminal.tables import facts, plain_table, spaced
 
 _LEGEND = (
-    "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over examples. "
-    "AUC: how often a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg."
+    "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over "
+    "examples. AUC: how often a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg."
 )
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
@@ -60,7 +60,7 @@ def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
             if row := means.get((*pair, measure)):
                 kind = kinds[*pair, measure]
                 table.add_row(
-                    f"  {pair[0]} against {pair[1]}", number(row["difference"]), _interval(row, "difference"),
+                    f"  {pair[0]} − {pair[1]}", number(row["difference"]), _interval(row, "difference"),
                     number(row["auc"], 2), probability(row["q"]), Text(kind, _STYLES.get(kind, "dim")),
                     end_section=pair == comparison.contrasts[-1],
                 )  # fmt: skip
