@@ -15,7 +15,8 @@ from gradprism.terminal.tables import facts, plain_table, spaced
 
 _LEGEND = (
     "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over "
-    "examples. AUC: how often a random row of the first exceeds one of the second. q: permutation p after Benjamini-Hochberg."
+    "examples. AUC: how often a random row of the first exceeds one of the second. q: permutation p after "
+    "Benjamini-Hochberg."
 )
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}

@@ -48,8 +48,8 @@ def _cell(value: float | None) -> Text:
         return Text("–", style="dim")
     style = "" if abs(value) >= _WEAK else "dim"
     if abs(value) >= _STRONG:
-        style = "bold green" if value > 0 else "bold red"
-    return Text(f"{100 * value:.0f}", style=style)
+        style = "bold cyan" if value > 0 else "bold magenta"
+    return Text(str(round(100 * value)), style=style)
 
 
 def _strongest(found: Correlations) -> RenderableType:
