@@ -104,7 +104,8 @@ function drawCurves(width) {
   const { model } = state;
   const panels = overlaid(model) ? projectionPanels(model) : groupPanels(model);
   const y = { text: heading(state.measure), more: { type: curveChoice.log && !state.measure.endsWith("cosine") ? "log" : "linear" } };
-  const drawn = grid(width, panels, { text: "Layer", more: {} }, y, panels.length > 2 ? 250 : 300, 300);
+  const x = { text: "Layer", more: { unifiedhovertitle: { text: "Layer %{x}" } } };
+  const drawn = grid(width, panels, x, y, panels.length > 2 ? 250 : 300, 300);
   drawn.layout.shapes = layerLines(panels.length);
   drawn.layout.hovermode = "x unified";
   return drawn;
