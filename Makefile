@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    ?= runs/demo
 
-.PHONY: setup demo test check bench bench-more clean
+.PHONY: setup demo browser test check bench bench-more clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -26,14 +26,21 @@ demo: $(STAMP)
 	@echo "==> What will be measured: examples/sample.jsonl through smollm2-135m"
 	@$(BIN)/gradprism inspect examples/sample.jsonl --model smollm2-135m --rows-shown 2
 	@echo "==> The gradient of every layer, for each of its 72 examples (about two minutes on two cores)"
-	@$(BIN)/gradprism spectra examples/sample.jsonl --model smollm2-135m --out $(RUN) --by kind
+	@$(BIN)/gradprism spectra examples/sample.jsonl --model smollm2-135m --out $(RUN)
 	@echo "==> Its four kinds of answers, each against the careless ones, raw and at equal length"
 	@$(BIN)/gradprism compare $(RUN) --by column:kind --against careless --out $(RUN)-compared
 	@echo "==> The figures of a paper, and a page to look around in"
 	@$(BIN)/gradprism figures $(RUN)-compared
 	@$(BIN)/gradprism report $(RUN)-compared --out $(RUN)-report.html
 
-test: $(STAMP)
+# The tests of the report need a browser. Where it may, this installs one; where not, they skip and say so.
+browser:
+	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
+	  echo "==> Installing Chromium" && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } || \
+	  echo "==> No Chromium here, and none may be installed: the browser tests will be skipped"
+
+test: $(STAMP) browser
 	@echo "==> Lint"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> Types"
@@ -54,6 +61,8 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.precision
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.reading
+	@$(BIN)/python -m benchmarks.comparing
+	@$(BIN)/python -m benchmarks.opening
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

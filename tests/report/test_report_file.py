@@ -25,7 +25,7 @@ from gradprism.report.measured import read_measured
 from gradprism.report.packed import log_codes, packed
 
 EVIL = '</script><img src=x onerror="window.hacked = true">'
-MIB = 2**20
+MB = 1_000_000
 every_character = st.text(st.characters(codec=None))  # half surrogate pairs too
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_would_be_too_large_cuts_texts_first(tmp_path: Path) -> None
     long = [("Say it.", f"{i} " + "word " * 1500) for i in range(30)]
     comparison = made_report(tmp_path, n=30, texts={"high": long, "low": long})
     whole = write_report([comparison], tmp_path / "whole.html")
-    less = write_report([comparison], tmp_path / "less.html", max_mib=(whole.bytes - 60_000) / MIB)
+    less = write_report([comparison], tmp_path / "less.html", max_mb=(whole.bytes - 60_000) / MB)
     assert less.bytes < whole.bytes
     assert less.n_shown == 60
     cut = [turn for text in embedded(tmp_path / "less.html")["texts"] for turn in text if turn[2]]
@@ -154,7 +154,7 @@ def test_a_file_that_would_be_too_large_cuts_texts_first(tmp_path: Path) -> None
 def test_a_file_that_is_still_too_large_shows_a_stated_sample_of_every_group(tmp_path: Path) -> None:
     comparison = made_report(tmp_path, n=60)
     whole = write_report([comparison], tmp_path / "whole.html")
-    few = write_report([comparison], tmp_path / "few.html", max_mib=(whole.bytes - 110_000) / MIB)
+    few = write_report([comparison], tmp_path / "few.html", max_mb=(whole.bytes - 110_000) / MB)
     assert few.bytes <= whole.bytes - 110_000
     assert 10 < few.n_shown < few.n_examples == 120
     data = embedded(tmp_path / "few.html")["data"]
@@ -162,12 +162,12 @@ def test_a_file_that_is_still_too_large_shows_a_stated_sample_of_every_group(tmp
     assert any(note.startswith(f"{few.n_shown} of 120 examples are listed") and "seed 0" in note for note in few.notes)
     shown = data["models"][0]["examples"]
     assert len(set(Counter(shown["group"]).values())) == 1
-    other = write_report([comparison], tmp_path / "other.html", max_mib=(whole.bytes - 110_000) / MIB, seed=1)
+    other = write_report([comparison], tmp_path / "other.html", max_mb=(whole.bytes - 110_000) / MB, seed=1)
     assert embedded(other.path)["data"]["models"][0]["examples"]["row"] != shown["row"]
 
 
 def test_where_not_even_one_example_fits_one_of_each_group_is_shown(tmp_path: Path) -> None:
-    facts = write_report([made_report(tmp_path)], tmp_path / "report.html", max_mib=0.1)
+    facts = write_report([made_report(tmp_path)], tmp_path / "report.html", max_mb=0.1)
     assert facts.n_shown == 2
 
 

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 def write_report(
     *given: Given,
     out: str | Path = "report.html",
-    max_mib: float = 12.0,
+    max_mb: float = 12.0,
     texts: bool = True,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> "ReportFacts":
     """Write one HTML file that opens offline: curves, effects, length, correlations, and every example.
 
-    `given`: comparisons (as objects or folders) and runs; runs of one model are compared. `max_mib`: most MiB of the
-    file; above it examples are sampled by `seed`, which the page says. `texts`: whether it holds the texts of the
+    `given`: comparisons (as objects or folders) and runs; runs of one model are compared. `max_mb`: most megabytes of
+    the file; above it examples are sampled by `seed`, which the page says. `texts`: whether it holds the texts of the
     examples. Raises `GradPrismError`.
     """
     from gradprism import report
 
     comparisons = comparisons_of(given, progress)
-    return report.write_report(comparisons, Path(out), max_mib=max_mib, seed=seed, texts=texts, progress=progress)
+    return report.write_report(comparisons, Path(out), max_mb=max_mb, seed=seed, texts=texts, progress=progress)

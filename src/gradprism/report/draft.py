@@ -123,7 +123,7 @@ class Draft:
         if n_shown < self.n_examples:
             yield (
                 f"{n_shown:,} of {self.n_examples:,} examples are listed and drawn one by one: a random sample of "
-                f"every group (seed {self.seed}), so that the file stays within {self.most_bytes / 2**20:g} MiB. "
+                f"every group (seed {self.seed}), so that the file stays within {self.most_bytes / 1e6:g} MB. "
                 "All statistics, curves and bands are of all examples."
             )
 

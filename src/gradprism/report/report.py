@@ -29,14 +29,14 @@ def write_report(
     comparisons: Sequence[Comparison],
     out: Path,
     *,
-    max_mib: float = 12.0,
+    max_mb: float = 12.0,
     seed: int = 0,
     texts: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> ReportFacts:
     """Write comparisons, one a model, as one HTML file that opens offline.
 
-    Where the file would exceed `max_mib`, texts are cut shorter, then singular values pooled over layers, then a
+    Where the file would exceed `max_mb`, texts are cut shorter, then singular values pooled over layers, then a
     seeded share of every group's examples is shown; the page and `notes` say which. What a run or its data no longer
     gives is said on the page and is no error. `progress` hears what is being read. The same input gives the same bytes.
     Raises `GradPrismError` for no comparison, a missing plotly, or a file that cannot be written.
@@ -44,7 +44,7 @@ def write_report(
     if not comparisons:
         raise GradPrismError("A report needs at least one comparison; none was given.")
     need("plotly.offline", "report")
-    path, most_bytes = Path(out).expanduser(), int(max_mib * 2**20)
+    path, most_bytes = Path(out).expanduser(), int(max_mb * 1e6)
     draft = Draft(comparisons, seed, texts, progress or (lambda _: None), most_bytes)
     rendered = _fitted(draft, most_bytes)
     _write(path, rendered.content)

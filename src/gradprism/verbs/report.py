@@ -14,7 +14,7 @@ def report(
     /,
     *,
     out: Path = Path("report.html"),
-    max_mib: float = 12.0,
+    max_mb: float = 12.0,
     texts: bool = True,
     seed: int = 0,
     quiet: Quiet = False,
@@ -27,8 +27,8 @@ def report(
         Folders that compare has written, and runs; runs of one model are compared.
     out
         The HTML file.
-    max_mib
-        Most MiB of the file; above it examples are sampled, which the page says.
+    max_mb
+        Most megabytes (of 1,000,000 bytes) of the file; above it examples are sampled, which the page says.
     texts
         Whether the page holds the texts of the examples.
     seed
@@ -39,11 +39,11 @@ def report(
     from gradprism.jobs.report import write_report
 
     with Console(stderr=True, quiet=quiet).status("Reading") as status:
-        facts = write_report(*given, out=out, max_mib=max_mib, texts=texts, seed=seed, progress=status.update)
+        facts = write_report(*given, out=out, max_mb=max_mb, texts=texts, seed=seed, progress=status.update)
     console = Console(highlight=False, quiet=quiet)
     shown = "all" if facts.n_shown == facts.n_examples else f"{facts.n_shown:,}"
     console.print(
-        f"Report: {facts.path}  ({facts.bytes / 2**20:.1f} MiB, {shown} of {facts.n_examples:,} examples)",
+        f"Report: {facts.path}  ({facts.bytes / 1e6:.1f} MB, {shown} of {facts.n_examples:,} examples)",
         soft_wrap=True, markup=False,
     )  # fmt: skip
     for note in facts.notes:

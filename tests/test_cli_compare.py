@@ -1,0 +1,81 @@
+"""The commands that compare, correlate, draw and report, as a user types them, on runs of given numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command import run
+from tests.made_groups import given_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name, shift in (("high", 1.2), ("low", 1.0)):
+        values = random.lognormal(shift, 0.2, (12, 2, 4))
+        given_run(tmp_path / name, values, range(20, 32), quality=[float(i % 5) for i in range(12)])
+    given_run(tmp_path / "other", random.lognormal(1, 0.2, (8, 2, 6)), range(20, 28), model="other-2b")
+    return tmp_path
+
+
+def test_compare_then_figures_then_report(runs: Path) -> None:
+    out = runs / "cmp"
+    assert (
+        run(
+            "compare", f"high={runs / 'high'}", f"low={runs / 'low'}", "--resamples", 199, "--out", out, "-q"
+        ).returncode
+        == 0
+    )
+    drawn = run("figures", out, "--formats", "png", "--only", "nuclear-norm,decay")
+    assert drawn.returncode == 0, drawn.stderr
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        "nuclear-norm.png", "nuclear-norm.csv", "decay.png", "decay.csv", "captions.md",
+    }  # fmt: skip
+    assert "nuclear-norm" in drawn.stdout
+    page = run("report", out, "--out", runs / "page.html")
+    assert page.returncode == 0, page.stderr
+    assert f"Report: {runs / 'page.html'}" in page.stdout
+    assert "all of 24 examples" in page.stdout
+    assert (runs / "page.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_runs_themselves_are_compared_where_they_share_a_model(runs: Path) -> None:
+    drawn = run("figures", runs / "high", runs / "low", runs / "other", "--out", runs / "f", "--formats", "svg", "-q")
+    assert drawn.returncode == 0, drawn.stderr
+    names = {path.stem for path in (runs / "f").glob("*.svg")}
+    assert "depth" in names
+    assert any(name.startswith("effect-heatmap-high-low") for name in names)
+    page = run("report", runs / "high", "--out", runs / "one.html", "--no-texts")
+    assert page.returncode == 0, page.stderr
+
+
+def test_correlate_prints_writes_and_speaks_json(runs: Path) -> None:
+    shown = run("correlate", runs / "high", "--out", runs / "correlated")
+    assert shown.returncode == 0, shown.stderr
+    assert "Rank correlation" in shown.stdout
+    assert "column:quality" in shown.stdout
+    assert (runs / "correlated" / "matrix_partial.csv").is_file()
+    pairs = json.loads(run("correlate", runs / "high", "--metric", "length,column:quality", "--json").stdout)
+    assert [{pair["x"], pair["y"]} for pair in pairs] == [{"length", "column:quality"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("figures", "RUNS/nowhere", "--out", "RUNS/f"), "is not a run"),
+        (("figures", "RUNS/high"), "Expected --out"),
+        (("figures", "RUNS", "--out", "RUNS/f"), "neither a comparison nor a run"),
+        (("figures", "RUNS/high", "--out", "RUNS/f", "--only", "nuclear-nrm"), "nuclear-norm"),
+        (("figures", "RUNS/high", "--out", "RUNS/f", "--formats", "gif"), "png"),
+        (("report", "RUNS/high", "--out", "RUNS/high/run.json/page.html"), "page.html"),
+        (("correlate", "RUNS/high", "--metric", "efective_rank:q"), "Did you mean 'effective_rank:q'"),
+        (("compare", "RUNS/high", "RUNS/other"), "different models"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message(runs: Path, words: tuple[str, ...], said: str) -> None:
+    done = run(*(word.replace("RUNS", str(runs)) for word in words))
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
