@@ -13,8 +13,7 @@ from tests.made_comparisons import made_comparison
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
-from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure
-from gradprism.figures.files import write_figure
+from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure, write_figure
 
 ALL = [
     "nuclear-norm",
@@ -204,5 +203,7 @@ def test_progress_hears_of_each_figure(made: Comparison, tmp_path: Path) -> None
 
 
 def test_one_figure_is_written_by_itself(made: Comparison, tmp_path: Path) -> None:
-    write_figure(figure(made, "decay")[0], tmp_path / "own.png", STYLES["neurips"])
+    write_figure(figure(made, "decay")[0], tmp_path / "own.png")
     assert png_width(tmp_path / "own.png") == 1650
+    with pytest.raises(GradPrismError, match="'jpg'"):
+        write_figure(figure(made, "decay")[0], tmp_path / "own.jpg")

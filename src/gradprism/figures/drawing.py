@@ -11,7 +11,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.figures.plot import Missing, Plot
-from gradprism.figures.styles import STYLES, Style, style_named
+from gradprism.figures.styles import Style, style_named
 from gradprism.store.disk import replace
 
 if TYPE_CHECKING:
@@ -80,6 +80,18 @@ def figure(
     return make(plot, style_named(style)), plot.data
 
 
+def write_figure(figure: "Figure", file: Path, style: str = "neurips") -> None:
+    """Write a figure in the format that the file's name ends in, whole, with fonts and sizes of the style.
+
+    Raises `GradPrismError` for a style or format that there is not.
+    """
+    from gradprism.figures.files import figure_bytes
+
+    file_format = file.suffix.lstrip(".")
+    _check_formats([file_format])
+    replace(file, figure_bytes(figure, file_format, style_named(style)))
+
+
 def available(comparisons: Comparison | Sequence[Comparison]) -> list[str]:
     """Names of all figures that can be drawn, those drawn without being named first."""
     plots = _catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons).values()
@@ -133,6 +145,3 @@ def _captions(drawn: Sequence[Drawn]) -> str:
     if left_out:
         blocks.append("## Not drawn\n\n" + "".join(left_out))
     return "# Captions\n\n" + "\n".join(blocks)
-
-
-__all__ = ["CAPTIONS", "FORMATS", "STYLES", "Drawn", "available", "draw_figures", "figure"]

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 
 from gradprism.figures.plot import Plot
 from gradprism.figures.styles import Style, settings
-from gradprism.store.disk import replace
 
 _METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": "gradprism", "Producer": "gradprism"},
@@ -32,11 +30,6 @@ def figure_bytes(figure: Figure, file_format: str, style: Style) -> bytes:
     with _in(style):
         figure.savefig(buffer, format=file_format, dpi=style.dpi, metadata=_METADATA[file_format])
     return buffer.getvalue()
-
-
-def write_figure(figure: Figure, file: Path, style: Style) -> None:
-    """Write a figure in the format that the file's name ends in, whole or not at all."""
-    replace(file, figure_bytes(figure, file.suffix.lstrip("."), style))
 
 
 @contextmanager

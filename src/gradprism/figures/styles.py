@@ -31,16 +31,17 @@ class Style:
 
 _SERIF = ("STIXGeneral", "DejaVu Serif", "DejaVu Sans")
 _SANS = ("DejaVu Sans", "STIXGeneral")
+_TICKS = {"size": 2.2, "width": 0.6, "pad": 2.0}  # in widths of a line
 
 
-def _paper(name: str, text_width: float, column_width: float, font: float = 8.5) -> Style:
-    return Style(name, text_width, column_width, _SERIF, font, 7.5, 1.0, 2.4, (0.85, 1.7), 0.85)
+def _paper(name: str, text_width: float, column_width: float) -> Style:
+    return Style(name, text_width, column_width, _SERIF, 9, 7.5, 1.0, 2.4, (0.85, 1.7), 0.85)
 
 
 STYLES: Mapping[str, Style] = {
-    "neurips": _paper("neurips", 5.5, 3.4, 9),
-    "acl": _paper("acl", 6.3, 3.03, 9),
-    "icml": _paper("icml", 6.75, 3.25, 9),
+    "neurips": _paper("neurips", 5.5, 3.4),  # one column of text: a single panel takes three fifths
+    "acl": _paper("acl", 6.3, 3.03),
+    "icml": _paper("icml", 6.75, 3.25),
     "slides": Style("slides", 13.33, 13.33, _SANS, 18, 15, 2.2, 6, (1.2, 5.5), 0.8, page_height=7.5, dpi=150),
 }
 
@@ -99,6 +100,3 @@ def settings(style: Style) -> dict[str, Any]:
         "axes.unicode_minus": True,
         "path.simplify": False,
     }
-
-
-_TICKS = {"size": 2.2, "width": 0.6, "pad": 2.0}
