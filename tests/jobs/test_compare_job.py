@@ -180,3 +180,21 @@ def test_a_comparison_shows_itself(one: Path) -> None:
     assert "8 rows of one (kind = maths)" in repr(compared)
     assert "<table>" in compared._repr_html_()
     assert "maths" in compared._repr_html_()
+
+
+def test_rows_that_could_not_be_measured_are_counted_with_their_reasons(tmp_path: Path) -> None:
+    from tests.made_runs import measured_run
+
+    identity = {"text.template": "paper", "text.max_length": 64, "prism.precision": "exact"}
+    run = measured_run(
+        tmp_path / "run", 9, 2, lambda measure, row, layer, name: 1.0 + row + layer, kind=list("aabbaabba")
+    )
+    run.record["identity"].update(identity | {"checkpoint.from_scratch": False})
+    run.record["model"] = {"name": "m", "class": "M", "dtype": "float32", "revision": "1"}
+    (run.path / "run.json").write_text(json.dumps(run.record))
+    compared = quick(run.path, by="column:kind")
+    assert groups(compared) == {"a": 4, "b": 4}
+    assert "In no group, as they could not be measured: 1 x nothing to score." in compared.notes
+    assert compared.about["data"][0]["skipped"] == 1
+    whole = quick(one=run.path, two=run.path)
+    assert whole.groups[0].reasons == {"nothing to score": 1}

@@ -123,7 +123,7 @@ def _correlations(examples: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFram
 
 def _group(cohort: Cohort) -> Group:
     members, counts = cohort.members, cohort.members.run.counts
-    whole = members.rule == "all rows"
+    whole = members.is_whole
     medians = [cohort.examples[name].median() for name in ("n_prompt_tokens", "n_response_tokens")]
     return Group(
         members.name,

@@ -15,6 +15,7 @@ from gradprism.store.run import Run
 
 MOST_GROUPS = 24
 _QUARTER = 0.25
+_WHOLE = "all rows"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,15 @@ class Members:
     rule: str
     rows: pl.Series
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it takes every row of its run."""
+        return self.rule == _WHOLE
+
 
 def whole_runs(runs: Mapping[str, Run]) -> list[Members]:
     """Each run is a group. Raises `GradPrismError` where one holds fewer than two measured rows."""
-    found = [Members(name, run, "all rows", _measured(run)["row"]) for name, run in runs.items()]
+    found = [Members(name, run, _WHOLE, _measured(run)["row"]) for name, run in runs.items()]
     for members in found:
         if len(members.rows) < 2 <= len(runs):
             raise GradPrismError(

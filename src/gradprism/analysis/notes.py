@@ -1,6 +1,6 @@
 """What a reader of a comparison must know beside its numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +14,7 @@ from gradprism.analysis.members import Members
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
+_MOST_REASONS = 6
 _MUST_AGREE = ("text.", "prism.precision", "arithmetic", "template digest")
 
 
@@ -23,6 +24,8 @@ def of_runs(groups: Sequence[Members]) -> Iterator[str]:
     for run in runs.values():
         if not run.is_complete:
             yield f"INCOMPLETE: the run {run.path.name} has {run.counts.done:,} of {run.counts.rows:,} rows so far."
+        if run.counts.reasons and any(group.run is run and not group.is_whole for group in groups):
+            yield f"In no group, as they could not be measured: {_listed(run.counts.reasons)}."
     for group in groups:
         if cut := _truncated(group):
             yield f"{group.name}: {cut:,} of {len(group.rows):,} rows were cut at the greatest length."
@@ -45,6 +48,11 @@ def _differences(first: Run, other: Run) -> Iterator[str]:
                 f"The runs {first.path.name} and {other.path.name} differ in {name}: {made.get(name)!r} and "
                 f"{now.get(name)!r}. A difference between them may be that."
             )
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    shown = [f"{n:,} x {reason}" for reason, n in list(reasons.items())[:_MOST_REASONS]]
+    return "; ".join(shown) + ("; ..." if len(reasons) > _MOST_REASONS else "")
 
 
 def _truncated(group: Members) -> int:

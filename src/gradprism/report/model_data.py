@@ -62,7 +62,7 @@ def examples_data(comparison: Comparison, examples: pl.DataFrame) -> dict[str, A
 def _group(group: Group) -> dict[str, Any]:
     return {
         "name": group.name,
-        "run": group.run,
+        "run": Path(group.run).name,  # where it lies on the author's disk is nobody's business
         "rule": group.rule,
         "n": group.n,
         "skipped": group.skipped,

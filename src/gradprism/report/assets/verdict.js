@@ -48,7 +48,9 @@ function kindCounts(found) {
 }
 
 function findingItem(finding) {
-  return el("li", null, el("span", { class: "tag", "data-kind": finding.kind }, kindName(finding.kind)), el("p", null, bdi(finding.sentence)));
+  const figures = finding.details && el("small", null, `At equal length: ${finding.details}.`);
+  const tag = el("span", { class: "tag", "data-kind": finding.kind }, kindName(finding.kind));
+  return el("li", null, tag, el("p", null, bdi(finding.sentence), figures));
 }
 
 function versus([first, second]) {
