@@ -1,5 +1,6 @@
 """Nothing overlaps at any size: every figure in every style, measured."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -42,7 +43,9 @@ def kinds(made: Comparison) -> Iterator[str]:
 
 
 def check(made: Comparison, style: str) -> None:
-    found = {name: faults(figure(made, name, style)[0]) for name in kinds(made)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # glyphs that are missing, layouts that collapse
+        found = {name: faults(figure(made, name, style)[0]) for name in kinds(made)}
     assert not {name: lines for name, lines in found.items() if lines}
 
 
@@ -67,6 +70,10 @@ def test_nothing_overlaps_with_many_models(style: str) -> None:
     names = ["Organisation/A-Model-With-A-Long-Name-7B-Instruct", "Organisation/A-Model-With-A-Long-Name-70B-Instruct"]
     models = [made_comparison(LONG[:3], n=12, layers=6, model=name) for name in (*names, "漢字", "x" * 80, "m")]
     assert faults(figure(models, "depth", style)[0]) == []
+
+
+def test_a_name_that_no_font_has_is_drawn_without_a_warning() -> None:
+    check(made_comparison(["漢字", "かな", "\U0010fffd"], n=12, layers=3), "neurips")
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from gradprism.figures.colours import Look
 from gradprism.figures.lines import line_style
 from gradprism.figures.styles import Style
-from gradprism.figures.text import bare, distinct, literal, shortened, width
+from gradprism.figures.text import bare, distinct, drawable, literal, shortened, width
 from gradprism.figures.ticks import Scale
 
 _HANDLE = 5.2  # room of a legend's line and gaps beside its text, in letters
@@ -162,7 +162,7 @@ def _panel_width(style: Style, across: float, columns: int) -> float:
 
 
 def _too_wide(heading: Heading, room: float, style: Style) -> bool:
-    return bool(heading.count) and width(heading.name + heading.count, style, style.font) > room
+    return bool(heading.count) and width(drawable(heading.name, style) + heading.count, style, style.font) > room
 
 
 def _heights(style: Style, rows: int, panel: float, lines: int, once: float) -> tuple[float, float]:
