@@ -87,12 +87,14 @@ def _effect_row(rng: np.random.Generator, a: str, b: str, feature: tuple, level:
         "n_second": n, "mean_first": first, "mean_second": second, "difference": gap,
         "difference_low": gap - abs(gap) / 2, "difference_high": gap + abs(gap) / 2, "auc": auc,
         "auc_low": auc - 0.1, "auc_high": auc + 0.1, "cliffs_delta": 2 * auc - 1, "p": p, "q": min(1.0, 2 * p),
-        "matched_pairs": n // 3, "matched_difference": gap / 3, "matched_low": gap / 3 - abs(gap) / 2,
-        "matched_high": gap / 3 + abs(gap) / 2, "matched_p": 0.3, "matched_q": 0.4, "regression_scale": "log",
-        "raw_effect": 0.1, "regression_effect": 0.03, "regression_low": -0.01, "regression_high": 0.07,
-        "regression_p": 0.2, "regression_q": 0.3, "spearman": auc - 0.5, "partial_spearman": (auc - 0.5) / 3,
-        "partial_low": (auc - 0.5) / 3 - 0.1, "partial_high": (auc - 0.5) / 3 + 0.1, "partial_p": 0.2,
-        "partial_q": 0.3,
+        "matched_pairs": n // 3, "matched_difference": gap / 3, "matched_difference_low": gap / 3 - abs(gap) / 2,
+        "matched_difference_high": gap / 3 + abs(gap) / 2, "matched_effect": 0.04, "matched_low": -0.1,
+        "matched_high": 0.18, "matched_p": 0.3, "matched_q": 0.4, "regression_scale": "log", "regression_n": 2 * n,
+        "raw_effect": 0.1, "raw_effect_low": 0.02, "raw_effect_high": 0.18, "regression_effect": 0.03,
+        "regression_low": -0.01, "regression_high": 0.07, "regression_p": 0.2, "regression_q": 0.3,
+        "spearman": auc - 0.5, "spearman_low": auc - 0.6, "spearman_high": auc - 0.4, "partial_n": 2 * n,
+        "partial_spearman": (auc - 0.5) / 3, "partial_low": (auc - 0.5) / 3 - 0.1,
+        "partial_high": (auc - 0.5) / 3 + 0.1, "partial_p": 0.2, "partial_q": 0.3,
     }  # fmt: skip
 
 

@@ -25,8 +25,6 @@ class CompareSettings(Settings):
     """Rows pair in length where their response tokens differ by at most this share."""
     resamples: int = Field(default=9999, ge=199)
     """Bootstrap resamples of each group, and permutations of each two."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of the intervals."""
     seed: int = 0
     """Seed of resamples, permutations, samples, and of the order of equal values."""
     incomplete: bool = False

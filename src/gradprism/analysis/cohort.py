@@ -1,19 +1,23 @@
 """The numbers of a group as one matrix: a row an example, a column each measure of each projection and layer."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from gradprism.analysis.comparison_tables import EXAMPLES
 from gradprism.analysis.members import Members
-from gradprism.analysis.metrics import find_metric
+from gradprism.analysis.metrics import metric_table
+from gradprism.analysis.statistics.missing import mean_present
+from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
 MEAN = "mean"  # over projections
+T = TypeVar("T")
 Key = tuple[str, str | None, int | None]  # measure, projection, layer
 
 
@@ -72,103 +76,126 @@ class Cohort:
         return self.examples.with_columns(column.fill_nan(None) for column in own)
 
 
-def read_cohorts(groups: Sequence[Members], metrics: Sequence[str]) -> list[Cohort]:
-    """Read the groups into matrices of the same columns: all measures, cosines, and the metrics named."""
+def read_cohorts(groups: Sequence[Members], metrics: Sequence[str]) -> tuple[list[Cohort], list[str]]:
+    """Read the groups into matrices of the same columns; notes on what only some of their runs have.
+
+    All measures, cosines, and the metrics named, over the projections, pairs and layers that every run has: a mean over
+    projections or layers must be of the same ones everywhere. Raises `GradPrismError` where there are none.
+    """
     runs = {members.run.path: members.run for members in groups}
-    read = {path: _Reading(run, metrics) for path, run in runs.items()}
-    features = Features(tuple(_common(reading.keys for reading in read.values())))
-    return [read[members.run.path].cohort(members, features) for members in groups]
+    shared, dropped = _shared([*runs.values()])
+    read = {path: _Reading(run, metrics, shared) for path, run in runs.items()}
+    features = Features(tuple(next(iter(read.values())).keys))
+    return [read[members.run.path].cohort(members, features) for members in groups], dropped
 
 
-def _common(keys: Iterable[Sequence[Key]]) -> list[Key]:
-    """The columns that all have, in the order of the first."""
-    first, *others = keys
-    return [key for key in first if all(key in other for other in map(set, others))]
+@dataclass(frozen=True)
+class _Shared:
+    """What every run has, in the order of the first."""
+
+    projections: list[str]
+    layers: list[int]
+    cosines: dict[str, tuple[list[str], list[int]]]  # of each kind: pairs and layers
+
+
+def _shared(runs: Sequence[Run]) -> tuple[_Shared, list[str]]:
+    dropped = list[str]()
+
+    def common(what: str, found: Sequence[list[T]]) -> list[T]:
+        kept = [item for item in found[0] if all(item in other for other in found)]
+        others = sorted({str(item) for items in found for item in items} - {str(item) for item in kept})
+        if others:
+            dropped.append(f"Not compared, since only some of the runs have them: {what} {', '.join(others)}.")
+        return kept
+
+    projections = common("projections", [list(run.projections) for run in runs])
+    layers = common("layers", [_distinct(run, "spectra", "layer") for run in runs])
+    if not projections or not layers:
+        raise GradPrismError("The runs have no projection and layer in common: measure the same ones in each.")
+    cosines = {}
+    for kind in ("adjacent", "same_layer"):
+        measured = [_measured_cosines(run, kind) for run in runs]
+        pairs = common(f"{kind.replace('_', '-')} cosines of", [found[0] for found in measured])
+        cosines[kind] = pairs, common(f"layers of {kind.replace('_', '-')} cosines", [found[1] for found in measured])
+    return _Shared(projections, layers, cosines), dropped
+
+
+def _distinct(run: Run, table: str, column: str) -> list[int]:
+    return run.scan(table).select(column).unique().sort(column).collect()[column].to_list()
+
+
+def _measured_cosines(run: Run, kind: str) -> tuple[list[str], list[int]]:
+    """Pairs in the order of the table, layers ascending; of cosines that have a value."""
+    there = run.scan("similarity").filter((pl.col("kind") == kind) & pl.col("cosine").is_not_null())
+    found = there.select("pair", "layer").unique(maintain_order=True).collect()
+    return found["pair"].unique(maintain_order=True).to_list(), found["layer"].unique().sort().to_list()
 
 
 class _Reading:
     """Everything of one run, read once, whatever number of groups it is split into."""
 
-    def __init__(self, run: Run, metrics: Sequence[str]):
+    def __init__(self, run: Run, metrics: Sequence[str], shared: _Shared):
         ok = run.scan("examples").filter(pl.col("status") == "ok")
         self.examples = ok.select([name for name in EXAMPLES if name != "group"]).sort("row").collect()
-        blocks = [*_spectra(run, self.examples["row"]), *_cosines(run, self.examples["row"])]
-        blocks += [_metric(run, spec, self.examples["row"]) for spec in metrics]
+        rows = self.examples["row"]
+        blocks = [*_spectra(run, rows, shared), *_cosines(run, rows, shared)]
+        blocks += [_metric(run, spec, rows) for spec in metrics]
         self.keys: list[Key] = [key for keys, _ in blocks for key in keys]
         self._values = np.concatenate([values for _, values in blocks], axis=1)
 
     def cohort(self, members: Members, features: Features) -> Cohort:
-        """The rows and columns wanted."""
+        """The rows wanted."""
         chosen = self.examples["row"].is_in(members.rows.implode()).to_numpy()
-        place = {key: i for i, key in enumerate(self.keys)}
-        columns = np.array([place[key] for key in features.keys], dtype=np.int64)
-        return Cohort(members, self.examples.filter(chosen), features, self._values[np.ix_(chosen, columns)])
+        return Cohort(members, self.examples.filter(chosen), features, self._values[chosen])
 
 
 Block = tuple[list[Key], np.ndarray]
 
 
-def _spectra(run: Run, rows: pl.Series) -> Iterator[Block]:
+def _spectra(run: Run, rows: pl.Series, shared: _Shared) -> Iterator[Block]:
     """Of each measure: every projection and their mean, at every layer and in the mean over layers."""
-    wanted = list(run.projections)
     spectra = run.scan("spectra").select("row", "layer", "projection", *MEASURES).collect()
-    names = [*wanted, MEAN]
+    names = [*shared.projections, MEAN]
     for measure in MEASURES:
-        layers, cube = _cube(spectra, rows, wanted, "projection", measure)
-        cube = np.concatenate([cube, _mean(cube, 1)[:, None]], axis=1)  # (n, projections + 1, layers)
-        whole = _mean(cube, 2)
-        whole[:, -1] = _mean(cube[:, :-1].reshape(len(cube), -1), 1)  # over all cells, each the same weight
-        yield _flattened(measure, names, layers, whole, cube)
+        cube = _cube(spectra, rows, shared.projections, shared.layers, "projection", measure)
+        cube = np.concatenate([cube, mean_present(cube, 1)[:, None]], axis=1)  # (n, projections + 1, layers)
+        whole = mean_present(cube, 2)
+        whole[:, -1] = mean_present(cube[:, :-1].reshape(len(cube), -1), 1)  # over all cells, each the same weight
+        yield _flattened(measure, names, shared.layers, whole, cube)
 
 
-def _cosines(run: Run, rows: pl.Series) -> Iterator[Block]:
+def _cosines(run: Run, rows: pl.Series, shared: _Shared) -> Iterator[Block]:
     """Of neighbouring layers, under the lower one, and of two projections of a layer."""
     similarity = run.scan("similarity").select("row", "layer", "kind", "pair", "cosine").collect()
-    for kind in ("adjacent", "same_layer"):
-        table = similarity.filter((pl.col("kind") == kind) & pl.col("cosine").is_not_null())
-        pairs = table["pair"].unique(maintain_order=True).to_list()
-        if pairs:
-            layers, cube = _cube(table, rows, pairs, "pair", "cosine")
-            yield _flattened(f"{kind}_cosine", pairs, layers, _mean(cube, 2), cube)
+    for kind, (pairs, layers) in shared.cosines.items():
+        if pairs and layers:
+            cube = _cube(similarity.filter(pl.col("kind") == kind), rows, pairs, layers, "pair", "cosine")
+            yield _flattened(f"{kind}_cosine", pairs, layers, mean_present(cube, 2), cube)
 
 
 def _metric(run: Run, spec: str, rows: pl.Series) -> Block:
-    table = find_metric(run, spec)
-    values = (
-        rows.to_frame("row").join(table, on="row", how="left", maintain_order="left") if table is not None else None
-    )
-    column = (
-        np.full(len(rows), np.nan) if values is None else values["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    )
-    return [(spec, None, None)], column[:, None]
+    values = rows.to_frame("row").join(metric_table(run, spec), on="row", how="left", maintain_order="left")["value"]
+    return [(spec, None, None)], values.cast(pl.Float64).fill_null(np.nan).to_numpy()[:, None]
 
 
 def _cube(
-    table: pl.DataFrame, rows: pl.Series, names: Sequence[str], column: str, value: str
-) -> tuple[list[int], np.ndarray]:
-    """The layers there are, and the values (rows, names, layers); NaN where the table has none."""
-    layers = table["layer"].unique().sort()
-    table = table.filter(pl.col("row").is_in(rows.implode()))
+    table: pl.DataFrame, rows: pl.Series, names: Sequence[str], layers: Sequence[int], column: str, value: str
+) -> np.ndarray:
+    """The values (rows, names, layers); NaN where the table has none."""
+    wanted = pl.col("row").is_in(rows.implode()) & pl.col(column).is_in(names) & pl.col("layer").is_in(layers)
+    table = table.filter(wanted)
     cube = np.full((len(rows), len(names), len(layers)), np.nan)
     numbered = {name: place for place, name in enumerate(names)}
     at = (
         np.searchsorted(rows.to_numpy(), table["row"].to_numpy()),
         table[column].replace_strict(numbered, return_dtype=pl.Int64).to_numpy(),
-        np.searchsorted(layers.to_numpy(), table["layer"].to_numpy()),
+        np.searchsorted(np.array(layers), table["layer"].to_numpy()),
     )
     cube[at] = table[value].fill_null(np.nan).to_numpy()
-    return layers.to_list(), np.where(np.isfinite(cube), cube, np.nan)
+    return np.where(np.isfinite(cube), cube, np.nan)
 
 
 def _flattened(measure: str, names: Sequence[str], layers: Sequence[int], whole: np.ndarray, cube: np.ndarray) -> Block:
     """Columns in the order: projection by projection, its mean over layers first, then layer by layer."""
     keys: list[Key] = [(measure, name, layer) for name in names for layer in (None, *layers)]
     return keys, np.concatenate([whole[:, :, None], cube], axis=2).reshape(len(cube), -1)
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Over the values there are; NaN where there is none."""
-    there = np.isfinite(values)
-    n = there.sum(axis=axis)
-    total = np.where(there, values, 0.0).sum(axis=axis)
-    return np.asarray(np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0))

@@ -1,8 +1,7 @@
 """Groups of examples compared: every table of a `Comparison`, from the cohorts' numbers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, count
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from gradprism.analysis.cohort import Cohort, read_cohorts
 from gradprism.analysis.comparable import comparable_metrics, refuse_other_models, refuse_unmeasured
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.analysis.comparison_tables import EFFECTS, EXAMPLES
-from gradprism.analysis.contrast import Matched, Side, contrast
+from gradprism.analysis.contrast import Side, contrast
 from gradprism.analysis.correlate import correlation_table
 from gradprism.analysis.decay import decay_table
-from gradprism.analysis.findings import findings
+from gradprism.analysis.findings import findings, is_spectral
 from gradprism.analysis.layer_curves import mad_table, rd_table
 from gradprism.analysis.levels import level_table
 from gradprism.analysis.members import Members
@@ -41,50 +40,55 @@ def compare_groups(
     refuse_unmeasured(members, settings.incomplete)
     refuse_other_models(members)
     metrics, metric_notes = comparable_metrics([each.run for each in members])
-    draws = _Draws(settings.seed)
-    cohorts = read_cohorts(members, metrics)
-    sides = [_side(cohort, settings, draws) for cohort in cohorts]
-    names = [side.cohort.members.name for side in sides]
-    pairs = _contrasts(names, settings.against)
-    found = [_contrast(sides, names, pair, settings, draws) for pair in pairs]
-    effects = pl.concat([table for table, _ in found]) if found else pl.DataFrame(schema=EFFECTS)
+    cohorts, dropped = read_cohorts(members, metrics)
+    draws = _draws(settings.seed)
+    sides = {cohort.members.name: _side(cohort, settings, draws) for cohort in cohorts}
+    pairs = _contrasts([*sides], settings.against)
+    by = settings.by if settings.quantile is not None else None
+    tables = [_known_by_choice(contrast(sides[one], sides[two], settings, draws), by) for one, two in pairs]
+    effects = pl.concat(tables) if tables else pl.DataFrame(schema=EFFECTS)
     examples = pl.concat([_examples(cohort) for cohort in cohorts], how="diagonal")
-    by_name = dict(zip(names, sides, strict=True))
-    found_notes: list[str | None] = [
-        *remarks, *notes.of_runs(members), *metric_notes, *notes.of_values(cohorts), *notes.of_contrasts(names, pairs),
-        *(notes.of_matching(pair, found[i][1], cohorts, settings.caliper) for i, pair in enumerate(pairs)),
-        *notes.of_sampling(cohorts),
+    remarked = [
+        *remarks, *notes.of_runs(members), *metric_notes, *dropped, *notes.of_values(cohorts),
+        *notes.of_contrasts([*sides], pairs), *notes.of_choice(by), *notes.of_sampling(cohorts),
+        *(note for one, two in pairs for note in
+          notes.of_matching(sides[one].cohort, sides[two].cohort, settings.caliper)),
     ]  # fmt: skip
     return Comparison(
         groups=tuple(_group(cohort) for cohort in cohorts),
         contrasts=tuple(pairs),
-        findings=tuple(findings(effects, MEASURES)),
-        notes=tuple(note for note in found_notes if note),
+        findings=tuple(findings(effects, MEASURES, by)),
+        notes=tuple(remarked),
         about={**about, **_about(cohorts, metrics, settings)},
-        levels=pl.concat([level_table(side, settings.confidence) for side in sides]),
+        levels=pl.concat([level_table(side) for side in sides.values()]),
         effects=effects,
-        mad=mad_table(sides, settings.confidence),
-        rd=rd_table([(by_name[first], by_name[second]) for first, second in pairs], settings.confidence),
+        mad=mad_table([*sides.values()]),
+        rd=rd_table([(sides[first], sides[second]) for first, second in pairs]),
         examples=examples,
-        decay=pl.concat([decay_table(cohort, draws.next()) for cohort in cohorts]),
+        decay=pl.concat([decay_table(cohort, next(draws)) for cohort in cohorts]),
         correlations=_correlations(examples, metrics),
     )
 
 
-@dataclass
-class _Draws:
+def _draws(seed: int) -> Iterator[np.random.Generator]:
     """Generators that depend on the seed and on their number alone."""
-
-    seed: int
-    taken: int = 0
-
-    def next(self) -> np.random.Generator:
-        self.taken += 1
-        return np.random.default_rng([self.seed, self.taken])
+    return (np.random.default_rng([seed, number]) for number in count(1))
 
 
-def _side(cohort: Cohort, settings: CompareSettings, draws: _Draws) -> Side:
-    return Side(cohort, resample_means(cohort.values, settings.resamples, draws.next()))
+def _known_by_choice(effects: pl.DataFrame, by: str | None) -> pl.DataFrame:
+    """Without tests of the metric whose extremes the groups are: it differs by construction."""
+    if by is None:
+        return effects
+    measure, _, projection = by.partition("@")[0].partition(":")
+    chosen = pl.col("measure") == by
+    if is_spectral(by):
+        chosen = (pl.col("measure") == measure) & (pl.col("projection") == projection)
+    tests = [name for name in EFFECTS if name in ("p", "q") or name.endswith(("_p", "_q"))]
+    return effects.with_columns(pl.when(~chosen).then(pl.col(name)).alias(name) for name in tests)
+
+
+def _side(cohort: Cohort, settings: CompareSettings, draws: Iterator[np.random.Generator]) -> Side:
+    return Side(cohort, resample_means(cohort.values, settings.resamples, next(draws)))
 
 
 def _contrasts(names: Sequence[str], against: str | None) -> list[tuple[str, str]]:
@@ -95,13 +99,6 @@ def _contrasts(names: Sequence[str], against: str | None) -> list[tuple[str, str
     if len(names) <= MOST_FOR_ALL_PAIRS:
         return list(combinations(names, 2))
     return [(names[0], name) for name in names[1:]]
-
-
-def _contrast(
-    sides: Sequence[Side], names: Sequence[str], pair: tuple[str, str], settings: CompareSettings, draws: _Draws
-) -> tuple[pl.DataFrame, Matched]:
-    first, second = (sides[names.index(name)] for name in pair)
-    return contrast(first, second, settings, draws.next())
 
 
 def _examples(cohort: Cohort) -> pl.DataFrame:

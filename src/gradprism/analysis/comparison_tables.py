@@ -53,20 +53,29 @@ EFFECTS = _schema(
         # (a) pairs of rows of like response length
         "matched_pairs": pl.Int64,
         "matched_difference": pl.Float64,  # mean over pairs
+        "matched_difference_low": pl.Float64,
+        "matched_difference_high": pl.Float64,
+        "matched_effect": pl.Float64,  # the same on the scale of the regression
         "matched_low": pl.Float64,
         "matched_high": pl.Float64,
-        "matched_p": pl.Float64,  # sign flips
+        "matched_p": pl.Float64,  # sign flips, of matched_effect
         "matched_q": pl.Float64,
         # (b) regression on group, log prompt tokens, log response tokens
+        "regression_n": pl.Int64,  # rows it is of: without those that have no value, or whose log has none
         "regression_scale": pl.String,  # log: effects are differences of logs; linear: of the measure itself
         "raw_effect": pl.Float64,  # the same regression without lengths
+        "raw_effect_low": pl.Float64,
+        "raw_effect_high": pl.Float64,
         "regression_effect": pl.Float64,
         "regression_low": pl.Float64,
         "regression_high": pl.Float64,
         "regression_p": pl.Float64,
         "regression_q": pl.Float64,
         # (c) Spearman correlation of the measure with membership in `first`
+        "partial_n": pl.Int64,
         "spearman": pl.Float64,
+        "spearman_low": pl.Float64,
+        "spearman_high": pl.Float64,
         "partial_spearman": pl.Float64,  # given prompt and response tokens
         "partial_low": pl.Float64,
         "partial_high": pl.Float64,
@@ -119,7 +128,7 @@ DECAY = _schema(  # singular values relative to the largest, over examples and l
         "group": pl.String,
         "projection": pl.String,
         "index": pl.Int32,  # 1 is the largest
-        "n": pl.Int64,  # gradients that have so many
+        "n": pl.Int64,  # gradients; of one that has fewer values the others are 0
         "median": pl.Float64,
         "q25": pl.Float64,
         "q75": pl.Float64,

@@ -6,13 +6,13 @@ Spearman correlation with the group given both lengths (monotone, and blind to s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.cohort import Cohort, Features
+from gradprism.analysis.cohort import Cohort
 from gradprism.analysis.comparison_tables import EFFECTS
 from gradprism.analysis.length_match import length_pairs
 from gradprism.analysis.statistics.bootstrap import Resampled, bca_interval, resample_means
@@ -25,7 +25,6 @@ from gradprism.compare_recipe import CompareSettings
 from gradprism.tables import MEASURES
 
 LENGTHS = ("length", "prompt_length")  # never controlled for themselves
-Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,30 +40,21 @@ class Side:
         return self.cohort.values
 
 
-@dataclass(frozen=True)
-class Matched:
-    """How many pairs agree in response length, and their median tokens in each group."""
-
-    pairs: int
-    median_first: float | None
-    median_second: float | None
-
-
 def contrast(
-    first: Side, second: Side, settings: CompareSettings, rng: np.random.Generator
-) -> tuple[pl.DataFrame, Matched]:
-    """The table EFFECTS of two groups, and what matching left."""
+    first: Side, second: Side, settings: CompareSettings, draws: Iterator[np.random.Generator]
+) -> pl.DataFrame:
+    """The table EFFECTS of two groups."""
     features = first.cohort.features
     families = [(measure, layer is None) for measure, _, layer in features.keys]
-    pairs = _pairs(first.cohort, second.cohort, settings.caliper)
-    controlled = {
-        **_matched(first, second, pairs, settings, rng),
-        **_regressed(first, second, features, settings.confidence),
-        **_ranked(first, second, settings.confidence),
-    }
     of_lengths = np.array([measure in LENGTHS for measure, _, _ in features.keys])
+    scaled = _Scaled.of(first, second)
+    controlled = {
+        **_matched(first, second, scaled, settings, draws),
+        **_regressed(first, second, scaled),
+        **_ranked(first, second),
+    }
     columns = {
-        **_raw(first, second, settings, rng),
+        **_raw(first, second, settings.resamples, next(draws)),
         **{name: _without(values, of_lengths) for name, values in controlled.items()},
     }
     for name in ("", "matched_", "regression_", "partial_"):
@@ -75,13 +65,38 @@ def contrast(
         *(pl.Series(name, values).fill_nan(None) if values.dtype.kind == "f" else pl.Series(name, values)
           for name, values in columns.items()),
     )  # fmt: skip
-    return frame.select(EFFECTS.names()).cast(EFFECTS), _matching(first.cohort, second.cohort, pairs)
+    return frame.select(EFFECTS.names()).cast(EFFECTS)
 
 
-def _raw(first: Side, second: Side, settings: CompareSettings, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    low, high = bca_interval(first.means, second.means, confidence=settings.confidence)
+@dataclass(frozen=True)
+class _Scaled:
+    """Values as regressions and pairs take them: logs of the measures, whose length effect is near a power law.
+
+    Metrics are logged where they are above 0 throughout; cosines and the others stay as they are.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    logged: np.ndarray  # which columns
+
+    @classmethod
+    def of(cls, first: Side, second: Side) -> "_Scaled":
+        both = np.concatenate([first.values, second.values])
+        positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
+        keys = first.cohort.features.keys
+        logged = np.array([m in MEASURES or (p is None and positive[i]) for i, (m, p, _) in enumerate(keys)])
+        return cls(_logs(first.values, logged), _logs(second.values, logged), logged)
+
+
+def _logs(values: np.ndarray, logged: np.ndarray) -> np.ndarray:
+    """Logs of the columns that are logged; NaN where there is none."""
+    return np.where(logged, np.log(np.where(logged & (values > 0), values, np.nan)), values)
+
+
+def _raw(first: Side, second: Side, resamples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    low, high = bca_interval(first.means, second.means)
     area = auc(first.values, second.values)
-    auc_low, auc_high = auc_interval(first.values, second.values, settings.confidence)
+    auc_low, auc_high = auc_interval(first.values, second.values)
     return {
         "n_first": np.isfinite(first.values).sum(axis=0),
         "n_second": np.isfinite(second.values).sum(axis=0),
@@ -94,45 +109,53 @@ def _raw(first: Side, second: Side, settings: CompareSettings, rng: np.random.Ge
         "auc_low": auc_low,
         "auc_high": auc_high,
         "cliffs_delta": cliffs_delta(area),
-        "p": permutation_p(first.values, second.values, settings.resamples, rng),
+        "p": permutation_p(first.values, second.values, resamples, rng),
     }
 
 
-def _pairs(first: Cohort, second: Cohort, caliper: float) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(first: Cohort, second: Cohort, caliper: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the rows of two groups that pair in response tokens."""
     one, other = (cohort.examples["n_response_tokens"].to_numpy().astype(float) for cohort in (first, second))
     return length_pairs(one, other, math.log1p(caliper))
 
 
 def _matched(
-    first: Side, second: Side, pairs: tuple[np.ndarray, np.ndarray], settings: CompareSettings, rng: np.random.Generator
+    first: Side, second: Side, scaled: _Scaled, settings: CompareSettings, draws: Iterator[np.random.Generator]
 ) -> dict[str, np.ndarray]:
-    differences = first.values[pairs[0]] - second.values[pairs[1]]
-    n = np.isfinite(differences).sum(axis=0)
-    if len(differences) < 2:
-        none = np.full(differences.shape[1], np.nan)
-        return {"matched_pairs": n} | {f"matched_{name}": none for name in ("difference", "low", "high", "p")}
-    means = resample_means(differences, settings.resamples, rng)
-    low, high = bca_interval(means, confidence=settings.confidence)
+    one, other = pairs_of(first.cohort, second.cohort, settings.caliper)
+    differences = first.values[one] - second.values[other]
+    effects = scaled.first[one] - scaled.second[other]
+    plain, shown, flips = (next(draws) for _ in range(3))
     return {
-        "matched_pairs": n,
-        "matched_difference": means.observed,
-        "matched_low": low,
-        "matched_high": high,
-        "matched_p": sign_flip_p(differences, settings.resamples, rng),
+        "matched_pairs": np.isfinite(effects).sum(axis=0),
+        **_mean_of_pairs(differences, settings.resamples, plain, "matched_difference", "matched_difference"),
+        **_mean_of_pairs(effects, settings.resamples, shown, "matched_effect", "matched"),
+        "matched_p": sign_flip_p(effects, settings.resamples, flips),
     }
 
 
-def _regressed(first: Side, second: Side, features: Features, confidence: float) -> dict[str, np.ndarray]:
-    """Logs of the measures, whose length effect is near a power law; metrics that can be negative as they are."""
-    values = np.concatenate([first.values, second.values])
-    logged = _logged(values, features)
-    values = np.where(logged, np.log(np.where(logged & (values > 0), values, np.nan)), values)
+def _mean_of_pairs(
+    values: np.ndarray, resamples: int, rng: np.random.Generator, name: str, ends: str
+) -> dict[str, np.ndarray]:
+    """Mean over pairs with its interval; NaN for fewer than two."""
+    if len(values) < 2:
+        return {each: np.full(values.shape[1], np.nan) for each in (name, f"{ends}_low", f"{ends}_high")}
+    means = resample_means(values, resamples, rng)
+    low, high = bca_interval(means)
+    return {name: means.observed, f"{ends}_low": low, f"{ends}_high": high}
+
+
+def _regressed(first: Side, second: Side, scaled: _Scaled) -> dict[str, np.ndarray]:
+    values = np.concatenate([scaled.first, scaled.second])
     group, lengths = _membership(first, second), _lengths(first, second)
-    raw = group_effect(values, group, lengths[:, :0], confidence)
-    controlled = group_effect(values, group, lengths[:, lengths.std(axis=0) > 0], confidence)
+    raw = group_effect(values, group, lengths[:, :0])
+    controlled = group_effect(values, group, lengths[:, lengths.std(axis=0) > 0])
     return {
-        "regression_scale": np.where(logged, "log", "linear"),
+        "regression_scale": np.where(scaled.logged, "log", "linear"),
+        "regression_n": np.isfinite(values).sum(axis=0),
         "raw_effect": raw.effect,
+        "raw_effect_low": raw.low,
+        "raw_effect_high": raw.high,
         "regression_effect": controlled.effect,
         "regression_low": controlled.low,
         "regression_high": controlled.high,
@@ -140,18 +163,16 @@ def _regressed(first: Side, second: Side, features: Features, confidence: float)
     }
 
 
-def _logged(values: np.ndarray, features: Features) -> np.ndarray:
-    """Which columns are taken as logs: measures of spectra, and metrics that are above 0 throughout."""
-    positive: np.ndarray = np.all(np.where(np.isfinite(values), values, 1.0) > 0, axis=0)
-    return np.array([m in MEASURES or (p is None and positive[i]) for i, (m, p, _) in enumerate(features.keys)])
-
-
-def _ranked(first: Side, second: Side, confidence: float) -> dict[str, np.ndarray]:
+def _ranked(first: Side, second: Side) -> dict[str, np.ndarray]:
     values = np.concatenate([first.values, second.values])
     group, lengths = _membership(first, second).astype(float), _lengths(first, second)
-    controlled = partial_spearman(values, group, lengths[:, lengths.std(axis=0) > 0], confidence)
+    raw = spearman(values, group)
+    controlled = partial_spearman(values, group, lengths[:, lengths.std(axis=0) > 0])
     return {
-        "spearman": spearman(values, group, confidence).value,
+        "spearman": raw.value,
+        "spearman_low": raw.low,
+        "spearman_high": raw.high,
+        "partial_n": controlled.n,
         "partial_spearman": controlled.value,
         "partial_low": controlled.low,
         "partial_high": controlled.high,
@@ -170,13 +191,3 @@ def _lengths(first: Side, second: Side) -> np.ndarray:
 def _without(values: np.ndarray, out: np.ndarray) -> np.ndarray:
     """No value where a length would be controlled for itself."""
     return np.where(out, np.nan, values) if values.dtype.kind == "f" else values
-
-
-def _matching(first: Cohort, second: Cohort, pairs: tuple[np.ndarray, np.ndarray]) -> Matched:
-    if not len(pairs[0]):
-        return Matched(0, None, None)
-    medians = (
-        float(np.median(cohort.examples["n_response_tokens"].to_numpy()[places]))
-        for cohort, places in zip((first, second), pairs, strict=True)
-    )
-    return Matched(len(pairs[0]), *medians)

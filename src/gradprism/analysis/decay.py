@@ -1,4 +1,8 @@
-"""How fast singular values fall: each relative to the largest of its gradient, over the examples of a group."""
+"""How fast singular values fall: each relative to the largest of its gradient, over the examples of a group.
+
+A gradient of T tokens has at most T - 1 of them; those beyond its rank are 0 and count as such. Left out, the median at
+a high index would be that of the longest examples alone.
+"""
 
 import numpy as np
 import polars as pl
@@ -31,8 +35,8 @@ def decay_table(cohort: Cohort, rng: np.random.Generator) -> pl.DataFrame:
 
 def _at(values: pl.DataFrame, index: int) -> pl.DataFrame:
     sigma = pl.col("singular_values")
-    share = (sigma.list.get(index - 1, null_on_oob=True) / sigma.list.first()).cast(pl.Float64)
-    found = values.select("projection", share=share).drop_nulls("share")
+    share = (sigma.list.get(index - 1, null_on_oob=True).fill_null(0.0) / sigma.list.first()).cast(pl.Float64)
+    found = values.select("projection", share=share)
     return found.group_by("projection", maintain_order=True).agg(
         pl.lit(index).alias("index"),
         pl.len().cast(pl.Int64).alias("n"),

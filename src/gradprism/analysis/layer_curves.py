@@ -15,25 +15,26 @@ from gradprism.analysis.cohort import Features
 from gradprism.analysis.comparison_tables import MAD, RD
 from gradprism.analysis.contrast import Side
 from gradprism.analysis.statistics.bootstrap import bca_interval
+from gradprism.analysis.statistics.missing import mean_present
 from gradprism.tables import MEASURES
 
 MOST_LAYERS = 5  # that are named where two curves differ most
 Statistic = Callable[..., np.ndarray]
 
 
-def mad_table(sides: Sequence[Side], confidence: float) -> pl.DataFrame:
+def mad_table(sides: Sequence[Side]) -> pl.DataFrame:
     """The table MAD: a row a group, measure and projection."""
-    return pl.DataFrame([row for side in sides for row in _mads(side, confidence)], schema=MAD, orient="row")
+    return pl.DataFrame([row for side in sides for row in _mads(side)], schema=MAD, orient="row")
 
 
-def rd_table(pairs: Sequence[tuple[Side, Side]], confidence: float) -> pl.DataFrame:
+def rd_table(pairs: Sequence[tuple[Side, Side]]) -> pl.DataFrame:
     """The table RD: a row a contrast, measure and projection."""
-    return pl.DataFrame([row for pair in pairs for row in _rds(*pair, confidence)], schema=RD, orient="row")
+    return pl.DataFrame([row for pair in pairs for row in _rds(*pair)], schema=RD, orient="row")
 
 
 def mean_absolute_difference(curve: np.ndarray) -> np.ndarray:
     """(..., layers) -> (...); NaN where fewer than two neighbours have a value."""
-    return _mean(np.abs(np.diff(curve, axis=-1)))
+    return mean_present(np.abs(np.diff(curve, axis=-1)))
 
 
 def relative_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -47,7 +48,7 @@ def _curves(features: Features) -> list[tuple[str, str, np.ndarray]]:
     return [curve for curve in found if curve[0] in MEASURES and len(curve[2]) > 1]
 
 
-def _mads(side: Side, confidence: float) -> list[tuple[object, ...]]:
+def _mads(side: Side) -> list[tuple[object, ...]]:
     curves = _curves(side.cohort.features)
     if not curves:
         return []
@@ -56,7 +57,7 @@ def _mads(side: Side, confidence: float) -> list[tuple[object, ...]]:
         return np.stack([mean_absolute_difference(means[..., places]) for _, _, places in curves], axis=-1)
 
     observed = statistic(side.means.observed)
-    low, high = bca_interval(side.means.map(statistic), confidence=confidence)
+    low, high = bca_interval(side.means.map(statistic))
     low, high = (np.where((low <= observed) & (observed <= high), end, np.nan) for end in (low, high))
     return [
         (side.cohort.members.name, measure, projection, *_numbers(observed[i], low[i], high[i]))
@@ -64,16 +65,16 @@ def _mads(side: Side, confidence: float) -> list[tuple[object, ...]]:
     ]
 
 
-def _rds(first: Side, second: Side, confidence: float) -> list[tuple[object, ...]]:
+def _rds(first: Side, second: Side) -> list[tuple[object, ...]]:
     curves = _curves(first.cohort.features)
     if not curves:
         return []
 
     def statistic(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        parts = [_mean(relative_difference(one[..., places], other[..., places])) for _, _, places in curves]
+        parts = [mean_present(relative_difference(one[..., places], other[..., places])) for _, _, places in curves]
         return np.stack(parts, axis=-1)
 
-    low, high = bca_interval(first.means, second.means, statistic=statistic, confidence=confidence)
+    low, high = bca_interval(first.means, second.means, statistic=statistic)
     names = (first.cohort.members.name, second.cohort.members.name)
     rows = []
     for i, (measure, projection, places) in enumerate(curves):
@@ -81,17 +82,9 @@ def _rds(first: Side, second: Side, confidence: float) -> list[tuple[object, ...
         layers = np.array([first.cohort.features.keys[place][2] for place in places])
         order = np.argsort(-np.abs(np.nan_to_num(curve)), kind="stable")[:MOST_LAYERS]
         order = order[np.isfinite(curve[order])]
-        numbers = _numbers(_mean(curve), low[i], high[i], _mean(np.abs(curve)))
+        numbers = _numbers(mean_present(curve), low[i], high[i], mean_present(np.abs(curve)))
         rows.append((*names, measure, projection, *numbers, layers[order].tolist(), curve[order].tolist()))
     return rows
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the last axis, of the values there are; NaN where there is none."""
-    there = np.isfinite(values)
-    n = there.sum(axis=-1)
-    total = np.where(there, values, 0.0).sum(axis=-1)
-    return np.asarray(np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0))
 
 
 def _numbers(*values: np.ndarray) -> list[float | None]:

@@ -22,6 +22,7 @@ def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) ->
     same length the earlier pair first. The two arrays go together: place i of one is paired with place i of the other.
     """
     a, b = np.log(high), np.log(low)
+    caliper += 1e-12  # 20 and 21 tokens differ by 5%, and not by a rounding more
     order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
     pairs, i, j = [], 0, 0
     while i < len(a) and j < len(b):

@@ -8,10 +8,10 @@ from gradprism.analysis.contrast import Side
 from gradprism.analysis.statistics.bootstrap import bca_interval
 
 
-def level_table(side: Side, confidence: float) -> pl.DataFrame:
+def level_table(side: Side) -> pl.DataFrame:
     """The table LEVELS of one group."""
     values, features = side.values, side.cohort.features
-    low, high = bca_interval(side.means, confidence=confidence)
+    low, high = bca_interval(side.means)
     n = np.isfinite(values).sum(axis=0)
     q25, median, q75 = _quartiles(values)
     columns = {

@@ -7,15 +7,17 @@ import numpy as np
 import polars as pl
 
 from gradprism.analysis.cohort import MEAN, Cohort
-from gradprism.analysis.contrast import Matched
+from gradprism.analysis.contrast import pairs_of
 from gradprism.analysis.decay import MOST_EXAMPLES
 from gradprism.analysis.length_match import overlap_in_length
 from gradprism.analysis.members import Members
+from gradprism.analysis.titles import title
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
 _MOST_REASONS = 6
-_MUST_AGREE = ("text.", "prism.precision", "arithmetic", "template digest")
+_ALIKE = 1.15  # as much may prompts differ in pairs
+_MUST_AGREE = ("text.", "prism.precision", "prism.projections", "arithmetic", "template digest")
 
 
 def of_runs(groups: Sequence[Members]) -> Iterator[str]:
@@ -74,8 +76,8 @@ def of_values(cohorts: Sequence[Cohort]) -> Iterator[str]:
             missing = np.isnan(cohort.values[:, cells])
             if rows := int(missing.any(axis=1).sum()):
                 yield (
-                    f"{cohort.members.name}: {rows:,} of {len(missing):,} rows have no {measure.replace('_', ' ')} in "
-                    f"some layer ({missing.mean():.1%} of all values; the gradient is zero there). Their means are of "
+                    f"{cohort.members.name}: {rows:,} of {len(missing):,} rows have no {title(measure)} in some "
+                    f"layer ({missing.mean():.1%} of all values; of a zero gradient it has none). Their means are of "
                     "the layers that have one."
                 )
 
@@ -86,17 +88,36 @@ def of_contrasts(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Iter
         yield f"{len(names)} groups: each is compared with {pairs[0][0]} only; --against NAME chooses another."
 
 
-def of_matching(pair: tuple[str, str], matched: Matched, cohorts: Sequence[Cohort], caliper: float) -> str | None:
-    """That two groups hardly overlap in length, so that a control by regression extrapolates."""
-    sizes = {cohort.members.name: cohort.examples.height for cohort in cohorts}
-    first, second = (sizes[name] for name in pair)
-    if overlap_in_length(matched.pairs, first, second):
-        return None
-    return (
-        f"{pair[0]} and {pair[1]} hardly overlap in length: {matched.pairs:,} pairs of at most "
-        f"{min(first, second):,} agree in response tokens within {caliper:.0%}. Regression and partial correlation "
-        "extrapolate there, and are not taken as evidence of a difference."
+def of_choice(by: str | None) -> Iterator[str]:
+    """What follows from groups that are the extremes of a metric."""
+    if by is None:
+        return
+    yield (
+        f"The groups are the extremes of {by}: it is not tested, and correlations over both groups together are larger "
+        "than among all rows."
     )
+    if by in ("length", "prompt_length"):
+        yield "Groups chosen by length have no rows of equal length: what length does cannot be told from the rest."
+
+
+def of_matching(first: Cohort, second: Cohort, caliper: float) -> Iterator[str]:
+    """How many rows pair in length, whether models of length extrapolate, and whether prompts differ within pairs."""
+    names = f"{first.members.name} and {second.members.name}"
+    one, two = pairs_of(first, second, caliper)
+    smaller = min(first.examples.height, second.examples.height)
+    pairs = f"{len(one):,} pairs of at most {smaller:,} agree in response tokens within {caliper:.0%}"
+    if not overlap_in_length(len(one), first.examples.height, second.examples.height):
+        yield (
+            f"{names} hardly overlap in length: {pairs}. Regression and partial correlation extrapolate there, and are "
+            "not taken as evidence."
+        )
+    if len(one) >= 2:
+        ratio = float(np.exp(np.mean(first.lengths[one, 0] - second.lengths[two, 0])))
+        if not 1 / _ALIKE < ratio < _ALIKE:
+            yield (
+                f"{names}: in the pairs the prompts of {first.members.name} are {ratio:.2f} times as long (geometric "
+                "mean), so that pairs of equal responses are not of equal length altogether."
+            )
 
 
 def of_sampling(cohorts: Sequence[Cohort]) -> Iterator[str]:

@@ -6,7 +6,7 @@ The table has of each measure and projection the mean of the second group, of th
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.findings import title
+from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

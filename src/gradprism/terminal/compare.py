@@ -9,7 +9,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.findings import controls, raw_difference, said_of, title
+from gradprism.analysis.evidence import controls, raw_difference
+from gradprism.analysis.findings import said_of
+from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability
 from gradprism.terminal.tables import facts, plain_table, spaced
 
@@ -20,11 +22,12 @@ _LEGEND = (
 )
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
-_DIFFERENCE = {"positive": "higher", "negative": "lower", "absent": "none", "unclear": "none", "missing": "–"}
+_DIFFERENCE = {"positive": "higher", "negative": "lower", "missing": "–"}
 _FOUND = {
-    "find it again": "the same", "find the opposite": "the opposite", "find nothing left": "nothing left",
-    "find none": "none", "find a positive difference": "higher", "find a negative difference": "lower",
-    "cannot say": "cannot say", "": "–",
+    "find it again": "the same", "find the opposite": "the opposite", "leave little of it": "little left",
+    "find none": "none shown", "find a positive difference": "higher", "find a negative difference": "lower",
+    "cannot say": "cannot say", "cannot say (outside the common lengths)": "extrapolates", "there are none": "–",
+    "could not be computed": "–",
 }  # fmt: skip
 Row = Mapping[str, Any]
 
@@ -88,7 +91,7 @@ def _controlled(rows: pl.DataFrame) -> RenderableType:
     for measure in _IN_FULL:
         if row := means.get(measure):
             raw = raw_difference(row)
-            lines = [(raw, _DIFFERENCE[raw.found])]
+            lines = [(raw, _DIFFERENCE.get(raw.found, "none shown"))]
             lines += [(each, _FOUND[said_of(each, raw)]) for each in controls(row)]
             table.add_row(title(measure), style="bold")
             for index, (control, said) in enumerate(lines):

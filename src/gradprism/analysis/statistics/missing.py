@@ -22,6 +22,14 @@ def shift(
     return np.where(present, values - origin, 0.0), present, origin
 
 
+def mean_present(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean over one axis of the values that are present; NaN where there is none."""
+    present = np.isfinite(values)
+    n = present.sum(axis=axis)
+    total = np.where(present, values, 0.0).sum(axis=axis)
+    return np.asarray(np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0))
+
+
 def count_present(
     weights: Float[np.ndarray, "sets n"], present: Bool[np.ndarray, "n features"]
 ) -> Float[np.ndarray, "sets features_or_one"]:
