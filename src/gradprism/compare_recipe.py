@@ -1,11 +1,10 @@
 """The settings of `gradprism compare`: how one run is split into groups, and how they are compared."""
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from gradprism.recipe import Settings, checked, grouped
+from gradprism.recipe import Settings
 
 
 class CompareSettings(Settings):
@@ -17,8 +16,8 @@ class CompareSettings(Settings):
     quantile: float | None = Field(default=None, gt=0, le=0.5)
     """Compare the rows of the highest values of --by, such a share of all, with those of the lowest: groups high and
     low. A quarter (0.25) where --by is a metric."""
-    groups: str | None = None
-    """Only these values of --by, in this order, with commas between them."""
+    groups: tuple[str, ...] = ()
+    """Only these values of --by, in this order: repeat it for each, or commas between them."""
     against: str | None = None
     """Compare each other group with this one, instead of every two."""
     caliper: float = Field(default=0.05, gt=0, le=1)
@@ -32,25 +31,26 @@ class CompareSettings(Settings):
 
     @field_validator("groups", mode="before")
     @classmethod
-    def _one_or_several(cls, groups: object) -> object:
-        return ",".join(map(str, groups)) if isinstance(groups, list | tuple) else groups
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """The values of --groups."""
-        return tuple(name.strip() for name in (self.groups or "").split(",") if name.strip())
+    def _split(cls, groups: object) -> object:
+        """A text, as a command gives it, has commas between names; a list is taken as it is."""
+        if isinstance(groups, str) or (isinstance(groups, list | tuple) and len(groups) == 1):
+            text = groups if isinstance(groups, str) else str(groups[0])
+            return tuple(name.strip() for name in text.split(",") if name.strip())
+        return tuple(map(str, groups)) if isinstance(groups, list | tuple) else groups
 
 
 class CompareRecipe(Settings):
-    """Everything that `gradprism compare` was told. A run is a path, or NAME=PATH."""
+    """Everything that `gradprism compare` was told: runs by the names of their groups."""
 
     verb: Literal["compare"] = "compare"
-    runs: tuple[str, ...]
+    runs: dict[str, str]
     compare: CompareSettings = CompareSettings()
     out: str | None = None
 
+    @field_validator("runs")
     @classmethod
-    def from_options(cls, runs: tuple[str, ...], out: str | Path | None, **options: Any) -> Self:
-        """Sort flat options, as a Python caller gives them, into their groups."""
-        path = None if out is None else str(out)
-        return checked(cls, {"runs": runs, "out": path, **grouped(cls, options)})
+    def _named(cls, runs: dict[str, str]) -> dict[str, str]:
+        for name in runs:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} is no name of a group: expected some characters, on one line")
+        return runs

@@ -1,6 +1,6 @@
 """What groups must share to be compared, and which metrics they have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gradprism.analysis.members import Members
 from gradprism.analysis.metrics import known_metrics
@@ -10,10 +10,9 @@ from gradprism.store.run import Run
 _COUNTED = ("length", "prompt_length", "loss")
 
 
-def refuse_unmeasured(groups: Sequence[Members], incomplete: bool) -> None:
+def refuse_unmeasured(runs: Iterable[Run], incomplete: bool) -> None:
     """Raise `GradPrismError` where a run has no spectra, or (unless `incomplete`) not yet all of them."""
-    for group in groups:
-        run = group.run
+    for run in runs:
         if not run.has_spectra or not run.counts.ok:
             raise GradPrismError(f"The run {run.path} has no spectra to compare. Measure them: gradprism spectra.")
         if not run.is_complete and not incomplete:
@@ -25,7 +24,7 @@ def refuse_unmeasured(groups: Sequence[Members], incomplete: bool) -> None:
 
 def refuse_other_models(groups: Sequence[Members]) -> None:
     """Raise `GradPrismError` where two groups are of different models: their gradients have no common scale."""
-    made = {group.name: _made_by(group.run) for group in groups}
+    made = {group.name: made_by(group.run) for group in groups}
     first, *others = made
     for other in others:
         if made[other] != made[first]:
@@ -36,7 +35,10 @@ def refuse_other_models(groups: Sequence[Members]) -> None:
             )
 
 
-def _made_by(run: Run) -> str:
+def made_by(run: Run) -> str:
+    """Which model, in words: runs of which this is equal can be compared."""
+    if not run.has_spectra:
+        return "(no model: the run holds scores alone)"
     model, identity = run.record["model"], run.record["identity"]
     scratch = f", random weights {identity['checkpoint.init_seed']}" if identity["checkpoint.from_scratch"] else ""
     return f"{model['name']} ({model['class']}, {model['dtype']}, revision {str(model['revision'])[:16]}{scratch})"

@@ -9,7 +9,7 @@ import polars as pl
 
 from gradprism.analysis import notes
 from gradprism.analysis.cohort import Cohort, read_cohorts
-from gradprism.analysis.comparable import comparable_metrics, refuse_other_models, refuse_unmeasured
+from gradprism.analysis.comparable import comparable_metrics, refuse_other_models
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.analysis.comparison_tables import EFFECTS, EXAMPLES
 from gradprism.analysis.contrast import Side, contrast
@@ -34,10 +34,8 @@ def compare_groups(
     """Compare groups of one model. One group alone is described.
 
     `about` is what is known beside the tables, such as versions; `remarks` are notes on how the groups were made.
-    Raises `GradPrismError` for groups of different models, an incomplete run (unless `settings.incomplete`), or no
-    spectra.
+    Raises `GradPrismError` for groups of different models.
     """
-    refuse_unmeasured(members, settings.incomplete)
     refuse_other_models(members)
     metrics, metric_notes = comparable_metrics([each.run for each in members])
     cohorts, dropped = read_cohorts(members, metrics)

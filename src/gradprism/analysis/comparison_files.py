@@ -1,7 +1,6 @@
 """A comparison as files: comparison.json, and each table as Parquet (to compute with) and CSV (to look at)."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,7 @@ TABLES: Mapping[str, pl.Schema] = {
     "correlations": tables.CORRELATIONS,
 }
 
-_OURS = re.compile(rf"({'|'.join(TABLES)}|paper_table|summary|recipe)\.(parquet|csv|tex|md|yaml)")  # of a save cut off
+_UNFINISHED = ".comparison.unfinished"  # stands in the folder while it is being written
 
 
 def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -40,6 +39,7 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
     check_folder(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / _UNFINISHED).touch()
         (folder / COMPARISON_FILE).unlink(missing_ok=True)
         for name in TABLES:
             frame: pl.DataFrame = getattr(comparison, name)
@@ -48,6 +48,7 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
         for name, text in {**_texts(comparison), **texts}.items():
             replace(folder / name, text.encode())
         replace(folder / COMPARISON_FILE, json_bytes(_record(comparison)))
+        (folder / _UNFINISHED).unlink()
 
 
 def open_comparison(path: str | Path) -> Comparison:
@@ -111,11 +112,10 @@ def _texts(comparison: Comparison) -> dict[str, str]:
 
 def check_folder(folder: Path) -> None:
     """Raise `GradPrismError` where a comparison cannot be saved since something else is there."""
-    if not folder.exists() or is_comparison(folder):
+    if not folder.exists() or is_comparison(folder) or (folder / _UNFINISHED).exists():
         return
-    found = [item.name for item in folder.iterdir()] if folder.is_dir() else [folder.name]
-    others = sorted(name for name in found if not name.startswith(".") and not _OURS.fullmatch(name))
-    if others:
+    found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else [folder.name]
+    if found:
         raise GradPrismError(
-            f"{folder} is not empty and is not a comparison (it holds {', '.join(others[:3])}). Choose another --out."
+            f"{folder} is not empty and is not a comparison (it holds {', '.join(found[:3])}). Choose another --out."
         )

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.analysis.comparison_tables import CORRELATIONS
 from gradprism.analysis.metrics import find_metric, known_metrics, metric_values
 from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
@@ -16,6 +17,7 @@ from gradprism.analysis.statistics.rank_correlation import Correlation, partial_
 from gradprism.errors import GradPrismError
 from gradprism.facts import as_html, as_text
 from gradprism.store.disk import disk_errors, parquet_bytes, replace
+from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
@@ -46,8 +48,10 @@ class Correlations:
     def save(self, folder: Path) -> None:
         """Write correlations.parquet and .csv, matrix_raw.csv and matrix_partial.csv.
 
-        Raises `GradPrismError` where the folder cannot be written.
+        Raises `GradPrismError` where the folder is a run or a comparison, or cannot be written.
         """
+        if any((folder / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
+            raise GradPrismError(f"{folder} is a run or a comparison, with tables of its own. Choose another --out.")
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             replace(folder / "correlations.parquet", parquet_bytes(self.table))

@@ -1,7 +1,6 @@
 """Which rows of which run make each group of a comparison."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,34 +49,55 @@ def split(run: Run, settings: CompareSettings) -> tuple[list[Members], list[str]
 
     Raises `GradPrismError` where the name is unknown or fewer than two groups of two rows come out.
     """
-    by = str(settings.by)
+    by, wanted = str(settings.by), settings.groups
     column = _column(run, by)
-    if settings.quantile is None and column is not None and column["value"].n_unique() <= MOST_GROUPS:
-        return _by_value(run, by, column, settings.wanted)
-    if settings.wanted:
-        raise GradPrismError(f"--groups {settings.groups} chooses among the values of a column, and --by is {by}.")
+    many = column is not None and column["value"].n_unique() > MOST_GROUPS
+    if column is not None and settings.quantile is None and (wanted or not many):
+        return _by_value(run, by, column, wanted)
+    if wanted:
+        raise GradPrismError(f"--groups chooses among the values of a column, and --by is {by}.")
+    if many and column is not None and column["value"].dtype == pl.String:
+        raise GradPrismError(
+            f"--by {by}: {column['value'].n_unique():,} different texts; expected at most {MOST_GROUPS} groups, or "
+            "--groups to choose some of them."
+        )
     return _by_quantile(run, by, column, settings)
 
 
 def _by_value(run: Run, by: str, column: pl.DataFrame, wanted: tuple[str, ...]) -> tuple[list[Members], list[str]]:
-    counts = Counter(column["value"].to_list())
-    missing = [name for name in wanted if name not in counts]
-    if missing:
-        raise GradPrismError(f"--groups: {by} has no value {missing[0]!r}; it has {', '.join(sorted(counts))}.")
-    names = [name for name in wanted or sorted(counts) if counts[name] >= 2]
-    notes = [
-        f"{by} = {name} is left out: one row, and nothing can be said of the spread of one."
-        for name in wanted or sorted(counts)
-        if counts[name] < 2
-    ]
+    """Groups in the order of the values themselves: numbers as numbers, texts as texts."""
+    parts = column.sort("value", "row").group_by("value", maintain_order=True)
+    rows = {_named(value): part["row"] for (value,), part in parts}
+    missing = [name for name in wanted if name not in rows]
+    if missing or len({*wanted}) < len(wanted):
+        why = f"{by} has no value {missing[0]!r}" if missing else "one value is named twice"
+        raise GradPrismError(f"--groups: {why}; there are {', '.join(map(repr, rows))}.")
+    names = [name for name in wanted or rows if len(rows[name]) >= 2]
     if len(names) < 2:
         raise GradPrismError(
             f"--by {by} makes {len(names)} group(s) of at least 2 measured rows; expected two or more. "
-            f"Its values: {_listed(counts)}."
+            f"Its values: {_listed({name: len(found) for name, found in rows.items()})}."
         )
-    name = by.removeprefix("column:")
-    rows = {value: column.filter(pl.col("value") == value)["row"] for value in names}
-    return [Members(value, run, f"{name} = {value}", rows[value]) for value in names], notes
+    rule = by.removeprefix("column:")
+    chosen = [Members(name, run, f"{rule} = {name}", rows[name].sort()) for name in names]
+    return chosen, [*_alone(by, rows, wanted), *_ungrouped(run, by, chosen)]
+
+
+def _alone(by: str, rows: Mapping[str, pl.Series], wanted: tuple[str, ...]) -> list[str]:
+    single = [name for name in wanted or rows if len(rows[name]) < 2]
+    return [f"{by} = {name} is left out: one row, and nothing can be said of the spread of one." for name in single]
+
+
+def _ungrouped(run: Run, by: str, groups: Sequence[Members]) -> list[str]:
+    """Measured rows that are in no group, since they have no value or one that was not asked for."""
+    left = _measured(run).height - sum(len(group.rows) for group in groups)
+    return [f"{_rows(left)} with no or another value of {by} measured and in no group."] if left else []
+
+
+def _named(value: object) -> str:
+    """A value as the name of a group: on one line, whatever it holds."""
+    text = "".join(character if character.isprintable() else " " for character in str(value)).strip()
+    return text or "(empty)"
 
 
 def _by_quantile(
@@ -114,7 +134,7 @@ def _rule(by: str, values: pl.DataFrame, chosen: np.ndarray, end: str, share: fl
 
 
 def _column(run: Run, by: str) -> pl.DataFrame | None:
-    """`row` and `value` (as text) of a column of the data, measured rows that have one; None where there is none."""
+    """`row` and `value` of a column of the data, measured rows that have one; None where there is no such column."""
     columns = run.columns
     name = by.removeprefix("column:")
     if name in ("row", "example_id") or name not in columns.columns:
@@ -124,7 +144,9 @@ def _column(run: Run, by: str) -> pl.DataFrame | None:
         return None
     if name == by and find_metric(run, by) is not None:  # `length` is the metric, `column:length` the column
         return None
-    table = columns.select("row", value=pl.col(name).cast(pl.String)).drop_nulls("value")
+    table = columns.select("row", value=name).drop_nulls("value")
+    if table["value"].dtype.is_float():
+        table = table.filter(pl.col("value").is_not_nan())
     return _measured(run).select("row").join(table, on="row")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradprism.analysis.comparable import refuse_unmeasured
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_files import check_folder, save_comparison
 from gradprism.analysis.members import Members, split, whole_runs
@@ -12,7 +13,7 @@ from gradprism.compare_recipe import CompareRecipe, CompareSettings
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.jobs.record import of_machine
-from gradprism.recipe import recipe_text
+from gradprism.recipe import checked, recipe_text
 from gradprism.store.run import Run, open_run
 
 Given = str | Path | Run
@@ -29,13 +30,17 @@ def compare(run: Given | None = None, /, *, out: str | Path | None = None, **gro
     """
     options = {name: value for name, value in groups_and_options.items() if name in CompareSettings.model_fields}
     named = {name: value for name, value in groups_and_options.items() if name not in options}
-    for name, value in named.items():
-        if not isinstance(value, str | Path | Run):
+    for name, value in [("the first argument", run), *named.items()]:
+        if not isinstance(value, str | Path | Run | None):
             raise GradPrismError(
-                f"{name}={value!r} is neither an option nor a run. Options: {', '.join(CompareSettings.model_fields)}."
+                f"{name}={value!r} is neither an option nor a run. Expected a run directory or an opened run; options "
+                f"are {', '.join(CompareSettings.model_fields)}."
             )
-    runs = [*([_path(run)] if run is not None else []), *(f"{name}={_path(value)}" for name, value in named.items())]  # type: ignore[arg-type]
-    return run_recipe(CompareRecipe.from_options(tuple(runs), out, **options))
+    runs = {name: _path(value) for name, value in named.items() if isinstance(value, str | Path | Run)}
+    if run is not None:
+        runs = {_folder_name(_path(run)): _path(run), **runs}
+    path = None if out is None else str(out)
+    return run_recipe(checked(CompareRecipe, {"runs": runs, "out": path, "compare": options}))
 
 
 def run_recipe(recipe: CompareRecipe) -> Comparison:
@@ -45,8 +50,11 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
 
     if recipe.out is not None:
         check_folder(Path(recipe.out).expanduser())
-    recipe = recipe.model_copy(update={"runs": tuple(map(_absolute, recipe.runs))})
-    members, notes = _members(named_runs(recipe.runs), recipe.compare)
+    absolute = {name: str(Path(path).expanduser().resolve()) for name, path in recipe.runs.items()}
+    recipe = recipe.model_copy(update={"runs": absolute})
+    runs = {name: open_run(path) for name, path in absolute.items()}
+    refuse_unmeasured(runs.values(), recipe.compare.incomplete)
+    members, notes = _members(runs, recipe.compare)
     comparison = compare_groups(members, recipe.compare, _made(), notes)
     if recipe.out is not None:
         folder = Path(recipe.out).expanduser()
@@ -59,6 +67,7 @@ def compare_runs(runs: Mapping[str, Run], settings: CompareSettings) -> Comparis
     need("scipy", "report")
     from gradprism.analysis.compare import compare_groups
 
+    refuse_unmeasured(runs.values(), settings.incomplete)
     return compare_groups(whole_runs(runs), settings, _made())
 
 
@@ -75,7 +84,7 @@ def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequen
         if len(runs) > 1:
             raise GradPrismError(f"--by {settings.by} splits one run, and {len(runs)} were given.")
         return split(next(iter(runs.values())), settings)
-    idle = [f"--{name}" for name in ("quantile", "groups") if getattr(settings, name) is not None]
+    idle = [f"--{name}" for name in ("quantile", "groups") if getattr(settings, name)]
     if idle:
         raise GradPrismError(
             f"{' and '.join(idle)} say how --by splits a run. Expected --by METRIC or --by column:NAME."
@@ -87,14 +96,17 @@ def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequen
     return whole_runs(runs), []
 
 
-def named_runs(given: Sequence[str]) -> dict[str, Run]:
-    """Runs by the names of their groups, those without one by their folders'."""
-    runs = dict[str, Run]()
+def names_of_runs(given: Sequence[str]) -> dict[str, str]:
+    """Paths by the names of their groups, those without one (PATH, not NAME=PATH) by their folders'.
+
+    Raises `GradPrismError` where two have one name.
+    """
+    runs = dict[str, str]()
     for text in given:
         name, path = _name_and_path(text)
         if name in runs:
             raise GradPrismError(f"Two groups have the name {name!r}. Give names of your own: NAME=RUN.")
-        runs[name] = open_run(path)
+        runs[name] = path
     return runs
 
 
@@ -102,12 +114,11 @@ def _name_and_path(text: str) -> tuple[str, str]:
     match = re.fullmatch(r"([^=/\\]+)=(.+)", text, re.DOTALL)
     if match and not Path(text).expanduser().exists():
         return match[1].strip(), match[2]
-    return Path(text).expanduser().resolve().name, text
+    return _folder_name(text), text
 
 
-def _absolute(text: str) -> str:
-    name, path = _name_and_path(text)
-    return f"{name}={Path(path).expanduser().resolve()}"
+def _folder_name(path: str) -> str:
+    return Path(path).expanduser().resolve().name
 
 
 def _path(run: Given) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gradprism.analysis.comparable import made_by
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.compare_recipe import CompareSettings
 from gradprism.errors import GradPrismError
-from gradprism.jobs.compare import compare_runs, named_runs
+from gradprism.jobs.compare import compare_runs, names_of_runs
 from gradprism.store.layout import RUN_FILE
-from gradprism.store.run import Run
+from gradprism.store.run import Run, open_run
 
 Given = str | Path | Run | Comparison
 
@@ -17,7 +18,8 @@ Given = str | Path | Run | Comparison
 def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | None = None) -> list[Comparison]:
     """One comparison for each folder that holds one, and one for each model among the runs.
 
-    Several runs of one model are its groups; a run alone is a comparison of one group. Raises `GradPrismError` where a
+    Several runs of one model are its groups; a run alone is a comparison of one group. Runs that are not complete yet
+    are taken as they are, and the comparison's notes say so. Raises `GradPrismError` where a
     path is neither.
     """
     if not given:
@@ -30,10 +32,12 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
             saved.append(open_comparison(item))
         else:
             runs.append(_text(item))
-    by_model: dict[str, dict[str, Run]] = {}
-    for name, run in named_runs(runs).items():
-        by_model.setdefault(_model(run), {})[name] = run
-    for group in by_model.values():
+    by_model: dict[str, list[str]] = {}
+    for text in runs:
+        (path,) = names_of_runs([text]).values()
+        by_model.setdefault(made_by(open_run(path)), []).append(text)
+    for texts in by_model.values():
+        group = {name: open_run(path) for name, path in names_of_runs(texts).items()}
         if progress:
             progress(f"Comparing {', '.join(group)}")
         saved.append(compare_runs(group, CompareSettings(incomplete=True)))
@@ -48,8 +52,3 @@ def _text(item: str | Path | Run) -> str:
             f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}."
         )
     return path
-
-
-def _model(run: Run) -> str:
-    model = run.record.get("model") or {}
-    return f"{model.get('name')} {model.get('revision')} {model.get('dtype')}"

@@ -41,7 +41,10 @@ def compare(
     json
         Print groups, findings, notes and layer means as JSON on stdout.
     """
-    return replay_comparison(checked(CompareRecipe, {"runs": runs, "out": out, "compare": settings}), quiet, json)
+    from gradprism.jobs.compare import names_of_runs
+
+    values = {"runs": names_of_runs(runs), "out": out, "compare": settings}
+    return replay_comparison(checked(CompareRecipe, values), quiet, json)
 
 
 def replay_comparison(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
