@@ -6,6 +6,11 @@ def probability(value: float | None) -> str:
     return "<0.001" if value is not None and value < 0.001 else number(value, 2)
 
 
+def share(value: float | None) -> str:
+    """A number between 0 and 1 in two decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Significant digits, thousands set apart; a dash where there is no value."""
     if value is None or value != value:

@@ -35,3 +35,9 @@ def test_as_many_pairs_as_there_can_be_and_equal_medians(high: list[float], low:
     if len(a):
         one, other = np.median(np.array(high)[a]), np.median(np.array(low)[b])
         assert max(one, other) <= 1.05 * min(one, other) * (1 + 1e-9)
+
+
+def test_exactly_five_percent_is_within_five_percent() -> None:
+    high, low = np.array([21.0, 42.0, 63.0, 105.0]), np.array([20.0, 40.0, 60.0, 100.0])
+    assert len(length_pairs(high, low)[0]) == 4
+    assert len(length_pairs(high + 0.01, low)[0]) == 0

@@ -198,3 +198,87 @@ def test_rows_that_could_not_be_measured_are_counted_with_their_reasons(tmp_path
     assert compared.about["data"][0]["skipped"] == 1
     whole = quick(one=run.path, two=run.path)
     assert whole.groups[0].reasons == {"nothing to score": 1}
+
+
+def test_runs_that_measured_other_projections_are_compared_on_those_they_share(tmp_path: Path) -> None:
+    wide, narrow = RANDOM.lognormal(1, 0.3, (9, 4, 3)), RANDOM.lognormal(1, 0.3, (9, 2, 3))
+    wide[:, 2:] *= 50  # v and o, which the other run does not have
+    compared = quick(a=given_run(tmp_path / "a", wide, range(9, 18)), b=given_run(tmp_path / "b", narrow, range(9, 18)))
+    assert compared.projections == ("q", "k")
+    mean = compared.effects.filter((pl.col("projection") == "mean") & pl.col("layer").is_null())
+    assert mean["mean_first"][0] == pytest.approx(wide[:, :2].mean())
+    assert "Not compared, since only some of the runs have them: projections o, v." in compared.notes
+
+
+def test_a_folder_of_ones_own_files_is_left_alone_and_a_save_that_was_cut_off_is_not(one: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "examples.csv").write_text("mine")
+    assert "Choose another --out" in refused(one, by="column:kind", out=mine)
+    assert (mine / "examples.csv").read_text() == "mine"
+    out = tmp_path / "out"
+    quick(one, by="column:kind", out=out)
+    (out / "comparison.json").unlink()  # as a kill would leave it, in the middle of a second save
+    (out / ".comparison.unfinished").touch()
+    (out / "figures").mkdir()
+    assert groups(quick(one, by="column:kind", out=out)) == {"maths": 8, "poem": 7}
+    with pytest.raises(GradPrismError, match="is a run or a comparison"):
+        gradprism.correlate(one, out=out)
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
+    run = given_run(tmp_path / "lr=0.1", values(8), range(10, 18))
+    assert groups(quick(run.path, by="length", quantile=0.5)) == {"high": 4, "low": 4}
+    assert groups(quick(run.path.parent / "lr=0.1", by="length", quantile=0.5, out=tmp_path / "out"))
+    done = gradprism_command("compare", f"a={run.path}", run.path, "--resamples", "199", "--json")
+    assert [group["name"] for group in json.loads(done.stdout)["groups"]] == ["a", "lr=0.1"]
+    assert "no name of a group" in refused(**{" ": run, "b": run})
+    assert "no name of a group" in refused(**{"a\nb": run, "b": run})
+
+
+def test_values_keep_their_order_and_rows_in_no_group_are_counted(tmp_path: Path) -> None:
+    levels = [10, 2, 1, None] * 4
+    texts = ["a, b", "c", "d\ne", "c"] * 4
+    run = given_run(tmp_path / "run", values(16), range(10, 26), level=levels, text=texts)
+    compared = quick(run, by="column:level")
+    assert list(groups(compared)) == ["1", "2", "10"]
+    assert "4 rows with no or another value of column:level measured and in no group." in compared.notes
+    assert groups(quick(run, by="column:text", groups=["a, b", "d e"])) == {"a, b": 4, "d e": 4}
+    assert "named twice" in refused(run, by="column:text", groups=["c", "c"])
+    many = given_run(tmp_path / "many", values(30), range(10, 40), text=[f"t{i // 2}" for i in range(30)])
+    assert groups(quick(many, by="column:text", groups="t3,t4")) == {"t3": 2, "t4": 2}
+
+
+def test_groups_chosen_by_a_measure_are_not_tested_for_it(one: Path) -> None:
+    compared = quick(one, by="effective_rank:mean", quantile=0.5)
+    chosen = compared.effects.filter(measure="effective_rank", projection="mean")
+    assert chosen["q"].null_count() == chosen["matched_q"].null_count() == chosen.height
+    assert {finding.kind for finding in compared.findings} == {"chosen"}
+    assert any(
+        "The groups are the extremes of effective_rank:mean: it is not tested" in note for note in compared.notes
+    )
+    by_column = quick(one, by="column:quality", quantile=0.5)
+    assert by_column.effects.filter(measure="column:quality")["p"].to_list() == [None]
+    assert "chosen" not in {finding.kind for finding in by_column.findings}
+
+
+def test_pairs_whose_prompts_differ_are_noted(tmp_path: Path) -> None:
+    tokens = range(20, 40)
+    a = given_run(tmp_path / "a", values(20), tokens, prompt_tokens=[100] * 20)
+    b = given_run(tmp_path / "b", values(20), tokens, prompt_tokens=[50] * 20)
+    assert any("the prompts of a are 2.00 times as long" in note for note in quick(a=a, b=b).notes)
+
+
+def test_tables_and_summary_hold_the_controlled_figures_too(one: Path, tmp_path: Path) -> None:
+    compared = quick(one, by="column:kind", out=tmp_path / "out")
+    table = pl.read_csv(tmp_path / "out" / "paper_table.csv")
+    row = compared.effects.filter(measure="nuclear_norm", projection="q").filter(pl.col("layer").is_null())
+    saved = table.filter((pl.col("measure") == "nuclear_norm") & (pl.col("projection") == "q"))
+    assert saved["regression_effect"][0] == pytest.approx(row["regression_effect"][0])
+    assert saved["matched_pairs"][0] == row["matched_pairs"][0]
+    assert "At equal length: " in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"a": "b"}, ["a", "b"], 5])
+def test_what_is_no_run_is_refused_by_name(wrong: object) -> None:
+    assert "neither an option nor a run" in refused(wrong)

@@ -6,23 +6,33 @@ The table has of each measure and projection the mean of the second group, of th
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.comparison_tables import COSINES
 from gradprism.analysis.titles import title
-from gradprism.numbers import number, probability
+from gradprism.numbers import number, probability, share
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
 
 
-def paper_table(comparison: Comparison) -> pl.DataFrame:
-    """A row a contrast, measure and projection (layer means): both means, the gap with its interval, and q.
+_CONTROLS = (
+    "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q", "regression_scale", "raw_effect",
+    "regression_effect", "regression_low", "regression_high", "regression_q", "spearman", "partial_spearman",
+    "partial_low", "partial_high", "partial_q",
+)  # fmt: skip
 
-    Columns: first, second, measure, projection, mean_second, mean_first, gap, gap_low, gap_high, auc, q.
+
+def paper_table(comparison: Comparison) -> pl.DataFrame:
+    """A row a contrast, measure and projection (layer means): both means, the gap, and the gap at equal length.
+
+    Columns: first, second, measure, projection, mean_second, mean_first, gap, gap_low, gap_high, auc, q, and those of
+    the three length controls as in the table EFFECTS.
     """
-    measured = (*comparison.measures, "adjacent_cosine", "same_layer_cosine")
+    measured = (*comparison.measures, *COSINES)
     rows = comparison.effects.filter(pl.col("layer").is_null() & pl.col("measure").is_in(measured))
     return rows.select(
         "first", "second", "measure", "projection", "mean_second", "mean_first",
-        gap="difference", gap_low="difference_low", gap_high="difference_high", auc="auc", q="q",
+        pl.col("difference").alias("gap"), pl.col("difference_low").alias("gap_low"),
+        pl.col("difference_high").alias("gap_high"), "auc", "q", *_CONTROLS,
     )  # fmt: skip
 
 
@@ -41,8 +51,9 @@ def summary(comparison: Comparison) -> str:
     ]
     parts = [f"# {' and '.join(group.name for group in comparison.groups)}, {comparison.model}", "\n".join(groups)]
     for first, second in comparison.contrasts:
+        found = [each for each in comparison.findings if (each.first, each.second) == (first, second)]
         sentences = [
-            f"- {each.sentence}" for each in comparison.findings if (each.first, each.second) == (first, second)
+            f"- {each.sentence}" + (f" At equal length: {each.details}." if each.details else "") for each in found
         ]
         parts += [f"## {first} against {second}", "\n".join(sentences), _markdown(comparison, first, second)]
     if comparison.notes:
@@ -58,7 +69,7 @@ def _markdown(comparison: Comparison, first: str, second: str) -> str:
         values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
         interval = f"{number(row['gap_low'])} to {number(row['gap_high'])}"
         lines.append(
-            [title(row["measure"]), row["projection"], *values, interval, number(row["auc"], 2), probability(row["q"])]
+            [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
         )
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

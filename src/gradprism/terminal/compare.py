@@ -12,7 +12,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import controls, raw_difference
 from gradprism.analysis.findings import said_of
 from gradprism.analysis.titles import title
-from gradprism.numbers import number, probability
+from gradprism.numbers import number, probability, share
 from gradprism.terminal.tables import facts, plain_table, spaced
 
 _LEGEND = (
@@ -65,7 +65,7 @@ def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
                 kind = kinds[*pair, measure]
                 table.add_row(
                     f"  {pair[0]} − {pair[1]}", number(row["difference"]), _interval(row, "difference"),
-                    number(row["auc"], 2), probability(row["q"]), Text(kind, _STYLES.get(kind, "dim")),
+                    share(row["auc"]), probability(row["q"]), Text(kind, _STYLES.get(kind, "dim")),
                     end_section=pair == comparison.contrasts[-1],
                 )  # fmt: skip
     return table
@@ -79,7 +79,7 @@ def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
         table.add_row(title(measure), style="bold")
         for row in found:
             cells = [number(row[name]) for name in ("mean_first", "mean_second", "difference")]
-            cells += [_interval(row, "difference"), number(row["auc"], 2), probability(row["q"])]
+            cells += [_interval(row, "difference"), share(row["auc"]), probability(row["q"])]
             table.add_row(f"  {row['projection']}", *cells, end_section=row is found[-1])
     return table
 
