@@ -1,4 +1,4 @@
-"""How long `gradprism compare` takes on two large runs, and the figures and the report of it.
+"""How long `gradprism compare` takes on two large runs, and the figures of it.
 
     python -m benchmarks.comparing
 
@@ -95,6 +95,13 @@ def measure(folder: Path, examples: int) -> dict[str, Any]:
     seconds["compare"] = time.perf_counter() - began
     print(f"compare 2 x {examples:,} examples x {LAYERS} layers x {len(PROJECTIONS)}: {seconds['compare']:.1f} s, "
           f"{comparison.effects.height:,} effects")  # fmt: skip
+    from gradprism.jobs.figures import draw_figures
+
+    began = time.perf_counter()
+    drawn = draw_figures(folder / "comparison")
+    seconds["figures"] = time.perf_counter() - began
+    n = sum(bool(figure.files) for figure in drawn)
+    print(f"{n} figures of it, each in three formats: {seconds['figures']:.1f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return {"examples": examples, "seconds": seconds, "peak_mib": peak}
 
