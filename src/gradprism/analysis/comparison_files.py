@@ -37,7 +37,7 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
     cannot be written.
     """
     check_folder(folder)
-    with disk_errors(folder):
+    with disk_errors(folder, "the comparison"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _UNFINISHED).touch()
         (folder / COMPARISON_FILE).unlink(missing_ok=True)

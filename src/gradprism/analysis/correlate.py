@@ -52,7 +52,7 @@ class Correlations:
         """
         if any((folder / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
             raise GradPrismError(f"{folder} is a run or a comparison, with tables of its own. Choose another --out.")
-        with disk_errors(folder):
+        with disk_errors(folder, "the correlations"):
             folder.mkdir(parents=True, exist_ok=True)
             replace(folder / "correlations.parquet", parquet_bytes(self.table))
             replace(folder / "correlations.csv", self.table.write_csv().encode())

@@ -101,7 +101,7 @@ def replace(target: Path, content: bytes) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, what: str = "the run") -> Iterator[None]:
     """Failures of the disk as the one error, with what to do."""
     try:
         yield
@@ -109,6 +109,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "The disk is full: free some space" if full else "Check the path and its permissions"
         raise GradPrismError(
-            f"Cannot write the run {path}: {error}.\n{advice} and repeat the command; "
-            "what was already published is safe and will not be computed again."
+            f"Cannot write {what} {path}: {error}.\n{advice} and repeat the command"
+            + ("; what was already published is safe and will not be computed again." if what == "the run" else ".")
         ) from error
