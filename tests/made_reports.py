@@ -33,6 +33,12 @@ def made_report(
     return replace(comparison, groups=groups)
 
 
+def with_effects(comparison: Comparison, **values: object) -> Comparison:
+    """The same with other values in columns of EFFECTS, in every row."""
+    columns = [pl.lit(value).cast(comparison.effects.schema[name]).alias(name) for name, value in values.items()]
+    return replace(comparison, effects=comparison.effects.with_columns(columns))
+
+
 def written(path: Path, group: str, rows: Sequence[tuple[str, str]]) -> Path:
     lines = [json.dumps({"id": f"{group}-{i}", "prompt": p, "response": r}) for i, (p, r) in enumerate(rows)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +50,7 @@ def made_run(path: Path, data: Path, table: pl.DataFrame, layers: int, rank: int
     """A run of `data` whose examples are those of a comparison's table."""
     rng = np.random.default_rng(seed)
     recipe = SpectraRecipe(data=(str(data),), checkpoint=CheckpointSettings(model="tiny"), out=str(path))
-    identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all"}
+    identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all", "read.limit": table.height}
     description = {"identity": identity, "sessions": [], "data": of_data(open_examples(str(data), ReadSettings()))}
     with RunWriter(path, description) as writer:
         writer.write_text("recipe.yaml", recipe_text(recipe))

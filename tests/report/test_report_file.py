@@ -15,14 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.made_comparisons import made_comparison
-from tests.made_reports import made_report
+from tests.made_reports import made_report, with_effects
 
 from gradprism import GradPrismError, open_run
+from gradprism.analysis import findings
 from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.decay import MOST_EXAMPLES
+from gradprism.analysis.evidence import ALPHA
+from gradprism.analysis.titles import TITLES
+from gradprism.figures.colours import GROUP_MARKERS, projection_look
 from gradprism.report import write_report
 from gradprism.report.embedded import rounded, script_json
-from gradprism.report.measured import read_measured
-from gradprism.report.packed import log_codes, packed
+from gradprism.report.measured import over_layers, read_measured
+from gradprism.report.model_data import IMPORTANCE
+from gradprism.report.packed import decoded, log_codes, packed
+from gradprism.report.page import app_script
+from gradprism.report.paths import base_name, without_paths
 
 EVIL = '</script><img src=x onerror="window.hacked = true">'
 MB = 1_000_000
@@ -68,7 +76,16 @@ def test_any_text_comes_through_and_never_means_anything_to_html(texts: dict[str
     ("value", "short"), [(1.23456, 1.235), (12345.6, 12350), (float("nan"), None), (float("inf"), None), (None, None)]
 )
 def test_numbers_are_rounded_and_what_is_none_is_null(value: float | None, short: float | None) -> None:
-    assert rounded(value) == short
+    assert rounded(value, 4) == short
+
+
+@pytest.mark.parametrize("table", ["effects", "levels", "mad", "rd", "correlations"])
+def test_figures_of_a_comparison_keep_enough_digits_to_be_rounded_once(tmp_path: Path, table: str) -> None:
+    comparison = made_comparison(n=3, layers=2)
+    frame = getattr(comparison, table)
+    found = embedded(write_report([comparison], tmp_path / "report.html").path)["data"]["models"][0]["tables"][table]
+    for name in (name for name in frame.columns if frame[name].dtype.is_float() and name in found):
+        assert found[name] == pytest.approx(frame[name].to_list(), rel=1e-7), name
 
 
 def test_markup_in_texts_ids_names_and_reasons_makes_no_element(tmp_path: Path) -> None:
@@ -89,6 +106,11 @@ def test_names_in_the_title_are_escaped(tmp_path: Path) -> None:
     write_report([made_comparison(("<b>high</b>", "low"), 3, 2)], tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "<title>&lt;b&gt;high&lt;/b&gt; · low on tiny-1b – GradPrism</title>" in text
+
+
+def test_no_mark_of_direction_is_in_the_title(tmp_path: Path) -> None:
+    write_report([made_comparison(("\u202ehigh", "l\u2067ow"), 3, 2)], tmp_path / "report.html")
+    assert "<title>high · low on tiny-1b – GradPrism</title>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_the_policy_lets_nothing_be_requested(tmp_path: Path) -> None:
@@ -176,8 +198,112 @@ def test_what_is_gone_is_said_and_the_rest_is_there(tmp_path: Path) -> None:
     found = embedded(facts.path)
     assert facts.n_shown == 8
     assert found["texts"] == []
-    assert found["measured-0"]["missing"]["low"] == "/nowhere/low is not a run: it holds no run.json."
-    assert "/nowhere/high is not a run" in found["data"]["models"][0]["no_texts"]["high"]
+    assert found["measured-0"]["missing"]["low"] == "low is not a run: it holds no run.json."
+    assert found["data"]["models"][0]["no_texts"]["high"].startswith("high is not a run")
+    assert "/nowhere" not in facts.path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("gone", ["nothing", "low", "low.jsonl"])
+def test_no_path_of_the_author_is_in_the_file(tmp_path: Path, gone: str) -> None:
+    home = tmp_path / "my home"
+    comparison = made_report(home)
+    model = comparison.about["model"] | {"name": str(home / "models" / "tiny")}
+    noted = replace(comparison, about=comparison.about | {"model": model}, notes=(f"{home / 'low'} was left out.",))
+    if gone != "nothing":
+        (home / gone).rename(home / "elsewhere")
+    text = write_report([noted], tmp_path / "report.html").path.read_text("utf-8")
+    assert "my home" not in text
+    assert str(tmp_path) not in text
+    assert "<title>high · low on tiny – GradPrism</title>" in text
+    found = embedded(tmp_path / "report.html")
+    assert found["data"]["models"][0]["name"] == "tiny"
+    assert found["data"]["models"][0]["notes"] == ["low was left out."]
+    assert ("low" in found["data"]["models"][0]["no_texts"]) == (gone != "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("cannot read /home/me/runs/a: gone", "cannot read a: gone"),
+        ("[Errno 2] No such file: '/home/my name/data.json'", "[Errno 2] No such file: 'data.json'"),
+        (r"C:\Users\me\run is not a run", "run is not a run"),
+        ("~/runs/a and/or 1/2 of https://example.org/a/b", "a and/or 1/2 of https://example.org/a/b"),
+        ("/my runs/b has changed", "b has changed"),
+    ],
+)
+def test_paths_in_a_text_are_cut_to_base_names(text: str, without: str) -> None:
+    assert without_paths(text, ["/my runs/b"]) == without
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("tiny-1b", "tiny-1b"),
+        ("owner/tiny-1b", "owner/tiny-1b"),
+        ("/data/models/tiny-1b/", "tiny-1b"),
+        ("./tiny-1b", "tiny-1b"),
+        ("~/tiny-1b", "tiny-1b"),
+        ("runs/models/tiny-1b", "tiny-1b"),
+        (r"C:\models\tiny-1b", "tiny-1b"),
+    ],
+)
+def test_models_that_are_folders_go_by_their_base_name(name: str, base: str) -> None:
+    assert base_name(name) == base
+
+
+def test_the_header_says_which_rows_of_which_data_and_whether_runs_end(tmp_path: Path) -> None:
+    comparison = made_report(tmp_path)
+    model = comparison.about["model"] | {"revision": "0123456789abcdef"}
+    data = [entry | {"fingerprint": "fedcba9876543210"} for entry in comparison.about["data"]]
+    groups = (comparison.groups[0], replace(comparison.groups[1], pending=3))
+    about = comparison.about | {"model": model, "data": data}
+    page = write_report([replace(comparison, about=about, groups=groups)], tmp_path / "report.html").path
+    facts = dict(embedded(page)["data"]["models"][0]["facts"])
+    assert facts["Model"].endswith("revision 01234567")
+    assert "fingerprint fedcba98" in facts["Data"]
+    assert "fedcba9876543210" not in page.read_text("utf-8")
+    assert facts["Rows read"] == "the first 6"
+    assert facts["Runs"] == "low is INCOMPLETE: 3 rows are not measured yet"
+
+
+def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path) -> None:
+    sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001, "n_first": 40}
+    for pairs, found in ((9, "unclear"), (10, "positive")):
+        comparison = with_effects(made_comparison(n=40, layers=2), matched_pairs=pairs, **sure)
+        page = write_report([comparison], tmp_path / "report.html").path
+        effects = embedded(page)["data"]["models"][0]["tables"]["effects"]
+        assert {effects["partial_found"]["kinds"][i] for i in effects["partial_found"]["index"]} == {found}
+        assert {*effects["extrapolates"]} == {int(found == "unclear")}
+
+
+def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_is_zero() -> None:
+    values = np.array([0.5, 0.25, 0.0, 0.125, 0.03125])
+    codes = log_codes(values[None, None, None, :], -6.0, 0.0, 127)
+    for layers, expected in (([1, 1, 1, 1, 1], 0.125), ([1, 1, 1, 0, 0], 0.25), ([0, 0, 1, 1, 1], 0.03125)):
+        pooled = over_layers(codes, np.array(layers, dtype=bool)[None, None, :])
+        assert decoded(pooled, -6.0, 0.0, 127)[0, 0, 0] == pytest.approx(expected, rel=0.06)
+    for layers in ([0, 0, 1, 0, 0], [0, 0, 0, 0, 0]):
+        assert over_layers(codes, np.array(layers, dtype=bool)[None, None, :])[0, 0, 0] == 0
+
+
+def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Path) -> None:
+    data = embedded(write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html").path)["data"]
+    assert (data["alpha"], data["titles"], data["decay_examples"]) == (ALPHA, TITLES, MOST_EXAMPLES)
+    for name in ("k", "q", "down"):
+        look = projection_look(name)
+        assert data["looks"]["projections"][name] == {"colour": look.colour, "dash": [*look.dash]}
+    assert len(data["looks"]["groups"]["symbols"]) == len(GROUP_MARKERS)
+    script = app_script()
+    for copied in (str(ALPHA), "1e-6", '"triangle-up",', "Frobenius", "InsTag", "adjacent-layer"):
+        assert copied not in script, copied
+
+
+def test_every_kind_of_finding_has_its_place_and_its_meaning() -> None:
+    kinds = {*re.findall(r"^\| (\w+) \|", str(findings.__doc__), re.MULTILINE)} - {"kind"}
+    assert kinds == {*IMPORTANCE}
+    legend = re.search(r"const KINDS = \{(.*?)\};", app_script(), re.DOTALL)
+    assert legend is not None
+    assert {*re.findall(r"^  (\w+): \[", legend[1], re.MULTILINE)} == kinds
 
 
 def test_data_that_has_changed_costs_its_texts_alone(tmp_path: Path) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.figures.colours import GROUP_COLOURS, OTHER_COLOUR, PROJECTION_COLOURS
+from gradprism.analysis.decay import MOST_EXAMPLES
+from gradprism.analysis.evidence import ALPHA
+from gradprism.analysis.titles import TITLES
 from gradprism.report.embedded import script_json
+from gradprism.report.looks import looks
 from gradprism.report.measured import Measured, read_measured
 from gradprism.report.model_data import examples_data, model_data
 from gradprism.report.page import page, page_title
 from gradprism.report.room import Fidelity, most_examples, sample
 from gradprism.report.texts import Texts, read_texts
-
-_COLOURS = {"projections": dict(PROJECTION_COLOURS), "groups": GROUP_COLOURS, "other": OTHER_COLOUR}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Draft:
         notes = [*self._sampling_notes(n_shown), *fidelity.notes]
         used = _Used(self.texts, fidelity.characters)
         models = [self._model(place, rows, used) for place, rows in enumerate(chosen)]
-        data = {"version": version("gradprism"), "notes": notes, "colours": _COLOURS, "models": models}
+        data = {**_shared(), "notes": notes, "models": models}
         content = page(
             page_title(models),
             script_json(data),
@@ -126,6 +127,17 @@ class Draft:
                 f"every group (seed {self.seed}), so that the file stays within {self.most_bytes / 1e6:g} MB. "
                 "All statistics, curves and bands are of all examples."
             )
+
+
+def _shared() -> dict[str, Any]:
+    """What pages take from the package, so that it stands in one place."""
+    return {
+        "version": version("gradprism"),
+        "alpha": ALPHA,
+        "titles": TITLES,
+        "decay_examples": MOST_EXAMPLES,
+        "looks": looks(),
+    }
 
 
 @dataclass

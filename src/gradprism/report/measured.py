@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.errors import GradPrismError
-from gradprism.report.packed import DECADES, Array, Codes, log_codes, log_range, packed
+from gradprism.report.packed import DECADES, Array, Codes, decoded, log_codes, log_range, packed
+from gradprism.report.paths import first_line, known_paths
 from gradprism.store.run import Run, open_run
 
 CURVES = ("nuclear_norm", "effective_rank")
@@ -18,6 +20,7 @@ _ROWS_AT_ONCE = 128
 _CURVE_LEVELS, _SPECTRUM_LEVELS = 4095, 127  # within 0.1% and 6%, which no plot shows
 
 Say = Callable[[str], None]
+Presence = npt.NDArray[np.bool_]  # (example, projection, layer)
 
 
 @dataclass
@@ -34,11 +37,12 @@ class Measured:
     missing: dict[str, str] = field(default_factory=dict)
 
     def json(self, places: Sequence[int], per_layer: bool) -> dict[str, Any]:
-        """Packed for the page, of some of the examples; singular values by layer, or their mean over layers."""
+        """Packed for the page, of some of the examples; singular values by layer, or their median over layers."""
         curves = self.curves[list(places)]
         ranges = [log_range(curves[:, place]) for place in range(len(CURVES))]
         codes = [log_codes(curves[:, i], low, high, _CURVE_LEVELS) for i, (low, high) in enumerate(ranges)]
         spectra = self.spectra[list(places)]
+        kept = spectra if per_layer else over_layers(spectra, curves[:, 0] > 0)
         return {
             "curves": {
                 "measures": CURVES,
@@ -51,7 +55,7 @@ class Measured:
                 "per_layer": per_layer,
                 "decades": DECADES,
                 "levels": _SPECTRUM_LEVELS,
-                **packed(spectra if per_layer else _over_layers(spectra), wide=False),
+                **packed(kept, wide=False),
             },
             "missing": self.missing,
         }
@@ -78,7 +82,7 @@ def read_measured(comparison: Comparison, examples: pl.DataFrame, say: Say) -> M
         except (GradPrismError, OSError, pl.exceptions.PolarsError) as problem:
             places = rows["place"].to_numpy()
             curves[places], spectra[places] = np.nan, 0
-            measured.missing[group.name] = f"{problem}".partition("\n")[0]
+            measured.missing[group.name] = first_line(problem, known_paths(comparison))
     return measured
 
 
@@ -127,10 +131,13 @@ def _relative(kept: pl.Series, n: int) -> Codes:
     return log_codes(relative, -DECADES, 0.0, _SPECTRUM_LEVELS)
 
 
-def _over_layers(codes: Codes) -> Codes:
-    """Mean of the logarithms over the layers that have a value (example, projection, index)."""
-    n = (codes > 0).sum(axis=-1)
-    return np.where(n > 0, np.rint(codes.sum(axis=-1) / np.maximum(n, 1)), 0).astype(np.uint16)
+def over_layers(codes: Codes, present: Presence) -> Codes:
+    """Median over the layers that have a gradient (example, projection, index); what is beyond its rank counts as 0."""
+    values = np.nan_to_num(decoded(codes, -DECADES, 0.0, _SPECTRUM_LEVELS))
+    ordered = np.sort(np.where(present[:, :, None, :], values, np.inf), axis=-1)
+    n = np.broadcast_to(present.sum(axis=-1)[:, :, None, None], (*values.shape[:-1], 1))
+    middle = [np.take_along_axis(ordered, np.maximum(place, 0), axis=-1) for place in ((n - 1) // 2, n // 2 - (n == 0))]
+    return log_codes(np.mean(middle, axis=0)[..., 0], -DECADES, 0.0, _SPECTRUM_LEVELS)
 
 
 def _largest_rank(comparison: Comparison) -> int:

@@ -29,6 +29,12 @@ def log_codes(values: Array, low: float, high: float, levels: int) -> Codes:
     return np.where(present, 1 + np.rint(places * (levels - 1)), 0).astype(np.uint16)
 
 
+def decoded(codes: Codes, low: float, high: float, levels: int) -> Array:
+    """What `log_codes` made codes of, to within its rounding; NaN for 0."""
+    values: Array = 10 ** (low + (codes - 1.0) / (levels - 1) * (high - low))
+    return np.where(codes > 0, values, np.nan)
+
+
 def log_range(values: Array) -> tuple[float, float]:
     """The logarithms of the smallest and largest positive value; (0, 1) where there is none."""
     positive = values[np.isfinite(values) & (values > 0)]

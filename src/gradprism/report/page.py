@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -33,6 +34,7 @@ _SCRIPTS = (
     "page",
 )
 _STYLES = ("page", "parts", "print")
+_DIRECTION_MARKS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")  # of a name, that turn what follows it
 
 
 def page(title: str, data: str, texts: str, measured: Sequence[str]) -> str:
@@ -88,4 +90,5 @@ def _asset(name: str) -> str:
 def page_title(models: Sequence[dict[str, Any]]) -> str:
     """What the page is of: groups and models."""
     groups = dict.fromkeys(group["name"] for model in models for group in model["groups"])
-    return f"{' · '.join(groups)} on {', '.join(dict.fromkeys(model['name'] for model in models))}"
+    title = f"{' · '.join(groups)} on {', '.join(dict.fromkeys(model['name'] for model in models))}"
+    return _DIRECTION_MARKS.sub("", title)

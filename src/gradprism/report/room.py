@@ -23,7 +23,7 @@ class Fidelity:
         """What a reader must know of it."""
         if self.spectra_by_layer:
             return []
-        return ["Singular values of single examples are means over layers: every layer's exceed the file's size."]
+        return ["Singular values of single examples are medians over layers: every layer's exceed the file's size."]
 
 
 FIDELITIES = (

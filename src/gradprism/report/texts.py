@@ -9,6 +9,7 @@ import polars as pl
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.data.example import Example
 from gradprism.errors import GradPrismError
+from gradprism.report.paths import first_line, known_paths
 from gradprism.store.origin import data_of
 from gradprism.store.run import Run, open_run
 
@@ -64,13 +65,13 @@ def read_texts(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFram
 
     Data that is gone or has changed leaves a sentence in `missing` and never raises.
     """
-    texts = Texts()
+    texts, known = Texts(), [path for comparison in comparisons for path in known_paths(comparison)]
     for run, rows in _rows_of_runs(comparisons, examples).items():
         say(f"reading the texts of {run}")
         try:
             _read(open_run(run), run, rows, texts)
         except (GradPrismError, OSError, UnicodeError) as problem:
-            texts.missing[run] = str(problem).partition("\n")[0]
+            texts.missing[run] = first_line(problem, known)
     return texts
 
 

@@ -8,11 +8,7 @@ function correlationsSection() {
   if (rows.length === 0) return null;
   const names = [...new Set(rows.flatMap((row) => [row.x, row.y]))];
   const plot = figure(correlationLabel(names), "", (width) => drawCorrelations(width, names, rows));
-  const caption = () =>
-    plot.caption(
-      `Spearman's rank correlation over the examples of all groups${correlationChoice.kind === "raw" ? "" : ", given prompt and response tokens"}. ` +
-        "In the order of a clustering. Hover for n, the 95% interval and q; pale numbers have q ≥ 0.05.",
-    );
+  const caption = () => plot.caption(correlationCaption(model, rows));
   caption();
   const kinds = [["raw", "raw"], ["partial", "at equal length (partial)"]];
   const kind = select("Correlation", kinds, correlationChoice.kind, (value) => {
@@ -25,6 +21,16 @@ function correlationsSection() {
 
 function correlationLabel(names) {
   return `Matrix of the correlations of ${names.map(title).join(", ")}. The table below has the numbers.`;
+}
+
+function correlationCaption({ groups }, rows) {
+  const raw = correlationChoice.kind === "raw";
+  const pooled = groups.length > 1 ? "The examples of all groups are pooled: groups that were chosen as extremes make correlations larger than among all rows. " : "";
+  return (
+    `Spearman's rank correlation${raw ? "" : ", given prompt and response tokens"}, n = ${countRange(rows.map((row) => row.n ?? 0))}. ${pooled}` +
+    `In the order of a clustering. Grey: the diagonal, and pairs without a value${raw ? "" : " (the lengths themselves have none)"}. ` +
+    `Hover for n, the 95% interval and q; pale numbers have q ≥ ${state.data.alpha}.`
+  );
 }
 
 function correlationColumns() {
@@ -45,9 +51,10 @@ function drawCorrelations(width, names, rows) {
   const map = {
     type: "heatmap",
     x: places, y: places,
-    z: cells.map((row) => row.map((each) => (each?.same ? 1 : (each?.[columns.value] ?? null)))),
+    z: cells.map((row) => row.map((each) => each?.[columns.value] ?? null)),
     text: cells.map((row, y) => row.map((each, x) => `<b>${shown[y]} · ${shown[x]}</b><br>${correlationText(each, columns)}`)),
     hovertemplate: "%{text}<extra></extra>",
+    hoverongaps: false,
     zmin: -1, zmax: 1, zmid: 0, colorscale: divergingScale(), xgap: 1, ygap: 1,
     colorbar: { thickness: 9, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, nticks: 5, x: 1.01 },
   };
@@ -58,30 +65,42 @@ function drawCorrelations(width, names, rows) {
     margin, xaxis: axis("", { ...categories, tickangle: size < 24 ? -90 : -45 }), yaxis: axis("", { ...categories, range: [names.length - 0.5, -0.5] }),
     annotations: size < 30 ? [] : cells.flatMap((row, y) => row.map((each, x) => cellNumber(each, columns, x, y))).filter(Boolean),
   };
-  return { data: [map], layout, height };
+  return { data: [map, greyCells(map)], layout, height };
+}
+
+/** The cells of a map that have no value; they answer the mouse in its place. */
+function greyCells(map) {
+  const grey = cssColour("map-missing");
+  return {
+    ...map,
+    z: map.z.map((row) => row.map((value) => (value === null ? 0 : null))),
+    colorscale: [[0, grey], [1, grey]],
+    showscale: false,
+    hoverongaps: false,
+  };
 }
 
 function correlationText(cell, { value, low, high, q }) {
-  if (!cell) return "not computed";
+  if (!cell || (!cell.same && cell[value] === null)) return "not computed";
   if (cell.same) return "itself";
-  return `ρ ${number(cell[value], 2)} ${interval(cell[low], cell[high], 2)}, q ${probability(cell[q]).replace("<", "&lt;")}, n ${whole(cell.n)}`;
+  return `ρ ${share(cell[value])} ${interval(cell[low], cell[high], share)}, q ${probability(cell[q]).replace("<", "&lt;")}, n ${whole(cell.n)}`;
 }
 
 function cellNumber(cell, { value, q }, x, y) {
   if (!cell || cell.same || cell[value] === null) return null;
   const strong = Math.abs(cell[value]) > 0.8;
   const colour = strong && !isDark() ? "#ffffff" : strong ? "#10141a" : cssColour("ink");
-  const certain = cell[q] !== null && cell[q] < 0.05;
-  return { x, y, text: cell[value].toFixed(2).replace("-", MINUS), showarrow: false, font: { size: 10.5, color: colour }, opacity: certain ? 1 : 0.5 };
+  const certain = cell[q] !== null && cell[q] < state.data.alpha;
+  return { x, y, text: share(cell[value]), showarrow: false, font: { size: 10.5, color: colour }, opacity: certain ? 1 : 0.5 };
 }
 
 function correlationTable(rows) {
   const body = rows.map((row) => [
     el("span", null, title(row.x), " · ", title(row.y)),
     whole(row.n),
-    withInterval(row.spearman, row.low, row.high, (value) => signed(value, 2)),
+    difference(row.spearman, row.low, row.high, share),
     probability(row.q),
-    withInterval(row.partial, row.partial_low, row.partial_high, (value) => signed(value, 2)),
+    difference(row.partial, row.partial_low, row.partial_high, share),
     probability(row.partial_q),
   ]);
   const heads = ["Pair", "n", "Spearman", "q", "Given lengths", "q"];

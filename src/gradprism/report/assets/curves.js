@@ -7,26 +7,22 @@ function curvesSection() {
   if (model.curvedMeasures.length === 0) return null;
   const caption = () => curveCaption(model);
   const plot = figure("", caption(), drawCurves, (point) => chooseLayer(Number(point.x)));
-  const label = () => plot.box.setAttribute("aria-label", curveLabel(model));
   const toggles = el("div", { class: "toggles", role: "group", "aria-label": "Projections" });
   const legend = el("div");
   const details = el("div");
   const again = () => {
-    label();
-    legend.replaceChildren(...(overlaid(model) ? [groupLegend(model)] : []));
+    toggles.replaceChildren(...projectionToggles(model));
+    plot.label(curveLabel(model));
+    legend.replaceChildren(...(overlaid(model) ? [groupLegend(model, (place) => lineSwatch(groupColour(place), groupDash(place)))] : []));
     plot.caption(caption());
     plot.redraw();
   };
-  const changed = () => {
-    toggles.replaceChildren(...projectionToggles(model));
-    again();
-  };
   const measured = () => {
     details.replaceChildren(...[roughness(model), relative(model)].filter(Boolean));
-    changed();
+    again();
   };
   on("measure", measured);
-  on("projections", changed);
+  on("projections", again);
   on("layer", again);
   measured();
   return section("curves", "Curves over layers", controls(curveControls(model, again)), toggles, legend, plot.holder, details);
@@ -59,13 +55,14 @@ function measureSelect(model) {
   return field;
 }
 
+/** Buttons that are the legend too; where colour means group they carry none. */
 function projectionToggles(model) {
   return model.projectionsOf(state.measure).map((name) => {
     const shown = !state.hidden.has(name);
     return el(
       "button",
       { type: "button", class: "toggle", "aria-pressed": String(shown), "data-projection": name, on: { click: () => toggleProjection(name) } },
-      swatch(projectionColour(name)),
+      !overlaid(model) && lineSwatch(projectionColour(name), projectionLook(name).dash),
       name,
     );
   });
@@ -83,10 +80,10 @@ function shownProjections(model) {
 }
 
 function curveCaption(model) {
-  const counts = model.groups.map((group) => `${group.name} n = ${whole(group.n)}`).join(", ");
+  const counts = model.groups.flatMap((group, place) => [place > 0 ? ", " : "", bdi(group.name), ` n = ${whole(group.n)}`]);
   return [
-    `Mean ${title(state.measure)} of every layer over examples (`, bdi(counts), "). Band: 95% bootstrap interval of the mean over examples. ",
-    `Dotted line: layer ${state.layer}, the chosen one; click a layer to choose it.`,
+    `Mean ${title(state.measure)} of every layer over examples (`, ...counts, "). Band: 95% bootstrap interval of the mean over examples. ",
+    `A gap is a layer without a value. Vertical line: layer ${state.layer}, the chosen one; click a layer to choose it.`,
   ];
 }
 
@@ -94,7 +91,7 @@ function curveLabel(model) {
   const ends = shownProjections(model).flatMap((projection) =>
     model.groups.map((group) => {
       const row = model.level(group.name, state.measure, projection, state.layer);
-      return row ? `${group.name} ${projection} ${number(row.mean)}` : "";
+      return row !== null && row.mean !== null ? `${group.name} ${projection} ${number(row.mean)}` : "";
     }),
   );
   return `Line plot of the mean ${title(state.measure)} over layers. At layer ${state.layer}: ${ends.filter(Boolean).join("; ")}.`;
@@ -103,7 +100,10 @@ function curveLabel(model) {
 function drawCurves(width) {
   const { model } = state;
   const panels = overlaid(model) ? projectionPanels(model) : groupPanels(model);
-  const y = { text: heading(state.measure), more: { type: curveChoice.log && !state.measure.endsWith("cosine") ? "log" : "linear" } };
+  const drawnValues = panels.flatMap((panel) => panel.data.flatMap((trace) => trace.y));
+  const isLog = curveChoice.log && !state.measure.endsWith("cosine");
+  const [text, more] = isLog ? logAxis(heading(state.measure), drawnValues) : [heading(state.measure), { type: "linear" }];
+  const y = { text, more };
   const x = { text: "Layer", more: { unifiedhovertitle: { text: "Layer %{x}" } } };
   const drawn = grid(width, panels, x, y, panels.length > 2 ? 250 : 300, 300);
   drawn.layout.shapes = layerLines(panels.length);
@@ -120,7 +120,7 @@ function groupPanels(model) {
   return model.groups.map((group) => ({
     title: plotText(group.name),
     data: shownProjections(model).flatMap((name) =>
-      curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), "solid", name),
+      curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), projectionLook(name).dash, name),
     ),
   }));
 }
@@ -135,21 +135,14 @@ function projectionPanels(model) {
 }
 
 function curveTraces(rows, colour, dash, name) {
-  const [xs, means] = [rows.map((row) => row.layer), rows.map((row) => row.mean)];
-  const line = {
-    x: xs,
-    y: means,
+  const column = (key) => rows.map((row) => row[key]);
+  const xs = column("layer");
+  const line = gappedLine(xs, column("mean"), lineLook(colour, 2, dash), {
     customdata: rows.map((row) => `${number(row.mean)} ${interval(row.mean_low, row.mean_high)}`),
     name: plotText(name),
-    mode: rows.length > 1 ? "lines" : "markers",
-    line: { color: colour, width: 2, dash },
-    marker: { color: colour },
     hovertemplate: "%{customdata}",
-  };
-  const banded = rows.filter((row) => row.mean_low !== null && row.mean_high !== null);
-  const lows = banded.map((row) => row.mean_low);
-  const highs = banded.map((row) => row.mean_high);
-  return curveChoice.bands && banded.length > 1 ? [band(banded.map((row) => row.layer), lows, highs, colour), line] : [line];
+  });
+  return curveChoice.bands ? [band(xs, column("mean_low"), column("mean_high"), colour), line] : [line];
 }
 
 /** Mean absolute difference of neighbouring layers, of each group's mean curve. */
@@ -175,11 +168,11 @@ function roughness(model) {
 function relative(model) {
   const rows = model.tables.rd.rows().filter((row) => row.measure === state.measure);
   if (rows.length === 0) return null;
-  const largest = (row) => (row.largest_layers ?? []).map((layer, place) => `${layer} (${signed(row.largest[place], 2)})`).join(", ");
+  const largest = (row) => (row.largest_layers ?? []).map((layer, place) => `${layer} (${signed(row.largest[place], (value) => number(value, 2))})`).join(", ");
   const body = rows.map((row) => [
     el("span", null, versus([row.first, row.second])),
     row.projection,
-    withInterval(row.rd, row.rd_low, row.rd_high, signed),
+    difference(row.rd, row.rd_low, row.rd_high),
     number(row.rd_absolute),
     largest(row),
   ]);

@@ -84,18 +84,27 @@ function detailText(place) {
   const turns = model.examples.turns(place);
   if (turns === null) {
     const reason = model.no_texts[model.examples.group(place)] || "The data has no such row.";
-    return el("div", { class: "turns" }, el("p", { class: "notice" }, "The text is not in this report: ", bdi(reason)));
+    return el("div", { class: "turns" }, el("p", { class: "notice" }, "The text is not in this report: ", named(reason, model.groupNames)));
   }
-  return el("div", { class: "turns" }, turns.map((turn) => turnBox(turn, turns)));
+  return el("div", { class: "turns" }, turns.map((turn) => turnBox(turn, turns, place)));
 }
 
 const ROLES = { user: "Prompt", assistant: "Response", system: "System", tool: "Tool" };
 
-function turnBox([role, content, cut, scored], turns) {
+/** On which part of a turn the gradient rests. */
+function lossNote(role, scored, place) {
+  const { examples } = state.model;
+  if (!scored) return role === "assistant" ? "carries no loss" : "";
+  return examples.value("truncated", place)
+    ? `cut at the greatest length: the loss is of the first ${plural(examples.responseTokens(place), "response token")}`
+    : "the loss and its gradient are of this text";
+}
+
+function turnBox([role, content, cut, scored], turns, place) {
   const alone = turns.filter(([each]) => each === "user").length <= 1;
   const name = alone && Object.hasOwn(ROLES, role) ? ROLES[role] : capital(role);
-  const note = scored ? "the loss and its gradient are of this text" : role === "assistant" ? "carries no loss" : "";
-  const box = el("div", { class: "text", dir: "auto", tabindex: "0", role: "group", "aria-label": name }, content || "(empty)");
+  const note = lossNote(role, scored, place);
+  const box = scrollBox({ class: "text", dir: "auto" }, name, content || "(empty)");
   return el(
     "section",
     { class: scored ? "turn response" : "turn", "data-role": role },
@@ -107,14 +116,15 @@ function turnBox([role, content, cut, scored], turns) {
 
 function detailFacts(place) {
   const { examples, metrics } = state.model;
-  const named = [
+  const entries = [
     ["Row", whole(examples.value("row", place))],
     ["Prompt tokens", whole(examples.value("n_prompt_tokens", place))],
     ["Response tokens", whole(examples.responseTokens(place)) + (examples.value("truncated", place) ? " (truncated)" : "")],
     ["Loss", number(examples.value("loss", place))],
     ...["nuclear_norm:mean", "effective_rank:mean", ...metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name))]
       .filter((name) => examples.columns.includes(name))
-      .map((name) => [heading(name), examples.shown(name, place)]),
+      .map((name) => [heading(name), examples.shown(name, place), meanOver(name)]),
   ];
-  return el("dl", { class: "facts small" }, named.map(([name, value]) => el("div", null, el("dt", null, name), el("dd", null, value))));
+  const fact = ([name, value, over]) => el("div", null, el("dt", null, name, over && el("small", null, over)), el("dd", null, value));
+  return el("dl", { class: "facts small" }, entries.map(fact));
 }

@@ -1,12 +1,12 @@
 // The plots of one example: its curves among its group's, its singular values beside its group's.
 
-const detailPlot = { measure: "nuclear_norm", figures: new Set(), follow: () => {} };
+const detailPlot = { measure: "nuclear_norm", pooled: true, figures: new Set(), follow: () => {} };
 
 function detailPlots(place) {
   const { model } = state;
   const group = model.examples.group(place);
   const missing = model.measured.missing[group];
-  if (missing !== undefined) return el("p", { class: "notice" }, "Its curves and singular values are not in this report: ", bdi(missing));
+  if (missing !== undefined) return el("p", { class: "notice" }, "Its curves and singular values are not in this report: ", named(missing, model.groupNames));
   const curves = curveFigure(place, group);
   const spectra = spectrumFigure(place, group);
   detailPlot.follow = () => [curves, spectra].forEach((each) => each.follow());
@@ -45,8 +45,8 @@ function laterFigure(label, caption, read, draw) {
 
 function curveFigure(place, group) {
   const { model } = state;
-  const caption = () =>
-    `Thick: this example. Line and band: median and middle half of ${group} (n = ${whole(model.groups.find((each) => each.name === group).n)}). Dotted: layer ${state.layer}.`;
+  const n = whole(model.groups.find((each) => each.name === group).n);
+  const caption = () => ["Thick: this example. Line and band: median and middle half of ", bdi(group), ` (n = ${n}). Vertical line: layer ${state.layer}.`];
   const later = laterFigure(
     `The example's ${title(detailPlot.measure)} over layers, beside the median and quartiles of ${group}`,
     caption,
@@ -65,7 +65,7 @@ function drawExampleCurves(width, curves, group) {
   const { model } = state;
   const panels = model.projections.map((name, place) => {
     const colour = projectionColour(name);
-    const rows = model.curve(group, detailPlot.measure, name).filter((row) => row.median !== null);
+    const rows = model.curve(group, detailPlot.measure, name);
     const layers = rows.map((row) => row.layer);
     return {
       title: plotText(name),
@@ -81,47 +81,75 @@ function drawExampleCurves(width, curves, group) {
   return { ...drawn, layout: { ...drawn.layout, hovermode: "x" } };
 }
 
-function exampleLine(x, y, colour, width, name, dash = "solid") {
-  return { x, y, mode: x.length > 1 ? "lines" : "markers", line: { color: colour, width, dash }, marker: { color: colour }, name, hovertemplate: "%{y:.4~g}" };
+function exampleLine(x, y, colour, width, name, dash = []) {
+  return gappedLine(x, y, lineLook(colour, width, dash), { name, hovertemplate: "%{y:.4~g}" });
 }
 
+/** Pooled over layers as the group's band is; of one layer where that is asked for. */
 function spectrumFigure(place, group) {
   const { model } = state;
   const { perLayer } = model.measured;
-  const caption = () =>
-    `Singular values over the largest, ${perLayer ? `layer ${state.layer}` : "geometric mean over layers"}, both axes logarithmic. Thick: this example. ` +
-    `Dashed line and band: median and middle half of ${group} over all layers. Below 10⁻⁶ nothing is drawn.`;
   const later = laterFigure(
     `The example's singular values relative to the largest, beside those of ${group}`,
-    caption,
-    () => model.measured.spectraOf(place, model.layers.indexOf(state.layer)),
+    () => spectrumCaption(group, perLayer),
+    () => model.measured.spectraOf(place, detailPlot.pooled ? null : model.layers.indexOf(state.layer)),
     (width, spectra) => drawSpectra(width, spectra, group),
   );
   const chooser = layerControl(model, "Singular values of layer");
   const follow = () => {
     chooser.follow();
+    chooser.control.hidden = detailPlot.pooled;
     later.show();
   };
-  return { holder: el("div", null, controls(perLayer && chooser.control), later.box), follow };
+  const ways = [["pooled", "all layers (median)"], ["layer", "one layer"]];
+  const choose = select("Singular values of", ways, detailPlot.pooled ? "pooled" : "layer", (value) => {
+    detailPlot.pooled = value === "pooled";
+    follow();
+  });
+  chooser.control.hidden = detailPlot.pooled;
+  return { holder: el("div", null, perLayer && controls(choose, chooser.control), later.box), follow };
+}
+
+function spectrumCaption(group, perLayer) {
+  const pooled = detailPlot.pooled || !perLayer;
+  const { decay_examples: most } = state.data;
+  return [
+    `Singular values over the largest. Thick: this example, ${pooled ? "the median over its layers at each index" : `layer ${state.layer} alone`}. Dashed line and band: median and middle half of `,
+    bdi(group),
+    ` over all layers${pooled ? "" : ", not of this one"}, of at most ${whole(most)} of its rows. What is beyond a gradient's rank counts as 0, ` +
+      `which a logarithm cannot show: a line ends where it is 0 or below 10`, el("sup", null, `${MINUS}${state.model.measured.raw.spectra.decades}`),
+    ", and the band reaches the lower edge where its lower quartile does.",
+  ];
+}
+
+/** Values for a logarithmic axis from `floor` on: what is lower is left out, or put below the edge. */
+function above(floor, values, otherwise = null) {
+  return values.map((value) => (value !== null && value >= floor ? value : otherwise));
 }
 
 function drawSpectra(width, spectra, group) {
   const { model } = state;
+  const { decades } = model.measured.raw.spectra;
+  const floor = 10 ** -decades;
   const panels = model.projections.map((name, place) => {
     const colour = projectionColour(name);
     const decay = model.decays(group, name);
     const xs = decay.map((row) => row.index);
+    const highs = above(floor, decay.map((row) => row.q75));
+    const lows = above(floor, decay.map((row) => row.q25), floor / 10);
     return {
       title: plotText(name),
       data: [
-        band(xs, decay.map((row) => row.q25), decay.map((row) => row.q75), colour, 0.2),
-        exampleLine(xs, decay.map((row) => row.median), colour, 1.4, "median", "dash"),
+        band(xs, lows, highs, colour, 0.2),
+        exampleLine(xs, above(floor, decay.map((row) => row.median)), colour, 1.4, "median", [5, 2]),
         exampleLine(model.measured.indices, spectra[place], colour, 2.6, "this"),
       ],
     };
   });
-  const y = { text: "σᵢ / σ₁", more: { type: "log", range: [-6, 0.2], tickvals: [1, 1e-2, 1e-4, 1e-6], ticktext: ["1", "0.01", "10⁻⁴", "10⁻⁶"] } };
-  const x = { text: "Index i", more: { type: "log", ...logTicks(model.measured.indices) } };
-  const drawn = grid(width, panels, x, y, 210, 170);
+  const powers = Array.from({ length: Math.floor(decades / 2) + 1 }, (_, place) => -2 * place);
+  const ticks = { tickvals: powers.map((power) => 10 ** power), ticktext: powers.map((power) => (power === 0 ? "1" : `10<sup>${MINUS}${-power}</sup>`)) };
+  const [text, more] = logAxis("Index i", model.measured.indices);
+  const y = { text: "σᵢ / σ₁ (log scale)", more: { type: "log", range: [-decades, 0.2], ...ticks } };
+  const drawn = grid(width, panels, { text, more }, y, 210, 170);
   return { ...drawn, layout: { ...drawn.layout, hovermode: "x" } };
 }

@@ -1,17 +1,21 @@
 // The effects: layer by projection, raw and at equal length; a click or the slider chooses the layer.
 
 const effectChoice = { show: "both" };
+// The scales are whole, and the same for every contrast and measure, so that a shade means the same wherever it stands.
 const HEATMAPS = {
-  raw: { column: "auc", q: "q", name: "Raw: AUC", centre: 0.5 },
-  controlled: { column: "partial_spearman", q: "partial_q", name: "At equal length: partial Spearman", centre: 0 },
+  raw: { column: "auc", found: "raw_found", name: "Raw: AUC", range: [0, 0.5, 1] },
+  controlled: { column: "partial_spearman", found: "partial_found", name: "At equal length: partial Spearman", range: [-1, 0, 1] },
 };
 
 function effectsSection() {
   const { model } = state;
   if (model.contrasts.length === 0) return null;
   const plot = figure("", effectCaption(), drawEffects, (point) => chooseLayer(Number(point.x)));
+  const doubt = el("div");
   const again = () => {
-    plot.box.setAttribute("aria-label", effectLabel(model));
+    const shown = effectChoice.show === "raw" ? [] : effectCells(model).flat();
+    doubt.replaceChildren(...extrapolationNote(model, shown, "The cells at equal length are dotted for that."));
+    plot.label(effectLabel(model));
     plot.caption(effectCaption());
     plot.redraw();
   };
@@ -26,6 +30,7 @@ function effectsSection() {
     "effects",
     "Effects by layer",
     controls(contrastSelect(), measureSelect(model), show),
+    doubt,
     plot.holder,
     layerBox(model),
   );
@@ -36,8 +41,9 @@ function effectCaption() {
   return [
     "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second),
     ". AUC: the probability that an example of the first exceeds one of the second. Partial Spearman: rank correlation with " +
-      "being in the first, given prompt and response tokens. Both scales are matched, so that equal shades are equally strong. " +
-      "A dot marks q ≥ 0.05, a cross what could not be computed. Outlined: the chosen layer.",
+      "being in the first, given prompt and response tokens. " +
+      `A dot marks what is no evidence of a difference: q ≥ ${state.data.alpha}, an interval that holds zero, or a control that extrapolates. ` +
+      "A cross marks what could not be computed. Outlined: the chosen layer.",
   ];
 }
 
@@ -46,19 +52,54 @@ function effectLabel(model) {
   return `Heatmap of ${first} against ${second}, ${title(state.measure)}, by layer and projection. The table below has the numbers of layer ${state.layer}.`;
 }
 
+/** The rows of EFFECTS, projection by layer; null where there is none. */
+function effectCells(model) {
+  const pair = model.contrasts[state.contrast];
+  return model.projectionsOf(state.measure).map((name) => model.layers.map((layer) => model.effect(pair, state.measure, name, layer)));
+}
+
+/** Rows whose groups hardly overlap in length there, so that regression and partial correlation are no evidence. */
+function extrapolating(cells) {
+  return cells.filter((cell) => cell?.extrapolates && cell.partial_spearman !== null);
+}
+
+/** `9 matched pairs of 119`: of the rows of the smaller group. */
+function pairsOf(cells) {
+  const most = cells.map((cell) => Math.min(cell.n_first, cell.n_second));
+  return `${countRange(cells.map((cell) => cell.matched_pairs ?? 0))} matched pairs of ${countRange(most)}`;
+}
+
+function extrapolationNote(model, cells, ...more) {
+  const far = extrapolating(cells);
+  if (far.length === 0) return [];
+  const [first, second] = model.contrasts[state.contrast];
+  const words = [" hardly overlap in length", `: ${pairsOf(far)}. Regression and partial Spearman extrapolate here and are no evidence of a difference. `];
+  return [el("p", { class: "notice" }, bdi(first), " and ", bdi(second), words, more)];
+}
+
+function heatmapTitle(kind, cells, width) {
+  const { name } = HEATMAPS[kind];
+  const there = cells.flat().filter((cell) => cell && cell.partial_spearman !== null);
+  const far = extrapolating(there);
+  if (kind === "raw" || far.length === 0) return name;
+  const where = far.length < there.length ? ` in ${whole(far.length)} of ${whole(there.length)} cells` : "";
+  return `${name}${width < 560 ? "<br>" : " "}(extrapolates${where}: ${pairsOf(far)})`;
+}
+
 function drawEffects(width) {
   const kinds = effectChoice.show === "both" ? ["raw", "controlled"] : [effectChoice.show];
   const names = state.model.projectionsOf(state.measure);
+  const cells = effectCells(state.model);
   const rowHeight = Math.max(30 * names.length, 90);
-  const height = kinds.length * (rowHeight + 58) + 34;
-  const layout = { annotations: [], shapes: [], margin: { l: 56, r: 66, t: 30, b: 44 }, hovermode: "closest" };
-  const inner = height - 74;
+  const height = kinds.length * (rowHeight + 58) + 44;
+  const layout = { annotations: [], shapes: [], margin: { l: 56, r: 66, t: 40, b: 44 }, hovermode: "closest" };
+  const inner = height - 84;
   const data = kinds.flatMap((kind, place) => {
     const suffix = place === 0 ? "" : place + 1;
     const top = 1 - (place * (rowHeight + 58)) / inner;
     const domain = [Math.max(0, top - rowHeight / inner), top];
-    effectAxes(layout, suffix, domain, names.length, place === kinds.length - 1, HEATMAPS[kind].name);
-    return heatmap(kind, names, suffix, domain);
+    effectAxes(layout, suffix, domain, names.length, place === kinds.length - 1, heatmapTitle(kind, cells, width));
+    return heatmap(kind, names, cells, suffix, domain);
   });
   return { data, layout, height };
 }
@@ -79,12 +120,9 @@ function effectAxes(layout, suffix, domain, n, last, name) {
   });
 }
 
-function heatmap(kind, names, suffix, [low, high]) {
-  const { model } = state;
-  const { column, q, centre } = HEATMAPS[kind];
-  const layers = model.layers;
-  const cells = names.map((name) => layers.map((layer) => model.effect(model.contrasts[state.contrast], state.measure, name, layer)));
-  const reach = kind === "raw" ? 0.5 : largestRankCorrelation(cells.flat());
+function heatmap(kind, names, cells, suffix, [low, high]) {
+  const { layers } = state.model;
+  const { column, found, range: [least, middle, most] } = HEATMAPS[kind];
   const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, x: layers, y: names.map((name) => plotText(name)) };
   const map = {
     type: "heatmap",
@@ -93,21 +131,13 @@ function heatmap(kind, names, suffix, [low, high]) {
     text: cells.map((row) => row.map(cellText)),
     hovertemplate: "%{text}<extra></extra>",
     hoverongaps: false,
-    zmin: centre - reach, zmid: centre, zmax: centre + reach,
+    zmin: least, zmid: middle, zmax: most,
     colorscale: divergingScale(),
     xgap: 1, ygap: 1,
-    colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, nticks: 5, x: 1.01 },
+    colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, tickvals: [least, middle, most], x: 1.01 },
   };
-  const weak = (cell) => cell && cell[column] !== null && !(cell[q] !== null && cell[q] < 0.05);
+  const weak = (cell) => cell && cell[column] !== null && !["positive", "negative"].includes(cell[found]);
   return [map, marks(axes, cells, weak, "circle", 3.5), marks(axes, cells, (cell) => !cell || cell[column] === null, "x-thin", 6)];
-}
-
-/** What Spearman's correlation with membership is where the groups do not overlap: AUC 1. */
-function largestRankCorrelation(cells) {
-  const cell = cells.find((each) => each && each.n_first && each.n_second);
-  if (!cell) return 0.866;
-  const share = cell.n_first / (cell.n_first + cell.n_second);
-  return Math.sqrt(3 * share * (1 - share));
 }
 
 function marks(axes, cells, which, symbol, size) {
@@ -128,11 +158,11 @@ function divergingScale() {
 
 function cellText(cell) {
   if (!cell) return "not measured";
-  const line = (name, value, low, high, q) => `${name} ${number(value, 2)} ${interval(low, high, 2)}, q ${probability(q).replace("<", "&lt;")}`;
+  const line = (name, value, low, high, q) => `${name} ${share(value)} ${interval(low, high, share)}, q ${probability(q).replace("<", "&lt;")}`;
   return [
     `<b>Layer ${cell.layer}, ${plotText(cell.projection)}</b>`,
     `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
     line("AUC", cell.auc, cell.auc_low, cell.auc_high, cell.q),
-    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q),
+    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q) + (cell.extrapolates ? `, extrapolates (${pairsOf([cell])})` : ""),
   ].join("<br>");
 }

@@ -6,7 +6,7 @@ const tableChoice = { sort: null, descending: false, page: 0, text: "", group: "
 /** Columns of the table: head, value by place, how it is shown. */
 function exampleColumns(model) {
   const { examples } = model;
-  const measured = (name, head) => ({ key: name, head, value: (place) => examples.value(name, place), show: (place) => examples.shown(name, place) });
+  const measured = (name, head) => ({ key: name, head, over: meanOver(name), value: (place) => examples.value(name, place), show: (place) => examples.shown(name, place) });
   const metrics = model.metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name) && examples.columns.includes(name));
   return [
     { key: "id", head: "Example", value: (place) => examples.id(place), text: true },
@@ -49,15 +49,14 @@ class ExampleTable {
     this.body = el("tbody");
     this.heads = this.columns.map((column) => this.head(column));
     this.pages = el("div", { class: "pages" });
-    const caption = el("caption", { class: "unseen" }, "Examples; Enter on a row opens it in full");
-    const whole = el("table", { class: "examples" }, caption, el("thead", null, el("tr", null, this.heads)), this.body);
-    this.box = el("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Examples" }, whole);
+    const caption = "Examples; arrow keys walk through the rows, Enter opens one in full";
+    this.box = tableBox(caption, "examples", el("thead", null, el("tr", null, this.heads)), this.body);
     this.places = [];
     this.update();
   }
 
   head(column) {
-    const button = el("button", { type: "button", on: { click: () => this.sortBy(column.key) } }, column.head, el("span", { class: "arrow", "aria-hidden": "true" }));
+    const button = el("button", { type: "button", on: { click: () => this.sortBy(column.key) } }, column.head, el("span", { class: "arrow", "aria-hidden": "true" }), column.over && el("small", null, column.over));
     return el("th", { scope: "col", class: column.text ? null : "number", "data-key": column.key, "aria-sort": "none" }, button);
   }
 
@@ -99,12 +98,19 @@ class ExampleTable {
     this.body.replaceChildren(...places.map((place) => this.row(place)));
     if (places.length === 0) this.body.append(el("tr", null, el("td", { colspan: this.columns.length, class: "empty" }, "No example matches.")));
     this.pages.replaceChildren(...this.pageButtons());
+    if (places.length > 0) this.stopAt(this.body.firstChild);
+  }
+
+  /** The row that the tab key stops at: one of them all. */
+  stopAt(row) {
+    for (const each of this.body.rows) each.tabIndex = each === row ? 0 : -1;
   }
 
   row(place) {
     const open = () => openDetail(place, this.places);
     const keys = (event) => rowKey(event, open);
-    const row = el("tr", { tabindex: "0", "data-place": place, on: { click: open, keydown: keys } });
+    const stop = (event) => this.stopAt(event.currentTarget);
+    const row = el("tr", { tabindex: "-1", "data-place": place, on: { click: open, keydown: keys, focus: stop } });
     row.append(...this.columns.map((column) => this.cell(column, place)));
     return row;
   }
@@ -143,10 +149,12 @@ function rowKey(event, open) {
     event.preventDefault();
     open();
   }
-  const next = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-  if (next && event.currentTarget[next]) {
+  const row = event.currentTarget;
+  const others = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling, Home: row.parentNode.firstChild, End: row.parentNode.lastChild };
+  const next = Object.hasOwn(others, event.key) ? others[event.key] : null;
+  if (next) {
     event.preventDefault();
-    event.currentTarget[next].focus();
+    next.focus();
   }
 }
 

@@ -5,7 +5,8 @@ function layerBox(model) {
   const heading = el("h3", { id: "layer-title" });
   const fill = () => {
     heading.replaceChildren(`Layer ${state.layer}: `, ...versus(model.contrasts[state.contrast]), el("span", { class: "soft" }, ", "), title(state.measure));
-    body.replaceChildren(layerTable(model));
+    const rows = model.projectionsOf(state.measure).map((name) => [name, model.effect(model.contrasts[state.contrast], state.measure, name, state.layer)]);
+    body.replaceChildren(...extrapolationNote(model, rows.map(([, row]) => row)), layerTable(model, rows));
   };
   for (const what of ["layer", "measure", "contrast"]) on(what, fill);
   fill();
@@ -32,14 +33,13 @@ function nearestLayer(layers, wanted) {
   return layers.reduce((best, layer) => (Math.abs(layer - wanted) < Math.abs(best - wanted) ? layer : best), layers[0]);
 }
 
-function layerTable(model) {
+function layerTable(model, effects) {
   const pair = model.contrasts[state.contrast];
   const heads = [
     "Projection", bdi(pair[0]), bdi(pair[1]), "Difference", "AUC", "q",
     "Matched pairs", "Regression", "Partial Spearman",
   ];
-  const rows = model.projectionsOf(state.measure).map((name) => layerRow(name, model.effect(pair, state.measure, name, state.layer)));
-  return table(`Effects in layer ${state.layer}`, heads, rows);
+  return table(`Effects in layer ${state.layer}`, heads, effects.map(([name, row]) => layerRow(name, row)));
 }
 
 function layerRow(name, row) {
@@ -48,34 +48,35 @@ function layerRow(name, row) {
     name,
     number(row.mean_first),
     number(row.mean_second),
-    withInterval(row.difference, row.difference_low, row.difference_high, signed),
-    withInterval(row.auc, row.auc_low, row.auc_high, (value) => number(value, 2)),
+    difference(row.difference, row.difference_low, row.difference_high),
+    withInterval(row.auc, row.auc_low, row.auc_high, share),
     probability(row.q),
-    control(row, "matched_difference", "matched", plural(row.matched_pairs ?? 0, "pair"), signed),
-    regression(row),
-    control(row, "partial_spearman", "partial", `raw ${number(row.spearman, 2)}`, (value) => signed(value, 2)),
+    control(row, "matched", effectCell(row, "matched"), plural(row.matched_pairs ?? 0, "pair")),
+    control(row, "regression", effectCell(row, "regression"), doubtOf(row, `raw ${effectShown(row)(row.raw_effect)}`)),
+    control(row, "partial", difference(row.partial_spearman, row.partial_low, row.partial_high, share), doubtOf(row, `raw ${share(row.spearman)}`)),
   ];
 }
 
-function control(row, effect, name, also, show) {
-  const cell = withInterval(row[effect], row[`${name}_low`], row[`${name}_high`], show);
+function doubtOf(row, text) {
+  return row.extrapolates ? `extrapolates, ${text}` : text;
+}
+
+/** What a control finds; pale where it is no evidence. */
+function control(row, name, cell, also) {
   cell.append(el("small", null, `q ${probability(row[`${name}_q`])}, ${also}`));
+  if (row.extrapolates && name !== "matched") cell.classList.add("doubtful");
   return cell;
 }
 
-/** On the log scale effects are factors. */
-function regression(row) {
-  if (row.regression_scale !== "log") return control(row, "regression_effect", "regression", `raw ${number(row.raw_effect)}`, signed);
-  const times = (value) => (value === null ? MISSING : `×${number(Math.exp(value))}`);
-  const ends = [row.regression_low, row.regression_high];
-  const range = ends.includes(null) ? "" : `[${ends.map((end) => number(Math.exp(end))).join(", ")}]`;
-  return el(
-    "span",
-    { class: "stacked" },
-    times(row.regression_effect),
-    range && el("small", null, range),
-    el("small", null, `q ${probability(row.regression_q)}, raw ${times(row.raw_effect)}`),
-  );
+/** Pairs and regression take a measure as its logarithm where they can: effects are factors there. */
+function effectShown(row) {
+  if (row.regression_scale !== "log") return signed;
+  return (value) => (value === null ? MISSING : `×${number(Math.exp(value))}`);
+}
+
+function effectCell(row, name) {
+  const show = effectShown(row);
+  return withInterval(row[`${name}_effect`], row[`${name}_low`], row[`${name}_high`], (value) => show(value).replace("×", ""), show);
 }
 
 function lengthNotes() {
@@ -83,7 +84,8 @@ function lengthNotes() {
     "p",
     { class: "caption" },
     "Brackets are 95% intervals; q is after Benjamini–Hochberg over the measure's layers and projections. Three ways to hold length equal: " +
-      "matched pairs (difference over pairs of rows of like response length), regression on group and both lengths " +
-      "(× a factor where the measure is taken as its logarithm), and Spearman's correlation with membership given both lengths.",
+      "matched pairs (mean over pairs of rows of like response length), regression on group and both lengths " +
+      "(both × a factor where the measure is taken as its logarithm), and Spearman's correlation with membership given both lengths. " +
+      "Pale: extrapolates, as the groups hardly overlap in length, and is no evidence.",
   );
 }

@@ -11,17 +11,23 @@ function lengthsSection() {
   if (!columns.includes(lengthChoice.column)) lengthChoice.column = columns.find((name) => name === "effective_rank:mean") ?? columns[0];
   const scatter = figure(lengthLabel(), scatterCaption(model), drawScatter, (point) => openDetail(point.customdata, null));
   const density = figure("Distribution of response tokens for each group; the medians are in the table at the top.", densityCaption(model), drawDensity);
-  const options = columns.map((name) => [name, heading(name) + (name.endsWith(":mean") ? " (mean)" : "")]);
+  const options = columns.map((name) => [name, heading(name) + (name.endsWith(":mean") ? " (mean over projections)" : "")]);
   const choose = select("Measure", options, lengthChoice.column, (value) => {
     lengthChoice.column = value;
-    scatter.box.setAttribute("aria-label", lengthLabel());
+    scatter.label(lengthLabel());
+    scatter.caption(scatterCaption(model));
     scatter.redraw();
   });
-  return section("lengths", "Length", controls(choose, groupLegend(model)), el("div", { class: "pair" }, scatter.holder, density.holder));
+  const legend = el("span");
+  const follow = () => legend.replaceChildren(groupLegend(model, (place) => markerSwatch(groupColour(place), groupSymbol(place))));
+  on("theme", follow);
+  follow();
+  return section("lengths", "Length", controls(choose, legend), el("div", { class: "pair" }, scatter.holder, density.holder));
 }
 
-function groupLegend(model) {
-  return el("span", { class: "legend" }, model.groups.map((group, place) => el("span", { class: "group" }, swatch(groupColour(place)), bdi(group.name))));
+/** `mark(place)` is how a group is told in the plot. */
+function groupLegend(model, mark) {
+  return el("span", { class: "legend" }, model.groups.map((group, place) => el("span", { class: "group" }, mark(place), bdi(group.name))));
 }
 
 function lengthLabel() {
@@ -31,7 +37,8 @@ function lengthLabel() {
 function scatterCaption(model) {
   const n = Math.min(model.examples.length, MOST_POINTS);
   const which = n < model.n_examples ? `${whole(n)} of ${whole(model.n_examples)}` : `All ${whole(n)}`;
-  return `${which} examples, mean over layers, both axes logarithmic. Click a point to open the example.`;
+  const over = meanOver(lengthChoice.column);
+  return `${which} examples${over && `, ${over}`}. Click a point to open the example.`;
 }
 
 function densityCaption(model) {
@@ -53,9 +60,10 @@ function drawScatter(width) {
   });
   const tokens = places.map((place) => examples.responseTokens(place));
   const values = places.map((place) => examples.value(lengthChoice.column, place));
+  const name = heading(lengthChoice.column);
   const layout = {
-    xaxis: axis("Response tokens", { type: "log", ...logTicks(tokens) }),
-    yaxis: axis(heading(lengthChoice.column), logarithmic() ? { type: "log", ...logTicks(values) } : {}),
+    xaxis: axis(...logAxis("Response tokens", tokens)),
+    yaxis: axis(...(logarithmic() ? logAxis(name, values) : [name])),
     hovermode: "closest",
   };
   return { data, layout, height: Math.min(420, Math.max(300, width * 0.75)) };
@@ -78,7 +86,7 @@ function scatterTrace(places, group, index) {
     customdata: places,
     text: places.map((place, i) => `<b>${plotText(examples.id(place))}</b><br>${plotText(group.name)}, ${plural(examples.responseTokens(place), "token")}<br>${number(values[i])}`),
     hovertemplate: "%{text}<extra></extra>",
-    marker: { color: groupColour(index), size: places.length > 400 ? 5 : 7, opacity: 0.65, symbol: ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"][index % 8] },
+    marker: { color: groupColour(index), size: places.length > 400 ? 5 : 7, opacity: 0.65, symbol: groupSymbol(index) },
   };
 }
 
@@ -95,7 +103,7 @@ function drawDensity(width) {
   const edges = Array.from({ length: LENGTH_BINS + 1 }, (_, place) => 10 ** (low + ((high - low) * place) / LENGTH_BINS));
   const data = lengths.map((own, index) => densityTrace(own, edges, low, high, index, groups[index].name));
   const layout = {
-    xaxis: axis("Response tokens", { type: "log", ...logTicks(all) }),
+    xaxis: axis(...logAxis("Response tokens", all)),
     yaxis: axis("Share of the group", { tickformat: ".0%", rangemode: "tozero" }),
     hovermode: "x",
   };
@@ -115,7 +123,7 @@ function densityTrace(own, edges, low, high, index, name) {
     name: plotText(name),
     x: edges,
     y: [...shares, shares[shares.length - 1]],
-    line: { shape: "hv", color: groupColour(index), width: 2, dash: groupDash(index) },
+    line: { shape: "hv", ...lineLook(groupColour(index), 2, groupDash(index)) },
     fill: "tozeroy",
     fillcolor: transparent(groupColour(index), 0.1),
     hovertemplate: "%{y:.1%}",

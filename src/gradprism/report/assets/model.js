@@ -109,14 +109,19 @@ class Model {
     return this.tables.effects.find(names, [first, second, measure, projection, layer]);
   }
 
-  /** The rows of LEVELS over layers, those that have a mean. */
+  /** The rows of LEVELS over all layers: where nothing is known they hold nulls, so that a line has a gap there. */
   curve(group, measure, projection) {
-    return this.layers.map((layer) => this.level(group, measure, projection, layer)).filter((row) => row !== null && row.mean !== null);
+    const none = { n: 0, mean: null, mean_low: null, mean_high: null, median: null, q25: null, q75: null };
+    return this.layers.map((layer) => this.level(group, measure, projection, layer) ?? { layer, ...none });
   }
 
   /** The rows of DECAY of a group and projection, by index. */
   decays(group, projection) {
     return this.tables.decay.rows().filter((row) => row.group === group && row.projection === projection && row.median !== null);
+  }
+
+  get groupNames() {
+    return this.groups.map((group) => group.name);
   }
 
   /** Measures and cosines that have a curve over layers, and for each its projections or pairs. */

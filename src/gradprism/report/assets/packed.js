@@ -47,6 +47,13 @@ function decoded(code, low, high, levels) {
   return code === 0 ? null : 10 ** (low + ((code - 1) / (levels - 1)) * (high - low));
 }
 
+/** The middle of some values, or the mean of the two; 0 where there is none. */
+function median(values) {
+  const ordered = [...values].sort((a, b) => a - b);
+  const middle = ordered.length / 2;
+  return ((ordered[Math.ceil(middle) - 1] ?? 0) + (ordered[Math.floor(middle)] ?? 0)) / 2;
+}
+
 /** What the runs say of single examples of one model. */
 class Measured {
   constructor(raw) {
@@ -71,15 +78,29 @@ class Measured {
     return found.some((curve) => curve.some((item) => item !== null)) ? found : null;
   }
 
-  /** Singular values over the largest, at `indices`, for each projection; `layer` is a place among the layers. */
+  /**
+   * Singular values over the largest, at `indices`, for each projection, of the layer at a place among the layers; where
+   * that is null, their median over the layers that have a gradient, in which what is beyond a rank counts as 0.
+   */
   async spectraOf(example, layer) {
     const codes = await this.spectra.codes(example);
-    const projections = this.spectra.shape[0];
-    const kept = this.spectra.shape[1];
-    const layers = this.perLayer ? this.spectra.shape[2] : 1;
-    const at = (projection, index) => codes[(projection * kept + index) * layers + (this.perLayer ? layer : 0)];
-    const value = (projection, index) => decoded(at(projection, index), -this.raw.spectra.decades, 0, this.raw.spectra.levels);
-    const found = Array.from({ length: projections }, (_, p) => Array.from({ length: kept }, (__, i) => value(p, i)));
+    const [projections, kept, layers] = this.perLayer ? this.spectra.shape : [...this.spectra.shape, 1];
+    const { decades, levels } = this.raw.spectra;
+    const value = (projection, index, at) => decoded(codes[(projection * kept + index) * layers + at], -decades, 0, levels);
+    const places = this.perLayer && layer === null ? await this.layersWithGradient(example) : null;
+    const at = (projection, index) => {
+      if (places === null) return value(projection, index, this.perLayer ? layer : 0);
+      return median(places[projection].map((place) => value(projection, index, place) ?? 0)) || null;
+    };
+    const found = Array.from({ length: projections }, (_, p) => Array.from({ length: kept }, (__, i) => at(p, i)));
     return found.some((each) => each.some((item) => item !== null)) ? found.map((each) => [1, ...each]) : null;
+  }
+
+  /** Places of the layers, for each projection. */
+  async layersWithGradient(example) {
+    const codes = await this.curves.codes(example);
+    const [, projections, layers] = this.curves.shape;
+    const places = Array.from({ length: layers }, (_, place) => place);
+    return Array.from({ length: projections }, (_, p) => places.filter((place) => codes[p * layers + place] !== 0));
   }
 }

@@ -23,7 +23,7 @@ function footer() {
   return el(
     "footer",
     null,
-    `Made by gradprism ${state.data.version}. This file is complete: it requests nothing from anywhere. Intervals are 95%; numbers are rounded to four digits.`,
+    `Made by gradprism ${state.data.version}. This file is complete: it requests nothing from anywhere. Intervals are 95%; figures of single examples are rounded to four digits.`,
   );
 }
 
@@ -32,14 +32,13 @@ function recolour() {
   tell("projections");
   state.list?.show();
   document.querySelectorAll("#top > .table-box").forEach((box) => box.replaceWith(groupTable(state.model)));
-  document.querySelectorAll("span.legend").forEach((box) => box.replaceWith(groupLegend(state.model)));
   redrawAll();
 }
 
 function modelSwitch() {
   if (state.models.length < 2) return;
   const list = document.getElementById("model");
-  list.replaceChildren(...state.models.map((model, place) => el("option", { value: place }, model.name)));
+  list.replaceChildren(...state.models.map((model, place) => el("option", { value: place }, plainText(model.name))));
   list.addEventListener("change", () => {
     showModel(Number(list.value));
     drawInIdleTime();

@@ -21,7 +21,13 @@ function figure(label, caption, draw, click = null) {
   plots.set(box, { draw, click, drawn: false, width: 0, waiting: null });
   nearby.observe(box);
   widths.observe(box);
-  return { holder, box, redraw: () => redraw(box), caption: (parts) => holder.lastChild.replaceChildren(...[parts].flat()) };
+  return {
+    holder,
+    box,
+    redraw: () => redraw(box),
+    label: (text) => box.setAttribute("aria-label", plainText(text)),
+    caption: (parts) => holder.lastChild.replaceChildren(...[parts].flat()),
+  };
 }
 
 function startPlots() {
@@ -164,6 +170,7 @@ function panelTitle(text, suffix) {
     xanchor: "left",
     yanchor: "bottom",
     showarrow: false,
+    align: "left",
     font: { size: 12.5 },
   };
 }
@@ -185,27 +192,72 @@ function layerLines(n) {
   });
 }
 
-/** Ticks of a logarithmic axis at 1, 2 and 5 times powers of ten, or at the powers alone where they are many. */
+/** A logarithmic axis of these values under its name. */
+function logAxis(text, values) {
+  return [`${text} (log scale)`, { type: "log", ...logTicks(values) }];
+}
+
+/** Powers of ten; 1, 2 and 5 times those where they are few; within less than that, even steps. */
 function logTicks(values) {
   const positive = values.filter((value) => value > 0);
   if (positive.length === 0) return {};
   const low = positive.reduce((a, b) => Math.min(a, b));
   const high = positive.reduce((a, b) => Math.max(a, b));
+  const within = (ticks) => ticks.filter((tick) => tick >= low / 1.1 && tick <= high * 1.1);
   const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
-  const steps = to - from > 3 ? [1] : [1, 2, 5];
-  const ticks = Array.from({ length: to - from + 1 }, (_, place) => steps.map((step) => step * 10 ** (from + place))).flat();
-  return { tickvals: ticks, ticktext: ticks.map((tick) => number(tick, 1)) };
+  const powers = Array.from({ length: to - from + 1 }, (_, place) => 10 ** (from + place));
+  const spans = Math.log10(high / low);
+  const candidates = [spans > 2.5 ? within(powers) : [], within(powers.flatMap((power) => [1, 2, 5].map((step) => step * power)))];
+  const ticks = candidates.find((found) => found.length > 2) ?? evenSteps(low, high);
+  const kept = ticks.filter((_, place) => place % Math.ceil(ticks.length / 8) === 0);
+  return { tickvals: kept, ticktext: kept.map(tickText) };
 }
 
-/** The area between two curves. */
+/** About four round numbers between two. */
+function evenSteps(low, high) {
+  if (low === high) return [low];
+  const about = (high - low) / 4;
+  const power = 10 ** Math.floor(Math.log10(about));
+  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= about);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, place) => (first + place) * step);
+}
+
+function tickText(tick) {
+  const exact = Number(tick.toPrecision(6));
+  return number(exact, exact.toExponential().split("e")[0].replace(".", "").length);
+}
+
+/** The longest stretches of places at which a condition holds. */
+function stretches(n, holds) {
+  const found = [];
+  for (let place = 0; place < n; place += 1) {
+    if (!holds(place)) continue;
+    if (place > 0 && holds(place - 1)) found[found.length - 1].push(place);
+    else found.push([place]);
+  }
+  return found;
+}
+
+/** The area between two curves; it ends where one of them does and goes on after the gap. */
 function band(xs, lows, highs, colour, opacity = 0.16) {
+  const there = stretches(xs.length, (place) => lows[place] !== null && highs[place] !== null).filter((places) => places.length > 1);
+  const around = (values, others) =>
+    there.flatMap((places, which) => [...(which > 0 ? [null] : []), ...places.map((p) => values[p]), ...[...places].reverse().map((p) => others[p])]);
   return {
-    x: [...xs, ...[...xs].reverse()],
-    y: [...highs, ...[...lows].reverse()],
+    x: around(xs, xs),
+    y: around(highs, lows),
     fill: "toself",
     mode: "lines",
     line: { width: 0 },
     fillcolor: transparent(colour, opacity),
     hoverinfo: "skip",
   };
+}
+
+/** A line with gaps where there is no value, and a point where a value stands alone. */
+function gappedLine(x, y, line, more = {}) {
+  const alone = new Set(stretches(x.length, (place) => y[place] !== null).filter((places) => places.length === 1).flat());
+  const marker = { color: line.color, size: x.map((_, place) => (alone.has(place) ? 6 : 0)) };
+  return { x, y, mode: alone.size > 0 ? "lines+markers" : "lines", connectgaps: false, line, ...(alone.size > 0 ? { marker } : {}), ...more };
 }

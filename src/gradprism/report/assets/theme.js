@@ -49,17 +49,54 @@ function transparent(colour, opacity) {
   return `rgba(${r},${g},${b},${opacity})`;
 }
 
+function projectionLook(name) {
+  const { projections, other } = state.data.looks;
+  return Object.hasOwn(projections, name) ? projections[name] : other;
+}
+
 function projectionColour(name) {
-  const { projections, other } = state.data.colours;
-  return onGround(Object.hasOwn(projections, name) ? projections[name] : other);
+  return onGround(projectionLook(name).colour);
 }
 
 function groupColour(place) {
-  const { groups } = state.data.colours;
-  return onGround(groups[place % groups.length]);
+  const { colours } = state.data.looks.groups;
+  return onGround(colours[place % colours.length]);
 }
 
-/** The lines of a group in grey print: full, then dashed. */
 function groupDash(place) {
-  return ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"][place % 6];
+  const { dashes } = state.data.looks.groups;
+  return dashes[place % dashes.length];
+}
+
+function groupSymbol(place) {
+  const { symbols } = state.data.looks.groups;
+  return symbols[place % symbols.length];
+}
+
+/** A line for plotly; `dash` is in line widths. */
+function lineLook(colour, width, dash = []) {
+  return { color: colour, width, dash: dash.length === 0 ? "solid" : dash.map((length) => `${length * width}px`).join() };
+}
+
+function swatch(colour) {
+  return el("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
+}
+
+/** A piece of a line, as a legend has it. */
+function lineSwatch(colour, dash) {
+  const of = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const picture = of("svg", { class: "line-swatch", width: 30, height: 8, "aria-hidden": "true" });
+  const dashes = dash.map((length) => length * 2).join(" ");
+  picture.append(of("line", { x1: 1, x2: 29, y1: 4, y2: 4, stroke: colour, "stroke-width": 2, "stroke-dasharray": dashes }));
+  return picture;
+}
+
+const GLYPHS = { circle: "●", square: "■", "triangle-up": "▲", diamond: "◆", "triangle-down": "▼", cross: "✚", x: "✖", star: "★" };
+
+function markerSwatch(colour, symbol) {
+  return el("span", { style: `color:${colour}`, "aria-hidden": "true" }, GLYPHS[symbol] ?? "●");
 }

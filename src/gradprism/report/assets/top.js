@@ -8,10 +8,10 @@ function topSection() {
     { id: "top", class: "top", "aria-labelledby": "top-title" },
     el("p", { class: "eyebrow" }, `GradPrism ${data.version} · ${names.length > 1 ? "comparison" : "run"}`),
     el("h1", { id: "top-title" }, headline(names), " ", el("span", { class: "soft" }, "on "), bdi(model.name)),
-    el("dl", { class: "facts" }, model.facts.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, bdi(text))))),
+    el("dl", { class: "facts" }, model.facts.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))))),
     groupTable(model),
     reasons(model),
-    notices([...model.notes, ...data.notes, ...lostNotes(model)]),
+    notices([...model.notes, ...data.notes, ...lostNotes(model)], model.groupNames),
   );
 }
 
@@ -35,10 +35,6 @@ function groupTable({ groups }) {
   return table("The groups and their rows", heads, rows, { texts: 2 });
 }
 
-function swatch(colour) {
-  return el("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
-}
-
 function reasons({ groups }) {
   const rows = groups.flatMap((group) => group.reasons.map(([reason, n]) => [bdi(group.name), whole(n), bdi(reason)]));
   if (rows.length === 0) return null;
@@ -58,12 +54,12 @@ function lostNotes(model) {
   return [...lost("The texts", model.no_texts), ...lost("Curves and singular values of single examples", model.measured_missing)];
 }
 
-function notices(notes) {
+function notices(notes, names) {
   if (notes.length === 0) return null;
   return el(
     "aside",
     { class: "notice", "aria-label": "Notes" },
     el("strong", null, "To bear in mind"),
-    el("ul", null, notes.map((note) => el("li", null, bdi(note)))),
+    el("ul", null, notes.map((note) => el("li", null, named(note, names)))),
   );
 }

@@ -1,15 +1,17 @@
 // The verdict: what the comparison found, in sentences, and the table that the papers print.
 
+// Each kind of finding in words, and when it is said: the table of `gradprism.analysis.findings`.
 const KINDS = {
-  survives: "survives",
-  partly: "survives in part",
-  reversed: "reversed",
-  hidden: "hidden by length",
-  length: "length alone",
-  mixed: "mixed",
-  unclear: "unclear",
-  none: "no difference",
-  missing: "not computed",
+  survives: ["survives", "a raw difference, and all three length controls find it again"],
+  partly: ["survives in part", "some find it again, and the others cannot say or could not be computed"],
+  reversed: ["reversed", "a raw difference, and the controls that say anything find the opposite"],
+  hidden: ["hidden by length", "no raw difference can be shown, and all three controls find the same one"],
+  length: ["length alone", "a raw difference, and all three controls leave little of it"],
+  mixed: ["mixed", "some controls find the difference, or its opposite, and others leave little of it or disagree"],
+  unclear: ["unclear", "a raw difference, and too little can be said of it at equal length"],
+  none: ["no difference", "none can be shown, raw or controlled"],
+  chosen: ["by construction", "the groups were chosen by this very measure, or by one of the same singular values"],
+  missing: ["not computed", "one of the groups has no value"],
 };
 
 function verdictSection() {
@@ -20,6 +22,7 @@ function verdictSection() {
     "verdict",
     "Verdict",
     el("p", { class: "lead" }, "Each sentence is about the mean over layers and projections. A tag says what is left of a raw difference once response lengths are equal."),
+    tagLegend(),
     model.contrasts.map((pair, place) => contrastFindings(model, pair, !many || place === 0)),
     levelsTable(model),
   );
@@ -37,7 +40,24 @@ function contrastFindings(model, [first, second], open) {
 }
 
 function kindName(kind) {
-  return Object.hasOwn(KINDS, kind) ? KINDS[kind] : kind;
+  return Object.hasOwn(KINDS, kind) ? KINDS[kind][0] : kind;
+}
+
+function kindTag(kind) {
+  return el("span", { class: "tag", "data-kind": kind }, kindName(kind));
+}
+
+function tagLegend() {
+  const lines = Object.entries(KINDS).map(([kind, [, meaning]]) => el("div", null, el("dt", null, kindTag(kind)), el("dd", null, meaning)));
+  return el(
+    "details",
+    { class: "tags" },
+    el("summary", null, "What the tags mean"),
+    el("dl", null, lines),
+    el("p", { class: "caption" },
+      `A control finds a difference where its 95% interval excludes zero and its q is below ${state.data.alpha}; it leaves little of one where its whole ` +
+        "interval lies within half of the raw figure. Otherwise it cannot say, as regression and partial Spearman never can where the groups hardly overlap in length: they extrapolate there."),
+  );
 }
 
 /** How many measures each kind of finding is about: what a closed contrast holds. */
@@ -49,8 +69,7 @@ function kindCounts(found) {
 
 function findingItem(finding) {
   const figures = finding.details && el("small", null, `At equal length: ${finding.details}.`);
-  const tag = el("span", { class: "tag", "data-kind": finding.kind }, kindName(finding.kind));
-  return el("li", null, tag, el("p", null, bdi(finding.sentence), figures));
+  return el("li", null, kindTag(finding.kind), el("p", null, named(finding.sentence, [finding.first, finding.second]), figures));
 }
 
 function versus([first, second]) {
@@ -80,9 +99,25 @@ function levelsTable(model) {
   return el("div", null, el("h3", null, "Mean over layers"), controls(contrastSelect()), body);
 }
 
+/** The measures that papers print first; all five do not fit beside each other. */
+const MAIN_MEASURES = ["nuclear_norm", "effective_rank", "stable_rank"];
+
 function paperTable(model, pair) {
+  const main = MAIN_MEASURES.filter((measure) => model.measures.includes(measure));
+  const more = model.measures.filter((measure) => !main.includes(measure));
+  return el(
+    "div",
+    null,
+    main.length > 0 && measureTable(model, pair, main),
+    more.length > 0 && el("details", { class: "more" }, el("summary", null, `More measures: ${more.map(title).join(", ")}`), measureTable(model, pair, more)),
+    metricRows(model, pair),
+    el("p", { class: "caption" },
+      `Gap: first minus second, with a 95% bootstrap interval over examples. Bold where q < ${state.data.alpha}. These are raw; see Effects for equal length.`),
+  );
+}
+
+function measureTable(model, pair, measures) {
   const [first, second] = pair;
-  const measures = ["nuclear_norm", "effective_rank", "stable_rank", "frobenius_norm", "spectral_norm"].filter((m) => model.measures.includes(m));
   const names = [...model.projections, "mean"];
   const cells = (measure, projection) => {
     const row = model.effect(pair, measure, projection, null);
@@ -91,22 +126,8 @@ function paperTable(model, pair) {
   const head = el("thead", null, groupedHead(measures.map(title)), partsHead(measures.length, first, second));
   const rows = names.map((name) => [el("th", { scope: "row" }, name), ...measures.flatMap((m) => cells(m, name)).map(numberCell)]);
   const body = el("tbody", null, rows.map((row) => el("tr", null, row)));
-  const caption = `Means of ${first} and ${second} and their gap, with its 95% interval, for each projection`;
-  return el(
-    "div",
-    null,
-    tableBox(caption, head, body),
-    metricRows(model, pair),
-    el("p", { class: "caption" }, "Gap: first minus second, with a 95% bootstrap interval over examples. Bold where q < 0.05. These are raw; see Effects for equal length."),
-  );
-}
-
-function tableBox(caption, head, body) {
-  return el(
-    "div",
-    { class: "table-box", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", { class: "paper" }, el("caption", { class: "unseen" }, caption), head, body),
-  );
+  const caption = `Means of ${first} and ${second} and their gap, with its 95% interval, for each projection: ${measures.map(title).join(", ")}`;
+  return tableBox(caption, "paper", head, body);
 }
 
 function groupedHead(names) {
@@ -123,8 +144,8 @@ function numberCell(content) {
 }
 
 function gap(row) {
-  const cell = withInterval(row.difference, row.difference_low, row.difference_high, signed);
-  if (row.q !== null && row.q < 0.05) cell.classList.add("strong");
+  const cell = difference(row.difference, row.difference_low, row.difference_high);
+  if (row.q !== null && row.q < state.data.alpha) cell.classList.add("strong");
   return cell;
 }
 
@@ -133,7 +154,7 @@ function metricRows(model, pair) {
   const rows = model.tables.effects
     .rows()
     .filter((row) => row.projection === null && row.layer === null && row.first === pair[0] && row.second === pair[1] && row.n_first !== null)
-    .map((row) => [heading(row.measure), number(row.mean_first), number(row.mean_second), gap(row), number(row.auc, 2), probability(row.q)]);
+    .map((row) => [heading(row.measure), number(row.mean_first), number(row.mean_second), gap(row), share(row.auc), probability(row.q)]);
   if (rows.length === 0) return null;
   const heads = ["Metric", bdi(pair[0]), bdi(pair[1]), "gap", "AUC", "q"];
   return table(`Metrics of ${pair[0]} and ${pair[1]}`, heads, rows);

@@ -1,0 +1,42 @@
+"""A page goes to others: where things lie on the author's disk is left out, and only base names are shown."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath, PureWindowsPath
+
+from gradprism.analysis.comparison import Comparison
+
+_ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"  # of a POSIX path, of one at home, of a drive, of a share
+_QUOTED = re.compile(rf"(?<=['\"`]){_ROOT}[^'\"`\n]+(?=['\"`])")  # may hold blanks
+_BARE = re.compile(rf"(?<![\w.:/\\~-]){_ROOT}(?:[^\s/\\'\"<>|:;,()]+[/\\])+[^\s/\\'\"<>|:;,()]*")
+_BEGINS_AS_PATH = re.compile(rf"{_ROOT}|\.{{1,2}}[/\\]")
+
+
+def base_name(name: str) -> str:
+    """The last part of a path. What is none stays as it is, as does a name of the hub (`owner/name`)."""
+    if _BEGINS_AS_PATH.match(name) is None and len(re.findall(r"[/\\]", name)) < 2:
+        return name
+    return PurePosixPath(name).name if "\\" not in name else PureWindowsPath(name).name
+
+
+def without_paths(text: str, known: Iterable[str] = ()) -> str:
+    """The same text with base names in place of the paths that are `known`, and of every absolute path."""
+    for path in sorted({path for path in known if base_name(path) != path}, key=len, reverse=True):
+        text = text.replace(path, base_name(path))
+    for pattern in (_QUOTED, _BARE):
+        text = pattern.sub(lambda match: base_name(match[0]), text)
+    return text
+
+
+def known_paths(comparison: Comparison) -> Iterator[str]:
+    """What a comparison knows of places on a disk: runs, model, data."""
+    yield from (group.run for group in comparison.groups)
+    yield comparison.model
+    data = comparison.about.get("data", ())
+    for entry in [data] if isinstance(data, dict) else data:
+        yield from map(str, entry.get("sources", ()))
+
+
+def first_line(problem: Exception, known: Iterable[str]) -> str:
+    """What went wrong, in a line without paths."""
+    return without_paths(str(problem).partition("\n")[0], known)
