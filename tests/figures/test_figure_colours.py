@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -7,11 +7,14 @@ import pytest
 from gradprism.figures.colours import (
     GROUP_COLOURS,
     GROUP_MARKERS,
+    MODEL_COLOURS,
+    MODEL_MARKERS,
     OTHER_COLOUR,
     PROJECTION_COLOURS,
     PROJECTION_DASHES,
     PROJECTION_MARKERS,
     group_look,
+    model_look,
     projection_look,
 )
 
@@ -26,6 +29,12 @@ TOGETHER = {
     "projections": [colour for name, colour in PROJECTION_COLOURS.items() if "-" not in name],
     "pairs": [PROJECTION_COLOURS["k-v"], PROJECTION_COLOURS["q-o"]],
     "groups": list(GROUP_COLOURS),
+    "models": list(MODEL_COLOURS),
+}
+KINDS = {
+    "projections": [*PROJECTION_COLOURS.values(), OTHER_COLOUR],
+    "groups": [*GROUP_COLOURS],
+    "models": [*MODEL_COLOURS],
 }
 
 
@@ -48,14 +57,16 @@ def test_colours_drawn_together_are_told_apart_by_every_eye(kind: str, sight: st
     assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 15  # 2.3 is just noticed
 
 
-@pytest.mark.parametrize("colour", [*PROJECTION_COLOURS.values(), *GROUP_COLOURS, OTHER_COLOUR])
+@pytest.mark.parametrize("colour", [*PROJECTION_COLOURS.values(), *GROUP_COLOURS, *MODEL_COLOURS, OTHER_COLOUR])
 def test_a_line_can_be_seen_on_white(colour: str) -> None:
     luminance = float(np.array([0.2126, 0.7152, 0.0722]) @ linear(colour))
     assert 1.05 / (luminance + 0.05) > 1.7
 
 
-def test_no_colour_means_a_projection_here_and_a_group_there() -> None:
-    assert not {*PROJECTION_COLOURS.values()} & {*GROUP_COLOURS}
+@pytest.mark.parametrize(("one", "other"), [*combinations(KINDS, 2)])
+def test_no_colour_can_be_taken_for_one_of_another_meaning(one: str, other: str) -> None:
+    pairs = product(KINDS[one], KINDS[other])
+    assert min(float(np.linalg.norm(lab(linear(a)) - lab(linear(b)))) for a, b in pairs) > 20
 
 
 def test_every_projection_has_its_own_marker_and_colour() -> None:
@@ -68,3 +79,8 @@ def test_many_groups_differ_in_something() -> None:
     looks = {(look.colour, look.dash) for look in map(group_look, range(24))}
     assert len(looks) == 24
     assert len({*GROUP_MARKERS}) == len(GROUP_COLOURS)
+
+
+def test_models_have_colours_of_their_own_and_dashes_for_groups() -> None:
+    assert len({*MODEL_COLOURS}) == len({*MODEL_MARKERS}) == len(MODEL_COLOURS) >= 4
+    assert len({(look.colour, look.dash) for look in (model_look(m, g) for m in range(6) for g in range(6))}) == 36

@@ -1,8 +1,10 @@
-"""One colour, marker and dash for each projection and each group, the same in every figure and on the report's page.
+"""One colour, marker and dash for each projection, group and model, the same in every figure and on the report's page.
 
-Projections take the palette of Okabe & Ito (2008), groups and models that of Tol (technical note SRON/EPS/TN/09-002,
-"muted"): both are told apart under every common colour blindness, and no colour is in both, so that a colour never
-changes its meaning. Markers and dashes carry the same distinction in grey. This module knows no drawing library.
+Projections take the palette of Okabe & Ito (2008), with brown for its yellow. Groups and models have palettes of their
+own, found by search: the colours of one kind differ by more than 15 (CIE76) under every common colour blindness (as
+Machado et al. 2009 simulate it), and those of two kinds by more than 20 to the full eye, so that no colour of one
+meaning is taken for another. Markers and dashes carry the same distinction in grey. This module knows no drawing
+library.
 """
 
 from collections.abc import Mapping
@@ -47,9 +49,12 @@ PROJECTION_DASHES: Mapping[str, Dash] = {
     "q-o": (4, 1.5),
 }
 
-GROUP_COLOURS = ("#332288", "#CC6677", "#117733", "#DDAA33", "#88CCEE", "#882255", "#44AA99", "#AA4499")
+GROUP_COLOURS = ("#332288", "#11AAAA", "#990044", "#AAAA44", "#8888DD", "#883388", "#CC3344", "#333300")
 GROUP_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GROUP_DASHES: tuple[Dash, ...] = ((), (5, 1.5), (1.5, 1.2), (5, 1.5, 1.2, 1.5), (8, 2), (2.5, 2.5))
+
+MODEL_COLOURS = ("#2222BB", "#33BB66", "#551133", "#FF88EE", "#007722", "#1188FF")
+MODEL_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 OTHER_COLOUR = "#555555"  # of a projection that has no colour of its own, and of what stands for no projection
 
@@ -73,9 +78,18 @@ def projection_look(projection: str) -> Look:
 
 
 def group_look(place: int) -> Look:
-    """The look of the group, or model, that stands at a place in its order, from 0.
+    """The look of the group that stands at a place in its order, from 0.
 
     After 8 colours they come again, with other dashes.
     """
     colour, marker = GROUP_COLOURS[place % len(GROUP_COLOURS)], GROUP_MARKERS[place % len(GROUP_MARKERS)]
     return Look(colour, marker, GROUP_DASHES[place % len(GROUP_DASHES)])
+
+
+def model_look(place: int, group: int = 0) -> Look:
+    """The look of the model that stands at a place in its order, from 0: its dashes tell its groups from each other.
+
+    After 6 models the colours come again.
+    """
+    colour, marker = MODEL_COLOURS[place % len(MODEL_COLOURS)], MODEL_MARKERS[place % len(MODEL_MARKERS)]
+    return Look(colour, marker, GROUP_DASHES[group % len(GROUP_DASHES)])
