@@ -143,22 +143,19 @@ def test_cells_of_the_heatmap_are_effects_and_hatched_where_not_significant(made
 def test_each_control_stands_beside_the_number_without_it(made: Comparison) -> None:
     drawn, _ = figure(made, "effect-forest")
     effect = made.effects.filter(pl.col("layer").is_null(), measure="nuclear_norm", projection="k").row(0, named=True)
-    shown = {
-        ("matched", "nothing"): effect["difference"],
-        ("matched", "length"): effect["matched_difference"],
-        ("regression", "nothing"): math.exp(effect["raw_effect"]),
-        ("regression", "length"): math.exp(effect["regression_effect"]),
-        ("partial", "nothing"): effect["spearman"],
-        ("partial", "length"): effect["partial_spearman"],
+    columns = {
+        ("matched", "nothing"): ("raw_effect", "raw_effect_low", "raw_effect_high"),
+        ("matched", "length"): ("matched_effect", "matched_low", "matched_high"),
+        ("regression", "nothing"): ("raw_effect", "raw_effect_low", "raw_effect_high"),
+        ("regression", "length"): ("regression_effect", "regression_low", "regression_high"),
+        ("partial", "nothing"): ("spearman", "spearman_low", "spearman_high"),
+        ("partial", "length"): ("partial_spearman", "partial_low", "partial_high"),
     }
-    for (control, held), value in shown.items():
-        marks = line(panel(drawn, f"nuclear_norm|{control}"), f"k|{held}")
-        assert marks.get_xdata()[0] == pytest.approx(value)
-    low, high = line(panel(drawn, "nuclear_norm|regression"), "k|length|interval").get_xdata()
-    assert (low, high) == pytest.approx((math.exp(effect["regression_low"]), math.exp(effect["regression_high"])))
-    raw = line(panel(drawn, "nuclear_norm|partial"), "k|nothing|interval").get_xdata()
-    share = (effect["auc_high"] - effect["auc"]) / (effect["auc"] - 0.5)  # the interval grows as that of the AUC
-    assert (max(raw, key=abs) - effect["spearman"]) / effect["spearman"] == pytest.approx(abs(share))
+    for (control, held), names in columns.items():
+        axes = panel(drawn, f"nuclear_norm|{control}")
+        value, *ends = (effect[name] if control == "partial" else math.exp(effect[name]) for name in names)
+        assert line(axes, f"k|{held}").get_xdata()[0] == pytest.approx(value)
+        assert line(axes, f"k|{held}|interval").get_xdata() == pytest.approx(ends)
 
 
 def test_correlations_are_raw_below_the_diagonal_and_controlled_above(made: Comparison) -> None:
@@ -168,7 +165,7 @@ def test_correlations_are_raw_below_the_diagonal_and_controlled_above(made: Comp
     size = len(axes.get_xticks())
     table = np.ma.filled(np.asarray(mesh.get_array()).reshape(size, size), np.nan)
     labels = [text.get_text() for text in axes.get_yticklabels()]
-    row, column = labels.index("effective rank, mean"), labels.index("IFD")
+    row, column = labels.index("effective rank"), labels.index("IFD")
     pair = data.filter(x="ifd", y="effective_rank:mean").row(0, named=True)
     assert table[row, column] == pair["spearman"]
     assert table[column, row] == pair["partial"]

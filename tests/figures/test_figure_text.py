@@ -2,7 +2,7 @@ import pytest
 
 from gradprism.figures.names import file_name
 from gradprism.figures.styles import STYLES
-from gradprism.figures.text import distinct, drawable, literal, measure_name, shortened, width
+from gradprism.figures.text import distinct, drawable, literal, shortened, width
 
 STYLE = STYLES["neurips"]
 
@@ -40,12 +40,6 @@ def test_characters_that_no_font_has_become_boxes_and_controls_go() -> None:
 
 def test_dollars_are_dollars() -> None:
     assert literal("$x$ for 5$") == r"\$x\$ for 5\$"
-
-
-def test_measures_have_the_names_of_the_field() -> None:
-    assert measure_name("effective_rank:q") == "effective rank, q"
-    assert measure_name("ifd") == "IFD"
-    assert measure_name("column:score") == "score"
 
 
 @pytest.mark.parametrize("name", ["", "漢字", "///", "a" * 99, "ä b:c", "Ω-set"])

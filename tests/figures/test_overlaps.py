@@ -1,9 +1,11 @@
 """Nothing overlaps at any size: every figure in every style, measured."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
+import polars as pl
 import pytest
 from overlaps import faults
 from tests.made_comparisons import made_comparison
@@ -56,6 +58,21 @@ def test_nothing_overlaps(style: str, names: tuple[str, ...], layers: int) -> No
     check(made_comparison(names, n=30, layers=layers), style)
 
 
+@pytest.mark.parametrize(("style", "names"), [("acl", SHORT[:2]), ("neurips", LONG[:3]), ("slides", SHORT[:3])])
+def test_nothing_overlaps_on_logarithmic_axes_where_controls_extrapolate(style: str, names: tuple[str, ...]) -> None:
+    made = made_comparison(names, n=12, layers=12)
+    steep = (pl.col("layer").fill_null(0) + 1) ** 3
+    means = ("mean", "mean_low", "mean_high")
+    check(
+        replace(
+            made,
+            levels=made.levels.with_columns(pl.col(name) * steep for name in means),
+            effects=made.effects.with_columns(pl.lit(0, pl.Int64).alias("matched_pairs")),
+        ),
+        style,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("names", [SHORT, LONG], ids=["short", "long"])
@@ -70,6 +87,8 @@ def test_nothing_overlaps_with_many_models(style: str) -> None:
     names = ["Organisation/A-Model-With-A-Long-Name-7B-Instruct", "Organisation/A-Model-With-A-Long-Name-70B-Instruct"]
     models = [made_comparison(LONG[:3], n=12, layers=6, model=name) for name in (*names, "漢字", "x" * 80, "m")]
     assert faults(figure(models, "depth", style)[0]) == []
+    assert faults(figure([made_comparison(SHORT[:4], n=12, layers=6, model=m) for m in names], "depth", style)[0]) == []
+    assert faults(figure(made_comparison(LONG, n=12, layers=6), "depth", style)[0]) == []
 
 
 def test_a_name_that_no_font_has_is_drawn_without_a_warning() -> None:
@@ -88,13 +107,14 @@ def test_numbers_of_any_size_fit(style: str) -> None:
     made = made_comparison(n=30, layers=12)
     columns = ("mean", "mean_low", "mean_high")
     for factor in (1e-9, 12_345.0, 1e9):
+        ratio = math.log(factor)
         scaled = replace(
             made,
             levels=made.levels.with_columns(made.levels[name] * factor for name in columns),
             effects=made.effects.with_columns(
-                made.effects[name] * factor
+                made.effects[name] + ratio
                 for name in made.effects.columns
-                if "difference" in name or name in ("matched_low", "matched_high")
+                if name.startswith(("raw_effect", "matched_effect", "regression_effect"))
             ),
         )
         for name in ("nuclear-norm", "four-panels", "effect-forest", "adjacent-cosine"):

@@ -36,11 +36,25 @@ def test_layers_are_whole_numbers(last: int) -> None:
     assert all(tick == int(tick) for tick in scale.ticks)
 
 
-def test_an_axis_is_logarithmic_where_values_span_more_than_a_factor_of_30() -> None:
-    assert scale_for([1.0, 31.0], 5).log
-    assert not scale_for([1.0, 29.0], 5).log
-    assert not scale_for([-1.0, 100.0], 5).log
-    assert not scale_for([1.0, 100.0], 5, log=False).log
+def test_a_logarithmic_axis_shows_what_is_above_zero() -> None:
+    assert scale_for([0.0, 1.0, 100.0], 5, log=True) == log_scale(1.0, 100.0, 5)
+    assert not scale_for([0.0, -1.0], 5, log=True).log
+    assert not scale_for([1.0, 1000.0], 5).log
+
+
+def test_a_logarithmic_axis_has_ticks_without_labels_at_2_to_9() -> None:
+    axes = Figure().subplots()
+    set_y(axes, log_scale(1, 100, 3))  # labelled: 1, 10, 100
+    assert axes.yaxis.get_minorticklocs() == pytest.approx([0.8, 0.9, *range(2, 10), *range(20, 100, 10)])
+    assert not any(axes.yaxis.get_minor_formatter()(place) for place in axes.yaxis.get_minorticklocs())
+    set_y(axes, linear_scale(1, 100, 3))
+    assert len(axes.yaxis.get_minorticklocs()) == 0
+
+
+def test_over_many_decades_only_powers_of_ten_have_ticks() -> None:
+    assert log_scale(1e-6, 1e6, 4).minor == pytest.approx(
+        [10.0**power for power in range(-6, 7) if 10.0**power not in log_scale(1e-6, 1e6, 4).ticks]
+    )
 
 
 def test_missing_values_do_not_move_an_axis() -> None:

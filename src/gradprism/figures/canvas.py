@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,20 +23,23 @@ from gradprism.figures.styles import Style
 from gradprism.figures.text import bare, distinct, drawable, literal, shortened, width
 from gradprism.figures.ticks import Scale
 
+LOG_SCALE = "(log scale)"
 _HANDLE = 5.2  # room of a legend's line and gaps beside its text, in letters
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above a panel: a name of any length, and of how many examples."""
+    """What stands above a panel: a name of any length, and of how many examples, or a short remark."""
 
     name: str
     n: int | None = None
+    remark: str = ""
 
     @property
     def count(self) -> str:
-        """The examples, in brackets."""
-        return "" if self.n is None else f" (n = {self.n:,})"
+        """The examples or the remark, in brackets."""
+        inside = self.remark if self.n is None else f"n = {self.n:,}"
+        return f" ({inside})" if inside else ""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,13 @@ class Canvas:
                 text = texts[place % self.columns % len(texts)]
                 axes.set_xlabel(literal(shortened(text, self.panel_width, self.style, self.style.font)))
 
-    def label_y(self, axes: Axes, text: str) -> None:
-        """Name the vertical axis of a panel."""
-        axes.set_ylabel(literal(shortened(text, self.panel_height, self.style, self.style.font)))
+    def label_y(self, axes: Axes, text: str, log: bool = False) -> None:
+        """Name the vertical axis of a panel, and say that it is logarithmic: behind the name, or under it."""
+        style = self.style
+        ending = f" {LOG_SCALE}" if log else ""
+        if log and width(drawable(text, style) + ending, style, style.font) > self.panel_height:
+            ending = f"\n{LOG_SCALE}"
+        axes.set_ylabel(literal(shortened(text, self.panel_height, style, style.font)) + ending)
 
 
 def make_canvas(
@@ -135,11 +143,17 @@ def finish(canvas: Canvas, headings: Sequence[Heading]) -> Figure:
     rooms = [axes.get_position().width * across for axes in canvas.panels]
     two_lines = any("\n" in axes.get_title() for axes in canvas.panels)
     counts = [heading.count for heading in headings]
-    taken = 0.0 if two_lines else max(width(count, style, style.font) for count in counts)
-    names = distinct([heading.name for heading in headings], min(rooms) - taken, style, style.font)
+    beside = [0.0 if two_lines else width(count, style, style.font) for count in counts]
+    names = _shown(headings, math.inf, style)
+    if any(width(name, style, style.font) > room for name, room in zip(names, np.subtract(rooms, beside), strict=True)):
+        names = _shown(headings, min(rooms) - max(beside), style)
     for axes, name, count in zip(canvas.panels, names, counts, strict=True):
         axes.set_title(literal(name) + ("\n" + count.strip(" ()") if two_lines else count))
     return canvas.figure
+
+
+def _shown(headings: Sequence[Heading], room: float, style: Style) -> list[str]:
+    return distinct([heading.name for heading in headings], room, style, style.font)
 
 
 def fix_layout(figure: Figure) -> None:

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
 from gradprism.figures.curves import cosine_plots, four_panel_plots, measure_plots
 from gradprism.figures.decay import decay_plots
+from gradprism.figures.depth import depth_plots, model_names
 from gradprism.figures.forest import forest_plots
 from gradprism.figures.heatmap import heatmap_plots
 from gradprism.figures.matrix import matrix_plots
 from gradprism.figures.names import file_name
-from gradprism.figures.overlay import depth_plots, model_names, overlay_plots
+from gradprism.figures.overlay import overlay_plots
 from gradprism.figures.plot import Missing, Plot, Plots
+from gradprism.figures.scales import logarithmic
 from gradprism.figures.scatter import length_plots
 
-OF_ONE: Sequence[Callable[[Comparison], Plots]] = (
-    measure_plots,
-    four_panel_plots,
-    overlay_plots,
+Kind = Callable[[Comparison], Plots]
+KindOfMeans = Callable[[Comparison, frozenset[str]], Plots]  # also given the measures with logarithmic axes
+
+OF_MEANS: Sequence[KindOfMeans] = (measure_plots, four_panel_plots, overlay_plots)
+OF_OTHERS: Sequence[Kind] = (
     cosine_plots,
     heatmap_plots,
     forest_plots,
@@ -56,12 +60,18 @@ def chosen(plots: Mapping[str, Plot | Missing], only: Sequence[str] = ()) -> lis
 
 
 def _all(comparisons: Sequence[Comparison]) -> Iterator[Plot | Missing]:
+    logs = logarithmic(comparisons)
+    kinds: list[Kind] = [*(partial(_with_logs, plots, logs) for plots in OF_MEANS), *OF_OTHERS]
     for model, comparison in model_names(comparisons).items():
         ending = f"-{file_name(model)}" if len(comparisons) > 1 else ""
-        for plots in OF_ONE:
+        for plots in kinds:
             for plot in _first_contrasts(plots(comparison)):
                 yield replace(plot, name=plot.name + ending)
-    yield from depth_plots(comparisons)
+    yield from depth_plots(comparisons, logs)
+
+
+def _with_logs(kind: KindOfMeans, logs: frozenset[str], comparison: Comparison) -> Plots:
+    return kind(comparison, logs)
 
 
 def _first_contrasts(plots: Plots) -> Iterator[Plot | Missing]:

@@ -9,26 +9,30 @@ from matplotlib.figure import Figure
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_tables import COSINES
+from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Canvas, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import projection_look
-from gradprism.figures.lines import draw_band, values
+from gradprism.figures.lines import Values, draw_band, values
 from gradprism.figures.names import file_name
-from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_numbers, of_model
+from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
+from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
-from gradprism.figures.text import measure_name
 from gradprism.figures.ticks import Scale, linear_scale, scale_for, set_x, set_y
 
 MAIN_MEASURES = ("nuclear_norm", "effective_rank")
-BAND = "Bands are 95% bootstrap intervals of the mean"
+BAND = "Bands are 95% bootstrap intervals of the mean."
 _COLUMNS = ("measure", "group", "projection", "layer", "n", "mean", "mean_low", "mean_high")
 
 Panel = tuple[str, str]  # measure, group
 
 
-def measure_plots(comparison: Comparison) -> Plots:
-    """Each measure by layer; only nuclear norm and effective rank unless others are named."""
+def measure_plots(comparison: Comparison, logs: frozenset[str]) -> Plots:
+    """Each measure by layer; only nuclear norm and effective rank unless others are named.
+
+    `logs` are the measures with logarithmic axes, here and below.
+    """
     for measure in dict.fromkeys((*MAIN_MEASURES, *comparison.measures)):
-        yield _plot(comparison, measure, f"Mean {measure_name(measure)} of the gradient by layer and projection")
+        yield _plot(comparison, measure, f"Mean {title(measure)} of the gradient by layer and projection", logs)
 
 
 def cosine_plots(comparison: Comparison) -> Plots:
@@ -38,7 +42,7 @@ def cosine_plots(comparison: Comparison) -> Plots:
     yield _plot(comparison, same, "Mean cosine between the gradients of two projections of the same layer, by pair")
 
 
-def four_panel_plots(comparison: Comparison) -> Plots:
+def four_panel_plots(comparison: Comparison, logs: frozenset[str]) -> Plots:
     """Nuclear norm and effective rank of both groups of a contrast in one row, the papers' layout."""
     if not comparison.contrasts:
         yield Missing("four-panels", "there is only one group")
@@ -50,18 +54,19 @@ def four_panel_plots(comparison: Comparison) -> Plots:
             yield Missing(name, reason)
             continue
         pair = groups_in_words((comparison.group(first), comparison.group(second)))
-        caption = f"Mean nuclear norm (left two) and effective rank (right two) by layer and projection: {pair}"
-        yield Plot(name, f"{caption}. {BAND}. {of_model(comparison)}", data, partial(draw_curves, data, panels))
+        what = f"Mean nuclear norm (left two) and effective rank (right two) by layer and projection: {pair}."
+        caption = caption_of(comparison, what, BAND, log_words(MAIN_MEASURES, logs))
+        yield Plot(name, caption, data, partial(draw_curves, data, panels, logs))
 
 
-def _plot(comparison: Comparison, measure: str, what: str) -> Plot | Missing:
+def _plot(comparison: Comparison, measure: str, what: str, logs: frozenset[str] = frozenset()) -> Plot | Missing:
     panels = [(measure, group.name) for group in comparison.groups]
     data, name = curve_data(comparison, panels), file_name(measure)
     if reason := unfit(comparison, data):
         return Missing(name, reason)
-    caption = f"{what}: {groups_in_words(comparison.groups)}. {BAND}. {of_model(comparison)}"
+    caption = caption_of(comparison, f"{what}: {groups_in_words(comparison.groups)}.", BAND, log_words([measure], logs))
     default = measure in (*MAIN_MEASURES, *COSINES)
-    return Plot(name, caption, data, partial(draw_curves, data, panels), default)
+    return Plot(name, caption, data, partial(draw_curves, data, panels, logs), default)
 
 
 def curve_data(comparison: Comparison, panels: Sequence[Panel]) -> pl.DataFrame:
@@ -80,21 +85,22 @@ def unfit(comparison: Comparison, data: pl.DataFrame) -> str | None:
     return None
 
 
-def draw_curves(data: pl.DataFrame, panels: Sequence[Panel], style: Style) -> Figure:
+def draw_curves(data: pl.DataFrame, panels: Sequence[Panel], logs: frozenset[str], style: Style) -> Figure:
     """One panel for each measure and group. Panels of the same measure share their vertical axis."""
     headings = [Heading(group, _greatest_n(data, measure, group)) for measure, group in panels]
     canvas = make_canvas(style, headings, _legend(data, style))
     for measure in dict.fromkeys(measure for measure, _ in panels):
-        _draw_measure(canvas, data.filter(measure=measure), [(p, g) for p, (m, g) in enumerate(panels) if m == measure])
+        places = [(place, group) for place, (shown, group) in enumerate(panels) if shown == measure]
+        _draw_measure(canvas, data.filter(measure=measure), places, measure in logs)
     canvas.label_x("layer")
     return finish(canvas, headings)
 
 
-def _draw_measure(canvas: Canvas, data: pl.DataFrame, panels: Sequence[tuple[int, str]]) -> None:
+def _draw_measure(canvas: Canvas, data: pl.DataFrame, panels: Sequence[tuple[int, str]], log: bool) -> None:
     cosine = data["measure"][0] in COSINES
     layers = data["layer"].unique().sort()
     x = layer_scale(canvas, layers)
-    y = scale_for(shown_values(data), canvas.most_y, log=False if cosine else None, zero=cosine)
+    y = scale_for(shown_values(data), canvas.most_y, log, zero=cosine)
     for order, (place, group) in enumerate(panels):
         axes = canvas.panels[place]
         axes.set_label(group)
@@ -102,7 +108,7 @@ def _draw_measure(canvas: Canvas, data: pl.DataFrame, panels: Sequence[tuple[int
         begins = order == 0 or canvas.first_of_row(place)
         set_y(axes, y, labels=begins)
         if begins:
-            canvas.label_y(axes, "cosine" if cosine else measure_name(data["measure"][0]))
+            canvas.label_y(axes, "cosine" if cosine else title(data["measure"][0]), y.log)
         if cosine:
             axes.axhline(0, color="#888888", linewidth=0.6 * canvas.style.line, zorder=1)
 
@@ -112,7 +118,7 @@ def _draw_panel(canvas: Canvas, place: int, data: pl.DataFrame, layers: pl.Serie
     set_x(axes, scales[0])
     for start, projection in enumerate(data["projection"].unique(maintain_order=True)):
         line = on_layers(data.filter(projection=projection), layers)
-        middle, low, high = (values(line[name].to_list()) for name in ("mean", "mean_low", "mean_high"))
+        middle, low, high = interval(line)
         x = values(line["layer"].to_list())
         draw_band(axes, projection_look(projection), x, middle, low, high, projection, start)
 
@@ -125,6 +131,12 @@ def layer_scale(canvas: Canvas, layers: pl.Series) -> Scale:
 def on_layers(data: pl.DataFrame, layers: pl.Series) -> pl.DataFrame:
     """The rows of one line in the order of layers, with empty ones where a layer is missing, for the gap."""
     return layers.to_frame().join(data, on="layer", how="left").sort("layer")
+
+
+def interval(line: pl.DataFrame) -> tuple[Values, Values, Values]:
+    """Means, and the ends of their intervals."""
+    middle, low, high = (values(line[name].to_list()) for name in ("mean", "mean_low", "mean_high"))
+    return middle, low, high
 
 
 def shown_values(data: pl.DataFrame) -> Iterator[float | None]:

@@ -1,11 +1,11 @@
 """What is left of an effect when length is held: each of the three controls beside the same number without it.
 
-The three are on scales of their own, as none can be turned into another: a difference in the measure's own numbers
-between pairs of like length, a ratio from a regression of logs, and a rank correlation.
+Two are ratios on the same axis: over pairs of like length, and from a regression of logs. The third is a rank
+correlation, which cannot be turned into a ratio.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.analysis.comparison import Comparison, Group
-from gradprism.figures.canvas import Canvas, Entry, Heading, finish, make_canvas
+from gradprism.analysis.titles import title
+from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, finish, make_canvas
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
 from gradprism.figures.curves import MAIN_MEASURES
 from gradprism.figures.names import file_name
-from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_numbers, of_model
+from gradprism.figures.pairs import Pairs, pairs_in_length
+from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
-from gradprism.figures.text import measure_name
 from gradprism.figures.ticks import scale_for, set_x
 
 
@@ -31,16 +32,30 @@ class _Control:
     heading: str
     axis: str
     none: float  # where there is no effect
+    raw: str  # columns of EFFECTS, each with those of its interval
+    held: str
+    interval: str  # of `held`: the beginning of its columns
+    n_raw: str
+    n_held: str
+
+    @property
+    def ratio(self) -> bool:
+        """Whether its columns are logs of ratios."""
+        return self.none == 1
 
 
+_RATIO = f"ratio {LOG_SCALE}"
 CONTROLS = {
-    "matched": _Control("matched in length", "difference", 0.0),
-    "regression": _Control("regression", "ratio", 1.0),
-    "partial": _Control("partial rank", "Spearman ρ", 0.0),
+    "matched": _Control(
+        "matched in length", _RATIO, 1.0, "raw_effect", "matched_effect", "matched", "regression_n", "matched_pairs"
+    ),
+    "regression": _Control(
+        "regression", _RATIO, 1.0, "raw_effect", "regression_effect", "regression", "regression_n", "regression_n"
+    ),
+    "partial": _Control(
+        "partial rank", "Spearman ρ", 0.0, "spearman", "partial_spearman", "partial", "partial_n", "partial_n"
+    ),
 }
-
-
-_ROWS = pl.col("n_first") + pl.col("n_second")
 
 
 def forest_plots(comparison: Comparison) -> Plots:
@@ -54,84 +69,84 @@ def forest_plots(comparison: Comparison) -> Plots:
             yield Missing(name, "no effect could be computed")
             continue
         projections = [p for p in (*comparison.projections, "mean") if p in set(data["projection"])]
+        pairs = pairs_in_length(comparison, first, second)
         pair = (comparison.group(first), comparison.group(second))
-        yield Plot(name, _caption(comparison, pair), data, partial(draw_forest, data, projections, pair))
+        draw = partial(draw_forest, data, projections, pair, pairs)
+        yield Plot(name, _caption(comparison, pair, pairs), data, draw)
 
 
 def _data(comparison: Comparison, first: str, second: str) -> pl.DataFrame:
+    """A row for each measure, projection and control, with nothing held and with length held."""
     effects = comparison.effects.filter(
         pl.col("measure").is_in(MAIN_MEASURES),
         pl.col("layer").is_null(),
-        pl.col("regression_scale").fill_null("log") == "log",
+        pl.col("regression_scale") == "log",
         first=first,
         second=second,
     )
-    keys = ["first", "second", "measure", "projection"]
-    marks = [mark for name in CONTROLS for mark in _marks(name)]
     order = {measure: place for place, measure in enumerate(MAIN_MEASURES)}
-    parts = [
-        effects.select(*keys, pl.lit(name).alias("control"), pl.lit(held).alias("held"), n.alias("n"), *numbers)
-        for name, held, n, numbers in marks
-    ]
+    parts = [effects.select(columns) for name, control in CONTROLS.items() for columns in _marks(name, control)]
     return pl.concat(parts).sort(pl.col("measure").replace_strict(order, default=9), maintain_order=True)
 
 
-def _marks(control: str) -> list[tuple[str, str, pl.Expr, list[pl.Expr]]]:
-    """Of a control: the number without it and the number with it, each with its interval if it has one."""
-    raw, held = {"matched": _matched, "regression": _regression, "partial": _partial}[control]()
-    pairs = pl.col("matched_pairs") if control == "matched" else _ROWS
-    return [(control, "nothing", _ROWS, _triple(*raw)), (control, "length", pairs, _triple(*held))]
+def _marks(name: str, control: _Control) -> Iterator[list[pl.Expr]]:
+    """The number without the control, and with it."""
+    keys = [pl.col(key) for key in ("first", "second", "measure", "projection")]
+    for held, n, value, interval in (
+        ("nothing", control.n_raw, control.raw, control.raw),
+        ("length", control.n_held, control.held, control.interval),
+    ):
+        columns = [pl.col(column) for column in (value, f"{interval}_low", f"{interval}_high")]
+        shown = [column.exp() if control.ratio else column for column in columns]
+        named = [column.alias(as_) for column, as_ in zip(shown, ("value", "low", "high"), strict=True)]
+        yield [*keys, pl.lit(name).alias("control"), pl.lit(held).alias("held"), pl.col(n).alias("n"), *named]
 
 
-def _matched() -> tuple[list[pl.Expr], list[pl.Expr]]:
-    raw, held = ("difference", "difference_low", "difference_high"), ("difference", "low", "high")
-    return [pl.col(name) for name in raw], [pl.col(f"matched_{name}") for name in held]
-
-
-def _regression() -> tuple[list[pl.Expr], list[pl.Expr]]:
-    none, held = pl.lit(None, pl.Float64), ("effect", "low", "high")
-    return [pl.col("raw_effect").exp(), none, none], [pl.col(f"regression_{name}").exp() for name in held]
-
-
-def _partial() -> tuple[list[pl.Expr], list[pl.Expr]]:
-    """Spearman's raw correlation has the interval of the AUC: both are linear in the rank sum."""
-    delta, rho = pl.col("cliffs_delta"), pl.col("spearman")
-    per_delta = pl.when(delta.abs() > 1e-9).then(rho / delta)
-    ends = [(2 * pl.col(name) - 1) * per_delta for name in ("auc_low", "auc_high")]
-    return [rho, *ends], [pl.col(name) for name in ("partial_spearman", "partial_low", "partial_high")]
-
-
-def _triple(value: pl.Expr, low: pl.Expr, high: pl.Expr) -> list[pl.Expr]:
-    return [value.alias("value"), low.alias("low"), high.alias("high")]
-
-
-def _caption(comparison: Comparison, pair: tuple[Group, Group]) -> str:
+def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) -> str:
     first, second = pair
-    return (
+    far = "" if pairs.overlap else "Regression and partial correlation extrapolate there and are no evidence."
+    return caption_of(
+        comparison,
         f"Effect of the group on the layer mean of nuclear norm and effective rank, {groups_in_words([first])} against "
-        f"{groups_in_words([second])}: hollow as it is, filled with length held. Left: difference of means, over all "
-        "and over pairs of like response length. Middle: ratio of geometric means from a regression of logs, without "
-        "and with log prompt and response tokens. Right: Spearman correlation with membership in the first group, raw "
-        "(interval of the AUC, rescaled) and given prompt and response tokens. Bars are 95% intervals; a number "
-        f"without one has none. {of_model(comparison)}"
+        f"{groups_in_words([second])}: hollow as it is, filled with length held. Left: ratio of geometric means, over "
+        "all rows and over pairs of like response length. Middle: the same ratio, and from a regression of logs with "
+        "log prompt and response tokens. Right: Spearman correlation with membership in the first group, raw and given "
+        "prompt and response tokens. Bars are 95% intervals; axes of ratios are logarithmic.",
+        pairs.sentence,
+        far,
     )
 
 
-def draw_forest(data: pl.DataFrame, projections: Sequence[str], pair: tuple[Group, Group], style: Style) -> Figure:
+def draw_forest(
+    data: pl.DataFrame, projections: Sequence[str], pair: tuple[Group, Group], pairs: Pairs, style: Style
+) -> Figure:
     """A row of panels for each measure, a column for each control, a line for each projection."""
     measures = [measure for measure in MAIN_MEASURES if measure in set(data["measure"])]
     places = [(measure, control) for measure in measures for control in CONTROLS]
-    headings = [Heading(CONTROLS[control].heading) for _, control in places]
-    title = [Heading(group.name, group.n) for group in pair]
-    canvas = make_canvas(style, headings, _legend(style), 3, title, 1.7 * style.tick_font * len(projections) / 72)
+    headings = [
+        Heading(CONTROLS[control].heading, remark=_remark(data.filter(measure=measure, control=control), pairs))
+        for measure, control in places
+    ]
+    above = [Heading(group.name, group.n) for group in pair]
+    canvas = make_canvas(style, headings, _legend(style), 3, above, 1.7 * style.tick_font * len(projections) / 72)
     for place, (axes, (measure, control)) in enumerate(zip(canvas.panels, places, strict=True)):
         axes.set_label(f"{measure}|{control}")
-        _draw_panel(canvas, axes, data.filter(measure=measure, control=control), projections, CONTROLS[control].none)
+        _draw_panel(canvas, axes, data.filter(measure=measure), control, projections)
         axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
         if canvas.first_of_row(place):
-            canvas.label_y(axes, measure_name(measure))
+            canvas.label_y(axes, title(measure))
     canvas.label_x(*(control.axis for control in CONTROLS.values()))
     return finish(canvas, headings)
+
+
+def _remark(data: pl.DataFrame, pairs: Pairs) -> str:
+    """The number of pairs, from the fewest to the most of all projections; of other controls, whether they hold."""
+    if data["control"][0] != "matched":
+        return "" if pairs.overlap else "extrapolates"
+    counts = sorted({int(n or 0) for n in data.filter(held="length")["n"]})
+    if counts[-1] == 0:
+        return "no pairs"
+    return f"{counts[0]:,} pair{'s' * (counts[0] != 1)}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,} pairs"
 
 
 def _legend(style: Style) -> list[Entry]:
@@ -141,9 +156,13 @@ def _legend(style: Style) -> list[Entry]:
     return [Entry("raw", mark("white")), Entry("length held", mark(OTHER_COLOUR))]
 
 
-def _draw_panel(canvas: Canvas, axes: Axes, data: pl.DataFrame, projections: Sequence[str], none: float) -> None:
-    shown = [none, *(value for name in ("value", "low", "high") for value in data[name])]
-    set_x(axes, canvas.fit_x(lambda most: scale_for(shown, most, log=False), 5))
+def _draw_panel(canvas: Canvas, axes: Axes, data: pl.DataFrame, control: str, projections: Sequence[str]) -> None:
+    """Of one measure; both ratios have the same axis."""
+    none, ratio = CONTROLS[control].none, CONTROLS[control].ratio
+    alike = data.filter(pl.col("control").is_in([name for name, other in CONTROLS.items() if other.ratio == ratio]))
+    shown = [none, *(value for name in ("value", "low", "high") for value in alike[name])]
+    set_x(axes, canvas.fit_x(lambda most: scale_for(shown, most, log=ratio), 5))
+    data = data.filter(control=control)
     axes.axvline(none, color="#888888", linewidth=0.6 * canvas.style.line, zorder=1)
     for held, shift in (("nothing", -0.18), ("length", 0.18)):
         rows = {projection: numbers for projection, *numbers in _rows(data.filter(held=held))}

@@ -1,6 +1,5 @@
 """Where in the model two groups differ: an effect size for each layer and projection, raw and with length held."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,19 +14,22 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from gradprism.analysis.comparison import Comparison, Group
+from gradprism.analysis.evidence import ALPHA
+from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Canvas, Heading, finish, make_canvas
 from gradprism.figures.curves import MAIN_MEASURES, layer_scale
 from gradprism.figures.lines import Values, values
 from gradprism.figures.names import file_name
-from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_numbers, of_model
+from gradprism.figures.pairs import Pairs, pairs_in_length
+from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
-from gradprism.figures.text import literal, measure_name, shortened
+from gradprism.figures.text import literal, shortened
 from gradprism.figures.ticks import set_x
 
-SIGNIFICANT = 0.05
 MAP, NO_VALUE = "RdBu_r", "#C8C8C8"
 _SCALE = 4.5  # height of a colour scale with its name, in letters
-STATISTICS = {"auc": ("q", 0.5, "AUC"), "partial_spearman": ("partial_q", 0.0, "partial Spearman ρ")}
+STATISTICS = {"auc": ("q", "AUC"), "partial_spearman": ("partial_q", "partial Spearman ρ")}
+RANGES = {"auc": (0.0, 1.0), "partial_spearman": (-1.0, 1.0)}  # the same for all contrasts, so that they compare
 
 
 def heatmap_plots(comparison: Comparison) -> Plots:
@@ -36,7 +38,8 @@ def heatmap_plots(comparison: Comparison) -> Plots:
         yield Missing("effect-heatmap", "there is only one group")
     for first, second in comparison.contrasts:
         name = f"effect-heatmap-{file_name(first)}-{file_name(second)}"
-        data = _data(comparison, first, second)
+        pairs = pairs_in_length(comparison, first, second)
+        data = _data(comparison, first, second, pairs)
         if data["layer"].n_unique() < 2:
             yield Missing(name, "one layer only was measured")
         elif not has_numbers(data, "value"):
@@ -44,34 +47,46 @@ def heatmap_plots(comparison: Comparison) -> Plots:
         else:
             projections = [p for p in (*comparison.projections, "mean") if p in set(data["projection"])]
             pair = (comparison.group(first), comparison.group(second))
-            yield Plot(name, _caption(comparison, pair), data, partial(draw_heatmap, data, projections, pair))
+            yield Plot(name, _caption(comparison, pair, pairs), data, partial(draw_heatmap, data, projections, pair))
 
 
-def _data(comparison: Comparison, first: str, second: str) -> pl.DataFrame:
+def _data(comparison: Comparison, first: str, second: str, pairs: Pairs) -> pl.DataFrame:
+    """A row a cell. What extrapolates is no evidence, however small its q."""
     effects = comparison.effects.filter(
         pl.col("measure").is_in(MAIN_MEASURES), pl.col("layer").is_not_null(), first=first, second=second
     )
     keys = ("first", "second", "measure", "projection", "layer", "n_first", "n_second")
+    extrapolates = {"auc": False, "partial_spearman": not pairs.overlap}
     parts = [
         effects.select(
             *keys,
             pl.lit(name).alias("statistic"),
             pl.col(name).alias("value"),
             pl.col(q).alias("q"),
-            (pl.col(q) < SIGNIFICANT).alias("significant"),
+            pl.lit(extrapolates[name]).alias("extrapolates"),
+            ((pl.col(q) < ALPHA) & ~pl.lit(extrapolates[name])).alias("significant"),
         )
-        for name, (q, _, _) in STATISTICS.items()
+        for name, (q, _) in STATISTICS.items()
     ]
     return pl.concat(parts).sort("measure", "statistic", maintain_order=True)
 
 
-def _caption(comparison: Comparison, pair: tuple[Group, Group]) -> str:
+def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) -> str:
     first, second = pair
-    return (
+    far = (
+        ""
+        if pairs.overlap
+        else ("The partial correlation extrapolates there and is no evidence, so that all of its cells are hatched.")
+    )
+    return caption_of(
+        comparison,
         f"Effect of the group on nuclear norm and effective rank by layer and projection, {groups_in_words([first])} "
         f"against {groups_in_words([second])}. Left: AUC, the probability that an example of the first exceeds one of "
         "the second. Right: Spearman correlation with membership in the first, given prompt and response tokens. "
-        f"Hatched: not significant (Benjamini-Hochberg q of at least {SIGNIFICANT:g}, or none). {of_model(comparison)}"
+        f"Hatched: not significant (Benjamini-Hochberg q of at least {ALPHA:g}, or none); grey: no value. Colours "
+        "have the same range in all such figures.",
+        pairs.sentence,
+        far,
     )
 
 
@@ -79,27 +94,22 @@ def draw_heatmap(data: pl.DataFrame, projections: Sequence[str], pair: tuple[Gro
     """A row of panels for each measure, a column and a colour scale for each statistic."""
     measures = [measure for measure in MAIN_MEASURES if measure in set(data["measure"])]
     places = [(measure, statistic) for measure in measures for statistic in STATISTICS]
-    headings = [Heading(f"{measure_name(m)}: {STATISTICS[s][2]}") for m, s in places]
-    title = [Heading(group.name, group.n) for group in pair]
+    far = set(data.filter(pl.col("extrapolates"))["statistic"])
+    headings = [
+        Heading(f"{title(m)}: {STATISTICS[s][1]}", remark="extrapolates" if s in far else "") for m, s in places
+    ]
+    above = [Heading(group.name, group.n) for group in pair]
     height = 1.5 * style.tick_font * len(projections) / 72
-    canvas = make_canvas(style, headings, (), 2, title, height, below=_SCALE * style.font / 72)
-    norms = {statistic: _norm(data.filter(statistic=statistic)["value"], statistic) for statistic in STATISTICS}
+    canvas = make_canvas(style, headings, (), 2, above, height, below=_SCALE * style.font / 72)
+    norms = {statistic: Normalize(*RANGES[statistic]) for statistic in STATISTICS}
     for place, (axes, (measure, statistic)) in enumerate(zip(canvas.panels, places, strict=True)):
         axes.set_label(f"{measure}|{statistic}")
         _draw_panel(canvas, axes, data.filter(measure=measure, statistic=statistic), projections, norms[statistic])
         axes.tick_params(axis="y", labelleft=canvas.first_of_row(place))
     canvas.label_x("layer")
     for column, (statistic, norm) in enumerate(norms.items()):
-        _draw_scale(canvas, column, norm, f"{STATISTICS[statistic][2]}  (white: none)")
+        _draw_scale(canvas, column, norm, f"{STATISTICS[statistic][1]}  (white: none)")
     return finish(canvas, headings)
-
-
-def _norm(shown: pl.Series, statistic: str) -> Normalize:
-    """Symmetric around no effect, to the next tenth."""
-    middle = STATISTICS[statistic][1]
-    largest = max((abs(value - middle) for value in shown if value is not None and math.isfinite(value)), default=0.1)
-    reach = min(0.5 if statistic == "auc" else 1.0, max(0.1, math.ceil(largest * 10 - 1e-9) / 10))
-    return Normalize(middle - reach, middle + reach)
 
 
 def _draw_panel(canvas: Canvas, axes: Axes, data: pl.DataFrame, projections: Sequence[str], norm: Normalize) -> None:

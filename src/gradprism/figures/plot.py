@@ -1,5 +1,6 @@
 """`Plot`: a figure that can be drawn, with its numbers; `Missing`: one that cannot, with the reason."""
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from gradprism.figures.styles import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,16 @@ def groups_in_words(groups: Iterable[Group]) -> str:
     return ", ".join(f"{one_line(group.name)} (n = {group.n:,})" for group in groups)
 
 
-def of_model(comparison: Comparison) -> str:
-    """The model, for a caption."""
-    return f"Model: {one_line(comparison.model)}."
+def caption_of(comparison: Comparison, *sentences: str) -> str:
+    """Sentences in a row, empty ones left out, then the model, and whether there will be more rows."""
+    return " ".join(filter(None, (*sentences, f"Model: {one_line(comparison.model)}.", incomplete(comparison))))
+
+
+def incomplete(comparison: Comparison) -> str:
+    """A sentence for runs that have rows left to measure; empty where none has."""
+    return "Incomplete run." if any(group.pending for group in comparison.groups) else ""
 
 
 def one_line(text: str) -> str:
-    """A name without line breaks."""
-    return " ".join(text.split())
+    """A name without line breaks, and without characters that turn the direction of what follows."""
+    return " ".join("".join(c for c in text if unicodedata.bidirectional(c) not in _TURNS).split())

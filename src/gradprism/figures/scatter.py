@@ -6,15 +6,16 @@ from functools import partial
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.figures.canvas import Heading, finish, line_entry, make_canvas
+from gradprism.analysis.titles import title
+from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import Look, group_look
 from gradprism.figures.curves import MAIN_MEASURES
 from gradprism.figures.lines import Values, line_style, values
-from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_numbers, of_model
+from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
-from gradprism.figures.text import measure_name
 from gradprism.figures.ticks import scale_for, set_x, set_y
 
 NAME = "length"
@@ -38,12 +39,23 @@ def length_plots(comparison: Comparison) -> Plots:
         yield Missing(NAME, "no example has a measure")
         return
     groups = {group.name: group.n for group in comparison.groups}
-    caption = (
-        "Mean over layers and projections against the length of the response, one point for each example; lines are "
-        f"running medians of at least {LEAST_IN_BIN} examples of like length: {groups_in_words(comparison.groups)}. "
-        f"{of_model(comparison)}"
+    caption = caption_of(
+        comparison,
+        "Mean over layers and projections against the length of the response, one point for each example: "
+        f"{groups_in_words(comparison.groups)}.",
+        _lines_in_words(data, groups),
+        "All axes are logarithmic.",
     )
     yield Plot(NAME, caption, data, partial(draw_length, data, groups))
+
+
+def _lines_in_words(data: pl.DataFrame, groups: Mapping[str, int]) -> str:
+    """What the lines are, if there are any."""
+    lined = set(data.filter(mark="running_median")["group"])
+    if not lined:
+        return ""
+    few = "" if lined >= groups.keys() else f"; groups of fewer than {2 * LEAST_IN_BIN} have none"
+    return f"Lines are running medians of at least {LEAST_IN_BIN} examples of like length{few}."
 
 
 def _marks(examples: pl.DataFrame, measure: str) -> list[pl.DataFrame]:
@@ -77,9 +89,10 @@ def _running_medians(points: pl.DataFrame) -> pl.DataFrame:
 def draw_length(data: pl.DataFrame, groups: Mapping[str, int], style: Style) -> Figure:
     """`groups` are all groups in their order, with their sizes. Points are rasterised in every format."""
     measures = data["measure"].unique(maintain_order=True).to_list()
-    headings = [Heading(measure_name(measure)) for measure in measures]
+    headings = [Heading(title(measure)) for measure in measures]
     looks = {group: group_look(place) for place, group in enumerate(groups)}
-    legend = [line_entry(group, looks[group], style, n) for group, n in groups.items()]
+    lined = set(data.filter(mark="running_median")["group"])
+    legend = [_entry(group, n, looks[group], style, group in lined) for group, n in groups.items()]
     canvas = make_canvas(style, headings, legend, most_columns=2)
     x = canvas.fit_x(lambda most: scale_for(data["n_response_tokens"], most, log=True))
     for axes, measure in zip(canvas.panels, measures, strict=True):
@@ -87,10 +100,18 @@ def draw_length(data: pl.DataFrame, groups: Mapping[str, int], style: Style) -> 
         one = data.filter(measure=measure)
         set_x(axes, x)
         set_y(axes, scale_for(one["value"], canvas.most_y, log=True))
+        canvas.label_y(axes, "mean", log=True)
         for group, look in looks.items():
             _draw_group(axes, one.filter(group=group), look, group, style)
-    canvas.label_x("response tokens")
+    canvas.label_x(f"response tokens {LOG_SCALE}")
     return finish(canvas, headings)
+
+
+def _entry(group: str, n: int, look: Look, style: Style, lined: bool) -> Entry:
+    """A line with its marker, or the marker alone."""
+    if lined:
+        return line_entry(group, look, style, n)
+    return Entry(group, Line2D([], [], color=look.colour, marker=look.marker, linestyle="none"), n)
 
 
 def _draw_group(axes: Axes, data: pl.DataFrame, look: Look, group: str, style: Style) -> None:

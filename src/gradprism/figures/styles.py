@@ -32,6 +32,7 @@ class Style:
 _SERIF = ("STIXGeneral", "DejaVu Serif", "DejaVu Sans")
 _SANS = ("DejaVu Sans", "STIXGeneral")
 _TICKS = {"size": 2.2, "width": 0.6, "pad": 2.0}  # in widths of a line
+_MINOR = {"size": 1.2, "width": 0.4}
 
 
 def _paper(name: str, text_width: float, column_width: float) -> Style:
@@ -80,6 +81,7 @@ def settings(style: Style) -> dict[str, Any]:
         "grid.color": "#E4E4E4",
         "grid.linewidth": 0.5 * style.line,
         **{f"{axis}tick.major.{what}": value * style.line for axis in "xy" for what, value in _TICKS.items()},
+        **{f"{axis}tick.minor.{what}": value * style.line for axis in "xy" for what, value in _MINOR.items()},
         "lines.linewidth": style.line,
         "lines.markersize": style.marker,
         "hatch.linewidth": 0.4 * style.line,

@@ -1,4 +1,4 @@
-"""Text in figures: names of measures, and foreign names made fit to be drawn and short enough for their room."""
+"""Text in figures: foreign names made fit to be drawn and short enough for their room."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,27 +11,6 @@ from gradprism.figures.styles import Style
 
 ELLIPSIS = "…"
 _MISSING = "□"
-_MEASURES = {
-    "nuclear_norm": "nuclear norm",
-    "effective_rank": "effective rank",
-    "frobenius_norm": "Frobenius norm",
-    "spectral_norm": "spectral norm",
-    "stable_rank": "stable rank",
-    "adjacent_cosine": "cosine of adjacent layers",
-    "same_layer_cosine": "cosine in the same layer",
-    "ifd": "IFD",
-    "instag": "InsTag",
-    "prompt_length": "prompt length",
-}
-
-
-def measure_name(measure: str) -> str:
-    """A measure, cosine or metric as a reader knows it: `effective_rank:q` is `effective rank, q`."""
-    name, _, detail = measure.partition(":")
-    if name == "column":  # of the data
-        return detail
-    shown = _MEASURES.get(name, name)
-    return f"{shown}, {detail}" if detail else shown
 
 
 def drawable(text: str, style: Style) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter
 
-LOG_FROM = 30.0  # a linear axis hides the small values of a wider range
+_MOST_DECADES = 8  # with ticks within them
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,26 @@ class Scale:
         )
         return float(min(np.diff(ticks), default=high - low) / (high - low))
 
+    @property
+    def minor(self) -> tuple[float, ...]:
+        """Ticks without labels, by which a logarithmic axis is known: at 2 to 9 times each power of ten."""
+        if not self.log:
+            return ()
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        steps = range(1, 10) if len(powers) <= _MOST_DECADES else (1,)
+        places = [step * 10.0**power for power in powers for step in steps]
+        labelled = [place for place in places if any(math.isclose(place, tick) for tick in self.ticks)]
+        return tuple(place for place in places if self.low <= place <= self.high and place not in labelled)
 
-def scale_for(values: Iterable[float | None], most: int, log: bool | None = None, zero: bool = False) -> Scale:
-    """An axis that shows all values, with at most `most` ticks.
 
-    `log` None decides: logarithmic where all are positive and the largest is more than 30 times the smallest.
+def scale_for(values: Iterable[float | None], most: int, log: bool = False, zero: bool = False) -> Scale:
+    """An axis that shows all values, with at most `most` ticks; a logarithmic one those above 0.
+
     `zero` makes a linear axis show zero, too. Missing and infinite values are left out.
     """
     shown = [float(value) for value in values if value is not None and math.isfinite(value)]
-    if log is not False and (positive := [value for value in shown if value > 0]):
-        least, greatest = min(positive), max(positive)
-        if log or (len(positive) == len(shown) and greatest > LOG_FROM * least):
-            return log_scale(least, greatest, most)
+    if log and (positive := [value for value in shown if value > 0]):
+        return log_scale(min(positive), max(positive), most)
     shown = [*shown, 0.0] if zero or not shown else shown
     return linear_scale(min(shown), max(shown), most)
 
@@ -70,7 +78,8 @@ def set_x(axes: Axes, scale: Scale) -> None:
     axes.set_xlim(scale.low, scale.high)
     axes.xaxis.set_major_locator(FixedLocator(scale.ticks))
     axes.xaxis.set_major_formatter(FixedFormatter(scale.labels))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_locator(FixedLocator(scale.minor))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def set_y(axes: Axes, scale: Scale, labels: bool = True) -> None:
@@ -79,7 +88,8 @@ def set_y(axes: Axes, scale: Scale, labels: bool = True) -> None:
     axes.set_ylim(scale.low, scale.high)
     axes.yaxis.set_major_locator(FixedLocator(scale.ticks))
     axes.yaxis.set_major_formatter(FixedFormatter(scale.labels))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(FixedLocator(scale.minor))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", labelleft=labels)
 
 

@@ -1,0 +1,33 @@
+"""How many rows of two groups are alike in length: what every control for length rests on."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.length_match import overlap_in_length
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """`n` pairs of rows, one of each group, agree in response tokens, of at most `most`."""
+
+    n: int
+    most: int
+    overlap: bool  # enough for a model of length not to extrapolate
+
+    @property
+    def sentence(self) -> str:
+        """For a caption."""
+        found = f"{self.n:,} of at most {self.most:,} pairs of rows agree in response length."
+        return found if self.overlap else f"The groups hardly overlap in length: {found}"
+
+
+def pairs_in_length(comparison: Comparison, first: str, second: str) -> Pairs:
+    """Of the layer mean that has the most: values that are missing can only leave fewer."""
+    means = comparison.effects.filter(pl.col("layer").is_null(), first=first, second=second)
+    counts = means.select(
+        pl.col("matched_pairs").max().fill_null(0), pl.col("n_first").max(), pl.col("n_second").max()
+    ).row(0)
+    pairs, n_first, n_second = (int(count or 0) for count in counts)
+    return Pairs(pairs, min(n_first, n_second), overlap_in_length(pairs, n_first, n_second))
