@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "svg", "png")
-CAPTIONS = "captions.md"
 
 
 @dataclass(frozen=True)
@@ -43,18 +42,22 @@ def draw_figures(
 ) -> list[Drawn]:
     """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
 
-    Several comparisons are several models, or data sets of one. `only` names figures, or how their names begin;
-    `progress` hears each name before it is drawn. What cannot be drawn comes back with its reason and no files.
-    The same comparison gives the same bytes. Raises `GradPrismError` for a style, format or figure that there is
-    not, where matplotlib is missing, and where `out` cannot be written.
+    captions.md also has the notes of the comparisons, what can be drawn besides, and the captions of figures that were
+    in OUT before, those of other comparisons by themselves. Several comparisons are several models, or data sets of
+    one. `only` names figures, or how their names begin; `progress` hears each name before it is drawn. What cannot be
+    drawn comes back with its reason and no files. The same comparison gives the same bytes.
+
+    Raises `GradPrismError` for a style, format or figure that there is not, where matplotlib is missing, and where
+    `out` cannot be written.
     """
     dress = style_named(style)
     _check_formats(formats)
-    plots = _chosen(comparisons, only)
+    plots = _catalogue(comparisons)
+    wanted = _chosen(plots, only)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        drawn = [_drawn(plot, out, dress, formats, progress) for plot in plots]
-        replace(out / CAPTIONS, _captions(drawn).encode())
+        drawn = [_drawn(plot, out, dress, formats, progress) for plot in wanted]
+        _write_captions(out, drawn, comparisons, plots)
     except OSError as error:
         raise GradPrismError(
             f"Cannot write the figures to {out}: {error}. Check the path, or choose another."
@@ -71,7 +74,7 @@ def figure(
     """
     from gradprism.figures.files import make
 
-    plots = _chosen((comparisons,) if isinstance(comparisons, Comparison) else comparisons, (name,))
+    plots = _chosen(_catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons), (name,))
     if len(plots) > 1:
         raise GradPrismError(f"{name!r} stands for {len(plots)} figures: {', '.join(p.name for p in plots)}. Name one.")
     plot = plots[0]
@@ -94,8 +97,11 @@ def write_figure(figure: "Figure", file: Path, style: str = "neurips") -> None:
 
 def available(comparisons: Comparison | Sequence[Comparison]) -> list[str]:
     """Names of all figures that can be drawn, those drawn without being named first."""
-    plots = _catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons).values()
-    drawable = [plot for plot in plots if isinstance(plot, Plot)]
+    return _by_default(_catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons))
+
+
+def _by_default(plots: Mapping[str, Plot | Missing]) -> list[str]:
+    drawable = [plot for plot in plots.values() if isinstance(plot, Plot)]
     return [plot.name for plot in sorted(drawable, key=lambda plot: not plot.default)]
 
 
@@ -106,8 +112,7 @@ def _catalogue(comparisons: Sequence[Comparison]) -> Mapping[str, Plot | Missing
     return catalogue(comparisons)
 
 
-def _chosen(comparisons: Sequence[Comparison], only: Sequence[str]) -> list[Plot | Missing]:
-    plots = _catalogue(comparisons)
+def _chosen(plots: Mapping[str, Plot | Missing], only: Sequence[str]) -> list[Plot | Missing]:
     from gradprism.figures.catalogue import chosen
 
     return chosen(plots, only)
@@ -138,10 +143,17 @@ def _drawn(
     return Drawn(plot.name, files, csv, plot.caption)
 
 
-def _captions(drawn: Sequence[Drawn]) -> str:
-    """Each figure with its caption, then what is not drawn, and why."""
-    blocks = [f"## {one.name}\n\n{one.caption}\n" for one in drawn if one.reason is None]
-    left_out = [f"- {one.name}: {one.reason}\n" for one in drawn if one.reason is not None]
-    if left_out:
-        blocks.append("## Not drawn\n\n" + "".join(left_out))
-    return "# Captions\n\n" + "\n".join(blocks)
+def _write_captions(
+    out: Path, drawn: Sequence[Drawn], comparisons: Sequence[Comparison], plots: Mapping[str, Plot | Missing]
+) -> None:
+    from gradprism.figures.captions import CAPTIONS, Entry, Unseen, captions, escaped, of_comparisons
+
+    of = of_comparisons(comparisons)
+    entries = [
+        Entry(one.name, escaped(one.caption), tuple(file.name for file in (*one.files, one.csv)), of)
+        for one in drawn
+        if one.csv is not None
+    ]
+    missing = [(plot.name, plot.reason) for plot in plots.values() if isinstance(plot, Missing)]
+    content = captions(out, entries, comparisons, Unseen(missing, _by_default(plots)))
+    replace(out / CAPTIONS, content.encode("utf-8", "replace"))
