@@ -52,19 +52,17 @@ function layerRow(name, row) {
     withInterval(row.auc, row.auc_low, row.auc_high, share),
     probability(row.q),
     control(row, "matched", effectCell(row, "matched"), plural(row.matched_pairs ?? 0, "pair")),
-    control(row, "regression", effectCell(row, "regression"), doubtOf(row, `raw ${effectShown(row)(row.raw_effect)}`)),
-    control(row, "partial", difference(row.partial_spearman, row.partial_low, row.partial_high, share), doubtOf(row, `raw ${share(row.spearman)}`)),
+    control(row, "regression", effectCell(row, "regression"), `raw ${effectShown(row)(row.raw_effect)}`),
+    control(row, "partial", difference(row.partial_spearman, row.partial_low, row.partial_high, share), `raw ${signed(row.spearman, share)}`),
   ];
-}
-
-function doubtOf(row, text) {
-  return row.extrapolates ? `extrapolates, ${text}` : text;
 }
 
 /** What a control finds; pale where it is no evidence. */
 function control(row, name, cell, also) {
-  cell.append(el("small", null, `q ${probability(row[`${name}_q`])}, ${also}`));
-  if (row.extrapolates && name !== "matched") cell.classList.add("doubtful");
+  const q = row[`${name}_q`];
+  const doubtful = row.extrapolates === 1 && name !== "matched";
+  cell.append(el("small", null, q === null ? also : `q ${probability(q)}, ${also}`), ...(doubtful ? [el("small", null, "extrapolates")] : []));
+  cell.classList.toggle("doubtful", doubtful);
   return cell;
 }
 

@@ -6,7 +6,7 @@ const KINDS = {
   partly: ["survives in part", "some find it again, and the others cannot say or could not be computed"],
   reversed: ["reversed", "a raw difference, and the controls that say anything find the opposite"],
   hidden: ["hidden by length", "no raw difference can be shown, and all three controls find the same one"],
-  length: ["length alone", "a raw difference, and all three controls leave little of it"],
+  length: ["mostly length", "a raw difference, and all three controls leave little of it"],
   mixed: ["mixed", "some controls find the difference, or its opposite, and others leave little of it or disagree"],
   unclear: ["unclear", "a raw difference, and too little can be said of it at equal length"],
   none: ["no difference", "none can be shown, raw or controlled"],
