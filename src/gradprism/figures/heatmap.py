@@ -120,22 +120,23 @@ def _draw_panel(canvas: Canvas, axes: Axes, data: pl.DataFrame, projections: Seq
     axes.grid(False)
     rows: Values = np.arange(len(projections) + 1, dtype=np.float64) - 0.5
     axes.pcolormesh(edges, rows, np.ma.masked_invalid(table), cmap=MAP, norm=norm)
-    _hatch(axes, edges, rows, (certain != 1) & np.isfinite(table))
+    _hatch(canvas, axes, edges, rows, (certain != 1) & np.isfinite(table))
     set_x(axes, layer_scale(canvas, layers))
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(len(projections) - 0.5, -0.5)
     axes.set_yticks(range(len(projections)), projections)
 
 
-def _hatch(axes: Axes, x: Values, y: Values, cells: npt.NDArray[np.bool_]) -> None:
+def _hatch(canvas: Canvas, axes: Axes, x: Values, y: Values, cells: npt.NDArray[np.bool_]) -> None:
     """Hatch cells between the edges x and y as one shape, so that lines run on from each to the next."""
     boxes = [
         Path([(x[i], y[j]), (x[i + 1], y[j]), (x[i + 1], y[j + 1]), (x[i], y[j + 1])])
         for j, i in zip(*np.nonzero(cells), strict=True)
     ]
     if boxes:
+        hatch = "/" * round(54 / canvas.style.font)  # lines an inch: fewer where all is larger
         shape = Path.make_compound_path(*boxes)
-        axes.add_patch(PathPatch(shape, facecolor="none", edgecolor="#00000080", linewidth=0, hatch="//////"))
+        axes.add_patch(PathPatch(shape, facecolor="none", edgecolor="#00000080", linewidth=0, hatch=hatch))
 
 
 def _edges(layers: Values) -> Values:
