@@ -19,4 +19,4 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:.{digits - 1}e}"
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
+    return f"{value:#.{digits}g}".rstrip(".")

@@ -8,6 +8,8 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.figures import draw_figures
 from gradprism.figures.captions import escaped, read_entries
 
+pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:

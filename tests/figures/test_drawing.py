@@ -15,6 +15,8 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
 from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure, write_figure
 
+pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+
 ALL = [
     "nuclear-norm",
     "effective-rank",

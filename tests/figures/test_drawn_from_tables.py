@@ -18,6 +18,8 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.decay import decay_table
 from gradprism.figures import available, figure
 
+pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+
 N = 60
 V = 2  # its row in a heatmap, from the top
 

@@ -13,6 +13,8 @@ from tests.made_comparisons import made_comparison
 from gradprism.analysis.comparison import Comparison
 from gradprism.figures import STYLES, available, figure
 
+pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+
 KINDS = (
     "nuclear-norm",
     "four-panels",
