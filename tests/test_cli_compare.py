@@ -41,6 +41,7 @@ def test_compare_then_figures_then_report(runs: Path) -> None:
     assert (runs / "page.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
+@pytest.mark.slow  # all figures of three runs
 def test_runs_themselves_are_compared_where_they_share_a_model(runs: Path) -> None:
     drawn = run("figures", runs / "high", runs / "low", runs / "other", "--out", runs / "f", "--formats", "svg", "-q")
     assert drawn.returncode == 0, drawn.stderr

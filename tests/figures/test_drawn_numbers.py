@@ -21,6 +21,8 @@ from gradprism.figures.drawing import draw_figures
 
 NOTHING = math.nan
 
+pytestmark = pytest.mark.slow  # some figures of every kind are drawn
+
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:
