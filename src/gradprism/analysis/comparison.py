@@ -9,6 +9,7 @@ import polars as pl
 
 from gradprism.errors import GradPrismError
 from gradprism.facts import as_html, as_text
+from gradprism.numbers import number
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ class Comparison:
 
 def _described(group: Group) -> str:
     tokens = (
-        "" if group.median_response_tokens is None else f", median response {group.median_response_tokens:,.0f} tokens"
+        ""
+        if group.median_response_tokens is None
+        else f", median response {number(group.median_response_tokens)} tokens"
     )
     return f"{group.n:,} rows of {Path(group.run).name} ({group.rule}){tokens}"

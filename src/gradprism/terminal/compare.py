@@ -53,8 +53,8 @@ def _parts(comparison: Comparison) -> Iterator[RenderableType]:
 
 def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     """A line for each contrast and measure: the mean over projections."""
-    headings = ["", "gap", "95% interval", "AUC", "q", "at equal length"]
-    table = plain_table("Mean over layers and projections", headings)
+    headings = ["", "gap", "95% interval", "AUC", "q", "verdict"]
+    table = plain_table("Mean over layers and projections; the verdict is about equal length", headings)
     kinds = {(each.first, each.second, each.measure): each.kind for each in comparison.findings}
     means = {(row["first"], row["second"], row["measure"]): row
              for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}  # fmt: skip
