@@ -1,6 +1,8 @@
 """The commands that compare, correlate, draw and report, as a user types them, on runs of given numbers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,4 +81,19 @@ def test_what_is_wrong_is_said_in_one_message(runs: Path, words: tuple[str, ...]
     done = run(*(word.replace("RUNS", str(runs)) for word in words))
     assert done.returncode == 2, done.stdout
     assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("compare", "--by", "column:quality"), ("correlate",), ("figures", "--out", "f"), ("report",)]
+)
+def test_without_the_extra_each_command_says_how_to_install_it(runs: Path, words: tuple[str, ...]) -> None:
+    script = (
+        "import sys\nfor name in ('scipy', 'matplotlib', 'plotly'): sys.modules[name] = None\n"
+        "from gradprism.cli import main\nmain(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script, words[0], str(runs / "high"), *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=runs, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.endswith("pip install 'gradprism[report]'\n")
     assert "Traceback" not in done.stderr

@@ -37,13 +37,14 @@ def correlate(
         Print the pairs as JSON on stdout.
     """
     from gradprism.jobs.correlate import correlate as correlate_run
-    from gradprism.terminal.correlate import correlations_of
 
     with Console(stderr=True, quiet=quiet).status("Correlating"):
         found = correlate_run(run, ",".join(metric), out=out, incomplete=incomplete)
     if json:
         sys.stdout.write(found.table.write_json() + "\n")
     elif not quiet:
+        from gradprism.terminal.correlate import correlations_of
+
         console = Console(highlight=False)
         console.print(correlations_of(found, console.width))
         if out is not None:
