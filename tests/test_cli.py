@@ -125,6 +125,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow  # a process on a disk of its own
 def test_a_full_disk_keeps_what_was_published(tiny_checkpoint: Path, small_disk: Path) -> None:
     command = ["spectra", SAMPLE, "--model", tiny_checkpoint, "--out", small_disk / "run", "--part-rows", 2, "--quiet"]
     done = run(*command)

@@ -84,6 +84,7 @@ def test_what_is_wrong_is_said_in_one_message(runs: Path, words: tuple[str, ...]
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.parametrize(
     "words", [("compare", "--by", "column:quality"), ("correlate",), ("figures", "--out", "f"), ("report",)]
 )

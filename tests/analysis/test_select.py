@@ -340,6 +340,7 @@ some_options = st.fixed_dictionaries(
 
 @given(rows_of_all, some_cuts, some_options, st.integers(0, 2))
 @settings(max_examples=80, deadline=None)
+@pytest.mark.slow  # hundreds of selections
 def test_every_row_is_in_exactly_one_place_whatever_is_asked(
     rows: Any, cut: dict[str, Any], options: dict[str, Any], seed: int
 ) -> None:

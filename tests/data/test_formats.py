@@ -412,6 +412,7 @@ def test_a_csv_header_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 # Memory and time
 
 
+@pytest.mark.slow  # large files
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet", ".jsonl.gz"])
 def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
     """60 MB of rows of 4 kB are read in less than 6 MB, the decoders' own buffers included."""

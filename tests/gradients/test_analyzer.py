@@ -12,6 +12,7 @@ from gradprism.gradients import analyzer as analyzer_module
 from gradprism.gradients.prism import measure_batch
 
 
+@pytest.mark.slow  # every option of the analyzer
 def test_the_model_is_left_as_it_was_found(make_model: Callable[..., Any], tokenizer: Any) -> None:
     model = make_model("llama").train()
     model.model.embed_tokens.weight.requires_grad_(False)

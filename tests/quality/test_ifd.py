@@ -59,6 +59,7 @@ def superfiltering(model: Any, tokenizer: Any, row: dict[str, str], max_length: 
     return math.exp(hf_loss(model, whole, n_prompt)) / math.exp(hf_loss(model, alone, 1))
 
 
+@pytest.mark.slow  # a model of 2,048 positions
 @pytest.mark.parametrize("max_length", [2048, 90])
 def test_superfiltering_is_the_published_formula(
     model: Any, tokenizer: Any, sample_rows: Rows, max_length: int

@@ -68,6 +68,7 @@ def values(metric: Any, examples: list[Example], on_batch: Any = unwatched) -> l
     return [score.value for score in metric.score(examples, on_batch)]
 
 
+@pytest.mark.slow  # waits as a client must
 def test_every_fault_is_survived_and_nothing_is_asked_again_after_its_answer(make: Make) -> None:
     faults = ["none", "busy", "error", "drop", "cut", "hang", "malformed", "slow", "trickle", "none", "error", "drop"]
     with FaultyServer(*faults) as server:
