@@ -257,6 +257,9 @@ def test_groups_chosen_by_a_measure_are_not_tested_for_it(one: Path) -> None:
     assert any(
         "The groups are the extremes of effective_rank:mean: it is not tested" in note for note in compared.notes
     )
+    assert {finding.kind for finding in quick(one, by="effective_rank:mean").findings} == {"chosen"}  # a quarter unsaid
+    bare = quick(one, by="quality", quantile=0.5)  # the column by its bare name
+    assert bare.effects.filter(measure="column:quality")["p"].to_list() == [None]
     by_column = quick(one, by="column:quality", quantile=0.5)
     assert by_column.effects.filter(measure="column:quality")["p"].to_list() == [None]
     assert "chosen" not in {finding.kind for finding in by_column.findings}

@@ -13,7 +13,7 @@ from gradprism.analysis.comparable import comparable_metrics, refuse_other_model
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.analysis.comparison_tables import EFFECTS, EXAMPLES
 from gradprism.analysis.contrast import Side, contrast
-from gradprism.analysis.correlate import correlation_table
+from gradprism.analysis.correlate import correlation_table, spectral_metrics
 from gradprism.analysis.decay import decay_table
 from gradprism.analysis.findings import findings, is_spectral
 from gradprism.analysis.layer_curves import mad_table, rd_table
@@ -42,7 +42,7 @@ def compare_groups(
     draws = _draws(settings.seed)
     sides = {cohort.members.name: _side(cohort, settings, draws) for cohort in cohorts}
     pairs = _contrasts([*sides], settings.against)
-    by = settings.by if settings.quantile is not None else None
+    by = members[0].chosen_by
     tables = [_known_by_choice(contrast(sides[one], sides[two], settings, draws), by) for one, two in pairs]
     effects = pl.concat(tables) if tables else pl.DataFrame(schema=EFFECTS)
     examples = pl.concat([_examples(cohort) for cohort in cohorts], how="diagonal")
@@ -64,7 +64,7 @@ def compare_groups(
         rd=rd_table([(sides[first], sides[second]) for first, second in pairs]),
         examples=examples,
         decay=pl.concat([decay_table(cohort, next(draws)) for cohort in cohorts]),
-        correlations=_correlations(examples, metrics),
+        correlations=_correlations(examples, metrics, members[0].run.projections),
     )
 
 
@@ -104,13 +104,9 @@ def _examples(cohort: Cohort) -> pl.DataFrame:
     return table.select("group", *cohort.table.columns).cast({name: EXAMPLES[name] for name in EXAMPLES})
 
 
-def _correlations(examples: pl.DataFrame, metrics: Sequence[str]) -> pl.DataFrame:
+def _correlations(examples: pl.DataFrame, metrics: Sequence[str], projections: Sequence[str]) -> pl.DataFrame:
     """Over the examples of all groups together."""
-    spectral = [f"{measure}:mean" for measure in MEASURES]
-    spectral += [
-        c for c in examples.columns if c.startswith(("nuclear_norm:", "effective_rank:")) and c not in spectral
-    ]
-    wanted = [name for name in [*metrics, *spectral] if name in examples.columns]
+    wanted = [name for name in [*metrics, *spectral_metrics(projections)] if name in examples.columns]
     lengths = examples.select("n_prompt_tokens", "n_response_tokens")
     table, _ = correlation_table(examples.select(wanted), lengths)
     return table

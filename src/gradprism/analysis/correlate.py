@@ -1,6 +1,6 @@
 """Which numbers of a row go together: rank correlations of scores, measures and columns, raw and given lengths."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,10 +121,15 @@ def default_metrics(run: Run) -> list[str]:
         *run.metrics,
         *("length", "prompt_length", "loss"),
         *(name for name in known if name.startswith("column:")),
-        *(f"{measure}:mean" for measure in MEASURES),
-        *(f"{measure}:{projection}" for measure in _BY_PROJECTION for projection in projections),
+        *spectral_metrics(projections),
     ]
     return [name for name in dict.fromkeys(wanted) if name in known]
+
+
+def spectral_metrics(projections: Iterable[str]) -> list[str]:
+    """Every measure of all projections together, and nuclear norm and effective rank of each."""
+    each = [f"{measure}:{projection}" for measure in _BY_PROJECTION for projection in projections]
+    return [*(f"{measure}:mean" for measure in MEASURES), *each]
 
 
 def correlation_table(values: pl.DataFrame, lengths: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:

@@ -7,6 +7,7 @@ groups may be length alone. Each raw mean therefore has its length-controlled tw
 import numpy as np
 import polars as pl
 
+from gradprism.analysis.members import MOST_GROUPS
 from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 
@@ -59,8 +60,8 @@ def _group_column(run: Run, by: str) -> pl.DataFrame:
     if by not in columns.columns or by == "row":
         known = [name for name in columns.columns if name not in ("row", "example_id")]
         raise GradPrismError(f"--by {by}: the data has no such column; it has {', '.join(known) or '(none)'}.")
-    if columns[by].n_unique() > 24:
-        raise GradPrismError(f"--by {by}: {columns[by].n_unique()} different values; expected at most 24 groups.")
+    if (found := columns[by].n_unique()) > MOST_GROUPS:
+        raise GradPrismError(f"--by {by}: {found} different values; expected at most {MOST_GROUPS} groups.")
     return columns.select("row", group=by)
 
 

@@ -25,6 +25,7 @@ class Members:
     run: Run
     rule: str
     rows: pl.Series
+    chosen_by: str | None = None  # the metric of whose values these rows are an extreme
 
     @property
     def is_whole(self) -> bool:
@@ -121,7 +122,7 @@ def _by_quantile(
         raise GradPrismError(f"--by {by} --quantile {share:g}: the highest and the lowest have the same value; "
                              "there are too few different ones.")  # fmt: skip
     found = [
-        Members(name, run, _rule(by, values, chosen, name, share), table["row"][np.sort(chosen).tolist()])
+        Members(name, run, _rule(by, values, chosen, name, share), table["row"][np.sort(chosen).tolist()], spec)
         for name, chosen in ends.items()
     ]
     left = table.height - len(places)

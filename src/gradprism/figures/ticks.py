@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter
 
 _MOST_DECADES = 8  # with ticks within them
@@ -76,21 +77,22 @@ def set_x(axes: Axes, scale: Scale) -> None:
     """Put a scale on the horizontal axis."""
     axes.set_xscale("log" if scale.log else "linear")
     axes.set_xlim(scale.low, scale.high)
-    axes.xaxis.set_major_locator(FixedLocator(scale.ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter(scale.labels))
-    axes.xaxis.set_minor_locator(FixedLocator(scale.minor))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _set_ticks(axes.xaxis, scale)
 
 
 def set_y(axes: Axes, scale: Scale, labels: bool = True) -> None:
     """Put a scale on the vertical axis; without labels where the panel to the left has the same."""
     axes.set_yscale("log" if scale.log else "linear")
     axes.set_ylim(scale.low, scale.high)
-    axes.yaxis.set_major_locator(FixedLocator(scale.ticks))
-    axes.yaxis.set_major_formatter(FixedFormatter(scale.labels))
-    axes.yaxis.set_minor_locator(FixedLocator(scale.minor))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    _set_ticks(axes.yaxis, scale)
     axes.tick_params(axis="y", labelleft=labels)
+
+
+def _set_ticks(axis: Axis, scale: Scale) -> None:
+    axis.set_major_locator(FixedLocator(scale.ticks))
+    axis.set_major_formatter(FixedFormatter(scale.labels))
+    axis.set_minor_locator(FixedLocator(scale.minor))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _linear_ticks(low: float, high: float, most: int, whole: bool) -> list[float]:

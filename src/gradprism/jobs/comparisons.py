@@ -19,8 +19,7 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
     """One comparison for each folder that holds one, and one for each model among the runs.
 
     Several runs of one model are its groups; a run alone is a comparison of one group. Runs that are not complete yet
-    are taken as they are, and the comparison's notes say so. Raises `GradPrismError` where a
-    path is neither.
+    are taken as they are, and the comparison's notes say so. Raises `GradPrismError` where a path is neither.
     """
     if not given:
         raise GradPrismError("Nothing given. Expected folders that `gradprism compare` has written, or runs.")

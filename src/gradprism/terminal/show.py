@@ -8,6 +8,7 @@ from rich.text import Text
 
 from gradprism.analysis.groups import group_table
 from gradprism.analysis.scores import summary_of_scores
+from gradprism.analysis.titles import headed, title
 from gradprism.errors import GradPrismError
 from gradprism.numbers import number
 from gradprism.store.run import Run
@@ -15,7 +16,7 @@ from gradprism.terminal.scores import score_tables
 from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 12
-_SHOWN = {"nuclear_norm": "nuclear norm", "effective_rank": "effective rank", "stable_rank": "stable rank"}
+_SHOWN = ("nuclear_norm", "effective_rank", "stable_rank")
 
 
 def summary_of(run: Run, by: str | None = None) -> RenderableType:
@@ -63,12 +64,13 @@ def _measures(run: Run) -> RenderableType:
     spans = [f"{name}\n{first}–{last}" for name, first, last in groups]
     table = plain_table("Mean over examples and layers", ["measure", "projection", "all\nlayers", *spans], left=2)
     means = run.layer_means
-    for measure, name in _SHOWN.items():
+    for measure in _SHOWN:
         for index, projection in enumerate(run.projections):
             rows = means.filter(pl.col("projection") == projection)
             if rows.height:
                 last = index == len(run.projections) - 1
-                table.add_row("" if index else name, projection, *_by_span(rows, measure, groups), end_section=last)
+                means_by_span = _by_span(rows, measure, groups)
+                table.add_row("" if index else title(measure), projection, *means_by_span, end_section=last)
     return table
 
 
@@ -104,7 +106,7 @@ def _groups(run: Run, by: str) -> Iterator[RenderableType]:
         table = group_table(run, by, measure)
         shown = [name for name in run.projections if name in table.columns]
         drawn = plain_table(
-            f"{_SHOWN[measure].capitalize()} by {by}, mean over layers",
+            f"{headed(measure)} by {by}, mean over layers",
             [by, "rows", "response\ntokens", "loss", *shown],
         )
         for row in table.iter_rows(named=True):
