@@ -1,14 +1,27 @@
 """The local engine: one shard after the other, in this process."""
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
 from gradprism.engine.shards import Shard
+from gradprism.engine.work import Account, Part, Watch, Work
 
-Part = TypeVar("Part")
 
-
-def run(shards: Iterable[Shard], work: Callable[[Shard], Part], publish: Callable[[int, Part], None]) -> None:
+def run(
+    shards: Iterable[Shard], work: Work[Part], publish: Callable[[int, Part], None], watch: Watch, account: Account
+) -> None:
     """Work through the shards and publish each whole. Stopping at any instant loses only the shard in hand."""
-    for shard in shards:
-        publish(shard.index, work(shard))
+    worker = work.load(watch.say)
+    account.device = worker.device
+
+    def on_batch(examples: int, tokens: int) -> None:
+        account.examples += examples
+        account.tokens += tokens
+        watch.note(worker.note)
+        watch.batch(examples, tokens)
+
+    watch.begin()
+    try:
+        for shard in shards:
+            publish(shard.index, worker(shard.examples, on_batch))
+    finally:
+        account.device = worker.device

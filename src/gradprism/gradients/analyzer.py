@@ -117,6 +117,11 @@ class GradientAnalyzer:
             return self._measure(batch)
 
 
+def failed_tables(examples: Sequence[Example], reason: str) -> Tables:
+    """Tables of examples that could not be measured at all."""
+    return _tables([_Outcome(example, "failed", reason) for example in examples])
+
+
 def _all_examples(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
 

@@ -2,11 +2,9 @@
 
 import hashlib
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +14,14 @@ import psutil
 
 from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
 from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine.peak import peak_memory_mib
+from gradprism.engine.work import Account
 from gradprism.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
 from gradprism.recipe import (
     IN_MEMORY,
     CheckpointSettings,
-    ExecutionSettings,
     ScoreRecipe,
     SpectraRecipe,
     TextSettings,
@@ -107,24 +106,15 @@ def absolute(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
-@dataclass
-class Session:
-    """What one session has done."""
-
-    examples: int = 0
-    tokens: int = 0
-    device: str = ""
-
-    def count(self, examples: int, tokens: int) -> None:
-        """Count a batch."""
-        self.examples += examples
-        self.tokens += tokens
-
-
 @contextmanager
-def session(append: Callable[[dict[str, Any]], None], execution: ExecutionSettings) -> Iterator[Session]:
-    """Append this session's work and cost to a record, also where it ends early."""
-    done, started, clock = Session(), _now(), time.perf_counter()
+def session(
+    append: Callable[[dict[str, Any]], None], recipe: SpectraRecipe | ScoreRecipe, here: bool = False
+) -> Iterator[Account]:
+    """Append this session's work and cost to a record, also where it ends early.
+
+    `here`: it was done in this process, whatever engine the recipe names.
+    """
+    done, started, clock = Account(), _now(), time.perf_counter()
     try:
         yield done
     finally:
@@ -133,22 +123,15 @@ def session(append: Callable[[dict[str, Any]], None], execution: ExecutionSettin
             "seconds": round(time.perf_counter() - clock, 2),
             "examples": done.examples,
             "tokens": done.tokens,
-            "peak_memory_mib": _peak_memory_mib(),
+            "peak_memory_mib": done.peak_memory_mib or peak_memory_mib(),
             "device": done.device,
-            "batch_tokens": execution.batch_tokens,
+            "batch_tokens": recipe.execution.batch_tokens,
+            "engine": "local" if here else recipe.engine.engine,
+            "workers": done.workers,
+            "retries": done.retries,
         }
         with suppress(GradPrismError):  # a full disk must not hide what ended the session
             append(entry)
-
-
-def _peak_memory_mib() -> int | None:
-    """Largest resident set of this process so far; None where the platform does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit >> 20
 
 
 def _now() -> str:

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.engine import local
-from gradprism.engine.shards import Shard, cut, rows_in
+from gradprism.engine.shards import cut, rows_in
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.jobs.score_work import Again, work_of
+from gradprism.jobs.working import Stretch, refuse_loaded, work_through
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.quality.metric import Metric, Plan
@@ -108,6 +109,7 @@ def run_scores(
     `retry_failed` also scores again the rows that failed before.
     """
     watch = observer or Silent()
+    refuse_loaded(recipe, model)
     recipe, examples = _opened(recipe, data, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
@@ -231,35 +233,13 @@ def _score(
     done, again = writer.done, writer.with_failures() if retry_failed else frozenset[int]()
     n_done = rows_in(done - again, recipe.part_rows, len(examples))
     if n_done < len(examples):
-        with record.session(writer.add_session, recipe.execution) as session:
-            watch.start(len(examples), n_done, writer.folder.name)
-            work = _worker(metric, writer, watch, session, again)
-            try:
-                local.run(cut(examples, recipe.part_rows, done - again), work, writer.publish)
-            finally:
-                session.device = metric.device  # known once the model is loaded
+        parts = Again(writer, again, watch)
+        shards = parts.narrowed(cut(examples, recipe.part_rows, done - again))
+        stretch = Stretch(len(examples), n_done, writer.folder.name)
+        here = metric.waits or recipe.engine.engine == "local"
+        work = work_of(metric, recipe, here)
+        work_through(recipe, shards, work, parts.publish, writer.add_session, stretch, watch, here=here)
     writer.update(complete=True)
-
-
-def _worker(
-    metric: Metric, writer: ScoreWriter, watch: Observer, session: record.Session, again: frozenset[int]
-) -> Callable[[Shard], pl.DataFrame]:
-    def on_batch(examples: int, tokens: int) -> None:
-        session.count(examples, tokens)
-        watch.note(metric.note)
-        watch.batch(examples, tokens)
-
-    def work(shard: Shard) -> pl.DataFrame:
-        if shard.index not in again:
-            return metric.table(shard.examples, on_batch)
-        before = writer.read(shard.index)
-        kept = before.filter(pl.col("status") != "failed")
-        known = set(kept["row"])
-        failed = [example for example in shard.examples if example.row not in known]
-        watch.batch(kept.height, 0)
-        return pl.concat([kept, metric.table(failed, on_batch)]).sort("row")
-
-    return work
 
 
 def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:

@@ -1,23 +1,21 @@
 """The main job: data and a model in, a run directory of gradient spectra out."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gradprism.data.source import ExampleSet
-from gradprism.engine import local
-from gradprism.engine.shards import Shard, cut, rows_in
+from gradprism.engine.shards import cut, rows_in
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.jobs.spectra_work import arithmetic_there, work_of
+from gradprism.jobs.working import Stretch, refuse_loaded, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
-from gradprism.models.device import find_device
 from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
-from gradprism.tables import Tables
 
 
 def spectra(
@@ -65,56 +63,21 @@ def run_recipe(
     watch = observer or Silent()
     watch.say("Reading the data")
     examples = record.examples_of(recipe, data)
+    refuse_loaded(recipe, model)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     recipe = _resolved(recipe, config)
     with RunWriter(Path(recipe.out), _description(recipe, examples, source, config)) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
-        n_done = rows_in(done, recipe.part_rows, len(examples))
-        if n_done < len(examples):
-            watch.say(f"Loading {source.name}")
-            with record.session(writer.add_session, recipe.execution) as done_now:
-                work = _worker(recipe, source, watch, done_now)
-                watch.start(len(examples), n_done, "Gradients")
-                local.run(cut(examples, recipe.part_rows, done), work, writer.publish)
+        stretch = Stretch(len(examples), rows_in(done, recipe.part_rows, len(examples)), "Gradients")
+        if stretch.done < stretch.rows:
+            shards = cut(examples, recipe.part_rows, done)
+            work = work_of(recipe, source, writer.record["identity"])
+            work_through(recipe, shards, work, writer.publish, writer.add_session, stretch, watch)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)
-
-
-def _worker(
-    recipe: SpectraRecipe, source: ModelSource, watch: Observer, session: record.Session
-) -> Callable[[Shard], Tables]:
-    """Load the model; the result measures one shard."""
-    from gradprism.gradients.analyzer import GradientAnalyzer
-
-    session.device = source.device(find_device(recipe.execution.device))
-    model = source.load_model(session.device)
-    analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
-    if recipe.prism.precision != "exact":
-        watch.say(f"Precision {recipe.prism.precision}: {_in_words(analyzer.arithmetic)}")
-
-    def on_batch(examples: int, tokens: int) -> None:
-        session.count(examples, tokens)
-        watch.batch(examples, tokens)
-
-    return lambda shard: analyzer.analyze(shard.examples, on_batch)
-
-
-def _in_words(arithmetic: str) -> str:
-    if arithmetic == "as loaded":
-        return "this device has no unit that would be faster; computing as with exact"
-    return f"{arithmetic}; spectra in fp64"
-
-
-def _arithmetic(recipe: SpectraRecipe, source: ModelSource) -> str:
-    """What the precision asked for comes to where this runs: a run never mixes two."""
-    import torch
-
-    from gradprism.gradients.precision import arithmetic_of
-
-    return arithmetic_of(recipe.prism.precision, torch.device(source.device(find_device(recipe.execution.device))))
 
 
 def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
@@ -136,7 +99,7 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
         "model fingerprint": model["revision"],
     }
     if recipe.prism.precision != "exact":
-        identity["arithmetic"] = _arithmetic(recipe, source)
+        identity["arithmetic"] = arithmetic_there(recipe, source)
     return {
         "verb": "spectra",
         "complete": False,

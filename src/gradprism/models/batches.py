@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from gradprism.errors import GradPrismError
+from gradprism.errors import DeviceError, GradPrismError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -59,7 +59,7 @@ class Batches(Generic[Item]):
         except Exception as error:  # a model's own code raises what it likes
             out_of_memory, problem = _is_out_of_memory(error), _first_line(error)
             if not out_of_memory and "CUDA error" in problem:  # nothing runs on the device any more: no row's fault
-                raise GradPrismError(
+                raise DeviceError(
                     f"The device failed: {problem}\nRepeat the command to resume; --device cpu names the cause."
                 ) from error
         if len(batch) == 1:  # outside the handler, so that the traceback holds no tensors

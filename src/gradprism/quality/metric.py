@@ -77,6 +77,8 @@ class Metric(ABC):
     """What computes it, in a few words."""
     device: str = ""
     """Where its model runs, once it is loaded."""
+    waits: bool = False
+    """Whether another machine computes it, and this process only asks and waits."""
     note: str = ""
     """What a progress bar may say beside the counts, such as how many requests were tried again."""
 
@@ -90,7 +92,13 @@ class Metric(ABC):
 
     def table(self, examples: Sequence[Example], on_batch: OnBatch = unwatched) -> pl.DataFrame:
         """The scores as the run stores them: `gradprism.tables.SCORES` and the metric's own columns."""
-        scores = [_finite(score) for score in self.score(examples, on_batch)]
+        return self._table(examples, [_finite(score) for score in self.score(examples, on_batch)])
+
+    def failed(self, examples: Sequence[Example], reason: str) -> pl.DataFrame:
+        """The same of examples that could not be scored at all."""
+        return self._table(examples, [Score.failed(reason) for _ in examples])
+
+    def _table(self, examples: Sequence[Example], scores: Sequence[Score]) -> pl.DataFrame:
         rows = [
             (
                 example.example_id,

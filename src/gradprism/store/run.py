@@ -198,7 +198,11 @@ class Run:
         seconds = sum(session["seconds"] for session in sessions)
         peak = max((session["peak_memory_mib"] or 0) for session in sessions)
         times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
-        return f"{times}, peak memory {peak / 1024:.1f} GiB"
+        retries = sum(session.get("retries", 0) for session in sessions)
+        workers = max(session.get("workers", 1) for session in sessions)
+        again = f", {retries:,} shards begun again" if retries > 1 else ", 1 shard begun again" if retries else ""
+        of_each = f" in each of {workers} workers" if workers > 1 else ""
+        return f"{times}{again}, peak memory {peak / 1024:.1f} GiB{of_each}"
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints: counts and the mean of each measure for every projection."""

@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from gradprism.recipe import (
     CheckpointSettings,
+    EngineSettings,
     ExecutionSettings,
     JudgeSettings,
     LikelihoodSettings,
@@ -19,6 +20,7 @@ from gradprism.select_recipe import SelectSettings
 
 DEFAULT_READ, DEFAULT_TEXT = ReadSettings(), TextSettings()
 DEFAULT_PRISM, DEFAULT_EXECUTION = PrismSettings(), ExecutionSettings()
+DEFAULT_ENGINE = EngineSettings()
 DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
 DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
 DEFAULT_SELECT = SelectSettings()
@@ -29,6 +31,7 @@ Text = Annotated[TextSettings, Parameter(name="*", group="Text to tokens")]
 Checkpoint = Annotated[CheckpointSettings, Parameter(name="*", group="Model")]
 Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
 Execution = Annotated[ExecutionSettings, Parameter(name="*", group="How it runs")]
+Engine = Annotated[EngineSettings, Parameter(name="*", group="Where it runs")]
 Model = Annotated[CheckpointSettings | None, Parameter(name="*", group="Model")]
 Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
 Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]

@@ -1,15 +1,20 @@
 """Replay a recipe."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradprism.compare_recipe import CompareRecipe
-from gradprism.recipe import ScoreRecipe, load_recipe
+from gradprism.errors import GradPrismError
+from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.verbs.compare import replay_comparison
-from gradprism.verbs.options import Json, Quiet
+from gradprism.verbs.options import DEFAULT_ENGINE, Engine, Json, Quiet
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
 from gradprism.verbs.spectra import replay_spectra
+
+if TYPE_CHECKING:
+    from gradprism.recipe import Recipe
 
 
 def run(
@@ -17,6 +22,7 @@ def run(
     /,
     *,
     out: str | None = None,
+    engine: Engine = DEFAULT_ENGINE,
     by: str | None = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -39,6 +45,8 @@ def run(
     loaded = load_recipe(recipe)
     if out:
         loaded = loaded.model_copy(update={"out": out})
+    if engine != DEFAULT_ENGINE:
+        loaded = _on(engine, loaded)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
     if isinstance(loaded, CompareRecipe):
@@ -46,3 +54,10 @@ def run(
     if isinstance(loaded, SelectRecipe):
         return replay_selection(loaded, quiet, json)
     return replay_spectra(loaded, by, quiet, json)
+
+
+def _on(engine: EngineSettings, recipe: "Recipe") -> "Recipe":
+    """The same work on another engine than it was done on."""
+    if not isinstance(recipe, SpectraRecipe | ScoreRecipe):
+        raise GradPrismError(f"--engine {engine.engine}: `gradprism {recipe.verb}` loads no model; it runs here.")
+    return recipe.model_copy(update={"engine": engine})

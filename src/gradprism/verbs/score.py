@@ -11,6 +11,7 @@ from rich.console import Console
 from gradprism.errors import GradPrismError
 from gradprism.recipe import ScoreRecipe, checked
 from gradprism.verbs.options import (
+    DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
     DEFAULT_JUDGE,
     DEFAULT_LIKELIHOOD,
@@ -19,6 +20,7 @@ from gradprism.verbs.options import (
     DEFAULT_REWARD,
     DEFAULT_TEXT,
     Data,
+    Engine,
     Execution,
     Flag,
     Json,
@@ -49,6 +51,7 @@ def score(
     requests: Requests = DEFAULT_REQUESTS,
     reward: Reward = DEFAULT_REWARD,
     execution: Execution = DEFAULT_EXECUTION,
+    engine: Engine = DEFAULT_ENGINE,
     part_rows: int = 128,
     retry_failed: Flag = False,
     dry_run: Flag = False,
@@ -86,7 +89,7 @@ def score(
     values = {
         "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
         "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
-        "execution": execution, "part_rows": part_rows,
+        "execution": execution, "engine": engine, "part_rows": part_rows,
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
     return _plan(recipe, quiet, json) if dry_run else replay_scores(recipe, retry_failed, quiet, json)

@@ -7,12 +7,14 @@ from rich.console import Console
 from gradprism.errors import GradPrismError
 from gradprism.recipe import SpectraRecipe, checked
 from gradprism.verbs.options import (
+    DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
     DEFAULT_PRISM,
     DEFAULT_READ,
     DEFAULT_TEXT,
     Checkpoint,
     Data,
+    Engine,
     Execution,
     Json,
     Prism,
@@ -33,6 +35,7 @@ def spectra(
     text: Text = DEFAULT_TEXT,
     prism: Prism = DEFAULT_PRISM,
     execution: Execution = DEFAULT_EXECUTION,
+    engine: Engine = DEFAULT_ENGINE,
     part_rows: int = 32,
     by: str | None = None,
     quiet: Quiet = False,
@@ -59,7 +62,7 @@ def spectra(
     """
     values = {
         "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
-        "execution": execution, "part_rows": part_rows, "out": out,
+        "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
     }  # fmt: skip
     return replay_spectra(checked(SpectraRecipe, values), by, quiet, json)
 

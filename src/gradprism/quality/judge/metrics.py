@@ -39,6 +39,7 @@ class Judged(Metric):
         self._judge, self._prompt, self._max_tokens = judge, prompt, max_tokens
         self.identity = {**judge.identity, "judge.template": prompt.digest}
         self.about = f"judged by {judge.name}"
+        self.waits = not judge.name.startswith(LOCAL)
         self._n_failed = 0
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:

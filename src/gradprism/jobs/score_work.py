@@ -1,0 +1,88 @@
+"""What is done with each shard of a metric's scores, in this process or in another one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import polars as pl
+
+from gradprism.data.example import Example
+from gradprism.engine.shards import Shard
+from gradprism.engine.work import OnBatch, Say, Work
+from gradprism.errors import GradPrismError
+from gradprism.jobs.metrics import make_metric
+from gradprism.jobs.observer import Observer
+from gradprism.quality.metric import Metric
+from gradprism.recipe import ScoreRecipe
+from gradprism.store.scores import ScoreWriter
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """A metric as a worker; its model is loaded with the first shard."""
+
+    metric: Metric
+
+    @property
+    def device(self) -> str:
+        return self.metric.device
+
+    @property
+    def note(self) -> str:
+        return self.metric.note
+
+    def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> pl.DataFrame:
+        return self.metric.table(examples, on_batch)
+
+
+def work_of(metric: Metric, recipe: ScoreRecipe, here: bool) -> Work[pl.DataFrame]:
+    """The work of scoring one metric: by `metric` itself `here`, else by one that is made of the recipe there."""
+    load = partial(_as_made, metric) if here else partial(_make_there, metric.name, recipe, dict(metric.identity))
+    return Work(load, metric.failed, lambda parts: pl.concat(parts).sort("row"))
+
+
+def _as_made(metric: Metric, say: Say) -> _Scoring:
+    return _Scoring(metric)
+
+
+def _make_there(name: str, recipe: ScoreRecipe, identity: dict[str, object], say: Say) -> _Scoring:
+    """Raises `GradPrismError` where the machine would compute something else than the scores are made of."""
+    metric = make_metric(name, recipe, None, say)
+    different = [key for key in {*identity, *metric.identity} if identity.get(key) != metric.identity.get(key)]
+    if different:
+        lines = "\n".join(
+            f"  {key}: begun with {identity.get(key)!r}, here {metric.identity.get(key)!r}" for key in sorted(different)
+        )
+        raise GradPrismError(
+            f"{name} would be another metric here than where the scores were begun:\n{lines}\n"
+            "Expected the same files on every machine, or hub ids with a revision."
+        )
+    return _Scoring(metric)
+
+
+@dataclass(frozen=True)
+class Again:
+    """Published parts of which only the rows that have failed are scored again."""
+
+    writer: ScoreWriter
+    parts: frozenset[int]
+    watch: Observer
+
+    def narrowed(self, shards: Iterable[Shard]) -> Iterator[Shard]:
+        """The shards, without the rows of those parts that have a score."""
+        for shard in shards:
+            if shard.index in self.parts:
+                kept = self._kept(shard.index)
+                known = set(kept["row"])
+                self.watch.batch(kept.height, 0)
+                shard = replace(shard, examples=tuple(e for e in shard.examples if e.row not in known))
+            yield shard
+
+    def publish(self, index: int, scores: pl.DataFrame) -> None:
+        """Write a part; beside the scores that it has."""
+        if index in self.parts:
+            scores = pl.concat([self._kept(index), scores]).sort("row")
+        self.writer.publish(index, scores)
+
+    def _kept(self, index: int) -> pl.DataFrame:
+        return self.writer.read(index).filter(pl.col("status") != "failed")

@@ -1,0 +1,117 @@
+"""What is done with each shard of a run of spectra, in this process or in another one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from gradprism.data.example import Example
+from gradprism.engine.work import OnBatch, Say, Work
+from gradprism.errors import GradPrismError
+from gradprism.models.checkpoints import ModelSource, find_checkpoint
+from gradprism.models.device import find_device
+from gradprism.recipe import SpectraRecipe
+from gradprism.tables import Tables
+
+if TYPE_CHECKING:
+    from gradprism.gradients.analyzer import GradientAnalyzer
+    from gradprism.gradients.precision import Arithmetic
+
+
+@dataclass(frozen=True)
+class _Analyzing:
+    """An analyzer as a worker."""
+
+    analyzer: "GradientAnalyzer"
+    device: str
+    note: str = ""
+
+    def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Tables:
+        return self.analyzer.analyze(examples, on_batch)
+
+
+def work_of(recipe: SpectraRecipe, source: ModelSource, identity: Mapping[str, Any]) -> Work[Tables]:
+    """The work of a run whose record has this identity.
+
+    In this process the model is that of `source`; in others what the recipe names there, which must be the same.
+    """
+    load: Callable[[Say], _Analyzing] = (
+        partial(_load, recipe, source)
+        if recipe.engine.engine == "local"
+        else partial(_load_there, recipe, identity["model fingerprint"], identity.get("arithmetic"))
+    )
+    return Work(load, _failed, _joined)
+
+
+def _load(recipe: SpectraRecipe, source: ModelSource, say: Say) -> _Analyzing:
+    from gradprism.gradients.analyzer import GradientAnalyzer
+
+    say(f"Loading {source.name}")
+    device = source.device(find_device(recipe.execution.device))
+    model = source.load_model(device)
+    analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
+    if recipe.prism.precision != "exact":
+        say(f"Precision {recipe.prism.precision}: {_in_words(analyzer.arithmetic)}")
+    return _Analyzing(analyzer, device)
+
+
+def _load_there(recipe: SpectraRecipe, fingerprint: str, arithmetic: str | None, say: Say) -> _Analyzing:
+    """Raises `GradPrismError` where the machine would compute something else than the run is made of."""
+    source = find_checkpoint(recipe.checkpoint)
+    refuse_other_weights(source, fingerprint)
+    worker = _load(recipe, source, say)
+    if arithmetic and worker.analyzer.arithmetic != arithmetic:
+        raise GradPrismError(
+            f"--precision {recipe.prism.precision} is {worker.analyzer.arithmetic!r} on this worker's {worker.device}, "
+            f"and {arithmetic!r} in the rest of the run. Expected machines of one kind, or --precision exact."
+        )
+    return worker
+
+
+def refuse_other_weights(source: ModelSource, fingerprint: str) -> None:
+    """Raises `GradPrismError` where a name means another model here than where the run was begun."""
+    found = source.fingerprint(source.load_config())
+    if found != fingerprint:
+        raise GradPrismError(
+            f"{source.name!r} is another model here (fingerprint {found}) than where the run was begun "
+            f"({fingerprint}). Expected the same files on every machine, or a hub id with --revision."
+        )
+
+
+def _in_words(arithmetic: str) -> str:
+    if arithmetic == "as loaded":
+        return "this device has no unit that would be faster; computing as with exact"
+    return f"{arithmetic}; spectra in fp64"
+
+
+def arithmetic_there(recipe: SpectraRecipe, source: ModelSource) -> str:
+    """What the precision asked for comes to where the work is done: a run never mixes two."""
+    if recipe.engine.engine == "local":
+        return _arithmetic(recipe, source.device(find_device(recipe.execution.device)))
+    from gradprism.engine.ray import ask
+
+    return ask(recipe.engine, partial(_arithmetic, recipe))
+
+
+def _arithmetic(recipe: SpectraRecipe, device: str | None = None) -> "Arithmetic":
+    import torch
+
+    from gradprism.gradients.precision import arithmetic_of
+
+    return arithmetic_of(recipe.prism.precision, torch.device(device or find_device(recipe.execution.device)))
+
+
+def _failed(examples: Sequence[Example], reason: str) -> Tables:
+    from gradprism.gradients.analyzer import failed_tables
+
+    return failed_tables(examples, reason)
+
+
+def _joined(parts: Sequence[Tables]) -> Tables:
+    def joined(table: str) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = [getattr(part, table) for part in parts]
+        return pl.concat(frames).sort("row", maintain_order=True)
+
+    return Tables(joined("examples"), joined("spectra"), joined("similarity"))

@@ -1,0 +1,86 @@
+"""The engine that a recipe names, set to work on shards; what it did goes on record."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradprism.engine import local
+from gradprism.engine.shards import Shard
+from gradprism.engine.work import Part, Work
+from gradprism.errors import GradPrismError
+from gradprism.jobs import record
+from gradprism.jobs.observer import Observer
+from gradprism.models.checkpoints import LoadedModel, ModelSource
+from gradprism.recipe import ScoreRecipe, SpectraRecipe
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is to be done now: how many rows there are, how many of them are done, and what they are for."""
+
+    rows: int
+    done: int
+    what: str
+
+    def shards(self, part_rows: int) -> int:
+        """The most shards that can be left."""
+        return math.ceil((self.rows - self.done) / part_rows) + 1
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """An observer, as an engine sees it."""
+
+    observer: Observer
+    stretch: Stretch
+
+    def say(self, text: str) -> None:
+        self.observer.say(text)
+
+    def begin(self) -> None:
+        self.observer.start(self.stretch.rows, self.stretch.done, self.stretch.what)
+
+    def batch(self, examples: int, tokens: int) -> None:
+        self.observer.batch(examples, tokens)
+
+    def note(self, text: str) -> None:
+        self.observer.note(text)
+
+
+def work_through(
+    recipe: SpectraRecipe | ScoreRecipe,
+    shards: Iterable[Shard],
+    work: Work[Part],
+    publish: Callable[[int, Part], None],
+    append: Callable[[Mapping[str, Any]], None],
+    stretch: Stretch,
+    observer: Observer,
+    *,
+    here: bool = False,
+    publish_there: Callable[[int, Part], None] | None = None,
+) -> None:
+    """Have an engine work through shards; `append` takes the entry of this session, also where it ends early.
+
+    `here`: in this process whatever the recipe says. `publish_there`: see `engine.ray.run`.
+    """
+    watch = _Followed(observer, stretch)
+    with record.session(append, recipe, here) as account:
+        if here or recipe.engine.engine == "local":
+            local.run(shards, work, publish, watch, account)
+            return
+        from gradprism.engine import ray
+
+        most = stretch.shards(recipe.part_rows)
+        ray.run(
+            shards, work, publish, watch, account, recipe.engine, n_shards=most, publish_there=publish_there
+        )  # fmt: skip
+
+
+def refuse_loaded(recipe: SpectraRecipe | ScoreRecipe, source: ModelSource | None) -> None:
+    """Raises `GradPrismError` for a model that this process holds and others are to work with."""
+    if recipe.engine.engine == "ray" and isinstance(source, LoadedModel):
+        raise GradPrismError(
+            'Given a model that is loaded here, and engine="ray", whose workers load it for themselves. '
+            "Expected its name: a hub id, a folder that they can read, a .gguf file or a built-in name."
+        )
