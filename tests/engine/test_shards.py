@@ -1,7 +1,10 @@
+from collections.abc import Iterator
+
 from gradprism.data.example import Example
 from gradprism.engine.local import run
 from gradprism.engine.shards import Shard, cut
-from gradprism.tables import Tables
+from gradprism.engine.work import Account
+from tests.engine.noted_work import Listening, noted_work
 
 
 def examples(n: int) -> list[Example]:
@@ -19,14 +22,12 @@ def test_shards_keep_their_numbers_when_some_are_done() -> None:
 def test_the_engine_takes_a_shard_at_a_time_and_publishes_it_before_the_next() -> None:
     events: list[str] = []
 
-    def stream() -> object:
+    def stream() -> Iterator[Shard]:
         for shard in cut(examples(6), 2, set()):
             events.append(f"take {shard.index}")
             yield shard
 
-    def work(shard: Shard) -> Tables:
-        events.append(f"work {shard.index}")
-        return Tables(None, None, None)  # type: ignore[arg-type]
-
-    run(stream(), work, lambda index, tables: events.append(f"publish {index}"))  # type: ignore[arg-type]
-    assert events == [f"{what} {i}" for i in range(3) for what in ("take", "work", "publish")]
+    account = Account()
+    run(stream(), noted_work(events), lambda index, part: events.append(f"publish {index}"), Listening(), account)
+    assert events == ["load", *(f"{what} {i}" for i in range(3) for what in ("take", "work", "publish"))]
+    assert (account.examples, account.tokens, account.device) == (6, 60, "here")

@@ -1,0 +1,67 @@
+"""Real Ray clusters of this machine, and what came of a run of the engine on one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gradprism.data.example import Example
+from gradprism.engine.shards import cut
+from gradprism.engine.work import Account, Work
+from gradprism.recipe import EngineSettings
+from tests.conftest import ROOT
+from tests.engine.noted_work import Listening, Rows
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Workers import what the work of the tests is made of."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def own_cluster(**system: Any) -> Iterator[Any]:
+    """A cluster that calls of the engine join, with two CPUs whatever the machine has."""
+    import ray
+
+    with importable():
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            _system_config=system or None,
+        )  # fmt: skip
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+class Finished:
+    """What came of a run of the engine."""
+
+    def __init__(self, work: Work[Rows], n: int = 40, size: int = 4, workers: int = 2, watch: Listening | None = None):
+        from gradprism.engine.ray import run
+
+        self.published: dict[int, Rows] = {}
+        self.account, self.watch = Account(), watch or Listening()
+        settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1)
+        shards = cut([Example(row, str(row)) for row in range(n)], size, ())
+        run(shards, work, self.publish, self.watch, self.account, settings, n_shards=-(-n // size))
+
+    def publish(self, index: int, part: Rows) -> None:
+        assert index not in self.published
+        self.published[index] = part
+
+    @property
+    def rows(self) -> list[int]:
+        return [row for index in sorted(self.published) for row, _ in self.published[index]]
+
+    @property
+    def failed(self) -> dict[int, str]:
+        return {row: reason for part in self.published.values() for row, reason in part if reason}

@@ -1,0 +1,54 @@
+"""How many workers fit, and what each gets."""
+
+import pytest
+
+from gradprism.engine.cluster import Crew, crew_for
+from gradprism.errors import GradPrismError
+from gradprism.recipe import EngineSettings
+
+LAPTOP = [{"CPU": 8.0, "memory": 1.0}]
+TWO_GPU_MACHINES = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 4.0}, {"CPU": 4.0}]
+
+
+def crew(nodes: list[dict[str, float]], most: int = 1000, **options: object) -> Crew:
+    return crew_for(EngineSettings(engine="ray", **options), nodes, most)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "expected"),
+    [
+        (LAPTOP, {}, Crew(1, 8, 0)),
+        (LAPTOP, {"workers": 2}, Crew(2, 4, 0)),
+        (LAPTOP, {"workers": 3}, Crew(3, 2, 0)),
+        (LAPTOP, {"cpus_per_worker": 2}, Crew(4, 2, 0)),
+        (LAPTOP, {"workers": 16}, Crew(16, 0.5, 0)),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {"workers": 3}, Crew(3, 4, 0)),
+        ([{"CPU": 8.0}, {"CPU": 8.0}], {"workers": 3}, Crew(3, 4, 0)),
+        (TWO_GPU_MACHINES, {}, Crew(12, 1, 1)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 2}, Crew(6, 1, 2)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.5, "cpus_per_worker": 2}, Crew(24, 2, 0.5)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0, "cpus_per_worker": 4}, Crew(33, 4, 0)),
+        (TWO_GPU_MACHINES, {"workers": 2}, Crew(2, 1, 1)),
+    ],
+)
+def test_workers_fill_the_cluster(nodes: list[dict[str, float]], options: dict[str, float], expected: Crew) -> None:
+    assert crew(nodes, **options) == expected
+
+
+def test_no_more_workers_than_shards() -> None:
+    assert crew(LAPTOP, most=3, cpus_per_worker=1).workers == 3
+
+
+@pytest.mark.parametrize("options", [{"gpus_per_worker": 1}, {"cpus_per_worker": 9}])
+def test_more_than_this_machine_has_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(GradPrismError, match="this machine has"):
+        crew(LAPTOP, **options)
+
+
+def test_a_cluster_may_grow_to_what_is_asked_for() -> None:
+    assert crew([{"CPU": 4.0}], address="auto", workers=8, gpus_per_worker=1) == Crew(8, 1, 1)
+
+
+def test_options_of_the_cluster_without_it_are_refused() -> None:
+    with pytest.raises(ValueError, match="workers: of the Ray engine; add --engine ray"):
+        EngineSettings(workers=2)

@@ -1,0 +1,79 @@
+"""The Ray engine on clusters that lose a machine, run out of memory, are its own, or are not there."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gradprism.errors import GradPrismError
+from gradprism.recipe import EngineSettings
+from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with
+from tests.engine.ray_clusters import Finished, importable, own_cluster
+
+pytestmark = pytest.mark.slow  # each worker is a process of its own
+
+
+@pytest.fixture
+def ray() -> Iterator[Any]:
+    found = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with importable():
+        yield found
+
+
+def test_a_worker_out_of_memory_is_replaced(ray: Any, tmp_path: Path) -> None:
+    """Ray's own monitor kills it: a limit just above what the machine uses now, and a worker that takes 3 GiB more."""
+    memory = psutil.virtual_memory()
+    if memory.available < 6 << 30:
+        pytest.skip(f"needs 6 GiB of free memory; this machine has {memory.available / 2**30:.1f}")
+    limit = (memory.total - memory.available + (2 << 30)) / memory.total
+    with own_cluster(memory_usage_threshold=limit, memory_monitor_refresh_ms=100):
+        run = Finished(work_with(partial(devouring_at, 21, tmp_path, 3)))
+    assert run.rows == list(range(40))
+    assert not run.failed
+    assert run.account.retries >= 1
+    assert any("out of memory" in said for said in run.watch.said)
+
+
+def test_a_node_of_the_cluster_is_removed(ray: Any) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    lost = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    removed: list[float] = []
+
+    def remove_it_early() -> None:
+        if watch.examples >= 6 and not removed:
+            removed.append(time.monotonic())
+            cluster.remove_node(lost, allow_graceful=False)
+
+    watch = Listening(on_batch=remove_it_early)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        run = Finished(work_with(partial(slowly, 0.3)), watch=watch)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert removed
+    assert run.rows == list(range(40))
+    assert not run.failed
+    assert run.account.retries >= 1
+
+
+def test_a_cluster_of_its_own_starts_and_stops(ray: Any) -> None:
+    run = Finished(work_with(nothing), n=8)
+    assert run.rows == list(range(8))
+    assert not ray.is_initialized()
+    assert "Starting Ray on this machine" in run.watch.said
+
+
+def test_an_address_where_nobody_answers_is_refused(ray: Any) -> None:
+    from gradprism.engine.cluster import connected
+
+    settings = EngineSettings(engine="ray", address="auto")
+    with pytest.raises(GradPrismError, match="--address auto: no Ray cluster was reached"), connected(settings):
+        pass

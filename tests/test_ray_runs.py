@@ -1,0 +1,184 @@
+"""Runs on the Ray engine hold what local ones hold, whoever was killed meanwhile."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from polars.testing import assert_frame_equal
+
+from gradprism import Run, open_run
+from gradprism.tables import MEASURES
+from tests.command import ENVIRONMENT, run, start
+from tests.conftest import SAMPLE
+
+pytestmark = pytest.mark.slow  # starts a cluster and loads a model in each of its workers, several times
+
+RAY = ["--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_ray() -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
+def assert_equal_runs(first: Run, second: Run) -> None:
+    """Every row once in both, and measures that agree to 1e-5."""
+    for table, key in (("examples", ["row"]), ("spectra", ["row", "layer", "projection"])):
+        a, b = (whole.scan(table).sort(key).collect() for whole in (first, second))
+        assert a.select(key).is_duplicated().sum() == 0
+        assert_frame_equal(a.select(key), b.select(key))
+    assert second.examples.height == second.record["data"]["rows"]
+    assert_frame_equal(
+        *(whole.examples.sort("row").drop("loss", "nll_sum") for whole in (first, second)),
+    )
+    for a, b in zip(*(whole.spectra.sort("row", "layer", "projection") for whole in (first, second)), strict=True):
+        if a.name in MEASURES:
+            assert (a / b - 1).abs().max() <= 1e-5, a.name
+    cosines = [whole.similarity.sort("row", "kind", "layer", "pair")["cosine"] for whole in (first, second)]
+    assert (cosines[0] - cosines[1]).abs().max() <= 1e-5
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes that hold the model."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if any("_Worker" in word for word in child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same rows on the local engine."""
+    out = tmp_path_factory.mktemp("local") / "run"
+    assert run("spectra", SAMPLE, "--model", tiny_checkpoint, "--out", out, "--part-rows", 3, "-q").returncode == 0
+    return open_run(out)
+
+
+def begun(model: Path, out: Path) -> "subprocess.Popen[str]":
+    """Start the command on Ray; wait until it works on the first row."""
+    process = start("spectra", SAMPLE, "--model", model, "--out", out, "--part-rows", 3, *RAY)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Gradients:" in line:
+            break
+    return process
+
+
+def n_published(out: Path) -> int:
+    return len(list((out / "examples").glob("part-*.parquet")))
+
+
+def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
+    shared: Path, smollm2: tuple[Any, Any], tmp_path: Path
+) -> None:
+    data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
+    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 160, "--part-rows", 8, "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
+    assert_equal_runs(local, ray)
+    assert local.counts == ray.counts
+    session = ray.record["sessions"][-1]
+    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, 100, 0)
+    assert session["tokens"] == local.record["sessions"][-1]["tokens"]
+
+
+def test_workers_killed_several_times(tiny_checkpoint: Path, undisturbed: Run, tmp_path: Path) -> None:
+    process = begun(tiny_checkpoint, tmp_path / "run")
+    killed = 0
+    while killed < 3 and process.poll() is None:
+        before = n_published(tmp_path / "run")
+        for worker in workers_of(process)[:1]:
+            worker.send_signal(signal.SIGKILL)
+            killed += 1
+        while process.poll() is None and n_published(tmp_path / "run") <= before:
+            time.sleep(0.05)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert killed == 3
+    finished = open_run(tmp_path / "run")
+    assert_equal_runs(undisturbed, finished)
+    retries = finished.record["sessions"][-1]["retries"]
+    assert 1 <= retries <= 3  # one that was killed between two shards costs none
+    assert f"{retries} shards begun again" in out or (retries == 1 and "1 shard begun again" in out)
+    assert "retr" in err
+    assert "(raylet)" not in err
+
+
+def test_the_driver_killed_and_the_command_repeated(tiny_checkpoint: Path, undisturbed: Run, tmp_path: Path) -> None:
+    process = begun(tiny_checkpoint, tmp_path / "run")
+    workers = workers_of(process)
+    assert workers
+    while n_published(tmp_path / "run") < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    published = {part.name: part.stat().st_mtime_ns for part in (tmp_path / "run" / "examples").glob("part-*")}
+    assert not open_run(tmp_path / "run").is_complete
+    again = begun(tiny_checkpoint, tmp_path / "run")
+    _, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    assert_equal_runs(undisturbed, open_run(tmp_path / "run"))
+    now = {part.name: part.stat().st_mtime_ns for part in (tmp_path / "run" / "examples").glob("part-*")}
+    assert published.items() <= now.items()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "the workers of a killed command are left behind"
+
+
+def test_a_recipe_runs_on_either_engine(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    recipe = tmp_path / "local" / "recipe.yaml"
+    assert run("run", recipe, "--out", tmp_path / "ray", "-q", *RAY).returncode == 0
+    assert run("run", tmp_path / "ray" / "recipe.yaml", "--out", tmp_path / "back", "-q").returncode == 0
+    for other in ("ray", "back"):
+        assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / other))
+    assert open_run(tmp_path / "back").record["sessions"][-1]["engine"] == "ray"
+
+
+def test_a_run_begun_on_one_engine_is_finished_on_the_other(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
+    for out in ("local", "both"):
+        assert run("spectra", *options, "--out", tmp_path / out).returncode == 0
+    for table in ("examples", "spectra", "similarity"):
+        (tmp_path / "both" / table / "part-00002.parquet").unlink()
+    assert run("spectra", *options, "--out", tmp_path / "both", *RAY).returncode == 0
+    assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "both"))
+    assert [session["engine"] for session in open_run(tmp_path / "both").record["sessions"]] == ["local", "ray"]
+
+
+def test_scores_on_workers_equal_local_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--metric", "ifd,length", "--limit", 24, "--part-rows", 6, "-q"]
+    assert run("score", *options, "--out", tmp_path / "local").returncode == 0
+    assert run("score", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
+    for metric in ("ifd", "length"):
+        assert_frame_equal(local.scores(metric), ray.scores(metric), rel_tol=1e-5)
+    assert ray.score_record("ifd")["sessions"][-1]["engine"] == "ray"
+
+
+def test_a_model_that_is_loaded_here_is_refused(tiny_checkpoint: Path, make_model: Any, tokenizer: Any) -> None:
+    import gradprism
+
+    with pytest.raises(gradprism.GradPrismError, match="whose workers load it for themselves"):
+        gradprism.spectra([{"prompt": "a", "response": "b"}], make_model("llama"), tokenizer=tokenizer, engine="ray")
+
+
+def test_without_the_extra_it_is_said_how_to_install_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = ["spectra", str(SAMPLE), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "run"), *RAY]
+    code = f"import sys; sys.modules['ray'] = None\nfrom gradprism.cli import main; main({json.dumps(words)})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 2
+    assert "pip install 'gradprism[ray]'" in done.stderr
+    assert "Traceback" not in done.stderr
