@@ -45,12 +45,20 @@ def own_cluster(**system: Any) -> Iterator[Any]:
 class Finished:
     """What came of a run of the engine."""
 
-    def __init__(self, work: Work[Rows], n: int = 40, size: int = 4, workers: int = 2, watch: Listening | None = None):
+    def __init__(
+        self,
+        work: Work[Rows],
+        n: int = 40,
+        size: int = 4,
+        workers: int = 2,
+        watch: Listening | None = None,
+        address: str | None = None,
+    ):
         from gradprism.engine.ray import run
 
         self.published: dict[int, Rows] = {}
         self.account, self.watch = Account(), watch or Listening()
-        settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1)
+        settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1, address=address)
         shards = cut([Example(row, str(row)) for row in range(n)], size, ())
         run(shards, work, self.publish, self.watch, self.account, settings, n_shards=-(-n // size))
 

@@ -1,5 +1,11 @@
 """The Ray engine on clusters that lose a machine, run out of memory, are its own, or are not there."""
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +17,7 @@ import pytest
 
 from gradprism.errors import GradPrismError
 from gradprism.recipe import EngineSettings
+from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with
 from tests.engine.ray_clusters import Finished, importable, own_cluster
 
@@ -69,6 +76,49 @@ def test_a_cluster_of_its_own_starts_and_stops(ray: Any) -> None:
     assert run.rows == list(range(8))
     assert not ray.is_initialized()
     assert "Starting Ray on this machine" in run.watch.said
+
+
+def test_from_outside_the_cluster() -> None:
+    """As ray://: a cluster of its own processes, and this one with nothing but a connection."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    port, folder = free_port(), tempfile.mkdtemp(prefix="ray")  # sockets have short names
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    start = ["start", "--head", "--num-cpus=2", "--include-dashboard=false", "--port=0", f"--temp-dir={folder}"]
+    head = subprocess.Popen([*ray, *start, "--block", f"--ray-client-server-port={port}"], env=environment,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    inside = (
+        "from functools import partial\nfrom tests.engine.noted_work import slowly, work_with\n"
+        "from tests.engine.ray_clusters import Finished\n"
+        f"run = Finished(work_with(partial(slowly, 0.05)), address='ray://127.0.0.1:{port}')\n"
+        "assert run.rows == list(range(40)), run.rows\nassert run.watch.examples == 40\n"
+    )
+    try:
+        wait_for(port, head)
+        done = subprocess.run([sys.executable, "-c", inside], env=environment, capture_output=True, text=True,
+                              timeout=120, check=False)  # fmt: skip
+    finally:
+        if head.poll() is None:
+            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+                process.kill()
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_for(port: int, head: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        assert head.poll() is None
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the cluster does not answer")
 
 
 def test_an_address_where_nobody_answers_is_refused(ray: Any) -> None:

@@ -52,7 +52,8 @@ def connected(settings: EngineSettings) -> Iterator[Any]:
         raise GradPrismError(
             f"--address {settings.address or '(none)'}: no Ray cluster was reached: {_first_line(error)}\n"
             "Expected `auto` on a machine of the cluster, ray://HEAD:10001 from elsewhere, or no --address for a "
-            "cluster of its own on this machine."
+            "cluster of its own on this machine. One that asks for a token (Ray 2.60 does by itself) gets it from "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token, where RAY_AUTH_MODE=token is set."
         ) from error
     try:
         yield ray

@@ -155,7 +155,7 @@ class _Foreman(Generic[Part]):
             max_restarts=0,  # a new one is hired instead: then it is known who died, and on what
             max_task_retries=0,
             scheduling_strategy="SPREAD",
-            concurrency_groups={"progress": 1},
+            max_concurrency=2,  # a piece, and meanwhile `progress`
         )(_Worker)
         self._inside = (work.load, publish_there, threads)
         self._hands: list[_Hand] = []
@@ -302,8 +302,9 @@ class _Foreman(Generic[Part]):
                 self._count(hand, so_far)
         for hand in self._hands:
             if hand.piece and hand.asked is None:
-                hand.asked = hand.actor.progress.options(concurrency_group="progress").remote()
-        self._watch.batch(0, 0)  # a chance to stop
+                hand.asked = hand.actor.progress.remote()
+        if self._began:
+            self._watch.batch(0, 0)  # a chance to stop
 
     def _count(self, hand: _Hand, so_far: tuple[int, int]) -> None:
         """Say how much further a worker's piece is."""

@@ -82,7 +82,8 @@ class PlainLines:
         """Print a line if the last one is long ago, or this is the end."""
         self._meter.batch(examples, tokens)
         meter, now = self._meter, time.perf_counter()
-        if now - self._last >= _SECONDS_BETWEEN_LINES or (meter.done == meter.rows and examples):
+        overdue = now - self._last >= _SECONDS_BETWEEN_LINES and (examples or self._last)
+        if overdue or (meter.done == meter.rows and examples):
             self._last = now
             speed, token_speed, left = meter.rates
             self.say(
