@@ -22,6 +22,8 @@ address=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{pri
 port=$((20000 + SLURM_JOB_ID % 20000))
 cpus=${SLURM_CPUS_PER_TASK:-1}
 export RAY_USAGE_STATS_ENABLED=0
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN  # others on these nodes cannot join
+RAY_AUTH_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 
 srun --nodes=1 --ntasks=1 -w "$head" \
   ray start --head --node-ip-address="$address" --port="$port" --num-cpus="$cpus" --block &
