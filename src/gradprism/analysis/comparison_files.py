@@ -13,7 +13,9 @@ from gradprism.analysis import comparison_tables as tables
 from gradprism.analysis.comparison import Comparison, Finding, Group
 from gradprism.analysis.paper_table import paper_latex, paper_table, summary
 from gradprism.errors import GradPrismError
+from gradprism.places import place
 from gradprism.store.disk import disk_errors, json_bytes, parquet_bytes, replace
+from gradprism.store.reading import read_parquet
 
 FORMAT_VERSION = 1
 COMPARISON_FILE = "comparison.json"
@@ -53,10 +55,10 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
 
 def open_comparison(path: str | Path) -> Comparison:
     """Read a comparison that was saved. Raises `GradPrismError` where the folder is none."""
-    folder = Path(path).expanduser()
+    folder = place(path)
     record = _read_record(folder)
     try:
-        frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        frames = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
     except (OSError, pl.exceptions.PolarsError) as error:
         raise GradPrismError(f"The comparison {folder} is damaged: {error}. Make it again.") from error
     return Comparison(
@@ -71,7 +73,7 @@ def open_comparison(path: str | Path) -> Comparison:
 
 def is_comparison(path: str | Path) -> bool:
     """Whether a folder holds a comparison."""
-    return (Path(path).expanduser() / COMPARISON_FILE).is_file()
+    return (place(path) / COMPARISON_FILE).is_file()
 
 
 def flat(frame: pl.DataFrame) -> pl.DataFrame:

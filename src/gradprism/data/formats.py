@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradprism.errors import GradPrismError
+from gradprism.places import is_shared
 
 Row = Mapping[str, Any]
 
@@ -99,27 +100,33 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise GradPrismError(f"Cannot read {path}: {error}") from error
 
 
-def _decompressed(path: Path) -> Any:
+@contextmanager
+def _decompressed(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as packed, _unpacked(path, packed) as file:
+        yield file
+
+
+def _unpacked(path: Path, packed: IO[bytes]) -> Any:
     match path.suffix.lower():
         case ".gz":
-            return gzip.open(path)
+            return gzip.open(packed)
         case ".bz2":
-            return bz2.open(path)
+            return bz2.open(packed)
         case ".xz":
-            return lzma.open(path)
+            return lzma.open(packed)
         case ".zst":
             import pyarrow as pa  # unlike zstandard's reader it notices where an archive was cut short
 
-            return pa.input_stream(str(path), compression="zstd")
+            return pa.input_stream(packed if is_shared(path) else str(path), compression="zstd")
         case ".zip":
-            return _unzipped(path)
+            return _unzipped(path, packed)
         case _:
-            return path.open("rb")
+            return packed
 
 
 @contextmanager
-def _unzipped(path: Path) -> Iterator[IO[bytes]]:
-    with zipfile.ZipFile(path) as archive:
+def _unzipped(path: Path, packed: IO[bytes]) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(packed) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(names) != 1:
             raise GradPrismError(f"{path} holds {len(names)} files; expected one. Unpack it and give the folder.")

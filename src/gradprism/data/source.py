@@ -15,6 +15,7 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.formats import SUFFIXES, Record, data_suffix, file_format, read_file
 from gradprism.data.schemas import Schema, find_schema, parse_columns
 from gradprism.errors import GradPrismError
+from gradprism.places import is_named, is_shared, place
 from gradprism.recipe import ReadSettings
 
 
@@ -54,7 +55,7 @@ class ExampleSet:
 def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
     """Find the sources, their schemas and the chosen rows.
 
-    `data` is a path or hub id, several of them, or Python objects: a list of dicts, a `datasets.Dataset`, a
+    `data` is a path, URL or hub id, several of them, or Python objects: a list of dicts, a `datasets.Dataset`, a
     polars or pandas frame. Reads the rows once (up to the last chosen one): for their number, whether `id`
     is unique among them, and their fingerprint. Holds 8 bytes a row meanwhile, for the ids.
     """
@@ -158,9 +159,9 @@ def _row_range(text: str | None) -> tuple[int, int | None]:
 
 
 def _sources(data: Any, settings: ReadSettings) -> tuple[Source, ...]:
-    if isinstance(data, str | Path):
+    if is_named(data):
         data = (data,)
-    if isinstance(data, Sequence) and data and all(isinstance(item, str | Path) for item in data):
+    if isinstance(data, Sequence) and data and all(map(is_named, data)):
         return tuple(source for name in data for source in _named(str(name), settings))
     return (_in_memory(data),)
 
@@ -188,10 +189,10 @@ def _object_record(row: object) -> Record:
 
 
 def _named(name: str, settings: ReadSettings) -> Iterator[Source]:
-    path = Path(name).expanduser()
+    path = place(name)
     if path.is_dir():
         yield from _folder(path, settings)
-    elif path.exists() or data_suffix(path) in SUFFIXES or name.startswith((".", "/", "~")):
+    elif path.exists() or data_suffix(path) in SUFFIXES or is_shared(path) or name.startswith((".", "/", "~")):
         if not path.exists():
             raise GradPrismError(f"No such file: {name}")
         yield Source(name, file_format(path), lambda: read_file(path))

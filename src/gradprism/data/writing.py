@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 from gradprism.data.formats import Row
 from gradprism.data.source import Source
 from gradprism.errors import GradPrismError
+from gradprism.places import is_shared, place, remote
+from gradprism.remote import RemotePath
 
 WRITTEN_SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 256  # rows held at a time
@@ -83,21 +86,37 @@ class ParquetWriter(RowWriter):
 def written_whole(target: Path, schema: pa.Schema | None) -> Iterator[RowWriter]:
     """A writer for `target`, which gets its name only when all has gone well.
 
-    `schema` is what a Parquet file needs. Raises `GradPrismError` where the disk or the format refuses.
+    `schema` is what a Parquet file needs. What goes to an object store is written to a local file first, and uploaded
+    from there. Raises `GradPrismError` where the disk, the store or the format refuses.
     """
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with _uploaded(remote(target)) if is_shared(target) else _renamed(target) as file:
             writer = JsonLinesWriter(file) if schema is None else ParquetWriter(file, schema)
             yield writer
             writer.finish()
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
+@contextmanager
+def _renamed(target: Path) -> Iterator[IO[bytes]]:
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-    except OSError as error:
-        raise cannot_write(target, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _uploaded(target: RemotePath) -> Iterator[IO[bytes]]:
+    with tempfile.NamedTemporaryFile() as file:
+        yield file
+        file.flush()
+        target.upload(Path(file.name))
 
 
 def cannot_write(target: Path, error: OSError) -> GradPrismError:
@@ -112,9 +131,14 @@ def arrow_schema(sources: Sequence[Source], rows: Iterable[Row]) -> pa.Schema:
     """
     with _fitting():
         if all(source.format == "Parquet" and Path(source.name).suffix in (".parquet", ".pq") for source in sources):
-            declared = [pq.read_schema(source.name).remove_metadata() for source in sources]
+            declared = [_declared(place(source.name)) for source in sources]
             return pa.unify_schemas(declared, promote_options="permissive")
         return pa.unify_schemas([*_found(rows)], promote_options="permissive")
+
+
+def _declared(path: Path) -> pa.Schema:
+    with path.open("rb") as file:
+        return pq.read_schema(file).remove_metadata()
 
 
 def _found(rows: Iterable[Row]) -> Iterator[pa.Schema]:

@@ -13,6 +13,7 @@ from gradprism.compare_recipe import CompareRecipe, CompareSettings
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.jobs.record import of_machine
+from gradprism.places import place
 from gradprism.recipe import checked, recipe_text
 from gradprism.store.run import Run, open_run
 
@@ -49,15 +50,15 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
     from gradprism.analysis.compare import compare_groups
 
     if recipe.out is not None:
-        check_folder(Path(recipe.out).expanduser())
-    absolute = {name: str(Path(path).expanduser().resolve()) for name, path in recipe.runs.items()}
+        check_folder(place(recipe.out))
+    absolute = {name: str(place(path).resolve()) for name, path in recipe.runs.items()}
     recipe = recipe.model_copy(update={"runs": absolute})
     runs = {name: open_run(path) for name, path in absolute.items()}
     refuse_unmeasured(runs.values(), recipe.compare.incomplete)
     members, notes = _members(runs, recipe.compare)
     comparison = compare_groups(members, recipe.compare, _made(), notes)
     if recipe.out is not None:
-        folder = Path(recipe.out).expanduser()
+        folder = place(recipe.out)
         save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})
     return comparison
 
@@ -118,7 +119,7 @@ def _name_and_path(text: str) -> tuple[str, str]:
 
 
 def _folder_name(path: str) -> str:
-    return Path(path).expanduser().resolve().name
+    return place(path).resolve().name
 
 
 def _path(run: Given) -> str:

@@ -9,6 +9,7 @@ from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.compare_recipe import CompareSettings
 from gradprism.errors import GradPrismError
 from gradprism.jobs.compare import compare_runs, names_of_runs
+from gradprism.places import place
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run, open_run
 
@@ -45,7 +46,7 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
 
 def _text(item: str | Path | Run) -> str:
     path = str(item.path if isinstance(item, Run) else item)
-    folder = Path(path).expanduser()
+    folder = place(path)
     if folder.is_dir() and not (folder / RUN_FILE).is_file():
         raise GradPrismError(
             f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.extras import need
+from gradprism.places import place
 from gradprism.store.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -30,5 +31,5 @@ def correlate(
     opened = run if isinstance(run, Run) else open_run(run)
     found = analysis.correlate(opened, [name for name in names if name], incomplete_ok=incomplete)
     if out is not None:
-        found.save(Path(out).expanduser())
+        found.save(place(out))
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradprism.analysis.comparison_files import is_comparison
 from gradprism.errors import GradPrismError
 from gradprism.jobs.comparisons import Given, comparisons_of
+from gradprism.places import place
 
 if TYPE_CHECKING:
     from gradprism.figures import Drawn
@@ -35,7 +36,7 @@ def draw_figures(
 
 def _folder(given: Sequence[Given], out: str | Path | None) -> Path:
     if out is not None:
-        return Path(out).expanduser()
+        return place(out)
     if len(given) == 1 and isinstance(given[0], str | Path) and is_comparison(given[0]):
-        return Path(given[0]).expanduser() / "figures"
+        return place(given[0]) / "figures"
     raise GradPrismError("Expected --out, a folder for the figures (a single comparison has its own, DIR/figures).")

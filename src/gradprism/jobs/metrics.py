@@ -13,8 +13,10 @@ import polars as pl
 from gradprism.data.encode import make_encoder, read_template
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
+from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import find_device
+from gradprism.places import is_shared, place
 from gradprism.quality.metric import Metric
 from gradprism.recipe import CheckpointSettings, RewardSettings, ScoreRecipe, TextSettings
 from gradprism.store.layout import RUN_FILE, published_parts, score_table
@@ -70,10 +72,15 @@ def make_metric(
     if judged:
         from gradprism.quality.judge.metrics import make_judged
 
-        answers = Path(recipe.requests.cache or Path(recipe.out) / "judge-cache.sqlite").expanduser()
-        parts = (recipe.judge, recipe.requests, recipe.execution, answers, say)
+        parts = (recipe.judge, recipe.requests, recipe.execution, _answers(recipe), say)
         return make_judged(judged, *parts, will_ask=will_score)
     return make_reward(recipe, say)
+
+
+def _answers(recipe: ScoreRecipe) -> Path:
+    """Where a judge's answers are kept: in the run, of one in an object store in the user's cache folder."""
+    run = place(recipe.out)
+    return place(recipe.requests.cache or (cache_folder().parent if is_shared(run) else run) / "judge-cache.sqlite")
 
 
 def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say, weights: bool) -> Metric:
@@ -98,7 +105,7 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
         return found.load_model(found.device(find_device(recipe.execution.device)))
 
     model = likelihood.LanguageModel(load, recipe.execution.batch_tokens)
-    parts = (encoder, model, known_sums(Path(recipe.out), identity), identity, found.name)
+    parts = (encoder, model, known_sums(place(recipe.out), identity), identity, found.name)
     if name != "ifd":
         return likelihood.Loss(name, *parts)  # type: ignore[arg-type]
     own = {f"likelihood.{key}": value for key, value in recipe.likelihood}

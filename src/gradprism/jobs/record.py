@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,6 +18,7 @@ from gradprism.engine.work import Account
 from gradprism.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
+from gradprism.places import is_shared, place
 from gradprism.recipe import (
     IN_MEMORY,
     CheckpointSettings,
@@ -102,8 +102,8 @@ def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
 
 def absolute(name: str) -> str:
     """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name
+    path = place(name)
+    return str(path.resolve()) if is_shared(path) or path.exists() else name
 
 
 @contextmanager

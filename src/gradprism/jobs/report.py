@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.jobs.comparisons import Given, comparisons_of
+from gradprism.places import place
 
 if TYPE_CHECKING:
     from gradprism.report import ReportFacts
@@ -27,4 +28,4 @@ def write_report(
     from gradprism import report
 
     comparisons = comparisons_of(given, progress)
-    return report.write_report(comparisons, Path(out), max_mb=max_mb, seed=seed, texts=texts, progress=progress)
+    return report.write_report(comparisons, place(out), max_mb=max_mb, seed=seed, texts=texts, progress=progress)

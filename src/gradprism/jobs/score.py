@@ -20,6 +20,7 @@ from gradprism.jobs.score_work import Again, work_of
 from gradprism.jobs.working import Stretch, refuse_loaded, work_through
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource
+from gradprism.places import is_named, is_shared, place
 from gradprism.quality.metric import Metric, Plan
 from gradprism.recipe import (
     IN_MEMORY,
@@ -55,7 +56,7 @@ def score(
     `data`: as `gradprism.spectra` takes it; None takes that of the run at `out`.
     `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
     `model`: causal language model (ifd, length, loss, perplexity), by name or loaded, then with its `tokenizer`.
-    `out`: the run directory, a new temporary one where None.
+    `out`: the run directory, or a place in an object store; a new temporary one where None.
     `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
     Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
     """
@@ -83,17 +84,15 @@ def score_recipe(
             "Given a loaded reward model; expected its name or folder, so that the run can be made again. "
             "gradprism.reward(data, model, tokenizer=tokenizer) scores with a loaded one."
         )
-    named = (
-        (str(data),) if isinstance(data, str | Path) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
-    )
+    named = (str(data),) if is_named(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
     names = metric if isinstance(metric, str) else ",".join(metric)
     return ScoreRecipe.from_options(named, names, str(out or tempfile.mkdtemp(prefix="gradprism-")), **options), source
 
 
 def _are_paths(data: Any) -> bool:
-    if data is None or isinstance(data, str | Path):
+    if data is None or is_named(data):
         return True
-    return isinstance(data, list | tuple) and len(data) > 0 and all(isinstance(item, str | Path) for item in data)
+    return isinstance(data, list | tuple) and len(data) > 0 and all(map(is_named, data))
 
 
 def run_scores(
@@ -113,7 +112,7 @@ def run_scores(
     recipe, examples = _opened(recipe, data, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
-    with held_run(Path(recipe.out), description) as run:
+    with held_run(place(recipe.out), description, watch.say) as run:
         writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
         for metric, writer in zip(metrics, writers, strict=True):
             _score(metric, writer, recipe, examples, watch, retry_failed)
@@ -132,7 +131,7 @@ def plan_scores(
 def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
     """Of the parts that are still to be scored."""
     metric = make_metric(name, recipe, model, _unheard, will_score=False)
-    done = published_parts(Path(recipe.out), score_table(recipe.name or name))
+    done = published_parts(place(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {
         field.name: sum(getattr(plan, field.name) for plan in plans) for field in fields(Plan) if field.name != "exact"
@@ -169,7 +168,7 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
             "it was made: expected none of these options, or data files too."
         )
-    loaded = map(load_recipe, recipes_of(Path(recipe.out)))
+    loaded = map(load_recipe, recipes_of(place(recipe.out)))
     recipes = [item for item in loaded if isinstance(item, SpectraRecipe | ScoreRecipe)]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
@@ -193,7 +192,7 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
         "requests": _with_full_cache(recipe.requests),
         "judge": _local_judge(full(recipe.judge, "judge_template")),
         "reward": full(recipe.reward, "reward_model", "reward_template"),
-        "out": str(Path(recipe.out).expanduser().resolve()),
+        "out": str(place(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
 
@@ -201,7 +200,10 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
 def _with_full_cache(requests: RequestSettings) -> RequestSettings:
     if requests.cache is None:
         return requests
-    return requests.model_copy(update={"cache": str(Path(requests.cache).expanduser().resolve())})
+    cache = place(requests.cache)
+    if is_shared(cache):
+        raise GradPrismError(f"--cache {cache}: expected a local file; answers are looked up in it one by one.")
+    return requests.model_copy(update={"cache": str(cache.resolve())})
 
 
 def _local_judge(judge: JudgeSettings) -> JudgeSettings:

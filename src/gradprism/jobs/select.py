@@ -16,6 +16,7 @@ from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.select_files import check_out, write_selection
 from gradprism.jobs.survey import Survey, survey_of
+from gradprism.places import is_named, place
 from gradprism.recipe import IN_MEMORY, ReadSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 from gradprism.store.layout import RUN_FILE
@@ -69,20 +70,20 @@ def _names(data_or_run: Any) -> tuple[str, ...] | None:
     """Paths and hub ids as text; None for Python objects."""
     if isinstance(data_or_run, Run):
         return (str(data_or_run.path),)
-    if isinstance(data_or_run, str | Path):
+    if is_named(data_or_run):
         return (str(data_or_run),)
-    if isinstance(data_or_run, list | tuple) and data_or_run and all(isinstance(x, str | Path) for x in data_or_run):
+    if isinstance(data_or_run, list | tuple) and data_or_run and all(map(is_named, data_or_run)):
         return tuple(map(str, data_or_run))
     return None
 
 
 def _absolute(recipe: SelectRecipe) -> SelectRecipe:
-    out = None if recipe.out is None else str(Path(recipe.out).expanduser().resolve())
+    out = None if recipe.out is None else str(place(recipe.out).resolve())
     return recipe.model_copy(update={"data": tuple(map(record.absolute, recipe.data)), "out": out})
 
 
 def _opened(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:
-    runs = [name for name in recipe.data if (Path(name) / RUN_FILE).is_file()]
+    runs = [name for name in recipe.data if (place(name) / RUN_FILE).is_file()]
     if not runs:
         if data is not None:
             raise GradPrismError("`data` stands in for the data of a run, and none was given.")

@@ -15,6 +15,7 @@ from gradprism.data.source import ExampleSet
 from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, written_whole
 from gradprism.errors import GradPrismError
 from gradprism.jobs.data_card import data_card
+from gradprism.places import place
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.disk import replace as replace_file
 
@@ -36,7 +37,7 @@ def write_selection(
     theirs (`taken_names`) has: the row number, the response's length, the metrics, and the reason in the rows left
     out. Raises `GradPrismError` where a file would replace the data itself, or cannot be written.
     """
-    out = Path(str(recipe.out))
+    out = place(recipe.out)
     files = files_of(out, selection)
     _refuse_replacing([*files.values(), _card(out)], examples)
     added = _added(selection, taken_names)
@@ -67,7 +68,7 @@ def _card(out: Path) -> Path:
 
 
 def _refuse_replacing(targets: list[Path], examples: ExampleSet) -> None:
-    sources = {Path(source.name).expanduser().resolve() for source in examples.sources}
+    sources = {place(source.name).resolve() for source in examples.sources}
     for target in targets:
         if target.resolve() in sources:
             raise GradPrismError(f"{target} is the data that is selected from. Choose another --out.")

@@ -12,6 +12,7 @@ from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.spectra_work import arithmetic_there, work_of
 from gradprism.jobs.working import Stretch, refuse_loaded, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.places import is_named, place
 from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
@@ -29,15 +30,16 @@ def spectra(
 ) -> Run:
     """The gradient spectrum of every layer, for every example; returns the opened run.
 
-    `data`: path or hub id, several of them, a list of dicts, a `datasets.Dataset` or a data frame.
+    `data`: path, URL or hub id, several of them, a list of dicts, a `datasets.Dataset` or a data frame.
     `model`: hub id, folder, .gguf file, built-in name; or a loaded model, then with its `tokenizer`.
-    `out`: the run directory, resumed if it is there; a new temporary one where None.
+    `out`: the run directory, or its place in an object store (`s3://bucket/run`), resumed if it is there; a new
+    temporary one where None.
     `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
     Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
     """
-    if isinstance(data, str | Path):
+    if is_named(data):
         data = (data,)
-    are_paths = isinstance(data, list | tuple) and all(isinstance(item, str | Path) for item in data)
+    are_paths = isinstance(data, list | tuple) and all(map(is_named, data))
     source: ModelSource | None = None
     if not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
@@ -67,7 +69,7 @@ def run_recipe(
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     recipe = _resolved(recipe, config)
-    with RunWriter(Path(recipe.out), _description(recipe, examples, source, config)) as writer:
+    with RunWriter(place(recipe.out), _description(recipe, examples, source, config), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
         stretch = Stretch(len(examples), rows_in(done, recipe.part_rows, len(examples)), "Gradients")
@@ -86,7 +88,7 @@ def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
         "data": tuple(map(record.absolute, recipe.data)),
         "text": record.resolved_text(recipe.text, config),
         "checkpoint": record.resolved_checkpoint(recipe.checkpoint),
-        "out": str(Path(recipe.out).expanduser().resolve()),
+        "out": str(place(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
+from gradprism.places import place
 from gradprism.report.draft import Draft, Rendered
 from gradprism.report.room import FIDELITIES, Fidelity
 from gradprism.store.disk import replace
@@ -44,7 +45,7 @@ def write_report(
     if not comparisons:
         raise GradPrismError("A report needs at least one comparison; none was given.")
     need("plotly.offline", "report")
-    path, most_bytes = Path(out).expanduser(), int(max_mb * 1e6)
+    path, most_bytes = place(out), int(max_mb * 1e6)
     draft = Draft(comparisons, seed, texts, progress or (lambda _: None), most_bytes)
     rendered = _fitted(draft, most_bytes)
     _write(path, rendered.content)

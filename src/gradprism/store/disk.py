@@ -1,26 +1,49 @@
-"""Files of a run written whole: one writer at a time, renamed into place, failures of the disk as one error."""
+"""Files of a run written whole, on a disk or in an object store: one writer at a time, failures as one error."""
 
 import errno
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 from filelock import FileLock, Timeout
 
 from gradprism.errors import GradPrismError
+from gradprism.places import is_shared, names_in, remote
+from gradprism.remote import RemotePath
+from gradprism.storage_errors import StorageError
 from gradprism.store.layout import LOCK_FILE, RUN_FILE, read_record
+from gradprism.store.lease import Lease
+
+PAUSES = (2.0, 8.0, 20.0)  # seconds before a part is uploaded once more; the client itself tries several times each
 
 
-def hold(path: Path) -> FileLock:
-    """Create a run's folder and take its lock; the caller releases it.
+class Hold(Protocol):
+    """What keeps other writers away from a run."""
 
-    Raises `GradPrismError` where the folder cannot be written, is something else than a run, or is being written.
+    def release(self) -> object:
+        """Give the run back."""
+
+
+def unheard(text: str) -> None:
+    """Nobody listens."""
+
+
+def hold(path: Path, say: Callable[[str], None] = unheard) -> Hold:
+    """Create a run's folder and take its lock, or its lease in an object store; the caller releases it.
+
+    `say` hears of it where the lease of a dead process is taken over. Raises `GradPrismError` where the folder cannot
+    be written, is something else than a run, or is being written.
     """
+    if is_shared(path):
+        with disk_errors(path):
+            _refuse_foreign(path)
+            return Lease(remote(path), LOCK_FILE, say)
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
@@ -38,10 +61,10 @@ def _refuse_foreign(path: Path) -> None:
     if (path / RUN_FILE).exists():
         read_record(path)
         return
-    others = [item.name for item in path.iterdir() if not item.name.startswith(".")]
+    others = [name for name in names_in(path) if not name.startswith(".")]
     if others:
         raise GradPrismError(
-            f"{path} is not empty and is not a run (it holds {', '.join(sorted(others)[:3])}, no {RUN_FILE}). "
+            f"{path} is not empty and is not a run (it holds {', '.join(others[:3])}, no {RUN_FILE}). "
             "Choose another --out."
         )
 
@@ -73,7 +96,9 @@ def json_bytes(values: Mapping[str, Any]) -> bytes:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Make the folder of a table, or take out what a kill left half written."""
+    """Make the folder of a table, or take out what a kill left half written; an object store never shows such."""
+    if is_shared(folder):
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(".*.partial"):
         left_over.unlink()
@@ -87,6 +112,14 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
 
 
 def replace(target: Path, content: bytes) -> None:
+    """Write a file so that it is seen whole or not at all, whatever happens meanwhile."""
+    if is_shared(target):
+        _upload(remote(target), content)
+    else:
+        _rename(target, content)
+
+
+def _rename(target: Path, content: bytes) -> None:
     """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -100,15 +133,31 @@ def replace(target: Path, content: bytes) -> None:
         raise
 
 
+def _upload(target: RemotePath, content: bytes) -> None:
+    """Put the object, which appears when all of it has arrived. A store that fails for a minute ends no long run."""
+    for pause in PAUSES:
+        try:
+            return target.write_bytes(content)
+        except StorageError as error:
+            if not error.transient:
+                raise
+            time.sleep(pause)
+    return target.write_bytes(content)
+
+
 @contextmanager
 def disk_errors(path: Path, what: str = "the run") -> Iterator[None]:
-    """Failures of the disk as the one error, with what to do."""
+    """Failures of the disk or the store as the one error, with what to do."""
+    safe = "what was already published is safe and will not be computed again."
     try:
         yield
+    except StorageError as error:
+        more = f"\nRepeat the same command once that is mended; {safe}" if what == "the run" else ""
+        raise GradPrismError(f"Cannot write {what} {error}{more}") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "The disk is full: free some space" if full else "Check the path and its permissions"
         raise GradPrismError(
             f"Cannot write {what} {path}: {error}.\n{advice} and repeat the command"
-            + ("; what was already published is safe and will not be computed again." if what == "the run" else ".")
+            + (f"; {safe}" if what == "the run" else ".")
         ) from error

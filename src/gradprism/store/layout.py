@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.errors import GradPrismError
+from gradprism.places import names_in
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -27,13 +28,14 @@ def score_table(metric: str) -> str:
 
 def scored_metrics(run: Path) -> list[str]:
     """Names of the metrics that have been begun in a run."""
-    return sorted(record.parent.name for record in (run / "scores").glob(f"*/{SCORE_FILE}"))
+    scores = run / "scores"
+    return [name for name in names_in(scores) if (scores / name / SCORE_FILE).is_file()]
 
 
 def published_parts(run: Path, table: str = "examples") -> list[int]:
     """Indices of the parts that are there whole, ascending. `examples` is the last of the spectra's three tables."""
-    names = (run / table).glob("part-*.parquet")
-    return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name.name)))
+    names = names_in(run / table)
+    return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name)))
 
 
 def read_record(path: Path) -> dict[str, Any]:

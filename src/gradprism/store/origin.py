@@ -5,8 +5,9 @@ from typing import Any
 
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
+from gradprism.places import names_in
 from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe
-from gradprism.store.layout import RECIPE_FILE
+from gradprism.store.layout import RECIPE_FILE, score_table
 from gradprism.store.run import Run
 
 
@@ -27,7 +28,8 @@ def data_of(run: Run, data: Any = None) -> ExampleSet:
 
 def recipes_of(run: Path) -> list[Path]:
     """The recipe of a run's spectra, and those of its scores: each names the data."""
-    return [*run.glob(RECIPE_FILE), *sorted((run / "scores").glob(f"*/{RECIPE_FILE}"))]
+    scores = (run / score_table(name) / RECIPE_FILE for name in names_in(run / "scores"))
+    return [path for path in (run / RECIPE_FILE, *scores) if path.is_file()]
 
 
 def _opened(run: Run, path: Path, data: Any) -> ExampleSet:

@@ -10,7 +10,9 @@ import polars as pl
 
 from gradprism.errors import GradPrismError
 from gradprism.facts import as_html, as_text
+from gradprism.places import place
 from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
+from gradprism.store.reading import scan_parts
 from gradprism.store.scores import read_score_record
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA
 
@@ -50,7 +52,7 @@ class Run:
         parts = [part_path(self.path, table, index) for index in published_parts(self.path)]
         if not parts:
             return pl.LazyFrame(schema=_SCHEMAS[table])
-        return pl.scan_parquet(parts)
+        return scan_parts(parts)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ class Run:
             raise GradPrismError(
                 f"The run {self.path} holds no scores of {metric!r}; it has {', '.join(self.metrics) or '(none)'}."
             )
-        return pl.scan_parquet(parts) if parts else pl.LazyFrame(schema=SCORES)
+        return scan_parts(parts) if parts else pl.LazyFrame(schema=SCORES)
 
     def score_record(self, metric: str) -> dict[str, Any]:
         """What made the scores of one metric: model or judge, settings, sessions."""
@@ -220,5 +222,8 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run directory for reading. Raises `GradPrismError` where the path is not a run."""
-    return Run(Path(path).expanduser())
+    """Open a run directory, or one in an object store (`s3://bucket/run`), for reading.
+
+    Raises `GradPrismError` where it is not a run.
+    """
+    return Run(place(path))

@@ -1,7 +1,7 @@
 """Writing the scores of one metric into a run: parts published by rename, resumed only with the same settings."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from gradprism.store.disk import (
     disk_errors,
     hold,
     json_bytes,
-    parquet_bytes,
     refuse_differences,
     refuse_other_data,
     replace,
+    unheard,
 )
 from gradprism.store.layout import (
     FORMAT_VERSION,
@@ -29,16 +29,19 @@ from gradprism.store.layout import (
     read_record,
     score_table,
 )
+from gradprism.store.lease import check_lease
+from gradprism.store.parts import publish_scores
+from gradprism.store.reading import read_parquet
 
 
 @contextmanager
-def held_run(path: Path, description: Mapping[str, Any]) -> Iterator[Path]:
+def held_run(path: Path, description: Mapping[str, Any], say: Callable[[str], None] = unheard) -> Iterator[Path]:
     """Hold a run that scores are written into: a new one, or one of the same data. Gives its path.
 
     `description` is what run.json of a new one says. Raises `GradPrismError` where the folder cannot be written, is
-    something else than a run, or holds other data.
+    something else than a run, or holds other data. `say` hears of it where a dead process held it.
     """
-    lock = hold(path)
+    lock = hold(path, say)
     try:
         with disk_errors(path):
             if (path / RUN_FILE).exists():
@@ -80,13 +83,12 @@ class ScoreWriter:
 
     def publish(self, index: int, scores: pl.DataFrame) -> None:
         """Write one part, in place of an earlier one."""
-        with disk_errors(self._run):
-            replace(self._part(index), parquet_bytes(scores))
+        publish_scores(self._run, self.folder.name, index, scores)
 
     def read(self, index: int) -> pl.DataFrame:
         """A part that was published. Raises `GradPrismError` where it is damaged."""
         try:
-            return pl.read_parquet(self._part(index))
+            return read_parquet(self._part(index))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise GradPrismError(
                 f"Cannot read {self._part(index)}: {error}.\nDelete it; the same command scores its rows again."
@@ -99,6 +101,7 @@ class ScoreWriter:
     def update(self, **changes: Any) -> None:
         """Change entries of score.json."""
         self.record.update(changes)
+        check_lease(self._run)
         with disk_errors(self._run):
             self._write_record()
 

@@ -1,6 +1,6 @@
 """Writing the spectra of a run: parts published by rename, resumed only with the same settings and data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +9,35 @@ from gradprism.store.disk import (
     disk_errors,
     hold,
     json_bytes,
-    parquet_bytes,
     refuse_differences,
     refuse_other_data,
     replace,
+    unheard,
 )
 from gradprism.store.layout import (
     FORMAT_VERSION,
     RUN_FILE,
     TABLES,
-    part_path,
     published_parts,
     read_record,
     scored_metrics,
 )
+from gradprism.store.lease import check_lease
+from gradprism.store.parts import publish_part
 from gradprism.tables import Tables
 
 
 class RunWriter:
     """One process's hold on a run directory. Use as a context manager: it holds the run's lock."""
 
-    def __init__(self, path: Path, description: Mapping[str, Any]):
+    def __init__(self, path: Path, description: Mapping[str, Any], say: Callable[[str], None] = unheard):
         """Create the run, or join it if `description["identity"]` agrees with what made it.
 
         Raises `GradPrismError` where the folder cannot be written, is something else than a run, or was made
-        with other settings or data.
+        with other settings or data. `say` hears of it where a dead process held the run.
         """
         self.path = path
-        self._lock = hold(path)
+        self._lock = hold(path, say)
         try:
             with disk_errors(path):
                 self.record = self._join(description)
@@ -61,14 +62,13 @@ class RunWriter:
         return frozenset(published_parts(self.path))
 
     def publish(self, index: int, tables: Tables) -> None:
-        """Write one part. It counts once its `examples` file has been renamed into place, last of all."""
-        with disk_errors(self.path):
-            for table in TABLES:
-                replace(part_path(self.path, table, index), parquet_bytes(getattr(tables, table)))
+        """Write one part; see `gradprism.store.parts.publish_part`, which other processes may call meanwhile."""
+        publish_part(self.path, index, tables)
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""
         self.record.update(changes)
+        check_lease(self.path)
         with disk_errors(self.path):
             self._write_record()
 

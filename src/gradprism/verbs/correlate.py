@@ -1,7 +1,6 @@
 """Correlate the metrics and measures of a run."""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
@@ -9,11 +8,11 @@ from gradprism.verbs.options import Flag, Json, Quiet, Several
 
 
 def correlate(
-    run: Path,
+    run: str,
     /,
     *,
     metric: Several = (),
-    out: Path | None = None,
+    out: str | None = None,
     incomplete: Flag = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -23,7 +22,7 @@ def correlate(
     Parameters
     ----------
     run
-        A run directory.
+        A run directory, or its place in an object store.
     metric
         One or several (repeated, or with commas between them) such as ifd, reward, effective_rank:q, column:NAME;
         otherwise every score, length, loss, numeric column and measure.

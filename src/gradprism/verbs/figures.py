@@ -1,6 +1,5 @@
 """Draw figures."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -13,7 +12,7 @@ def figures(
     given: Annotated[Several, Parameter(name="dir-or-run")],
     /,
     *,
-    out: Path | None = None,
+    out: str | None = None,
     style: Literal["neurips", "acl", "icml", "slides"] = "neurips",
     formats: str = "pdf,svg,png",
     only: Several = (),

@@ -1,6 +1,5 @@
 """Write a report."""
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,7 +12,7 @@ def report(
     given: Annotated[Several, Parameter(name="dir-or-run")],
     /,
     *,
-    out: Path = Path("report.html"),
+    out: str = "report.html",
     max_mb: float = 12.0,
     texts: bool = True,
     seed: int = 0,
@@ -26,7 +25,7 @@ def report(
     given
         Folders that compare has written, and runs; runs of one model are compared.
     out
-        The HTML file.
+        The HTML file, or its place in an object store.
     max_mb
         Most megabytes (of 1,000,000 bytes) of the file; above it examples are sampled, which the page says.
     texts

@@ -1,10 +1,10 @@
 """Replay a recipe."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.errors import GradPrismError
+from gradprism.places import place
 from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.verbs.compare import replay_comparison
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Path,
+    recipe: str,
     /,
     *,
     out: str | None = None,
@@ -42,7 +42,7 @@ def run(
     json
         Print the summary as JSON on stdout.
     """
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(place(recipe))
     if out:
         loaded = loaded.model_copy(update={"out": out})
     if engine != DEFAULT_ENGINE:

@@ -72,7 +72,7 @@ def score(
         One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all of --model),
         instag, difficulty (of --judge), reward (of --reward-model).
     out
-        The run directory.
+        The run directory, or its place in an object store: s3://BUCKET/RUN.
     name
         Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
     part_rows

@@ -2,7 +2,6 @@
 
 import json as jsonlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,13 +12,13 @@ if TYPE_CHECKING:
     from gradprism.store.run import Run
 
 
-def show(run: Path, /, *, by: str | None = None, json: Json = False) -> int:
+def show(run: str, /, *, by: str | None = None, json: Json = False) -> int:
     """Summarise a run: counts, skipped and failed rows with reasons, measures per projection and layer group.
 
     Parameters
     ----------
     run
-        A run directory, complete or not.
+        A run directory or its place in an object store, complete or not.
     by
         Compare the groups of this column of the data, raw and at equal length.
     json

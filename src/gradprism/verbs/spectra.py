@@ -48,9 +48,10 @@ def spectra(
     Parameters
     ----------
     data
-        Data files (JSON, JSON Lines, Parquet, CSV, each also compressed), a saved `datasets` folder, or a hub id.
+        Data files (JSON, JSON Lines, Parquet, CSV, each also compressed) or their URLs, a saved `datasets` folder, or a
+        hub id.
     out
-        The run directory.
+        The run directory, or its place in an object store: s3://BUCKET/RUN.
     part_rows
         Rows in one published part: the most that a kill can lose.
     by

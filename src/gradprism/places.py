@@ -1,0 +1,71 @@
+"""Where files are: on a local disk, or at a URL. One function decides which, of everything that a user names."""
+
+import re
+from pathlib import Path
+from typing import TypeGuard, cast
+from urllib.parse import unquote, urlsplit
+
+from gradprism.errors import GradPrismError
+from gradprism.remote import READ_ONLY, STORES, RemotePath
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNORECASE)
+
+
+def place(named: object) -> Path:
+    """A local path, `~` expanded, or the place that a URL (`s3://bucket/run`) names. Opens nothing.
+
+    What a URL gives is no `pathlib.Path`; it is typed as one, of which it has the part that is used here. Raises
+    `GradPrismError` for a URL of an unknown kind, without a bucket, or with a password or a query in it: places are
+    saved with every run.
+    """
+    text = _COLLAPSED.sub(r"\1://", str(named), count=1)  # pathlib has made one slash of two
+    match = _URL.match(text)
+    if match is None or match[1].lower() == "hf":  # the hub's own
+        return Path(text).expanduser()
+    if match[1].lower() == "file":
+        return Path(unquote(urlsplit(text).path))
+    return cast(Path, _remote(text, match[1].lower()))
+
+
+def _remote(url: str, protocol: str) -> RemotePath:
+    if protocol not in STORES and protocol not in READ_ONLY:
+        raise GradPrismError(
+            f"{protocol}:// is no kind of place that is known here. Expected a local path, or a URL that begins with "
+            f"{', '.join(f'{name}://' for name in (*STORES, *READ_ONLY))}."
+        )
+    host, _, rest = url.partition("://")[2].partition("/")
+    colon = ":" in (host if protocol in STORES else host.rpartition("@")[0])
+    named = "@" in host and not protocol.startswith("abfs")  # abfss://container@account.dfs.core.windows.net
+    if colon or named or (protocol in READ_ONLY and "?" in url):
+        raise GradPrismError(
+            f"A {protocol}:// address was given that holds a password or a query. Expected a plain address: places are "
+            "saved with every run, and credentials are taken from the environment."
+        )
+    if not host:
+        raise GradPrismError(f"{url} names no bucket. Expected {protocol}://BUCKET/NAME.")
+    return RemotePath(f"{protocol}://{host}/{rest}".rstrip("/"))
+
+
+def is_shared(place: object) -> bool:
+    """Whether a place is the same for every machine: true of URLs, never of a local path."""
+    return isinstance(place, RemotePath)
+
+
+def remote(place: object) -> RemotePath:
+    """The place as what it is at run time, where it `is_shared`."""
+    assert isinstance(place, RemotePath)
+    return place
+
+
+def is_named(given: object) -> TypeGuard[str | Path]:
+    """Whether something names a place: a text, a path, or what `place` gives."""
+    return isinstance(given, str | Path | RemotePath)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what is in a folder, sorted and listed afresh; none where there is no such folder."""
+    try:
+        return sorted(item.name for item in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,299 @@
+"""Files of an object store, or of a web server, with the part of `pathlib.Path` that is used here.
+
+An own class rather than `upath.UPath`, which is no `pathlib.Path` either: every failure comes out as one error in
+plain words, `exists` does not say no where access was denied, no call makes a bucket, and brackets are no patterns.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from gradprism.errors import GradPrismError
+from gradprism.extras import need
+from gradprism.storage_errors import plain_errors
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_S3, _GCS, _AZURE = ("s3fs", "s3"), ("gcsfs", "gcs"), ("adlfs", "azure")
+STORES = {
+    "s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE,
+    "memory": ("fsspec", "s3"),
+}  # fmt: skip
+"""Object stores by the beginning of their URLs: the library that each needs, and the extra that brings it.
+
+Of `memory` every process has its own: it is there to try things out."""
+
+READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
+"""Web servers: data is read from them."""
+
+_BLOCK = 4 << 20  # bytes read at a time where a file is read from its start to its end
+
+
+@dataclass(frozen=True, order=True)
+class RemotePath:
+    """One object, or all whose names begin with it and a slash (a "folder"). Credentials are the environment's."""
+
+    url: str  # without a slash at its end
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return self.url
+
+    def __truediv__(self, name: str) -> "RemotePath":
+        """Name something in the folder."""
+        return RemotePath(f"{self.url}/{name}")
+
+    @property
+    def protocol(self) -> str:
+        """`s3` of `s3://bucket/run`."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def name(self) -> str:
+        """The last part; the bucket of a whole one."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """The name without its last suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """`.gz` of `rows.jsonl.gz`."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def suffixes(self) -> list[str]:
+        """`.jsonl` and `.gz` of `rows.jsonl.gz`."""
+        return PurePosixPath(self.name).suffixes
+
+    @property
+    def parent(self) -> "RemotePath":
+        """What it is in; of a whole bucket itself."""
+        above = self.url.rpartition("/")[0]
+        return self if above.endswith("/") else RemotePath(above)
+
+    def with_name(self, name: str) -> "RemotePath":
+        """Name its neighbour."""
+        return self.parent / name
+
+    def expanduser(self) -> "RemotePath":
+        """Return itself: there is no home."""
+        return self
+
+    def resolve(self) -> "RemotePath":
+        """Return itself: it is absolute."""
+        return self
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: a folder is what names begin with. A bucket is never made."""
+
+    def exists(self) -> bool:
+        """Whether there is such an object, or a folder."""
+        return self._kind() is not None
+
+    def is_file(self) -> bool:
+        """Whether there is such an object."""
+        return self._kind() == "file"
+
+    def is_dir(self) -> bool:
+        """Whether there are objects in it; never on a web server."""
+        return self.protocol in STORES and self._kind() == "directory"
+
+    def iterdir(self) -> Iterator["RemotePath"]:
+        """What is in the folder, listed afresh. Raises `FileNotFoundError` where nothing is."""
+        return (self / name for name in sorted(self.sizes()))
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each object in the folder, by name, listed afresh; folders in it have 0."""
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            found = fs.ls(path, detail=True)
+        names = {str(item["name"]).strip("/"): int(item.get("size") or 0) for item in found}
+        return {name.rpartition("/")[2]: size for name, size in names.items() if name != path.strip("/")}
+
+    def size(self) -> int:
+        """Bytes of the object. Raises `FileNotFoundError`."""
+        return int(self._info()["size"])
+
+    def read_bytes(self) -> bytes:
+        """Return the whole object, in one request. Raises `FileNotFoundError`."""
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            return bytes(fs.cat_file(path))
+
+    def read_range(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` up to `end`."""
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            return bytes(fs.cat_file(path, start=start, end=end))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the whole object as text."""
+        return self.read_bytes().decode(encoding)
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        """Open it for reading bytes, a block at a time."""
+        assert mode == "rb", "objects are written whole: see write_bytes"
+        if self.protocol in STORES:
+            return io.BufferedReader(RemoteFile(self), _BLOCK)
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write the object: a reader sees all of it, or what was there before, whatever happens meanwhile."""
+        self._write(content)
+
+    def create(self, content: bytes) -> None:
+        """Write it only if there is none. Raises `ConflictError` where there is."""
+        self._write(content, mode="create")
+
+    def exchange(self, content: bytes, version: str | None) -> None:
+        """Write it only if it is still the one of this `version()`. Raises `ConflictError` where it is another.
+
+        A condition that S3 knows; elsewhere it is written.
+        """
+        condition = {"IfMatch": version} if version and self.protocol in ("s3", "s3a") else {}
+        self._write(content, **condition)
+
+    def version(self) -> str | None:
+        """What changes with each writing, where the store says; None where there is no object."""
+        try:
+            return str(self._info().get("ETag") or "") or None
+        except FileNotFoundError:
+            return None
+
+    def upload(self, file: Path) -> None:
+        """Write a local file to it, whole: as `write_bytes`, and never all in memory."""
+        self._refuse_read_only()
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            fs.put_file(str(file), path)
+
+    def touch(self) -> None:
+        """Write an empty object."""
+        self._write(b"")
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete the object."""
+        try:
+            with plain_errors(self.url):
+                fs, path = self._opened()
+                fs.rm_file(path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def _write(self, content: bytes, **condition: Any) -> None:
+        self._refuse_read_only()
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            fs.pipe_file(path, content, **condition)
+
+    def _refuse_read_only(self) -> None:
+        if self.protocol not in STORES:
+            raise GradPrismError(f"{self.url} can only be read. Expected a folder, or a place in an object store.")
+
+    def _kind(self) -> str | None:
+        try:
+            return str(self._info()["type"])
+        except FileNotFoundError:
+            return None
+
+    def _info(self) -> dict[str, Any]:
+        with plain_errors(self.url):
+            fs, path = self._opened()
+            return dict(fs.info(path))
+
+    def _opened(self) -> tuple[Any, str]:
+        """The file system, which fsspec keeps, and the path in it."""
+        module, extra = {**STORES, **READ_ONLY}[self.protocol]
+        need(module, extra)
+        from fsspec.core import url_to_fs
+
+        # another process may have written since: nothing that was listed once is believed
+        fs, path = url_to_fs(self.url, use_listings_cache=False)
+        return fs, path
+
+
+class RemoteFile(io.RawIOBase):
+    """An object open for reading at any place: each read is one request, of exactly the bytes asked for."""
+
+    def __init__(self, path: RemotePath, size: int | None = None):
+        """Ask for the size where it is not known. Raises `FileNotFoundError`."""
+        super().__init__()
+        self._path, self._size, self._at = path, path.size() if size is None else size, 0
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place: without a request."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read as much as fits."""
+        room = memoryview(buffer)
+        end = min(self._at + len(room), self._size)
+        if end <= self._at:
+            return 0
+        content = self._path.read_range(self._at, end)
+        room[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+class WebFile(io.RawIOBase):
+    """A file of a web server, of one that gives ranges of bytes or not, with failures in plain words."""
+
+    def __init__(self, url: str, file: Any):
+        """`file` is what fsspec has opened; it is closed with this."""
+        super().__init__()
+        self._url, self._file = url, file
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether the server gives ranges."""
+        return self._file.size is not None
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place: without a request. Raises `OSError` where the server gives no ranges."""
+        if not self.seekable():
+            raise io.UnsupportedOperation("the server gives no ranges of bytes; download the file")
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read as much as comes."""
+        room = memoryview(buffer)
+        with plain_errors(self._url):
+            content = self._file.read(len(room))
+        room[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """End the connection."""
+        if not self.closed:
+            self._file.close()
+        super().close()

@@ -1,0 +1,96 @@
+"""What a storage service refuses, in one kind of error with plain words instead of its client's traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gradprism.errors import GradPrismError
+
+_CLIENTS = frozenset(
+    ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3")
+)
+_NO_CREDENTIALS = (
+    "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError",
+    "CredentialRetrievalError", "CredentialUnavailableError", "ClientAuthenticationError",
+)  # fmt: skip
+_DENIED = (
+    "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed", "AuthorizationFailure", "401", "403",
+)  # fmt: skip
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_UNREACHABLE = (
+    "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError",
+    "ServiceRequestError", "SSLError", "ProxyConnectionError",
+)  # fmt: skip
+_CONFLICT = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412", "BlobAlreadyExists")
+_NOT_FOUND = ("404", "NoSuchKey", "NoSuchVersion", "BlobNotFound", "ResourceNotFoundError")
+_INVALID = ("ParamValidationError", "InvalidBucketName", "InvalidURL")
+
+
+class StorageError(GradPrismError):
+    """A storage service cannot be used: where, why, and what to do. `transient`: the same may work a moment later."""
+
+    def __init__(self, message: str, *, transient: bool = False):
+        """`message` is what a person reads."""
+        super().__init__(message)
+        self.transient = transient
+
+
+class ConflictError(Exception):
+    """An object was not written since it is there already, or is another than the one that was meant."""
+
+
+@contextmanager
+def plain_errors(url: str) -> Iterator[None]:
+    """Raise what the clients of storage services raise as `StorageError`, with plain words.
+
+    An object that is not there stays a `FileNotFoundError`, a condition that does not hold becomes a `ConflictError`.
+    """
+    try:
+        yield
+    except (GradPrismError, ConflictError):
+        raise
+    except Exception as error:
+        if not _of_storage(error):
+            raise
+        said = _kinds(error)
+        if isinstance(error, FileExistsError) or said & {*_CONFLICT}:
+            raise ConflictError(url) from error
+        if isinstance(error, FileNotFoundError) and (error.__cause__ is None or said & {*_NOT_FOUND}):
+            raise FileNotFoundError(url) from error
+        raise _worded(url, error, said) from error
+
+
+def _of_storage(error: Exception) -> bool:
+    """Whether it comes from a storage service or its client; a mistake in a program does not."""
+    chain = [each for each in (error, error.__cause__) if each is not None]
+    return isinstance(error, OSError) or any(type(each).__module__.partition(".")[0] in _CLIENTS for each in chain)
+
+
+def _kinds(error: Exception) -> set[str]:
+    """Names of the error's classes, and the codes that the service gave."""
+    names = set[str]()
+    for each in (error, *([error.__cause__] if error.__cause__ else [])):
+        names |= {kind.__name__ for kind in type(each).__mro__}
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):
+            names.add(str(response.get("Error", {}).get("Code")))
+        names |= {str(getattr(each, name, "")) for name in ("code", "error_code", "status", "status_code")}
+    return names
+
+
+def _worded(url: str, error: Exception, said: set[str]) -> StorageError:
+    words = " ".join(str(error).split()) or type(error).__name__
+    for kinds, problem, advice in (
+        (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
+         "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),
+        (_NO_BUCKET, "there is no such bucket", "Create it, or check its name and the endpoint (AWS_ENDPOINT_URL)."),
+        (_UNREACHABLE, "the storage cannot be reached", "Check the endpoint (S3: AWS_ENDPOINT_URL) and the network."),
+        (_INVALID, "the name is refused", "Expected a bucket and a name in it, such as s3://bucket/run."),
+        ((*_DENIED, "PermissionError"), "access was denied", "Check the credentials, and what they may do there."),
+    ):  # fmt: skip
+        if said & {*kinds}:
+            return StorageError(f"{url}: {problem} ({words}).\n{advice}", transient=kinds is _UNREACHABLE)
+    return StorageError(
+        f"{url}: the storage failed, also when tried again ({words}).\nRepeat the command a little later.",
+        transient=True,
+    )

@@ -1,0 +1,160 @@
+"""One writer at a time in an object store, which has no locks: an object that says who writes, renewed while he does.
+
+It is put there by a conditional request, so that of two writers one gets it; a store that knows no conditions is asked
+once more whose it is. What a dead writer leaves is taken over: at once where it was a process of this machine that is
+no more, otherwise once it has not been renewed for a minute. A writer that was away for longer finds its lease gone,
+and stops before it publishes anything else.
+"""
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from gradprism.errors import GradPrismError
+from gradprism.remote import RemotePath
+from gradprism.storage_errors import ConflictError, StorageError
+
+RENEW_SECONDS, STALE_SECONDS = 20.0, 60.0
+_HELD: dict[str, "Lease"] = {}  # by this process
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who writes, as the lease says."""
+
+    token: str
+    host: str
+    pid: int
+    born: float  # when the process began: another one may get the same number
+    namespace: int  # of process numbers: containers on one machine have their own, and may share its name
+    since: str
+    renewed: float  # seconds since 1970
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """Name this process."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        born = psutil.Process().create_time()
+        return cls(uuid4().hex, platform.node(), os.getpid(), born, _namespace(), now, time.time())
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine that has ended, or has not been heard of for too long."""
+        if (self.host, self.namespace) == (platform.node(), _namespace()) and not _is_alive(self.pid, self.born):
+            return True
+        return time.time() - self.renewed > STALE_SECONDS
+
+    def __str__(self) -> str:
+        """Say who it is."""
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+class Lease:
+    """Held from when it is made until `release`. A thread renews it."""
+
+    def __init__(self, run: RemotePath, file: str, say: Callable[[str], None]):
+        """Take the lease. `say` hears of it where it is taken over. Raises `GradPrismError` where another holds it."""
+        self._run, self._object, self._me = run, run / file, Holder.here()
+        self._lost: Holder | str | None = None
+        self._take(say)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="gradprism-lease", daemon=True)
+        self._thread.start()
+        _HELD[str(run)] = self
+
+    def check(self) -> None:
+        """Raise `GradPrismError` where the lease has been lost."""
+        if self._lost is not None:
+            raise GradPrismError(
+                f"This process was away for so long that the run {self._run} is now written by another: {self._lost}.\n"
+                "What was published before is safe. Let the other one finish."
+            )
+
+    def release(self) -> None:
+        """Give the run back."""
+        _HELD.pop(str(self._run), None)
+        self._ended.set()
+        self._thread.join(timeout=RENEW_SECONDS)
+        with suppress(StorageError, FileNotFoundError):  # it goes stale by itself
+            holder = read_holder(self._object)
+            if holder is not None and holder.token == self._me.token:
+                self._object.unlink(missing_ok=True)
+
+    def _take(self, say: Callable[[str], None]) -> None:
+        version, there = self._object.version(), self._object.exists()
+        holder = read_holder(self._object) if there else None
+        if holder is not None and not holder.is_gone:
+            raise _held(self._run, holder)
+        try:
+            if there:
+                say(f"Taking over the run {self._run} from {holder or 'an unreadable lease'}: it was left behind")
+                self._object.exchange(_text(self._me), version)
+            else:
+                self._object.create(_text(self._me))
+        except ConflictError:
+            raise _held(self._run, read_holder(self._object)) from None
+        found = read_holder(self._object)  # a store without conditions: the last one to write it has it
+        if found is None or found.token != self._me.token:
+            raise _held(self._run, found)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            with suppress(StorageError):  # the next time may go better
+                found = read_holder(self._object)
+                if found is None or found.token != self._me.token:
+                    self._lost = found or "the lease was deleted"
+                    return
+                self._me = replace(self._me, renewed=time.time())
+                self._object.write_bytes(_text(self._me))
+
+
+def check_lease(run: Path) -> None:
+    """Raise `GradPrismError` where this process held a run in an object store and another has taken it over."""
+    if lease := _HELD.get(str(run)):
+        lease.check()
+
+
+def read_holder(lease: RemotePath) -> Holder | None:
+    """Who holds a lease; None where there is none, or it cannot be understood."""
+    try:
+        return Holder(**json.loads(lease.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _held(run: RemotePath, holder: Holder | None) -> GradPrismError:
+    return GradPrismError(
+        f"Another process is writing the run {run}: {holder or 'it began just now'}. "
+        "Wait for it, or choose another --out."
+    )
+
+
+def _text(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder), indent=2).encode()
+
+
+def _is_alive(pid: int, born: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # there is one, of somebody else
+        return True
+
+
+def _namespace() -> int:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
