@@ -2,12 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from tests.object_store import Bucket, FaultyStore
 
 # Shapes in signatures are checked while tests run; this must come before anything of the package is imported.
 _SHAPED = (
@@ -119,3 +122,34 @@ def smollm2() -> tuple[Any, Any]:
 
     checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
     return checkpoint.load_model(), checkpoint.load_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """Address of a real S3 server on this machine."""
+    from tests.object_store import server
+
+    with server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(object_store: str) -> "Iterator[Bucket]":
+    """A bucket of its own, and an environment in which it is found; what AWS is set to here is hidden."""
+    from tests.object_store import Bucket, environment
+
+    with environment(object_store):
+        yield Bucket(object_store)
+
+
+@pytest.fixture
+def faulty_store(bucket: "Bucket") -> "Iterator[FaultyStore]":
+    """The same through a proxy that fails as it is told to; `bucket` itself sees what is really there."""
+    from tests.object_store import FaultyStore, environment
+
+    store = FaultyStore(bucket.endpoint)
+    try:
+        with environment(store.url, AWS_MAX_ATTEMPTS="1"):
+            yield store
+    finally:
+        store.stop()

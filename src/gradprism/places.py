@@ -32,7 +32,7 @@ def _remote(url: str, protocol: str) -> RemotePath:
     if protocol not in STORES and protocol not in READ_ONLY:
         raise GradPrismError(
             f"{protocol}:// is no kind of place that is known here. Expected a local path, or a URL that begins with "
-            f"{', '.join(f'{name}://' for name in (*STORES, *READ_ONLY))}."
+            "s3://, gs://, az:// or abfs://, or (to read data from) https://."
         )
     host, _, rest = url.partition("://")[2].partition("/")
     colon = ":" in (host if protocol in STORES else host.rpartition("@")[0])

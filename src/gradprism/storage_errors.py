@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 
 from gradprism.errors import GradPrismError
 
@@ -55,15 +56,18 @@ def plain_errors(url: str) -> Iterator[None]:
         said = _kinds(error)
         if isinstance(error, FileExistsError) or said & {*_CONFLICT}:
             raise ConflictError(url) from error
-        if isinstance(error, FileNotFoundError) and (error.__cause__ is None or said & {*_NOT_FOUND}):
+        if isinstance(error, FileNotFoundError) and (not _of_client(error.__cause__) or said & {*_NOT_FOUND}):
             raise FileNotFoundError(url) from error
         raise _worded(url, error, said) from error
 
 
 def _of_storage(error: Exception) -> bool:
     """Whether it comes from a storage service or its client; a mistake in a program does not."""
-    chain = [each for each in (error, error.__cause__) if each is not None]
-    return isinstance(error, OSError) or any(type(each).__module__.partition(".")[0] in _CLIENTS for each in chain)
+    return isinstance(error, OSError) or _of_client(error) or _of_client(error.__cause__)
+
+
+def _of_client(error: BaseException | None) -> bool:
+    return type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def _kinds(error: Exception) -> set[str]:
@@ -79,7 +83,8 @@ def _kinds(error: Exception) -> set[str]:
 
 
 def _worded(url: str, error: Exception, said: set[str]) -> StorageError:
-    words = " ".join(str(error).split()) or type(error).__name__
+    first = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+    words = shorten(str(first), 200, placeholder=" ...") or type(first).__name__
     for kinds, problem, advice in (
         (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
          "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),

@@ -95,27 +95,26 @@ class Lease:
         holder = read_holder(self._object) if there else None
         if holder is not None and not holder.is_gone:
             raise _held(self._run, holder)
-        try:
+        if there:
+            say(f"Taking over the run {self._run} from {holder or 'an unreadable lease'}: it was left behind")
+        with suppress(ConflictError):  # of another writer, or of an answer that was lost on its way here
             if there:
-                say(f"Taking over the run {self._run} from {holder or 'an unreadable lease'}: it was left behind")
                 self._object.exchange(_text(self._me), version)
             else:
                 self._object.create(_text(self._me))
-        except ConflictError:
-            raise _held(self._run, read_holder(self._object)) from None
-        found = read_holder(self._object)  # a store without conditions: the last one to write it has it
+        found = read_holder(self._object)
         if found is None or found.token != self._me.token:
             raise _held(self._run, found)
 
     def _renew(self) -> None:
-        while not self._ended.wait(RENEW_SECONDS):
-            with suppress(StorageError):  # the next time may go better
-                found = read_holder(self._object)
+        while not self._ended.wait(RENEW_SECONDS) and self._lost is None:
+            with suppress(StorageError, ConflictError):  # the next time may go better, or tell who has it
+                version, found = self._object.version(), read_holder(self._object)
                 if found is None or found.token != self._me.token:
-                    self._lost = found or "the lease was deleted"
-                    return
-                self._me = replace(self._me, renewed=time.time())
-                self._object.write_bytes(_text(self._me))
+                    self._lost = found or "its lease was deleted"
+                else:
+                    self._me = replace(self._me, renewed=time.time())
+                    self._object.exchange(_text(self._me), version)
 
 
 def check_lease(run: Path) -> None:
