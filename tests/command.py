@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 COMMAND = [sys.executable, "-m", "gradprism"]
-ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONWARNINGS": "error:::gradprism"}
+SETTINGS = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONWARNINGS": "error:::gradprism"}
 
 
 def run(*arguments: Any) -> "subprocess.CompletedProcess[str]":
@@ -18,7 +18,7 @@ def run(*arguments: Any) -> "subprocess.CompletedProcess[str]":
 
     words, out, err = [str(word) for word in arguments], io.StringIO(), io.StringIO()
     with (
-        mock.patch.dict(os.environ, ENVIRONMENT),
+        mock.patch.dict(os.environ, SETTINGS),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -33,5 +33,9 @@ def run(*arguments: Any) -> "subprocess.CompletedProcess[str]":
 def start(*arguments: Any) -> "subprocess.Popen[str]":
     """The command as a process of its own, to be killed."""
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **SETTINGS},
     )

@@ -82,6 +82,11 @@ class Bucket:
         found = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
         return {item["Key"]: self.client.get_object(Bucket=self.name, Key=item["Key"])["Body"].read() for item in found}
 
+    def versions(self, prefix: str) -> dict[str, str]:
+        """When each object was written."""
+        found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix).get("Contents", [])
+        return {item["Key"]: str(item["LastModified"]) for item in found}
+
     def unfinished(self) -> list[str]:
         """Keys of the uploads in several pieces that were begun and not ended."""
         return [item["Key"] for item in self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])]

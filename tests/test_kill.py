@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from gradprism import Run, open_run
+from gradprism import Run, open_run, spectra
 from tests.command import run, start
 from tests.conftest import SAMPLE
+from tests.object_store import Bucket
 
 pytestmark = pytest.mark.slow  # starts the command several times; each start loads torch
 
@@ -24,12 +25,12 @@ ROWS = 60
 KILLS = int(os.environ.get("GRADPRISM_KILLS", "4"))
 
 
-def arguments(model: Path | str, out: Path) -> list[object]:
+def arguments(model: Path | str, out: Path | str) -> list[object]:
     return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 2,
             "--batch-tokens", 256]  # fmt: skip
 
 
-def begun(model: Path | str, out: Path) -> "subprocess.Popen[str]":
+def begun(model: Path | str, out: Path | str) -> "subprocess.Popen[str]":
     """Start the command and wait until it works on the first row."""
     process = start(*arguments(model, out))
     assert process.stderr is not None
@@ -78,6 +79,25 @@ def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> Non
         assert earlier.items() <= later.items()
     assert not list(killed.rglob("*.partial"))
     print(f"{KILLS} kills; parts published before each: {[len(parts) for parts in published]}")
+
+
+def test_sigkill_of_a_run_in_an_object_store(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
+    """The same command goes on at once: nobody has to wait for the lease of the dead process."""
+    killed, chance = f"{bucket.url}/killed", random.Random(11)
+    published = list[dict[str, str]]()
+    for _ in range(2):
+        process = begun(tiny_checkpoint, killed)
+        time.sleep(chance.uniform(0, 4))
+        process.kill()
+        assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
+        published.append(bucket.versions("killed/examples/"))
+    assert finished(begun(tiny_checkpoint, killed)) == 0
+    undisturbed = spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=ROWS, part_rows=2, batch_tokens=256)
+    assert_equal_runs(undisturbed, open_run(killed))
+    for earlier, later in pairwise([*published, bucket.versions("killed/examples/")]):
+        assert earlier.items() <= later.items()  # no published part was written again
+    assert "killed/.lock" not in bucket.objects()
+    print(f"parts published before each kill: {[len(parts) for parts in published]}")
 
 
 def test_ctrl_c_ends_after_the_batch_and_says_how_to_resume(tiny_checkpoint: Path, tmp_path: Path) -> None:
