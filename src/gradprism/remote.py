@@ -29,6 +29,7 @@ Of `memory` every process has its own: it is there to try things out."""
 READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
 """Web servers: data is read from them."""
 
+_SMALL = 256 << 10  # bytes
 _BLOCK = 4 << 20  # bytes read at a time where a file is read from its start to its end
 
 
@@ -140,10 +141,15 @@ class RemotePath:
         """Open it for reading bytes, a block at a time."""
         assert mode == "rb", "objects are written whole: see write_bytes"
         if self.protocol in STORES:
-            return io.BufferedReader(RemoteFile(self), _BLOCK)
+            return Blocks(RemoteFile(self), _BLOCK)
         with plain_errors(self.url):
             fs, path = self._opened()
-            return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
+            return Blocks(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
+
+    def refuse_read_only(self) -> None:
+        """Raise `GradPrismError` for what is on a web server."""
+        if self.protocol not in STORES:
+            raise GradPrismError(f"{self.url} can only be read. Expected a local path, or a place in an object store.")
 
     def write_bytes(self, content: bytes) -> None:
         """Write the object: a reader sees all of it, or what was there before, whatever happens meanwhile."""
@@ -170,7 +176,7 @@ class RemotePath:
 
     def upload(self, file: Path) -> None:
         """Write a local file to it, whole: as `write_bytes`, and never all in memory."""
-        self._refuse_read_only()
+        self.refuse_read_only()
         with plain_errors(self.url):
             fs, path = self._opened()
             fs.put_file(str(file), path)
@@ -190,14 +196,10 @@ class RemotePath:
                 raise
 
     def _write(self, content: bytes, **condition: Any) -> None:
-        self._refuse_read_only()
+        self.refuse_read_only()
         with plain_errors(self.url):
             fs, path = self._opened()
             fs.pipe_file(path, content, **condition)
-
-    def _refuse_read_only(self) -> None:
-        if self.protocol not in STORES:
-            raise GradPrismError(f"{self.url} can only be read. Expected a folder, or a place in an object store.")
 
     def _kind(self) -> str | None:
         try:
@@ -221,13 +223,26 @@ class RemotePath:
         return fs, path
 
 
+class Blocks(io.BufferedReader):
+    """Reads ahead by whole blocks, for text too: `read1` by itself asks for 8 KiB where the buffer is empty."""
+
+    def read1(self, size: int = -1) -> bytes:
+        """Return what is in the buffer, filled first."""
+        self.peek(1)
+        return super().read1(size)
+
+
 class RemoteFile(io.RawIOBase):
-    """An object open for reading at any place: each read is one request, of exactly the bytes asked for."""
+    """An object open for reading at any place: each read is one request, of exactly the bytes asked for.
+
+    A small object is asked for once, all of it: a request costs more than its bytes do.
+    """
 
     def __init__(self, path: RemotePath, size: int | None = None):
         """Ask for the size where it is not known. Raises `FileNotFoundError`."""
         super().__init__()
         self._path, self._size, self._at = path, path.size() if size is None else size, 0
+        self._small: bytes | None = None
 
     def readable(self) -> bool:
         """Say yes."""
@@ -252,10 +267,17 @@ class RemoteFile(io.RawIOBase):
         end = min(self._at + len(room), self._size)
         if end <= self._at:
             return 0
-        content = self._path.read_range(self._at, end)
+        content = self._between(self._at, end)
         room[: len(content)] = content
         self._at += len(content)
         return len(content)
+
+    def _between(self, start: int, end: int) -> bytes:
+        if self._size > _SMALL:
+            return self._path.read_range(start, end)
+        if self._small is None:
+            self._small = self._path.read_bytes()
+        return self._small[start:end]
 
 
 class WebFile(io.RawIOBase):

@@ -78,13 +78,21 @@ def _kinds(error: Exception) -> set[str]:
         response = getattr(each, "response", None)
         if isinstance(response, dict):
             names.add(str(response.get("Error", {}).get("Code")))
-        names |= {str(getattr(each, name, "")) for name in ("code", "error_code", "status", "status_code")}
+        names |= {str(vars(each).get(name)) for name in ("code", "error_code", "status", "status_code")}
     return names
 
 
+def _said(error: BaseException) -> str:
+    """The words of the service, or else of its client: an error that says no more than a name has a cause that does."""
+    for each in (error, error.__cause__):
+        response = getattr(each, "response", None)
+        if isinstance(response, dict) and response.get("Error", {}).get("Message"):
+            return str(response["Error"]["Message"])
+    return str(error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error)
+
+
 def _worded(url: str, error: Exception, said: set[str]) -> StorageError:
-    first = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-    words = shorten(str(first), 200, placeholder=" ...") or type(first).__name__
+    words = shorten(_said(error), 200, placeholder=" ...") or type(error).__name__
     for kinds, problem, advice in (
         (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
          "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),

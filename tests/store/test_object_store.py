@@ -1,5 +1,6 @@
 """Runs in an object store: a real S3 server on this machine, read and written as a user does, and failing."""
 
+import gzip
 import io
 import json
 import os
@@ -8,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 from tests.command import run as command
@@ -23,6 +26,7 @@ from tests.object_store import SECRET, Bucket, FaultyStore, environment
 
 import gradprism
 from gradprism import GradPrismError, Run, open_run
+from gradprism.data.formats import read_file
 from gradprism.places import place
 from gradprism.remote import RemotePath
 from gradprism.store import disk
@@ -33,6 +37,26 @@ from gradprism.tables import EXAMPLES, SCORES, SIMILARITY, SPECTRA, Tables
 
 NOTHING = Tables(*(pl.DataFrame(schema=schema) for schema in (EXAMPLES, SPECTRA, SIMILARITY)))
 ABOUT = {"identity": {"a": 1}, "data": {"rows": 1, "fingerprint": "", "sources": []}, "sessions": []}
+
+
+N_LARGE = 1500
+TEXTS = [np.random.default_rng(i).bytes(4000).hex() for i in range(N_LARGE)]  # 12 MB that hardly shrink
+LINES = "".join(f'{{"prompt": "{i}", "completion": "{text}"}}\n' for i, text in enumerate(TEXTS)).encode()
+
+
+def parquet() -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame({"prompt": range(N_LARGE), "completion": TEXTS}).write_parquet(file, row_group_size=100)
+    return file.getvalue()
+
+
+LARGE: dict[str, Callable[[], bytes]] = {
+    "rows.jsonl": lambda: LINES,
+    "rows.csv": lambda: b"prompt,completion\n" + b"".join(f"{i},{text}\n".encode() for i, text in enumerate(TEXTS)),
+    "rows.jsonl.gz": lambda: gzip.compress(LINES, 1),
+    "rows.jsonl.zst": lambda: bytes(pa.compress(LINES, "zstd")),
+    "rows.parquet": parquet,
+}
 
 
 def made(path: Path) -> Run:
@@ -61,17 +85,35 @@ def test_only_the_columns_that_are_used_are_read(bucket: Bucket, monkeypatch: py
     values = np.random.default_rng(0).lognormal(1, 1, (200, 4, 10))
     run = given_run(place(f"{bucket.url}/run"), values, range(200))
     (part,) = [len(content) for key, content in bucket.objects().items() if "spectra" in key]
-    read, ask = [], RemotePath.read_range
-
-    def counted(self: RemotePath, start: int, end: int) -> bytes:
-        read.append(end - start)
-        return ask(self, start, end)
-
-    monkeypatch.setattr(RemotePath, "read_range", counted)
+    read = counted(monkeypatch)
     found = run.scan("spectra").select("layer").collect()
     assert found["layer"].sum() == 200 * 4 * 45
     tail = 65536  # bytes in which the footer is looked for, once for the schema and once for the rows
     assert sum(read) - 2 * tail < 0.1 * (part - tail)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each request for a part of an object, from now on."""
+    read, ask = list[int](), RemotePath.read_range
+
+    def counting(self: RemotePath, start: int, end: int) -> bytes:
+        read.append(end - start)
+        return ask(self, start, end)
+
+    monkeypatch.setattr(RemotePath, "read_range", counting)
+    return read
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.jsonl.gz", "rows.parquet", "rows.jsonl.zst"])
+def test_large_files_are_read_in_few_requests_of_bounded_size(
+    bucket: Bucket, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(bucket.put(name, LARGE[name]()))
+    read = counted(monkeypatch)
+    assert sum(record.fields is not None for record in read_file(path)) == N_LARGE
+    assert max(read) <= 4 << 20
+    assert sum(read) < len(LARGE[name]()) + 4 * (4 << 20)  # the first bytes are looked at three times
+    assert len(read) <= 10
 
 
 def test_measured_from_the_store_into_the_store_and_replayed(
@@ -213,6 +255,11 @@ def test_a_bucket_that_is_not_there(bucket: Bucket, tiny_checkpoint: Path) -> No
     assert [found["Name"] for found in bucket.client.list_buckets()["Buckets"]].count("no-such-bucket-here") == 0
 
 
+def test_a_web_server_takes_no_runs() -> None:
+    with pytest.raises(GradPrismError, match="can only be read"):
+        RunWriter(place("https://127.0.0.1:9/run"), ABOUT)
+
+
 def test_no_credentials(bucket: Bucket) -> None:
     with environment(bucket.endpoint, AWS_PROFILE="nobody"):
         refused(command("show", f"{bucket.url}/run"), "no usable credentials", "AWS_PROFILE")
@@ -240,7 +287,7 @@ def test_a_store_that_recovers_ends_nothing(
 ) -> None:
     monkeypatch.setattr(disk, "PAUSES", (0.01, 0.01))
     with RunWriter(place(f"{bucket.url}/run"), ABOUT) as writer:
-        faulty_store.faults["PUT"] = ["busy", "busy", "ok-from-here"][:2]
+        faulty_store.faults["PUT"] = ["busy", "busy"]
         writer.publish(0, NOTHING)
         faulty_store.faults["PUT"] = ["drop"]
         writer.publish(1, NOTHING)

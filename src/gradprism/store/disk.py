@@ -41,6 +41,7 @@ def hold(path: Path, say: Callable[[str], None] = unheard) -> Hold:
     be written, is something else than a run, or is being written.
     """
     if is_shared(path):
+        remote(path).refuse_read_only()
         with disk_errors(path):
             _refuse_foreign(path)
             return Lease(remote(path), LOCK_FILE, say)
