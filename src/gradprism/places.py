@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from gradprism.errors import GradPrismError
 from gradprism.remote import READ_ONLY, STORES, RemotePath
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNORECASE)
 
 
