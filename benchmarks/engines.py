@@ -21,7 +21,7 @@ from benchmarks.results import save
 from benchmarks.works import SAMPLE
 from gradprism.data.example import Example
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Account, OnBatch, Say, Work
+from gradprism.engine.work import Account, OnBatch, Publishing, Say, Work
 from gradprism.jobs.observer import Silent
 from gradprism.recipe import EngineSettings
 
@@ -97,7 +97,7 @@ def seconds_of_empty(workers: int) -> float:
     shards = (Shard(i, (Example(i, str(i)),)) for i in range(EMPTY))
     work: Work[int] = Work(idle, lambda examples, reason: 0, sum)
     clock, settings = Clock(), EngineSettings(engine="ray", workers=workers, cpus_per_worker=1)
-    run(shards, work, lambda index, part: None, clock, Account(), settings, n_shards=EMPTY)
+    run(shards, work, Publishing(lambda index, part: None), clock, Account(), settings, EMPTY)
     return clock.seconds
 
 

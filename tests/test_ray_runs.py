@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -14,8 +16,10 @@ from polars.testing import assert_frame_equal
 
 from gradprism import Run, open_run
 from gradprism.tables import MEASURES
-from tests.command import ENVIRONMENT, run, start
+from tests.command import run, start
 from tests.conftest import SAMPLE
+from tests.engine.ray_clusters import own_cluster
+from tests.object_store import Bucket
 
 pytestmark = pytest.mark.slow  # starts a cluster and loads a model in each of its workers, several times
 
@@ -25,6 +29,13 @@ RAY = ["--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
 @pytest.fixture(scope="module", autouse=True)
 def needs_ray() -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One that the commands of this process join: starting each its own takes longer than their work."""
+    with own_cluster():
+        yield
 
 
 def assert_equal_runs(first: Run, second: Run) -> None:
@@ -78,21 +89,6 @@ def n_published(out: Path) -> int:
     return len(list((out / "examples").glob("part-*.parquet")))
 
 
-def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
-    shared: Path, smollm2: tuple[Any, Any], tmp_path: Path
-) -> None:
-    data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
-    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 160, "--part-rows", 8, "-q"]
-    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
-    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
-    assert_equal_runs(local, ray)
-    assert local.counts == ray.counts
-    session = ray.record["sessions"][-1]
-    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, 100, 0)
-    assert session["tokens"] == local.record["sessions"][-1]["tokens"]
-
-
 def test_workers_killed_several_times(tiny_checkpoint: Path, undisturbed: Run, tmp_path: Path) -> None:
     process = begun(tiny_checkpoint, tmp_path / "run")
     killed = 0
@@ -136,36 +132,13 @@ def test_the_driver_killed_and_the_command_repeated(tiny_checkpoint: Path, undis
     assert not alive, "the workers of a killed command are left behind"
 
 
-def test_a_recipe_runs_on_either_engine(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    recipe = tmp_path / "local" / "recipe.yaml"
-    assert run("run", recipe, "--out", tmp_path / "ray", "-q", *RAY).returncode == 0
-    assert run("run", tmp_path / "ray" / "recipe.yaml", "--out", tmp_path / "back", "-q").returncode == 0
-    for other in ("ray", "back"):
-        assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / other))
-    assert open_run(tmp_path / "back").record["sessions"][-1]["engine"] == "ray"
-
-
-def test_a_run_begun_on_one_engine_is_finished_on_the_other(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
-    for out in ("local", "both"):
-        assert run("spectra", *options, "--out", tmp_path / out).returncode == 0
-    for table in ("examples", "spectra", "similarity"):
-        (tmp_path / "both" / table / "part-00002.parquet").unlink()
-    assert run("spectra", *options, "--out", tmp_path / "both", *RAY).returncode == 0
-    assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "both"))
-    assert [session["engine"] for session in open_run(tmp_path / "both").record["sessions"]] == ["local", "ray"]
-
-
-def test_scores_on_workers_equal_local_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    options = [SAMPLE, "--model", tiny_checkpoint, "--metric", "ifd,length", "--limit", 24, "--part-rows", 6, "-q"]
-    assert run("score", *options, "--out", tmp_path / "local").returncode == 0
-    assert run("score", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
-    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
-    for metric in ("ifd", "length"):
-        assert_frame_equal(local.scores(metric), ray.scores(metric), rel_tol=1e-5)
-    assert ray.score_record("ifd")["sessions"][-1]["engine"] == "ray"
+    with mock.patch("gradprism.store.writer.RunWriter.publish", side_effect=AssertionError("published by the driver")):
+        done = run("spectra", *options, "--out", f"{bucket.url}/run", *RAY)
+    assert done.returncode == 0, done.stderr
+    assert_equal_runs(open_run(tmp_path / "local"), open_run(f"{bucket.url}/run"))
 
 
 def test_a_model_that_is_loaded_here_is_refused(tiny_checkpoint: Path, make_model: Any, tokenizer: Any) -> None:
@@ -178,7 +151,56 @@ def test_a_model_that_is_loaded_here_is_refused(tiny_checkpoint: Path, make_mode
 def test_without_the_extra_it_is_said_how_to_install_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
     words = ["spectra", str(SAMPLE), "--model", str(tiny_checkpoint), "--out", str(tmp_path / "run"), *RAY]
     code = f"import sys; sys.modules['ray'] = None\nfrom gradprism.cli import main; main({json.dumps(words)})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'gradprism[ray]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
+    cluster: None, shared: Path, smollm2: tuple[Any, Any], tmp_path: Path
+) -> None:
+    data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
+    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 160, "--part-rows", 8, "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
+    assert_equal_runs(local, ray)
+    assert local.counts == ray.counts
+    session = ray.record["sessions"][-1]
+    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, 100, 0)
+    assert session["tokens"] == local.record["sessions"][-1]["tokens"]
+
+
+def test_a_recipe_runs_on_either_engine(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    recipe = tmp_path / "local" / "recipe.yaml"
+    assert run("run", recipe, "--out", tmp_path / "ray", "-q", *RAY).returncode == 0
+    assert run("run", tmp_path / "ray" / "recipe.yaml", "--out", tmp_path / "back", "-q").returncode == 0
+    for other in ("ray", "back"):
+        assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / other))
+    assert open_run(tmp_path / "back").record["sessions"][-1]["engine"] == "ray"
+
+
+def test_a_run_begun_on_one_engine_is_finished_on_the_other(
+    cluster: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
+    for out in ("local", "both"):
+        assert run("spectra", *options, "--out", tmp_path / out).returncode == 0
+    for table in ("examples", "spectra", "similarity"):
+        (tmp_path / "both" / table / "part-00002.parquet").unlink()
+    assert run("spectra", *options, "--out", tmp_path / "both", *RAY).returncode == 0
+    assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "both"))
+    assert [session["engine"] for session in open_run(tmp_path / "both").record["sessions"]] == ["local", "ray"]
+
+
+def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--metric", "ifd,length", "--limit", 24, "--part-rows", 6, "-q"]
+    assert run("score", *options, "--out", tmp_path / "local").returncode == 0
+    assert run("score", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
+    for metric in ("ifd", "length"):
+        assert_frame_equal(local.scores(metric), ray.scores(metric), rel_tol=1e-5)
+    assert ray.score_record("ifd")["sessions"][-1]["engine"] == "ray"

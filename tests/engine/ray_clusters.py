@@ -7,7 +7,7 @@ from typing import Any
 
 from gradprism.data.example import Example
 from gradprism.engine.shards import cut
-from gradprism.engine.work import Account, Work
+from gradprism.engine.work import Account, Publishing, Work
 from gradprism.recipe import EngineSettings
 from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, Rows
@@ -60,7 +60,7 @@ class Finished:
         self.account, self.watch = Account(), watch or Listening()
         settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1, address=address)
         shards = cut([Example(row, str(row)) for row in range(n)], size, ())
-        run(shards, work, self.publish, self.watch, self.account, settings, n_shards=-(-n // size))
+        run(shards, work, Publishing(self.publish), self.watch, self.account, settings, -(-n // size))
 
     def publish(self, index: int, part: Rows) -> None:
         assert index not in self.published

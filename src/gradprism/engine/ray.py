@@ -15,7 +15,7 @@ from gradprism.engine.attempts import MOST_DEATHS, Attempts, Piece
 from gradprism.engine.cluster import Crew, connected, crew_for, nodes_of
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Account, Part, Say, Watch, Work, Worker
+from gradprism.engine.work import Account, Part, Publishing, Say, Watch, Work, Worker
 from gradprism.errors import DeviceError, GradPrismError
 from gradprism.recipe import EngineSettings
 
@@ -23,7 +23,6 @@ _TICK = 0.5  # seconds between two looks at how far the workers are
 _PATIENCE = 30.0  # seconds until it is said that the cluster has no room yet
 _MOST_LOADING_DEATHS = 3  # one after the other, and no worker has ever come so far as to begin
 
-Publish = Callable[[int, Part], None]
 Load = Callable[[Say], Worker[Any]]
 Answer = TypeVar("Answer")
 
@@ -31,23 +30,20 @@ Answer = TypeVar("Answer")
 def run(
     shards: Iterable[Shard],
     work: Work[Part],
-    publish: Publish[Part],
+    publishing: Publishing[Part],
     watch: Watch,
     account: Account,
     settings: EngineSettings,
-    *,
     n_shards: int,
-    publish_there: Publish[Part] | None = None,
 ) -> None:
     """Work through the shards on the workers of a Ray cluster; whatever dies is begun again elsewhere.
 
-    `publish_there`, where the workers can reach the run by themselves, spares its parts the way over this process.
     Raises `GradPrismError` where no worker can be had, or none gets anywhere.
     """
     watch.say("Connecting to Ray" if settings.address else "Starting Ray on this machine")
     with connected(settings) as ray:
         crew = crew_for(settings, nodes_of(ray), n_shards)
-        _Foreman(ray, crew, Attempts(shards, work), work, publish, publish_there, watch, account).run()
+        _Foreman(ray, crew, Attempts(shards, work), work.load, publishing, watch, account).run()
 
 
 def ask(settings: EngineSettings, question: Callable[[], Answer]) -> Answer:
@@ -81,7 +77,7 @@ class _Place:
 class _Worker:
     """An actor's inside: loads the model once, then takes pieces. `progress` answers while a piece is in work."""
 
-    def __init__(self, load: Load, publish: Publish[Any] | None, threads: int | None):
+    def __init__(self, load: Load, publish: Callable[[int, Any], None] | None, threads: int | None):
         self._load, self._publish, self._threads = load, publish, threads
         self._examples = self._tokens = 0
 
@@ -140,14 +136,13 @@ class _Foreman(Generic[Part]):
         ray: Any,
         crew: Crew,
         attempts: Attempts[Part],
-        work: Work[Part],
-        publish: Publish[Part],
-        publish_there: Publish[Part] | None,
+        load: Load,
+        publishing: Publishing[Part],
         watch: Watch,
         account: Account,
     ) -> None:
         self._ray, self._crew, self._attempts = ray, crew, attempts
-        self._publish, self._watch, self._account = publish, watch, account
+        self._publishing, self._watch, self._account = publishing, watch, account
         threads = None if crew.gpus else max(int(crew.cpus), 1)
         self._actor = ray.remote(
             num_cpus=crew.cpus,
@@ -157,7 +152,7 @@ class _Foreman(Generic[Part]):
             scheduling_strategy="SPREAD",
             max_concurrency=2,  # a piece, and meanwhile `progress`
         )(_Worker)
-        self._inside = (work.load, publish_there, threads)
+        self._inside = (load, publishing.there, threads)
         self._hands: list[_Hand] = []
         self._began = False
         self._loading_deaths = self._deaths_in_a_row = 0
@@ -248,7 +243,9 @@ class _Foreman(Generic[Part]):
 
     def _published(self, piece: Piece, part: Part | None) -> None:
         if part is not None:
-            self._publish(piece.index, part)
+            self._publishing.here(piece.index, part)
+        else:
+            self._publishing.check()
 
     def _lost(self, hand: _Hand, reason: str) -> None:
         """A worker has died: hire another, and have its piece done again."""

@@ -40,6 +40,18 @@ class Work(Generic[Part]):
     """One part of several, in the order of the data."""
 
 
+@dataclass(frozen=True)
+class Publishing(Generic[Part]):
+    """How parts come into the run."""
+
+    here: Callable[[int, Part], None]
+    """By this process, which holds the run."""
+    there: Callable[[int, Part], None] | None = None
+    """By a worker on whatever machine, where all of them reach the run: a function that pickles."""
+    check: Callable[[], None] = lambda: None
+    """Raise where this process does not hold the run any more; called for each part that was published there."""
+
+
 @dataclass
 class Account:
     """What one session has done."""

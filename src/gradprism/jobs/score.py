@@ -240,7 +240,7 @@ def _score(
         stretch = Stretch(len(examples), n_done, writer.folder.name)
         here = metric.waits or recipe.engine.engine == "local"
         work = work_of(metric, recipe, here)
-        work_through(recipe, shards, work, parts.publish, writer.add_session, stretch, watch, here=here)
+        work_through(recipe, shards, work, parts.publishing, writer.add_session, stretch, watch, here=here)
     writer.update(complete=True)
 
 

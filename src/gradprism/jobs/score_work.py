@@ -8,12 +8,15 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import OnBatch, Say, Work
+from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.errors import GradPrismError
 from gradprism.jobs.metrics import make_metric
 from gradprism.jobs.observer import Observer
+from gradprism.places import is_shared
 from gradprism.quality.metric import Metric
 from gradprism.recipe import ScoreRecipe
+from gradprism.store.lease import check_lease
+from gradprism.store.parts import publish_scores
 from gradprism.store.scores import ScoreWriter
 
 
@@ -78,8 +81,15 @@ class Again:
                 shard = replace(shard, examples=tuple(e for e in shard.examples if e.row not in known))
             yield shard
 
-    def publish(self, index: int, scores: pl.DataFrame) -> None:
-        """Write a part; beside the scores that it has."""
+    @property
+    def publishing(self) -> Publishing[pl.DataFrame]:
+        """How an engine gets parts into the scores: in an object store its workers put whole ones there themselves."""
+        run, name = self.writer.run, self.writer.folder.name
+        if self.parts or not is_shared(run):
+            return Publishing(self._publish)
+        return Publishing(self._publish, partial(publish_scores, run, name), partial(check_lease, run))
+
+    def _publish(self, index: int, scores: pl.DataFrame) -> None:
         if index in self.parts:
             scores = pl.concat([self._kept(index), scores]).sort("row")
         self.writer.publish(index, scores)

@@ -9,7 +9,7 @@ from gradprism.data.source import ExampleSet
 from gradprism.engine.shards import cut, rows_in
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
-from gradprism.jobs.spectra_work import arithmetic_there, work_of
+from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
 from gradprism.jobs.working import Stretch, refuse_loaded, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, place
@@ -76,7 +76,7 @@ def run_recipe(
         if stretch.done < stretch.rows:
             shards = cut(examples, recipe.part_rows, done)
             work = work_of(recipe, source, writer.record["identity"])
-            work_through(recipe, shards, work, writer.publish, writer.add_session, stretch, watch)
+            work_through(recipe, shards, work, publishing_of(writer), writer.add_session, stretch, watch)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.data.example import Example
-from gradprism.engine.work import OnBatch, Say, Work
+from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.errors import GradPrismError
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device
+from gradprism.places import is_shared
 from gradprism.recipe import SpectraRecipe
+from gradprism.store.lease import check_lease
+from gradprism.store.parts import publish_part
+from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables
 
 if TYPE_CHECKING:
@@ -43,6 +47,13 @@ def work_of(recipe: SpectraRecipe, source: ModelSource, identity: Mapping[str, A
         else partial(_load_there, recipe, identity["model fingerprint"], identity.get("arithmetic"))
     )
     return Work(load, _failed, _joined)
+
+
+def publishing_of(writer: RunWriter) -> Publishing[Tables]:
+    """How an engine gets parts into a run: in an object store its workers put them there themselves."""
+    if not is_shared(writer.path):
+        return Publishing(writer.publish)
+    return Publishing(writer.publish, partial(publish_part, writer.path), partial(check_lease, writer.path))
 
 
 def _load(recipe: SpectraRecipe, source: ModelSource, say: Say) -> _Analyzing:

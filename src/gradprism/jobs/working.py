@@ -7,7 +7,7 @@ from typing import Any
 
 from gradprism.engine import local
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Part, Work
+from gradprism.engine.work import Part, Publishing, Work
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer
@@ -52,29 +52,25 @@ def work_through(
     recipe: SpectraRecipe | ScoreRecipe,
     shards: Iterable[Shard],
     work: Work[Part],
-    publish: Callable[[int, Part], None],
+    publishing: Publishing[Part],
     append: Callable[[Mapping[str, Any]], None],
     stretch: Stretch,
     observer: Observer,
     *,
     here: bool = False,
-    publish_there: Callable[[int, Part], None] | None = None,
 ) -> None:
     """Have an engine work through shards; `append` takes the entry of this session, also where it ends early.
 
-    `here`: in this process whatever the recipe says. `publish_there`: see `engine.ray.run`.
+    `here`: in this process whatever the recipe says.
     """
     watch = _Followed(observer, stretch)
     with record.session(append, recipe, here) as account:
         if here or recipe.engine.engine == "local":
-            local.run(shards, work, publish, watch, account)
+            local.run(shards, work, publishing.here, watch, account)
             return
         from gradprism.engine import ray
 
-        most = stretch.shards(recipe.part_rows)
-        ray.run(
-            shards, work, publish, watch, account, recipe.engine, n_shards=most, publish_there=publish_there
-        )  # fmt: skip
+        ray.run(shards, work, publishing, watch, account, recipe.engine, stretch.shards(recipe.part_rows))
 
 
 def refuse_loaded(recipe: SpectraRecipe | ScoreRecipe, source: ModelSource | None) -> None:

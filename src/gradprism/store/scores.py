@@ -61,7 +61,7 @@ class ScoreWriter:
 
         `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where they differ.
         """
-        self._run, self._table = run, score_table(metric)
+        self.run, self._table = run, score_table(metric)
         self.folder = run / self._table
         with disk_errors(run):
             clear_leftovers(self.folder)
@@ -72,7 +72,7 @@ class ScoreWriter:
     @property
     def done(self) -> frozenset[int]:
         """Indices of the parts already published."""
-        return frozenset(published_parts(self._run, self._table))
+        return frozenset(published_parts(self.run, self._table))
 
     def with_failures(self) -> frozenset[int]:
         """Indices of the published parts in which a row has failed."""
@@ -83,7 +83,7 @@ class ScoreWriter:
 
     def publish(self, index: int, scores: pl.DataFrame) -> None:
         """Write one part, in place of an earlier one."""
-        publish_scores(self._run, self.folder.name, index, scores)
+        publish_scores(self.run, self.folder.name, index, scores)
 
     def read(self, index: int) -> pl.DataFrame:
         """A part that was published. Raises `GradPrismError` where it is damaged."""
@@ -101,17 +101,17 @@ class ScoreWriter:
     def update(self, **changes: Any) -> None:
         """Change entries of score.json."""
         self.record.update(changes)
-        check_lease(self._run)
-        with disk_errors(self._run):
+        check_lease(self.run)
+        with disk_errors(self.run):
             self._write_record()
 
     def _part(self, index: int) -> Path:
-        return part_path(self._run, self._table, index)
+        return part_path(self.run, self._table, index)
 
     def _join(self, metric: str, description: Mapping[str, Any]) -> dict[str, Any]:
         if not self.done:
             return {"metric": metric, **description}
-        record = read_score_record(self._run, metric)
+        record = read_score_record(self.run, metric)
         refuse_differences(self.folder, record["identity"], description["identity"], "--name or --out")
         return record
 
