@@ -97,7 +97,10 @@ class PrismSettings(Settings):
     """What is measured of each gradient, and how exactly."""
 
     projections: str = "q,k,v,o"
-    """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP)."""
+    """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP). Latent attention answers with its
+    own q_a, q_b, kv_a, kv_b, which can also be asked for."""
+    architecture: str | None = None
+    """YAML file that says where the projections of a model are which is not understood by itself."""
     entry_stats: bool = False
     """Also the smallest and largest entry of each gradient (needs the whole matrix)."""
     all_layers: bool = False

@@ -16,8 +16,10 @@ from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.models.batches import Batches, Failure
+from gradprism.models.described import read_architecture
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
-from gradprism.models.projections import find_projections
+from gradprism.models.projections import understand
+from gradprism.models.trial import taking_part
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
@@ -52,15 +54,19 @@ class GradientAnalyzer:
         """`options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...).
 
         A `recipe`, where there is one already, stands in for them.
+        `found` says which projections the model has, and in which layers.
         Raises `GradPrismError` where a projection is not found, or an option is not known or has no effect here.
         """
         if recipe is None:
             refuse_loading_options(options)
             recipe = SpectraRecipe.from_options(("",), "", model="", **options)
         self.model = model
-        self.projections = find_projections(model, recipe.prism.projection_names)
-        self._encoder = make_encoder(tokenizer, recipe.text.within(getattr(model, "config", None)))
         self._head = ResponseHead(model)
+        architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
+        found = understand(model, recipe.prism.projection_names, architecture)
+        self.found = taking_part(model, found, self._head.device)
+        self.projections = self.found.projections
+        self._encoder = make_encoder(tokenizer, recipe.text.within(getattr(model, "config", None)))
         self._read, self._prism = recipe.read, recipe.prism
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)

@@ -5,6 +5,7 @@ gradient: where nothing below requires one, the projection's own output is made 
 the lowest layer's projections instead of going on to the embeddings.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from gradprism.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
 from gradprism.models.projections import Projection
+from gradprism.models.trial import used_several_times
 
 
 @dataclass(frozen=True)
@@ -33,44 +35,65 @@ LayerSink = Callable[[int, Sequence[Caught]], None]
 
 
 @contextmanager
-def capturing(projections: Sequence[Projection], on_layer: LayerSink) -> Iterator[Mapping[int, Sequence[Projection]]]:
+def capturing(
+    projections: Sequence[Projection], shape: tuple[int, ...], on_layer: LayerSink
+) -> Iterator[Mapping[int, Sequence[Projection]]]:
     """Call `on_layer(layer, caught)` during backward, last layer first, once all its projections have arrived.
 
+    `shape` is that of the batch, (examples, tokens).
     What a layer caught is not kept here after the call. Whoever keeps it may: autograd adds in place only to what
     nobody else holds. Yields the projections that took part in the forward pass and whose gradient is still to come,
     by layer: empty after a complete backward.
     """
     awaited: dict[int, list[Projection]] = {}
     arrived: dict[int, dict[str, Caught]] = defaultdict(dict)
+    sharing: dict[nn.Module, list[Projection]] = defaultdict(list)  # several are rows of one fused map
+    for projection in projections:
+        sharing[projection.module].append(projection)
 
-    def arrive(projection: Projection, inputs: Tensor, deltas: Tensor) -> None:
-        layer = arrived[projection.layer]
-        layer[projection.name] = Caught(projection, inputs, deltas)
-        if len(layer) == len(awaited[projection.layer]):
-            del arrived[projection.layer], awaited[projection.layer]
-            complete = [layer[p.name] for p in projections if p.layer == projection.layer and p.name in layer]
-            on_layer(projection.layer, complete)
+    def arrive(here: Sequence[Projection], inputs: Tensor, version: int, deltas: Tensor) -> None:
+        if inputs._version != version:
+            raise RuntimeError(f"the model changed the inputs of {here[0].path} in place after they were used")
+        inputs, deltas = (_by_example(values, shape, here[0].path) for values in (inputs, deltas))
+        for projection in here:
+            arrived[projection.layer][projection.name] = Caught(projection, inputs, projection.of(deltas))
+        for number in {projection.layer for projection in here}:
+            if len(arrived[number]) == len(awaited[number]):
+                layer = arrived.pop(number)
+                del awaited[number]
+                on_layer(number, [layer[p.name] for p in projections if p.layer == number and p.name in layer])
 
-    def watch(projection: Projection, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        layer = awaited.setdefault(projection.layer, [])
-        if projection in layer:
-            raise GradPrismError(
-                f"{projection.path} is used several times in one forward pass. Expected one use: what is measured is "
-                "one Dᵀ X, and this gradient would be the sum of several. Leave it out of --projections."
-            )
-        layer.append(projection)
+    def watch(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        here = sharing[module]
+        layer = awaited.setdefault(here[0].layer, [])
+        if here[0] in layer:
+            raise GradPrismError(used_several_times(here[0].path))
+        layer.extend(here)
         leaf = not output.requires_grad
         if leaf:
             output.requires_grad_(True)
-        output.register_hook(partial(arrive, projection, args[0].detach()))  # type: ignore[no-untyped-call]
+        inputs = args[0].detach()
+        output.register_hook(partial(arrive, here, inputs, inputs._version))  # type: ignore[no-untyped-call]
         return output.clone() if leaf else None  # a model may change its activations in place, but not a leaf
 
-    handles = [p.module.register_forward_hook(partial(watch, p)) for p in projections]
+    handles = [module.register_forward_hook(watch) for module in sharing]
     try:
         yield awaited
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _by_example(
+    values: Float[Tensor, "*tokens d"], shape: tuple[int, ...], path: str
+) -> Float[Tensor, "batch tokens d"]:
+    """Undo what some models do: flatten the tokens of all examples (MLPs), or insert a dimension (latent attention)."""
+    if values.shape[:-1] == shape:
+        return values
+    leading = [n for n in values.shape[:-1] if n > 1]
+    if leading in ([n for n in shape if n > 1], [math.prod(shape)]):
+        return values.reshape(*shape, values.shape[-1])
+    raise RuntimeError(f"{path} sees values of the shape {tuple(values.shape)}, not the tokens of a batch {shape}")
 
 
 @contextmanager

@@ -28,8 +28,10 @@ def measure_batch(
     model: measured again, the head takes the model's own way.
     """
     batch = Batch.of(encoded, head.device)
-    reducer = Reducer(batch.lengths, [example.n_response_tokens for example in encoded], settings, pool)
-    with torch.inference_mode(False), torch.enable_grad(), computing(), capturing(projections, reducer.add) as awaited:
+    order = {projection: place for place, projection in enumerate(projections)}
+    reducer = Reducer(batch.lengths, [example.n_response_tokens for example in encoded], order, settings, pool)
+    catching = capturing(projections, tuple(batch.ids.shape), reducer.add)
+    with torch.inference_mode(False), torch.enable_grad(), computing(), catching as awaited:
         loss = head.loss(batch)
         answers = [
             ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")

@@ -6,7 +6,7 @@ threads wait for each other, and an accelerator gets all the matrices of a batch
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -111,8 +111,17 @@ class _Piece:
 class Reducer:
     """Turns what each layer caught into rows of `answers`, which the caller puts here before backward."""
 
-    def __init__(self, lengths: Sequence[int], n_predicted: Sequence[int], settings: PrismSettings, pool: EigenPool):
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        n_predicted: Sequence[int],
+        order: Mapping[Projection, int],
+        settings: PrismSettings,
+        pool: EigenPool,
+    ):
+        """`order`: the place of each projection among the rows of an example."""
         self.answers: list[ExampleGradients] = []
+        self._order = order
         self._lengths = lengths
         self._n_predicted = n_predicted
         self._settings = settings
@@ -126,9 +135,9 @@ class Reducer:
         """Take a layer's factors; reduce all that wait once they fill their budget."""
         caught = [_on_solver_device(item) for item in caught]
         valid = _valid(caught[0].deltas, self._lengths)
-        summed: dict[int, tuple[Tensor, Tensor]] = {}
+        summed: dict[_Place, tuple[Tensor, Tensor]] = {}
         for item in caught:
-            key = item.inputs.data_ptr()  # q, k and v read the same activations
+            key = _place(item.inputs)  # q, k and v read the same activations
             if key not in summed:
                 summed[key] = _peaks(item.inputs, valid).amax(1), _sums(item.inputs, valid)
                 self._bytes += 4 * item.inputs.numel()
@@ -148,9 +157,8 @@ class Reducer:
     def finish(self) -> None:
         """Reduce the rest; put rows in the order of layers; compare all layers where that was asked for."""
         self._reduce()
-        order = self._settings.projection_names
         for answer, pieces in zip(self.answers, self._kept, strict=True):
-            answer.spectra.sort(key=lambda g: (g.projection.layer, order.index(g.projection.name)))
+            answer.spectra.sort(key=lambda g: self._order[g.projection])
             everything = [
                 _Pair("all_layers", a.projection.name, a, b)
                 for a in pieces
@@ -191,7 +199,7 @@ class Reducer:
         delta_peaks = torch.stack([item.delta_peaks for item in self._waiting]).cpu()
         largest, tokens = delta_peaks.amax(2).tolist(), _nonzero(delta_peaks)
         pieces = []
-        shared: dict[tuple[int, int], Inputs] = {}
+        shared: dict[tuple[int, _Place], Inputs] = {}
         for index, item in enumerate(self._waiting):
             projection = item.caught.projection
             for row, length in enumerate(self._lengths):
@@ -200,7 +208,7 @@ class Reducer:
                 if not math.isfinite(input_peaks[index][row] + largest[index][row]):
                     self.answers[row].problem = f"non-finite gradient at {projection.path}"
                     continue
-                key = row, item.caught.inputs.data_ptr()
+                key = row, _place(item.caught.inputs)
                 if key not in shared:
                     shared[key] = Inputs(item.caught.inputs[row, :length], input_peaks[index][row])
                 factors = Factors(
@@ -301,6 +309,14 @@ def _on_solver_device(caught: Caught) -> Caught:
     if caught.deltas.device.type != "mps":
         return caught
     return Caught(caught.projection, caught.inputs.cpu(), caught.deltas.cpu())
+
+
+_Place = tuple[int, torch.Size]
+
+
+def _place(values: Tensor) -> _Place:
+    """What tells activations from others: one tensor may begin where another does, and be narrower."""
+    return values.data_ptr(), values.shape
 
 
 def _valid(values: Float[Tensor, "batch tokens d"], lengths: Sequence[int]) -> Bool[Tensor, "batch tokens"]:

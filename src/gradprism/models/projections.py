@@ -1,101 +1,205 @@
 """Which linear maps of a model are its q, k, v, o (attention) and gate, up, down (MLP) projections."""
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from gradprism.errors import GradPrismError
+from gradprism.models.described import Architecture, described_layers
+from gradprism.models.fused import MisfitError
+from gradprism.models.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
+from gradprism.models.not_understood import not_understood
+from gradprism.models.rows import Rows
+from gradprism.models.stack import Stack, find_stack, text_config
 
-# The names that decoder models of `transformers` give to separate projections.
-MODULE_NAMES = {
-    "q": ("q_proj", "query_proj", "query", "wq"),
-    "k": ("k_proj", "key_proj", "key", "wk"),
-    "v": ("v_proj", "value_proj", "value", "wv"),
-    "o": ("o_proj", "out_proj", "dense", "wo"),
-    "gate": ("gate_proj",),
-    "up": ("up_proj",),
-    "down": ("down_proj",),
-}
+NAMES = (*ATTENTION[:4], *MLP, *ATTENTION[4:])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
-    """One linear map y = W x of a decoder layer; W has the shape (d_out, d_in)."""
+    """One linear map y = W x of a decoder layer; W has the shape (d_out, d_in).
 
-    name: str  # q, k, v, o, gate, up, down
+    Several projections may be rows of one module's weight (fused): then y is a part of the module's output.
+    """
+
+    name: str  # q, k, v, o, q_a, q_b, kv_a, kv_b, gate, up, down
     layer: int
     path: str
     module: nn.Module
     d_out: int
     d_in: int
+    rows: Rows | None = None  # which outputs of the module; None: all
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Their part of the module's outputs (..., all) -> (..., d_out)."""
+        return outputs if self.rows is None else self.rows.of(outputs)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The projections of a model, in the order of layers and names, and what was left out."""
+
+    projections: tuple[Projection, ...]
+    names: tuple[str, ...]  # of those asked for, as this model has them
+    layers: tuple[int, ...]  # with any of them
+    skipped_layers: tuple[int, ...]  # decoder layers with none
+    notes: tuple[str, ...]  # on what else was left out, a sentence each
 
 
 def find_projections(model: nn.Module, names: Sequence[str]) -> tuple[Projection, ...]:
-    """Find the projections called `names` in every decoder layer that has them, in the order of layers and names.
+    """Find the projections called `names` in every decoder layer that has them; see `understand`."""
+    return understand(model, names).projections
 
-    A projection belongs to the layer whose index is the first number in its module path, and q, k, v and o
-    must stand in the same attention module. Raises `GradPrismError` where one of `names` is found nowhere.
+
+def understand(model: nn.Module, names: Sequence[str], architecture: Architecture | None = None) -> Found:
+    """Find the projections called `names` by structure and naming, or as an `architecture` describes them.
+
+    A model with latent attention answers q, k and v with its own q_a, q_b, kv_a and kv_b. Raises `GradPrismError`
+    where one of `names` is found nowhere, or where it is not clear what it is.
     """
-    if unknown := [name for name in names if name not in MODULE_NAMES]:
-        raise GradPrismError(f"Unknown projection {unknown[0]!r}; known: {', '.join(MODULE_NAMES)}.")
+    _check_names(names)
+    try:
+        if architecture:
+            return _found(names, *described_layers(model, architecture))
+        return _by_naming(model, names)
+    except MisfitError as problem:
+        raise GradPrismError(not_understood(model, names, str(problem))) from None
+    except _MissingError as missing:
+        raise GradPrismError(not_understood(model, missing.names, missing.words(), architecture is not None)) from None
+
+
+class _MissingError(Exception):
+    """Some of what was asked for is nowhere in the model."""
+
+    def __init__(self, names: Sequence[str], has: Iterable[str], notes: Sequence[str]):
+        super().__init__()
+        self.names, self.has, self.notes = names, tuple(has), notes
+
+    def words(self) -> str:
+        there = f"; it has {', '.join(self.has)}" if self.has else ""
+        return " ".join([f"it has no projections named {', '.join(self.names)}{there}.", *self.notes])
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in NAMES]:
+        raise GradPrismError(f"Unknown projection {unknown[0]!r}; known: {', '.join(NAMES)}.")
     if not names or len(set(names)) != len(names):
+        raise GradPrismError(f"--projections {','.join(names)!r}: expected distinct names of {', '.join(NAMES)}.")
+
+
+def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
+    config = text_config(model)
+
+    def has_parts(layer: nn.Module) -> bool:
+        return any(True for _ in attentions(layer, config))
+
+    found = find_stack(model, has_parts)
+    if found is None:
+        raise _MissingError(names, (), ())
+    stack, others = found
+    no_softmax = _without_softmax(config, stack)
+    parts = {
+        number: _one(stack, number, [] if number in no_softmax else list(attentions(layer, config)), names)
+        | _one(stack, number, list(mlps(layer)) if {*names} & {*MLP} else [], names)
+        for number, layer in stack.layers.items()
+    }
+    notes = [f"Only the language model ({stack.path}) is measured, not {', '.join(others)}."] if others else []
+    return _found(names, stack, parts, [*notes, *_routed(stack, names)])
+
+
+def _without_softmax(config: object, stack: Stack) -> set[int]:
+    """Layers that their configuration calls something else than attention, whatever their maps are called."""
+    kinds = getattr(config, "layer_types", None)
+    if not isinstance(kinds, list | tuple) or len(kinds) != len(stack.layers):
+        return set()
+    return {number for number, kind in zip(stack.layers, kinds, strict=True) if kind in ("linear_attention", "conv")}
+
+
+def _one(stack: Stack, layer: int, found: Sequence[tuple[str, Parts]], names: Sequence[str]) -> Parts:
+    """The only attention or MLP of a layer; raises `GradPrismError` where there are several that are asked for."""
+    wanted = {own for name in names for own in STANDS_FOR.get(name, (name,))}
+    having = [(path, parts) for path, parts in found if wanted & parts.keys()]
+    if len(having) > 1:
+        name = next(name for name in having[0][1] if name in wanted)
+        paths = ", ".join(stack.path_of(layer, path) for path, _ in having)
         raise GradPrismError(
-            f"--projections {','.join(names)!r}: expected distinct names of {', '.join(MODULE_NAMES)}."
+            f"There are several projections {name} in layer {layer}: in {paths}. Expected one.\n"
+            "Say which in a description of the architecture (--architecture FILE.yaml); docs/families.md has examples."
         )
-    found = sorted(_candidates(model, names), key=lambda p: (p.layer, names.index(p.name)))
-    missing = [name for name in names if all(p.name != name for p in found)]
-    doubled = [key for key, n in Counter((p.layer, p.name) for p in found).items() if n > 1]
-    if missing or doubled:
-        raise GradPrismError(_not_understood(model, missing, doubled))
-    return tuple(found)
+    return having[0][1] if having else {}
 
 
-def _candidates(model: nn.Module, names: Sequence[str]) -> Iterator[Projection]:
-    wanted = {spelling: name for name in names for spelling in MODULE_NAMES[name]}
-    for parent_path, parent in model.named_modules():
-        layer = re.search(r"(?:^|\.)(\d+)(?:\.|$)", parent_path)
-        children = dict(parent.named_children())
-        if layer is None or not _is_home(children):
-            continue
-        for child, module in children.items():
-            if child in wanted and (shape := _weight_shape(module)):
-                yield Projection(wanted[child], int(layer[1]), f"{parent_path}.{child}", module, *shape)
+def _routed(stack: Stack, names: Sequence[str]) -> list[str]:
+    """The words for routed experts, where parts of MLPs are asked for."""
+    having = [
+        number
+        for number, layer in stack.layers.items()
+        if any(is_routed(path, module) for path, module in layer.named_modules())
+    ]
+    asked = [name for name in names if name in MLP]
+    if not asked or not having:
+        return []
+    return [
+        f"{', '.join(asked)}: the routed experts of {len(having)} layers are left out, as each sees only some tokens; "
+        "dense layers and shared experts are measured."
+    ]
 
 
-def _is_home(children: dict[str, nn.Module]) -> bool:
-    """Whether a module with these children is an attention with separate projections, or an MLP.
-
-    Layers that reuse the keys and values of a lower one (Gemma 3n) have q and o alone.
-    """
-    has = {p: any(name in children for name in names) for p, names in MODULE_NAMES.items()}
-    return has["down"] or (has["q"] and (has["o"] or (has["k"] and has["v"])))
-
-
-def _weight_shape(module: nn.Module) -> tuple[int, int] | None:
-    """(d_out, d_in) of a linear module, whatever holds its weights (quantised ones lack a 2-D weight)."""
-    d_out, d_in = getattr(module, "out_features", None), getattr(module, "in_features", None)
-    return (d_out, d_in) if isinstance(d_out, int) and isinstance(d_in, int) else None
-
-
-def _not_understood(model: nn.Module, missing: Sequence[str], doubled: Sequence[tuple[int, str]]) -> str:
-    what = (
-        f"has no projections named {', '.join(missing)}"
-        if missing
-        else "has several projections {1} in layer {0}".format(*doubled[0])
+def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes: Sequence[str]) -> Found:
+    """Sort what there is; raises `_MissingError` where a name is nowhere."""
+    there = {name for found in parts.values() for name in found}
+    missing = [name for name in names if not {*STANDS_FOR.get(name, (name,))} & there]
+    if missing:
+        raise _MissingError(missing, (name for name in NAMES if name in there), notes)
+    own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))
+    projections = tuple(
+        _projection(stack, number, name, found[name])
+        for number, found in sorted(parts.items())
+        for name in own
+        if name in found
     )
-    seen = Counter(
-        f"{re.sub(r'[0-9]+', '*', path)} ({type(module).__name__})"
-        for path, module in model.named_modules()
-        if not list(module.children()) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
-    )
-    listing = "\n".join(f"  {path} x {count}" for path, count in seen.most_common(24))
-    known = "; ".join(f"{name}: {', '.join(MODULE_NAMES[name])}" for name in missing or ("q", "k", "v", "o"))
-    return (
-        f"{type(model).__name__} {what}.\n"
-        f"Looked for modules of a numbered layer called {known}.\nModules with weights in this model:\n"
-        f"{listing or '  (none)'}\n"
-        "Choose others with --projections, or use a model with separate attention projections."
-    )
+    _refuse_tied(projections)
+    layers = tuple(dict.fromkeys(p.layer for p in projections))
+    skipped = tuple(number for number in sorted(stack.layers) if number not in layers)
+    return Found(projections, own, layers, skipped, (*notes, *_gaps(projections, own, layers)))
+
+
+def _refuse_tied(projections: Sequence[Projection]) -> None:
+    """Raise `GradPrismError` where layers share a weight (Zamba): its gradient is the sum over all its uses."""
+    owners: dict[int, Projection] = {}
+    for projection in projections:
+        weight = getattr(projection.module, "weight", None)
+        owner = owners.setdefault(id(projection.module if weight is None else weight), projection)
+        if owner.layer != projection.layer:
+            raise GradPrismError(
+                f"{owner.path} and {projection.path} are one weight, used several times in one forward pass. "
+                "Expected one use: what is measured is one Dᵀ X, and this gradient would be the sum of several. Leave "
+                "it out of --projections, or describe the layers that have their own (--architecture FILE.yaml)."
+            )
+
+
+def _projection(stack: Stack, layer: int, name: str, part: Part) -> Projection:
+    return Projection(name, layer, stack.path_of(layer, part.path), part.module, *part.shape, part.rows)
+
+
+def _gaps(projections: Sequence[Projection], names: Sequence[str], layers: Sequence[int]) -> list[str]:
+    """The words for layers that have some of the projections and lack others."""
+    lacking: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name in names:
+        having = {p.layer for p in projections if p.name == name}
+        if without := tuple(layer for layer in layers if layer not in having):
+            lacking[without].append(name)
+    return [f"No {', '.join(these)} in layer {in_ranges(without)}." for without, these in lacking.items()]
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words: `0-3, 7`."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join("-".join(map(str, ends)) for ends in ranges)

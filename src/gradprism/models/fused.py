@@ -1,0 +1,131 @@
+"""How decoder models of `transformers` lay several projections out in one weight: known by name, checked by size.
+
+- contiguous: all of q, all of k, all of v
+- per head: q, k and v of head 0, then of head 1, ...
+- grouped: the queries that share a head of k and v, then that k and that v; then the next such group
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from gradprism.models.linear import Shape
+from gradprism.models.rows import Rows, cut
+
+Order = Literal["contiguous", "per_head", "grouped"]
+QKV = ("q", "k", "v")
+
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "num_q_heads")
+_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "kv_heads", "num_k_heads", "num_multi_query_groups_per_partition")
+_CODEGEN_BLOCKS = 4  # it was trained on so many TPU cores, and its code still splits the weight like that
+
+
+class MisfitError(ValueError):
+    """The rows of a fused weight cannot be told apart by what is known of it; the message says why."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How an attention is divided."""
+
+    n_query: int
+    n_kv: int
+    dim: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of q, k and v together."""
+        return (self.n_query + 2 * self.n_kv) * self.dim
+
+    def rows_by(self, order: Order) -> dict[str, Rows]:
+        """The rows of q, k and v in one weight of `self.rows` rows."""
+        blocks = {"contiguous": 1, "per_head": self.n_query, "grouped": self.n_kv}[order]
+        if self.n_query % blocks or self.n_kv % blocks:
+            raise MisfitError(f"{self.n_query} heads of q and {self.n_kv} of k and v cannot be laid out {order}")
+        n_query, n_kv = self.n_query // blocks, self.n_kv // blocks
+        return cut(QKV, {"q": n_query * self.dim, "k": n_kv * self.dim, "v": n_kv * self.dim}, blocks)
+
+
+def qkv_rows(name: str, attention: nn.Module, config: Any, fused: Shape, d_attended: int | None) -> dict[str, Rows]:
+    """Rows of q, k and v in the fused map called `name` of an attention; `d_attended` is d_in of its o.
+
+    Raises `MisfitError` where the sizes are not those of the layout that the name stands for.
+    """
+    heads = _heads_of(attention, config, fused[0], d_attended)
+    if type(attention).__name__ == "CodeGenAttention":  # its name is that of others, its layout like nobody's
+        width = fused[0] // 3 // _CODEGEN_BLOCKS
+        rows = cut(("q", "v", "k"), dict.fromkeys(QKV, width), _CODEGEN_BLOCKS)
+    else:
+        rows = heads.rows_by(_order_of(name, config, heads))
+    total = sum(map(len, rows.values()))
+    if total != fused[0] or (d_attended is not None and len(rows["q"]) != d_attended):
+        raise MisfitError(
+            f"{heads.n_query} heads of q and {heads.n_kv} of k and v with {heads.dim} rows each make {total}, "
+            f"the weight has {fused[0]}, and o reads {d_attended}"
+        )
+    return rows
+
+
+def _order_of(name: str, config: Any, heads: Heads) -> Order:
+    """What the name of a fused map says of its layout, where its configuration does not say more."""
+    if name == "wqkv" or (name == "query_key_value" and getattr(config, "new_decoder_architecture", False)):
+        return "grouped"  # InternLM 2, Falcon 40B and later
+    if name == "query_key_value" and heads.n_kv == heads.n_query:
+        return "per_head"  # after Megatron: GPT-NeoX, BLOOM, Persimmon, Falcon RW
+    if name == "c_attn" and getattr(config, "multi_query", None) is False:
+        return "per_head"  # GPT-BigCode
+    if name == "query_key_value" and heads.n_kv > 1 and not hasattr(config, "multi_query_group_num"):  # ChatGLM
+        raise MisfitError(f"it has {heads.n_kv} heads of k and v for {heads.n_query} of q, in an order not known")
+    return "contiguous"
+
+
+def _heads_of(attention: nn.Module, config: Any, d_out: int, d_attended: int | None) -> Heads:
+    """As many heads of q as the attention or its configuration says; of k and v as the sizes leave room for.
+
+    Raises `MisfitError` where that is not what is said of them.
+    """
+    n_query = _number(_HEADS, attention, config)
+    if n_query is None:
+        raise MisfitError("its number of heads is not known")
+    said = _said_kv_heads(attention, config, n_query)
+    if d_attended is None:
+        return Heads(n_query, said or n_query, d_out // (n_query + 2 * (said or n_query)))
+    n_kv = (d_out - d_attended) * n_query // (2 * d_attended)
+    if said not in (None, n_kv) and n_kv != n_query:
+        raise MisfitError(f"its size is that of {n_kv} heads of k and v, and its configuration says {said}")
+    return Heads(n_query, n_kv, d_attended // n_query)
+
+
+def _said_kv_heads(attention: nn.Module, config: Any, n_query: int) -> int | None:
+    if groups := _number(("num_key_value_groups",), attention):
+        return n_query // groups
+    return _number((*_KV_HEADS, "multi_query_group_num"), attention, config)
+
+
+def _number(names: tuple[str, ...], *places: Any) -> int | None:
+    for place in places:
+        for name in names:
+            if isinstance(value := getattr(place, name, None), int) and value > 0:
+                return value
+    return None
+
+
+def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: int) -> Rows | None:
+    """Of a q that brings its output's gate along, head by head (Qwen3-Next and later), the rows of the queries."""
+    n_query = _number(_HEADS, attention, config)
+    if d_out != 2 * d_attended or n_query is None or _number(("head_dim",), attention, config) != d_attended // n_query:
+        return None
+    return cut(("q", "gate"), dict.fromkeys(("q", "gate"), d_attended // n_query), n_query)["q"]
+
+
+def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, Rows] | None:
+    """Halves of a fused MLP, the activated one first; None where the map is `up` alone.
+
+    Raises `MisfitError` where it is neither.
+    """
+    if d_out == d_hidden:
+        return None
+    if d_out != 2 * d_hidden:
+        raise MisfitError(f"it has {d_out} rows, and down reads {d_hidden}: expected as many, or twice as many")
+    return cut(("gate", "up"), dict.fromkeys(("gate", "up"), d_hidden))

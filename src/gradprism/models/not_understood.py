@@ -1,0 +1,57 @@
+"""What to say of a model whose projections are not found: what was seen, what was looked for, how to describe it."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import nn
+
+from gradprism.models.linear import shape_of
+from gradprism.models.naming import ATTENTION, ATTENTION_NAMES, MLP_NAMES
+
+_MOST = 24
+
+
+def not_understood(model: nn.Module, names: Sequence[str], problem: str, described: bool = False) -> str:
+    """The message: `problem`, the modules with weights, and a description to edit (unless there is one)."""
+    seen = _seen(model)
+    listing = "\n".join(f"  {path} ({kind}) x {count}" for (path, kind), count in seen.most_common(_MOST))
+    rest = f"\n  ... and {len(seen) - _MOST} other kinds" if len(seen) > _MOST else ""
+    lines = [
+        f"{type(model).__name__}: {problem}",
+        *([] if described else [f"Looked for modules of a numbered layer called {_looked_for(names)}."]),
+        f"Modules with weights in this model (* is a number):\n{listing or '  (none)'}{rest}",
+        "Choose others with --projections, or describe the model in a file for --architecture (docs/families.md):",
+        _stub(seen, names),
+    ]
+    return "\n".join(lines)
+
+
+def _seen(model: nn.Module) -> Counter[tuple[str, str]]:
+    return Counter(
+        (re.sub(r"(?<![^.])\d+(?![^.])", "*", path), type(module).__name__)
+        for path, module in model.named_modules()
+        if shape_of(module)
+        or (not list(module.children()) and any(p.ndim >= 2 for p in module.parameters(recurse=False)))
+    )
+
+
+def _looked_for(names: Sequence[str]) -> str:
+    attention = {*names} & {*ATTENTION}
+    known = [f"{name}: {', '.join(ATTENTION_NAMES[name])}" for name in ATTENTION_NAMES if attention]
+    pairs = [f"{', '.join(filter(None, names))}" for names in MLP_NAMES if {*names} - {*ATTENTION}]
+    return "; ".join(known) if attention else f"(each line an MLP) {'; '.join(pairs)}"
+
+
+def _stub(seen: Counter[tuple[str, str]], names: Sequence[str]) -> str:
+    """A description to edit: the longest list of layers, and the first modules in it for want of better."""
+    below = [path.split(".*.", 1) for path, _ in seen if ".*." in path]
+    most = Counter(layers for layers, _ in below).most_common(1)
+    layers = most[0][0] if most else "model.layers"
+    modules = [module for stack, module in below if stack == layers] or ["attention.query"]
+    lines = [f"  layers: {layers}.*"]
+    for place, name in enumerate(names):
+        lines.append(f"  {name}: {modules[min(place, len(modules) - 1)]}    # which module is it? rows of a fused one: "
+                     f"{{module: ..., rows: [0, 64]}}" if not place else
+                     f"  {name}: {modules[min(place, len(modules) - 1)]}")  # fmt: skip
+    return "\n".join(lines)

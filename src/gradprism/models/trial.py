@@ -1,0 +1,79 @@
+"""A trial pass over two tokens: what takes part when a model reads text, and what is there and idle."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradprism.errors import GradPrismError
+from gradprism.models.likelihood import evaluating
+from gradprism.models.projections import Found, Projection, in_ranges
+
+
+def taking_part(model: nn.Module, found: Found, device: torch.device) -> Found:
+    """Leave out projections that the model has and does not use (layers that read images, or reuse lower keys).
+
+    Raises `GradPrismError` where the model fails on two tokens, or uses a projection several times.
+    """
+    uses = _uses(model, {p.module for p in found.projections}, device)
+    if several := [p for p in found.projections if uses[p.module] > 1]:
+        raise GradPrismError(used_several_times(several[0].path))
+    used = tuple(p for p in found.projections if uses[p.module])
+    if len(used) == len(found.projections):
+        return found
+    if not used:
+        raise GradPrismError(
+            f"{type(model).__name__} uses none of {', '.join(found.names)} when it reads text. Expected a causal "
+            "language model; choose others with --projections, or describe its architecture (--architecture FILE.yaml)."
+        )
+    layers = tuple(dict.fromkeys(p.layer for p in used))
+    return replace(
+        found,
+        projections=used,
+        names=tuple(name for name in found.names if any(p.name == name for p in used)),
+        layers=layers,
+        skipped_layers=tuple(sorted({*found.skipped_layers, *found.layers} - {*layers})),
+        notes=(*found.notes, *_idle([p for p in found.projections if not uses[p.module]])),
+    )
+
+
+def used_several_times(path: str) -> str:
+    """The words for it."""
+    return (
+        f"{path} is used several times in one forward pass. Expected one use: what is measured is one Dᵀ X, and this "
+        "gradient would be the sum of several. Leave it out of --projections."
+    )
+
+
+def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Counter[nn.Module]:
+    uses = Counter[nn.Module]()
+
+    def count(module: nn.Module, *_: Any) -> None:
+        uses[module] += 1
+
+    handles = [module.register_forward_hook(count) for module in modules]
+    try:
+        with torch.inference_mode(), evaluating(model):
+            model(input_ids=torch.tensor([[0, 1]], device=device), use_cache=False)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise GradPrismError(
+            f"{type(model).__name__} cannot read a text of two tokens: {type(error).__name__}: {error}\n"
+            "Expected a causal language model that takes input_ids alone."
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return uses
+
+
+def _idle(projections: Sequence[Projection]) -> list[str]:
+    """The words for what is not used."""
+    by_layers: dict[tuple[int, ...], list[str]] = {}
+    for name in dict.fromkeys(p.name for p in projections):
+        layers = tuple(p.layer for p in projections if p.name == name)
+        by_layers.setdefault(layers, []).append(name)
+    return [f"Not used when the model reads text: {', '.join(these)} of layer{'s' * (len(layers) > 1)} "
+            f"{in_ranges(layers)}." for layers, these in by_layers.items()]  # fmt: skip
