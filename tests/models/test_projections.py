@@ -38,13 +38,20 @@ def test_a_model_that_is_not_understood_names_what_was_seen() -> None:
         find_projections(model, ["q", "k", "v", "o"])
 
 
-def test_two_attentions_in_one_layer_are_not_guessed_between() -> None:
-    def attention() -> nn.Module:
-        return nn.ModuleDict({name: nn.Linear(4, 4) for name in ("q_proj", "k_proj", "v_proj", "o_proj")})
+def attention(*names: str) -> nn.Module:
+    return nn.ModuleDict({f"{name}_proj": nn.Linear(4, 4) for name in names})
 
-    layer = nn.ModuleDict({"self_attn": attention(), "cross_attn": attention()})
-    with pytest.raises(GradPrismError, match="several projections q in layer 0"):
+
+def test_two_attentions_in_one_layer_are_not_guessed_between() -> None:
+    layer = nn.ModuleDict({"attn_1": attention(*"qkvo"), "attn_2": attention(*"qkvo")})
+    with pytest.raises(GradPrismError, match=r"several projections q in layer 0: in layers\.0\.attn_1, layers\.0\.att"):
         find_projections(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["q"])
+
+
+def test_attention_to_something_else_than_the_text_is_left_out() -> None:
+    layer = nn.ModuleDict({"self_attn": attention(*"qkvo"), "cross_attn": attention(*"qkvo")})
+    found = find_projections(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["q", "o"])
+    assert [p.path for p in found] == ["layers.0.self_attn.q_proj", "layers.0.self_attn.o_proj"]
 
 
 def test_a_partial_answer_is_never_given(make_model: Callable[..., Any]) -> None:
@@ -56,9 +63,6 @@ def test_a_partial_answer_is_never_given(make_model: Callable[..., Any]) -> None
 
 
 def test_layers_that_borrow_keys_and_values_keep_their_q_and_o() -> None:
-    def attention(*names: str) -> nn.Module:
-        return nn.ModuleDict({f"{name}_proj": nn.Linear(4, 4) for name in names})
-
     model = nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo"), attention(*"qo")])})
     found = find_projections(model, ["q", "k", "v", "o"])
     assert [(p.layer, p.name) for p in found] == [(0, "q"), (0, "k"), (0, "v"), (0, "o"), (1, "q"), (1, "o")]

@@ -1,0 +1,52 @@
+"""Every projection of every family in the table against autograd on its weight and SVD in fp64."""
+
+from typing import Any
+
+import pytest
+from tests import oracle
+from tests.conftest import ROOT
+from tests.families import FAMILIES, MEASURES, Family, examples, page, true_gradients
+
+from gradprism import GradientAnalyzer
+from gradprism.data.encode import Encoded
+from gradprism.data.example import Example, Turn
+
+FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "deepseek_v3", "lfm2"}
+EACH = [pytest.param(f, id=f.name, marks=() if f.name in FAST else pytest.mark.slow) for f in FAMILIES]
+TURNS = (Turn("user", "a"), Turn("assistant", "b"))
+
+
+def measured(family: Family, model: Any, tokenizer: Any) -> Any:
+    """All projections of two examples of different length, in one padded batch."""
+    names = [*family.attention, *family.mlp]
+    encoded = [(Example(row, str(row), TURNS), Encoded(*item, False)) for row, item in enumerate(examples())]
+    tables = GradientAnalyzer(model, tokenizer, projections=names, batch_tokens=10_000).analyze_encoded(encoded)
+    assert tables.examples["status"].to_list() == ["ok", "ok"], tables.examples["reason"].to_list()
+    return tables.spectra
+
+
+@pytest.mark.parametrize("family", EACH)
+def test_every_projection_equals_autograd_on_its_weight(family: Family, tokenizer: Any) -> None:
+    """In fp32, as users run it, within 3e-5 (the largest seen is 6e-6); in fp64, where only the method can err, 2e-6.
+
+    The head computes the loss in fp32 whatever the model is. The truth is each example by itself, in fp64.
+    """
+    model = family.make()
+    truth = family.in_truth(model)
+    gradients = [true_gradients(family, truth, *item) for item in examples()]
+    for found, error in ((measured(family, model, tokenizer), 3e-5), (measured(family, truth, tokenizer), 2e-6)):
+        keys = [(row, layer, name) for row in range(2) for name, layer in family.places()]
+        assert sorted(found.select("row", "layer", "projection").iter_rows()) == sorted(keys)
+        for row in found.iter_rows(named=True):
+            gradient = gradients[row["row"]][row["projection"], row["layer"]]
+            assert (row["d_out"], row["d_in"]) == gradient.shape
+            expected = oracle.measures(gradient, min(len(examples()[row["row"]][0]) - 1, *gradient.shape))
+            for measure in MEASURES:
+                assert row[measure] == pytest.approx(expected[measure], rel=error if family.in_fp64 else 3e-5), (
+                    row["projection"], row["layer"], measure,
+                )  # fmt: skip
+
+
+def test_the_table_of_the_documents_is_that_of_the_tests() -> None:
+    text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    assert page(text) == text, "write it anew: python -m tests.families"
