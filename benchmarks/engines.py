@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ class Clock(Silent):
     def start(self, rows: int, done: int, what: str) -> None:
         self.began = time.perf_counter()
 
-    begin = lambda self: self.start(0, 0, "")  # noqa: E731
+    def begin(self, found: Mapping[str, Any]) -> None:
+        self.start(0, 0, "")
 
     def batch(self, examples: int, tokens: int) -> None:
         self.ended = time.perf_counter()
@@ -50,7 +51,7 @@ class Clock(Silent):
 class Idle:
     """A worker that does nothing."""
 
-    device, note = "nowhere", ""
+    device, note, found = "nowhere", "", None
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> int:
         on_batch(len(examples), 0)

@@ -3,10 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Say, Work
@@ -35,7 +36,7 @@ class Listening:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def begin(self) -> None:
+    def begin(self, found: Mapping[str, Any]) -> None:
         self.said.append("begin")
 
     def note(self, text: str) -> None:
@@ -55,6 +56,7 @@ class Noting:
     before: Callable[[Example], None]
     device: str = "here"
     note: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Rows:
         for example in examples:

@@ -75,6 +75,11 @@ def test_every_projection_has_its_own_marker_and_colour() -> None:
     assert projection_look("qkv").colour == OTHER_COLOUR
 
 
+def test_the_maps_of_latent_attention_differ_from_each_other() -> None:
+    looks = [projection_look(name) for name in ("q_a", "q_b", "kv_a", "kv_b", "o", "gate", "up", "down", "mean")]
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == len(looks)
+
+
 def test_many_groups_differ_in_something() -> None:
     looks = {(look.colour, look.dash) for look in map(group_look, range(24))}
     assert len(looks) == 24

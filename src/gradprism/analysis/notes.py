@@ -17,7 +17,7 @@ from gradprism.tables import MEASURES
 
 _MOST_REASONS = 6
 _ALIKE = 1.15  # as much may prompts differ in pairs
-_MUST_AGREE = ("text.", "prism.precision", "prism.projections", "arithmetic", "template digest")
+_MUST_AGREE = ("text.", "prism.precision", "prism.projections", "arithmetic", "template digest", "architecture digest")
 
 
 def of_runs(groups: Sequence[Members]) -> Iterator[str]:

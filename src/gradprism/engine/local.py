@@ -19,7 +19,7 @@ def run(
         watch.note(worker.note)
         watch.batch(examples, tokens)
 
-    watch.begin()
+    watch.begin(worker.found)
     try:
         for shard in shards:
             publish(shard.index, worker(shard.examples, on_batch))

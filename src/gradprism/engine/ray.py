@@ -7,7 +7,7 @@ end of time, or drops it whole.
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -72,6 +72,7 @@ class _Place:
 
     node: str
     device: str
+    found: Mapping[str, Any]
 
 
 class _Worker:
@@ -86,7 +87,7 @@ class _Worker:
 
         self._take_threads()
         self._worker = self._load(_unheard)
-        return _Place(ray.get_runtime_context().get_node_id(), self._worker.device)
+        return _Place(ray.get_runtime_context().get_node_id(), self._worker.device, self._worker.found)
 
     def work(self, piece: Piece) -> _Done[Any]:
         self._take_threads()
@@ -225,7 +226,7 @@ class _Foreman(Generic[Part]):
         self._loading_deaths = 0
         if not self._began:
             self._began = True
-            self._watch.begin()
+            self._watch.begin(place.found)
         places = [other.place.device for other in self._hands if other.place]
         self._account.workers = max(self._account.workers, len(places))
         self._account.device = ", ".join(sorted(set(places)))

@@ -1,8 +1,8 @@
 """What an engine is given to do, and what it tells meanwhile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gradprism.data.example import Example
 
@@ -23,6 +23,10 @@ class Worker(Protocol[PartOut]):
     @property
     def note(self) -> str:
         """What a progress bar may say beside the counts; may be empty."""
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        """What goes on record of the model, now that it is loaded."""
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> PartOut:
         """Work through one shard. `on_batch` is called after each batch and may raise to stop."""
@@ -72,8 +76,8 @@ class Watch(Protocol):
     def say(self, text: str) -> None:
         """Hear that a stage begins."""
 
-    def begin(self) -> None:
-        """Hear that the model is there, and the first shard is handed out."""
+    def begin(self, found: Mapping[str, Any]) -> None:
+        """Hear that the model is there, with what goes on record of it, and the first shard is handed out."""
 
     def batch(self, examples: int, tokens: int) -> None:
         """Hear that so many more are done."""

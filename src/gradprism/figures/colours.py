@@ -20,6 +20,7 @@ PROJECTION_COLOURS: Mapping[str, str] = {
     "gate": "#CC79A7",
     "up": "#56B4E9",
     "down": "#783018",  # the palette's yellow (#F0E442) cannot be seen as a line on white
+    "q_a": "#8700F0",  # found by search, as the palettes below
     "mean": "#000000",
     "k-v": "#7F7F7F",  # pairs are drawn without projections, so that they need to differ from each other
     "q-o": "#8B6F00",
@@ -32,6 +33,7 @@ PROJECTION_MARKERS: Mapping[str, str] = {
     "gate": "v",
     "up": "P",
     "down": "X",
+    "q_a": "p",
     "mean": ".",
     "k-v": "<",
     "q-o": ">",
@@ -44,10 +46,13 @@ PROJECTION_DASHES: Mapping[str, Dash] = {
     "gate": (8, 2),
     "up": (3, 1.2, 1.2, 1.2, 1.2, 1.2),
     "down": (2.5, 2.5),
+    "q_a": (8, 1.5, 1.2, 1.5, 1.2, 1.5),
     "mean": (),
     "k-v": (),
     "q-o": (4, 1.5),
 }
+# Latent attention has these instead of q, k and v; no model has both, so that no figure mixes them up.
+LATENT: Mapping[str, str] = {"q_b": "q", "kv_a": "k", "kv_b": "v"}
 
 GROUP_COLOURS = ("#332288", "#11AAAA", "#990044", "#AAAA44", "#8888DD", "#883388", "#CC3344", "#333300")
 GROUP_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -70,6 +75,7 @@ class Look:
 
 def projection_look(projection: str) -> Look:
     """The look of a projection or a pair of projections."""
+    projection = LATENT.get(projection, projection)
     return Look(
         PROJECTION_COLOURS.get(projection, OTHER_COLOUR),
         PROJECTION_MARKERS.get(projection, "*"),

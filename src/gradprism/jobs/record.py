@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -22,10 +22,14 @@ from gradprism.places import is_shared, place
 from gradprism.recipe import (
     IN_MEMORY,
     CheckpointSettings,
+    PrismSettings,
     ScoreRecipe,
     SpectraRecipe,
     TextSettings,
 )
+
+if TYPE_CHECKING:
+    from gradprism.models.projections import Found
 
 
 def examples_of(recipe: SpectraRecipe | ScoreRecipe, data: Any = None) -> ExampleSet:
@@ -66,6 +70,16 @@ def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
     }
 
 
+def of_projections(found: "Found") -> dict[str, Any]:
+    """What was found in a loaded model, beside `of_model`."""
+    return {
+        "projections": list(found.names),
+        "measured_layers": list(found.layers),
+        "skipped_layers": list(found.skipped_layers),
+        "notes": list(found.notes),
+    }
+
+
 def of_machine() -> dict[str, Any]:
     """Versions and hardware, and when this was written."""
     return {
@@ -91,6 +105,21 @@ def resolved_text(text: TextSettings, config: Any) -> TextSettings:
     """The template as an absolute path; no more tokens than the model has positions for."""
     template = text.template if text.template in BUILTIN_TEMPLATES else absolute(text.template)
     return text.within(config).model_copy(update={"template": template})
+
+
+def resolved_prism(prism: PrismSettings) -> PrismSettings:
+    """The description of an architecture as an absolute path."""
+    return prism.model_copy(update={"architecture": absolute(prism.architecture)}) if prism.architecture else prism
+
+
+def architecture_digest(prism: PrismSettings) -> dict[str, str]:
+    """Tell two contents of one description apart; nothing where there is none. Raises `GradPrismError` if unusable."""
+    if not prism.architecture:
+        return {}
+    from gradprism.models.described import read_architecture  # loads torch
+
+    text = read_architecture(prism.architecture).model_dump_json(exclude_none=True)
+    return {"architecture digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:

@@ -31,6 +31,10 @@ class _Scoring:
         return self.metric.device
 
     @property
+    def found(self) -> dict[str, object]:
+        return {}
+
+    @property
     def note(self) -> str:
         return self.metric.note
 

@@ -1,6 +1,7 @@
 """The main job: data and a model in, a run directory of gradient spectra out."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoi
 from gradprism.places import is_named, place
 from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
+from gradprism.store.measured import measured_in_words
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
 
@@ -72,7 +74,15 @@ def run_recipe(
     with RunWriter(place(recipe.out), _description(recipe, examples, source, config), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
-        stretch = Stretch(len(examples), rows_in(done, recipe.part_rows, len(examples)), "Gradients")
+
+        def found(model: Mapping[str, Any]) -> None:
+            """Put on record what was found in the model, and say what is not as asked for."""
+            writer.update(model=writer.record["model"] | model)
+            for sentence in measured_in_words(model, recipe.prism.projection_names):
+                watch.say(f"Measured: {sentence}")
+
+        n_done = rows_in(done, recipe.part_rows, len(examples))
+        stretch = Stretch(len(examples), n_done, "Gradients", found)
         if stretch.done < stretch.rows:
             shards = cut(examples, recipe.part_rows, done)
             work = work_of(recipe, source, writer.record["identity"])
@@ -105,7 +115,7 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
     return {
         "verb": "spectra",
         "complete": False,
-        "identity": identity | record.template_digest(recipe.text),
+        "identity": identity | record.template_digest(recipe.text) | record.architecture_digest(recipe.prism),
         "data": record.of_data(examples),
         "model": model,
         **record.of_machine(),

@@ -10,6 +10,7 @@ import polars as pl
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.errors import GradPrismError
+from gradprism.jobs import record
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device
 from gradprism.places import is_shared
@@ -31,6 +32,10 @@ class _Analyzing:
     analyzer: "GradientAnalyzer"
     device: str
     note: str = ""
+
+    @property
+    def found(self) -> dict[str, Any]:
+        return record.of_projections(self.analyzer.found)
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Tables:
         return self.analyzer.analyze(examples, on_batch)

@@ -22,6 +22,8 @@ class Stretch:
     rows: int
     done: int
     what: str
+    found: Callable[[Mapping[str, Any]], None] = lambda model: None
+    """Hears what was found in the model once it is loaded."""
 
     def shards(self, part_rows: int) -> int:
         """The most shards that can be left."""
@@ -38,7 +40,8 @@ class _Followed:
     def say(self, text: str) -> None:
         self.observer.say(text)
 
-    def begin(self) -> None:
+    def begin(self, found: Mapping[str, Any]) -> None:
+        self.stretch.found(found)
         self.observer.start(self.stretch.rows, self.stretch.done, self.stretch.what)
 
     def batch(self, examples: int, tokens: int) -> None:

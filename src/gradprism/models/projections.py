@@ -191,15 +191,15 @@ def _gaps(projections: Sequence[Projection], names: Sequence[str], layers: Seque
         having = {p.layer for p in projections if p.name == name}
         if without := tuple(layer for layer in layers if layer not in having):
             lacking[without].append(name)
-    return [f"No {', '.join(these)} in layer {in_ranges(without)}." for without, these in lacking.items()]
+    return [f"No {', '.join(these)} in {layers_in_words(without)}." for without, these in lacking.items()]
 
 
-def in_ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers in words: `0-3, 7`."""
+def layers_in_words(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words: `layer 7`, `layers 0-3, 7`."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][-1] + 1:
             ranges[-1] = [ranges[-1][0], number]
         else:
             ranges.append([number])
-    return ", ".join("-".join(map(str, ends)) for ends in ranges)
+    return f"layer{'s' * (len(numbers) > 1)} " + ", ".join("-".join(map(str, ends)) for ends in ranges)

@@ -10,7 +10,7 @@ from torch import nn
 
 from gradprism.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
-from gradprism.models.projections import Found, Projection, in_ranges
+from gradprism.models.projections import Found, Projection, layers_in_words
 
 
 def taking_part(model: nn.Module, found: Found, device: torch.device) -> Found:
@@ -75,5 +75,7 @@ def _idle(projections: Sequence[Projection]) -> list[str]:
     for name in dict.fromkeys(p.name for p in projections):
         layers = tuple(p.layer for p in projections if p.name == name)
         by_layers.setdefault(layers, []).append(name)
-    return [f"Not used when the model reads text: {', '.join(these)} of layer{'s' * (len(layers) > 1)} "
-            f"{in_ranges(layers)}." for layers, these in by_layers.items()]  # fmt: skip
+    return [
+        f"Not used when the model reads text: {', '.join(these)} of {layers_in_words(layers)}."
+        for layers, these in by_layers.items()
+    ]

@@ -6,6 +6,7 @@ from gradprism.figures.colours import (
     GROUP_COLOURS,
     GROUP_DASHES,
     GROUP_MARKERS,
+    LATENT,
     PROJECTION_COLOURS,
     Look,
     projection_look,
@@ -20,7 +21,7 @@ _SYMBOLS = {
 def looks() -> dict[str, Any]:
     """Of projections by name, of any other one, and of groups by their place; dashes in line widths."""
     return {
-        "projections": {name: _line(projection_look(name)) for name in PROJECTION_COLOURS},
+        "projections": {name: _line(projection_look(name)) for name in (*PROJECTION_COLOURS, *LATENT)},
         "other": _line(projection_look("")),
         "groups": {
             "colours": GROUP_COLOURS,

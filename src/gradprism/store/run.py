@@ -12,6 +12,7 @@ from gradprism.errors import GradPrismError
 from gradprism.facts import as_html, as_text
 from gradprism.places import place
 from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
+from gradprism.store.measured import measured_in_words
 from gradprism.store.reading import scan_parts
 from gradprism.store.scores import read_score_record
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA
@@ -109,8 +110,11 @@ class Run:
 
     @property
     def projections(self) -> tuple[str, ...]:
-        """The projections that were measured, in the order asked for."""
-        return tuple(self.record["identity"]["prism.projections"].split(",")) if self.has_spectra else ()
+        """The projections that were measured, in the order asked for; where it differs, as the model has them."""
+        if not self.has_spectra:
+            return ()
+        asked = self.record["identity"]["prism.projections"].split(",")
+        return tuple(self.record["model"].get("projections", asked))  # not there before a model was loaded
 
     @property
     def columns(self) -> pl.DataFrame:
@@ -180,6 +184,7 @@ class Run:
         return [
             ("run", f"{self.path}  ({state})"),
             ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
+            *(("measured", text) for text in measured_in_words(model, settings["prism.projections"].split(","))),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
             sources,
             ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
