@@ -89,6 +89,7 @@ class Family:
     n_layers: int = LAYERS
     attention_layers: tuple[int, ...] = tuple(range(LAYERS))
     mlp_layers: tuple[int, ...] | None = None  # all, where the family has an `mlp`
+    borrowing_layers: tuple[int, ...] = ()  # with the keys and values of a lower one
     kind: str = "separate"
     remark: str = ""
     common: bool = True  # whether its configuration takes the sizes of all
@@ -126,6 +127,8 @@ class Family:
             for name, place in parts.items():
                 path, cut = (place, whole) if isinstance(place, str) else place
                 for layer in layers:
+                    if name in "kv" and layer in self.borrowing_layers:
+                        continue
                     found[name, layer] = f"{self.layers}.{layer}.{path}.weight", cut
         return found
 
@@ -210,6 +213,19 @@ FAMILIES = (
            below("attn", q="q_proj", k="k_proj", v="v_proj", o="Wo"),
            {**fused("mlp.Wi", [rows(0, HIDDEN), rows(HIDDEN, 2 * HIDDEN)], ["gate", "up"]), "down": "mlp.Wo"},
            kind="separate; gate and up fused", remark="local window"),
+    Family("gemma4", "Gemma4TextConfig",
+           {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 8,
+            "head_dim": 8, "global_head_dim": 16, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCABULARY},
+           n_layers=4, attention_layers=(0, 1, 2, 3), borrowing_layers=(2, 3),
+           remark="qk-norm, sliding window; upper layers reuse k and v"),
+    Family("gemma3n", "Gemma3nTextConfig",
+           {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 8,
+            "head_dim": 8, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "laurel_rank": 4,
+            "vocab_size_per_layer_input": VOCABULARY, "activation_sparsity_pattern": [0.0] * 4,
+            "intermediate_size": [HIDDEN] * 4},
+           n_layers=4, attention_layers=(0, 1, 2, 3), borrowing_layers=(2, 3),
+           remark="qk-norm, sliding window; upper layers reuse k and v"),
     # fused
     Family("phi3", "Phi3Config", {},
            {**fused("self_attn.qkv_proj", [rows(0, 32), rows(32, 48), rows(48, 64)]), "o": "self_attn.o_proj"}, GATE_UP,

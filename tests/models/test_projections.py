@@ -3,10 +3,17 @@ from typing import Any
 
 import pytest
 import torch
+from tests.families import FAMILIES
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections import find_projections
+from gradprism.models.projections import find_projections, understand
+
+
+@pytest.fixture(scope="module")
+def make_family() -> Callable[[str], Any]:
+    """A tiny model of a line of the table."""
+    return lambda name: next(family for family in FAMILIES if family.name == name).make()
 
 
 def test_all_layers_in_the_order_asked_for(make_model: Callable[..., Any]) -> None:
@@ -66,3 +73,72 @@ def test_layers_that_borrow_keys_and_values_keep_their_q_and_o() -> None:
     model = nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo"), attention(*"qo")])})
     found = find_projections(model, ["q", "k", "v", "o"])
     assert [(p.layer, p.name) for p in found] == [(0, "q"), (0, "k"), (0, "v"), (0, "o"), (1, "q"), (1, "o")]
+
+
+def test_latent_attention_answers_with_its_own_names(make_family: Callable[[str], Any]) -> None:
+    found = understand(make_family("deepseek_v3"), ["v", "o", "q"])
+    assert found.names == ("kv_a", "kv_b", "o", "q_a", "q_b")
+    assert [p.name for p in found.projections[:5]] == list(found.names)
+    assert understand(make_family("deepseek_v2 (Lite)"), ["q", "k", "v"]).names == ("q", "kv_a", "kv_b")
+    assert understand(make_family("deepseek_v3"), ["kv_b"]).names == ("kv_b",)
+
+
+def test_half_a_latent_attention_is_not_understood(make_family: Callable[[str], Any]) -> None:
+    model = make_family("deepseek_v3")
+    for layer in model.model.layers:
+        layer.self_attn.q_b_proj = nn.Identity()
+    with pytest.raises(GradPrismError, match="no projections named q, k, v, o"):
+        understand(model, ["q", "k", "v", "o"])
+
+
+def test_layers_without_attention_are_counted(make_family: Callable[[str], Any]) -> None:
+    found = understand(make_family("jamba"), ["q", "k", "v", "o"])
+    assert (found.layers, found.skipped_layers, found.notes) == ((1, 3), (0, 2), ())
+
+
+@pytest.mark.parametrize("family", ["olmo_hybrid", "minimax", "qwen3_5"])
+def test_linear_attention_is_none(family: str, make_family: Callable[[str], Any]) -> None:
+    """Its maps are called q, k and v too."""
+    told = next(each for each in FAMILIES if each.name == family)
+    model = make_family(family)
+    assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
+    model.config.layer_types = None  # by their classes alone
+    assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
+
+
+def test_the_gate_of_a_model_without_one_is_an_error(make_family: Callable[[str], Any]) -> None:
+    with pytest.raises(GradPrismError, match="no gate: its MLPs are two maps, up and down"):
+        understand(make_family("nemotron"), ["gate", "q"])
+
+
+def test_experts_alone_are_an_error_and_named_where_there_is_more(make_family: Callable[[str], Any]) -> None:
+    words = "The routed experts in layers 0-2 are not measured: each sees only some tokens."
+    with pytest.raises(GradPrismError, match=words):
+        understand(make_family("mixtral"), ["gate"])
+    assert understand(make_family("qwen2_moe"), ["gate"]).notes == (words,)
+    assert understand(make_family("qwen2_moe"), ["q"]).notes == ()
+
+
+def test_experts_in_a_list_are_routed_too() -> None:
+    def mlp() -> nn.Module:
+        return nn.ModuleDict({name: nn.Linear(4, 4) for name in ("gate_proj", "up_proj", "down_proj")})
+
+    layer = nn.ModuleDict({"self_attn": attention(*"qkvo"), "mlp": nn.ModuleDict({
+        "experts": nn.ModuleList([mlp(), mlp()]), "shared_experts": mlp()})})  # fmt: skip
+    found = understand(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["up"])
+    assert [p.path for p in found.projections] == ["layers.0.mlp.shared_experts.up_proj"]
+    assert "routed experts in layer 0" in found.notes[0]
+
+
+def test_the_language_model_is_the_tower_that_is_measured(make_family: Callable[[str], Any]) -> None:
+    found = understand(make_family("gemma3 (with vision)"), ["q"])
+    assert {p.path.rpartition("layers.")[0] for p in found.projections} == {"model.language_model."}
+    assert found.notes == (
+        "Only the language model (model.language_model.layers) is measured, not model.vision_tower.encoder.layers.",
+    )
+
+
+def test_two_towers_alike_are_not_guessed_between() -> None:
+    towers = {name: nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo")])}) for name in ("low", "high")}
+    with pytest.raises(GradPrismError, match=r"several lists of layers with attention: low\.layers, high\.layers"):
+        find_projections(nn.ModuleDict(towers), ["q"])

@@ -37,21 +37,16 @@ def _seen(model: nn.Module) -> Counter[tuple[str, str]]:
 
 
 def _looked_for(names: Sequence[str]) -> str:
-    attention = {*names} & {*ATTENTION}
-    known = [f"{name}: {', '.join(ATTENTION_NAMES[name])}" for name in ATTENTION_NAMES if attention]
-    pairs = [f"{', '.join(filter(None, names))}" for names in MLP_NAMES if {*names} - {*ATTENTION}]
-    return "; ".join(known) if attention else f"(each line an MLP) {'; '.join(pairs)}"
+    if {*names} & {*ATTENTION}:
+        return "; ".join(f"{name}: {', '.join(spellings)}" for name, spellings in ATTENTION_NAMES.items())
+    return "; ".join(" with ".join(filter(None, together)) for together in MLP_NAMES)
 
 
 def _stub(seen: Counter[tuple[str, str]], names: Sequence[str]) -> str:
-    """A description to edit: the longest list of layers, and the first modules in it for want of better."""
+    """A description to edit: the layers with most kinds of modules, and those modules for want of better."""
     below = [path.split(".*.", 1) for path, _ in seen if ".*." in path]
-    most = Counter(layers for layers, _ in below).most_common(1)
-    layers = most[0][0] if most else "model.layers"
-    modules = [module for stack, module in below if stack == layers] or ["attention.query"]
-    lines = [f"  layers: {layers}.*"]
-    for place, name in enumerate(names):
-        lines.append(f"  {name}: {modules[min(place, len(modules) - 1)]}    # which module is it? rows of a fused one: "
-                     f"{{module: ..., rows: [0, 64]}}" if not place else
-                     f"  {name}: {modules[min(place, len(modules) - 1)]}")  # fmt: skip
-    return "\n".join(lines)
+    layers = next((path for path, _ in Counter(path for path, _ in below).most_common(1)), "model.layers")
+    modules = [module for path, module in below if path == layers] or ["attention.query"]
+    lines = [f"{name}: {modules[min(place, len(modules) - 1)]}" for place, name in enumerate(names)]
+    lines[0] += "    # a module below the layer; or rows of a fused one: {module: ..., rows: [0, 64]}"
+    return "\n".join(f"  {line}" for line in (f"layers: {layers}.*    # * is the layer's number", *lines))

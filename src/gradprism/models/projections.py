@@ -128,7 +128,7 @@ def _one(stack: Stack, layer: int, found: Sequence[tuple[str, Parts]], names: Se
             f"There are several projections {name} in layer {layer}: in {paths}. Expected one.\n"
             "Say which in a description of the architecture (--architecture FILE.yaml); docs/families.md has examples."
         )
-    return having[0][1] if having else {}
+    return next((parts for _, parts in (*having, *found)), {})
 
 
 def _routed(stack: Stack, names: Sequence[str]) -> list[str]:
@@ -138,19 +138,19 @@ def _routed(stack: Stack, names: Sequence[str]) -> list[str]:
         for number, layer in stack.layers.items()
         if any(is_routed(path, module) for path, module in layer.named_modules())
     ]
-    asked = [name for name in names if name in MLP]
-    if not asked or not having:
+    if not having or not {*names} & {*MLP}:
         return []
-    return [
-        f"{', '.join(asked)}: the routed experts of {len(having)} layers are left out, as each sees only some tokens; "
-        "dense layers and shared experts are measured."
-    ]
+    return [f"The routed experts in {layers_in_words(having)} are not measured: each sees only some tokens."]
 
 
 def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes: Sequence[str]) -> Found:
     """Sort what there is; raises `_MissingError` where a name is nowhere."""
     there = {name for found in parts.values() for name in found}
     missing = [name for name in names if not {*STANDS_FOR.get(name, (name,))} & there]
+    if missing == ["gate"] and "up" in there:
+        raise GradPrismError(
+            "This model has no gate: its MLPs are two maps, up and down. Leave it out of --projections."
+        )
     if missing:
         raise _MissingError(missing, (name for name in NAMES if name in there), notes)
     own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))

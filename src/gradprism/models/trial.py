@@ -1,4 +1,4 @@
-"""A trial pass over two tokens: what takes part when a model reads text, and what is there and idle."""
+"""A trial pass over two tokens: what takes part when a model reads text, what is idle, and whether it looks ahead."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradprism.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
@@ -57,7 +57,7 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
     handles = [module.register_forward_hook(count) for module in modules]
     try:
         with torch.inference_mode(), evaluating(model):
-            model(input_ids=torch.tensor([[0, 1]], device=device), use_cache=False)
+            logits = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=device), use_cache=False).logits
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
         raise GradPrismError(
             f"{type(model).__name__} cannot read a text of two tokens: {type(error).__name__}: {error}\n"
@@ -66,7 +66,18 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
     finally:
         for handle in handles:
             handle.remove()
+    if _differ(logits[0, 0], logits[1, 0]):
+        raise GradPrismError(
+            f"{type(model).__name__} looks ahead: what it predicts after a token depends on the tokens that follow. "
+            "Expected a causal language model; of an encoder, one with `is_decoder` in its configuration."
+        )
     return uses
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    """Whether two rows of one batch differ by more than rounding: their products may be summed in another order."""
+    rounding = 0.02 if torch.finfo(a.dtype).bits < 32 else 1e-3
+    return bool((a.float() - b.float()).abs().max() > rounding * a.abs().max())
 
 
 def _idle(projections: Sequence[Projection]) -> list[str]:
