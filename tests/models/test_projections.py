@@ -142,3 +142,38 @@ def test_two_towers_alike_are_not_guessed_between() -> None:
     towers = {name: nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo")])}) for name in ("low", "high")}
     with pytest.raises(GradPrismError, match=r"several lists of layers with attention: low\.layers, high\.layers"):
         find_projections(nn.ModuleDict(towers), ["q"])
+
+
+def test_an_attention_that_is_not_seen_is_not_skipped_as_none(make_family: Callable[[str], Any]) -> None:
+    model = make_family("qwen3_5")
+    model.model.layers[2].self_attn = nn.Identity()
+    model.model.layers[1].self_attn = attention(*"qkvo")
+    with pytest.raises(GradPrismError, match="calls layer 2 full_attention, and no attention is found there"):
+        understand(model, ["q", "k", "v", "o"])
+
+
+def test_another_tower_need_not_be_understood(make_family: Callable[[str], Any]) -> None:
+    model = make_family("gemma3 (with vision)")
+    for layer in model.model.vision_tower.encoder.layers:
+        layer.self_attn.query_key_value = nn.Linear(16, 50)
+    assert understand(model, ["q"]).layers == (0, 1, 2)
+
+
+def test_what_wraps_a_map_is_the_map_where_it_has_its_sizes(make_family: Callable[[str], Any]) -> None:
+    """As `peft` wraps what it trains; a wrapper without sizes (Moshi) is looked into."""
+
+    class Wrapper(nn.Module):
+        def __init__(self, base_layer: nn.Linear, sizes: bool):
+            super().__init__()
+            self.base_layer = base_layer
+            if sizes:
+                self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
+                self.lora_A, self.lora_B = nn.Linear(base_layer.in_features, 2), nn.Linear(2, base_layer.out_features)
+
+    model = make_family("phi3")
+    home = model.model.layers[1].self_attn
+    home.qkv_proj, home.o_proj = Wrapper(home.qkv_proj, True), Wrapper(home.o_proj, False)
+    found = {p.name: p for p in understand(model, ["q", "v", "o"]).projections if p.layer == 1}
+    assert found["q"].module is found["v"].module is home.qkv_proj
+    assert found["o"].module is home.o_proj.base_layer
+    assert (found["v"].d_out, found["o"].path) == (16, "model.layers.1.self_attn.o_proj.base_layer")

@@ -13,7 +13,7 @@ _MOST = 24
 
 
 def not_understood(model: nn.Module, names: Sequence[str], problem: str, described: bool = False) -> str:
-    """The message: `problem`, the modules with weights, and a description to edit (unless there is one)."""
+    """The message: `problem`, the names looked for (unless they were `described`), the modules, what to edit."""
     seen = _seen(model)
     listing = "\n".join(f"  {path} ({kind}) x {count}" for (path, kind), count in seen.most_common(_MOST))
     rest = f"\n  ... and {len(seen) - _MOST} other kinds" if len(seen) > _MOST else ""

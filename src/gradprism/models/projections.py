@@ -15,6 +15,8 @@ from gradprism.models.rows import Rows
 from gradprism.models.stack import Stack, find_stack, text_config
 
 NAMES = (*ATTENTION[:4], *MLP, *ATTENTION[4:])
+_WITH_SOFTMAX = ("full_attention", "sliding_attention", "chunked_attention", "indexed_attention")
+_WITHOUT_SOFTMAX = ("linear_attention", "conv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +95,39 @@ def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
     config = text_config(model)
 
     def has_parts(layer: nn.Module) -> bool:
-        return any(True for _ in attentions(layer, config))
+        try:
+            return any(True for _ in attentions(layer, config))
+        except MisfitError:  # of another tower, perhaps: this configuration is not its own
+            return True
 
     found = find_stack(model, has_parts)
     if found is None:
         raise _MissingError(names, (), ())
     stack, others = found
-    no_softmax = _without_softmax(config, stack)
-    parts = {
-        number: _one(stack, number, [] if number in no_softmax else list(attentions(layer, config)), names)
-        | _one(stack, number, list(mlps(layer)) if {*names} & {*MLP} else [], names)
-        for number, layer in stack.layers.items()
-    }
+    kinds = _kinds(config, stack)
+    parts = {number: _parts(stack, number, kinds.get(number, "?"), config, names) for number in stack.layers}
     notes = [f"Only the language model ({stack.path}) is measured, not {', '.join(others)}."] if others else []
     return _found(names, stack, parts, [*notes, *_routed(stack, names)])
 
 
-def _without_softmax(config: object, stack: Stack) -> set[int]:
-    """Layers that their configuration calls something else than attention, whatever their maps are called."""
+def _kinds(config: object, stack: Stack) -> dict[int, str]:
+    """What the configuration calls each layer, where it says so: `full_attention`, `linear_attention`, `conv`, ..."""
     kinds = getattr(config, "layer_types", None)
     if not isinstance(kinds, list | tuple) or len(kinds) != len(stack.layers):
-        return set()
-    return {number for number, kind in zip(stack.layers, kinds, strict=True) if kind in ("linear_attention", "conv")}
+        return {}
+    return dict(zip(stack.layers, kinds, strict=True))
+
+
+def _parts(stack: Stack, number: int, kind: str, config: object, names: Sequence[str]) -> Parts:
+    """The attention and the MLP of a layer. Raises `MisfitError` where there must be an attention and none is seen."""
+    layer, parts = stack.layers[number], Parts()
+    if kind not in _WITHOUT_SOFTMAX:  # whatever the maps of such a layer are called
+        parts = _one(stack, number, list(attentions(layer, config)), names)
+    if not parts and kind in _WITH_SOFTMAX:
+        raise MisfitError(f"its configuration calls layer {number} {kind}, and no attention is found there.")
+    if {*names} & {*MLP}:
+        parts = parts | _one(stack, number, list(mlps(layer)), names)
+    return parts
 
 
 def _one(stack: Stack, layer: int, found: Sequence[tuple[str, Parts]], names: Sequence[str]) -> Parts:
