@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections import find_projections
+from gradprism.models.projections import find_projections, understand
 
 
 def attention(d_in: int, kv_heads: int, **children: nn.Module) -> nn.Module:
@@ -35,8 +35,9 @@ def test_internlm2_puts_a_head_of_k_and_v_behind_its_queries() -> None:
 
 
 def test_baichuan_packs_three_blocks() -> None:
-    rows = taken(attention(32, 4, W_pack=nn.Linear(32, 96), o_proj=nn.Linear(32, 32)), 96)
-    assert rows == {"q": [*range(32)], "k": [*range(32, 64)], "v": [*range(64, 96)]}
+    model = attention(32, 4, W_pack=nn.Linear(32, 96), o_proj=nn.Linear(32, 32))
+    assert "rows of attention.W_pack in the order that its name stands for" in understand(model, ["q"]).notes[0]
+    assert taken(model, 96) == {"q": [*range(32)], "k": [*range(32, 64)], "v": [*range(64, 96)]}
 
 
 def test_chatglm_shares_keys_and_values_in_three_blocks() -> None:
