@@ -68,8 +68,9 @@ class TextSettings(Settings):
     def within(self, config: Any) -> Self:
         """The same, with no more tokens than a model of this (transformers) configuration has positions for."""
         find = getattr(config, "get_text_config", None)
-        limit = getattr(find() if find else config, "max_position_embeddings", None)
-        if isinstance(limit, int) and 1 < limit < self.max_length:
+        known = (getattr(find() if find else config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        limit = next((number for number in known if isinstance(number, int) and number > 1), self.max_length)
+        if limit < self.max_length:
             return self.model_copy(update={"max_length": limit})
         return self
 

@@ -10,6 +10,7 @@ from tests.families import FAMILIES, MEASURES, Family, examples, page, true_grad
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
+from gradprism.recipe import TextSettings
 
 FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "deepseek_v3", "lfm2"}
 EACH = [pytest.param(f, id=f.name, marks=() if f.name in FAST else pytest.mark.slow) for f in FAMILIES]
@@ -45,6 +46,13 @@ def test_every_projection_equals_autograd_on_its_weight(family: Family, tokenize
                 assert row[measure] == pytest.approx(expected[measure], rel=error if family.in_fp64 else 3e-5), (
                     row["projection"], row["layer"], measure,
                 )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "mpt", "gemma3 (with vision)"])
+def test_no_more_tokens_than_a_model_has_positions(name: str) -> None:
+    """Each calls them something else."""
+    family = next(each for each in FAMILIES if each.name == name)
+    assert TextSettings(max_length=4096).within(family.make().config).max_length == 128
 
 
 def test_the_table_of_the_documents_is_that_of_the_tests() -> None:
