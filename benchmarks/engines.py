@@ -51,7 +51,8 @@ class Clock(Silent):
 class Idle:
     """A worker that does nothing."""
 
-    device, note, found = "nowhere", "", None
+    device, note = "nowhere", ""
+    found: Mapping[str, Any] = {}
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> int:
         on_batch(len(examples), 0)

@@ -107,7 +107,7 @@ def test_a_description_that_is_wrong_says_in_which_line(text: str, expected: str
         ("layers: model.layers.*\nq: a\n", r"has no such modules; expected one of transformer\.blocks\.\*"),
         ("layers: transformer.blocks.*\nq: mixer.q\n", "mixer.q is no linear map.*ffn.in_map.*mixer.in_map"),
         ("layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 65]}\n", "in_map has 64 rows"),
-        ("layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 4], blocks: 3}\n", "3 blocks"),
+        ("layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 4], blocks: 3}\n", "each of 3 blocks"),
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: 5}\n", "has 64"),
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: n_head}\n", "n_head: exp"),
         ("layers: transformer.blocks.*\nk: mixer.in_map\n", "no projections named q; it has k"),

@@ -14,6 +14,7 @@ from gradprism.errors import GradPrismError
 from gradprism.models.fused import QKV, Heads, MisfitError, Order, gate_up_rows
 from gradprism.models.linear import linear_in
 from gradprism.models.naming import ATTENTION, MLP, Part, Parts
+from gradprism.models.not_understood import numbered
 from gradprism.models.rows import Rows
 from gradprism.models.stack import Stack, text_config
 from gradprism.recipe import given
@@ -156,7 +157,7 @@ def _stack(model: nn.Module, pattern: str) -> Stack:
         if (match := fitting.fullmatch(path))
     }
     if not found:
-        lists = {re.sub(r"(?<![^.])\d+(?![^.])", "*", path) for path, _ in model.named_modules()}
+        lists = {numbered(path) for path, _ in model.named_modules()}
         known = sorted(path for path in lists if path.endswith("*"))
         raise GradPrismError(
             f"layers: {pattern}: {type(model).__name__} has no such modules; expected one of {', '.join(known)}."
@@ -197,7 +198,10 @@ def _rows_of(name: str, described: OneMap | FusedMap, whole: Part, config: Any) 
     if isinstance(described, FusedMap):
         heads = _heads(described, d_out, config)
         if heads.rows != d_out:
-            raise MisfitError(f"{name}: {heads} make {heads.rows} rows, and {whole.path} has {d_out}")
+            raise MisfitError(
+                f"{name}: {heads.n_query} heads of q and {heads.n_kv} of k and v with {heads.dim} rows each make "
+                f"{heads.rows}, and {whole.path} has {d_out}"
+            )
         yield from heads.rows_by(described.order).items()
     elif name == "gate_up":
         yield from (gate_up_rows(d_out, d_out // 2) or {}).items()
@@ -206,7 +210,8 @@ def _rows_of(name: str, described: OneMap | FusedMap, whole: Part, config: Any) 
     else:
         blocks = _number(described.blocks, config)
         if d_out % blocks or described.rows[1] > d_out // blocks:
-            raise MisfitError(f"{name}: rows {list(described.rows)} of {blocks} blocks; {whole.path} has {d_out} rows")
+            within = f" within each of {blocks} blocks" if blocks > 1 else ""
+            raise MisfitError(f"{name}: rows {list(described.rows)}{within}; {whole.path} has {d_out} rows")
         yield name, Rows(*described.rows, blocks)
 
 

@@ -1,7 +1,7 @@
 """Which linear maps of a model are its q, k, v, o (attention) and gate, up, down (MLP) projections."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -66,22 +66,20 @@ def understand(model: nn.Module, names: Sequence[str], architecture: Architectur
         if architecture:
             return _found(names, *described_layers(model, architecture))
         return _by_naming(model, names)
-    except MisfitError as problem:
-        raise GradPrismError(not_understood(model, names, str(problem))) from None
-    except _MissingError as missing:
-        raise GradPrismError(not_understood(model, missing.names, missing.words(), architecture is not None)) from None
+    except (MisfitError, _MissingError) as problem:
+        if architecture:
+            raise GradPrismError(f"The architecture does not fit {type(model).__name__}: {problem}") from None
+        wanted = problem.names if isinstance(problem, _MissingError) else names
+        raise GradPrismError(not_understood(model, wanted, str(problem))) from None
 
 
 class _MissingError(Exception):
     """Some of what was asked for is nowhere in the model."""
 
-    def __init__(self, names: Sequence[str], has: Iterable[str], notes: Sequence[str]):
-        super().__init__()
-        self.names, self.has, self.notes = names, tuple(has), notes
-
-    def words(self) -> str:
-        there = f"; it has {', '.join(self.has)}" if self.has else ""
-        return " ".join([f"it has no projections named {', '.join(self.names)}{there}.", *self.notes])
+    def __init__(self, names: Sequence[str], has: Sequence[str], notes: Sequence[str]):
+        there = f"; it has {', '.join(has)}" if has else ""
+        super().__init__(" ".join([f"it has no projections named {', '.join(names)}{there}.", *notes]))
+        self.names = names
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -177,7 +175,7 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
             "This model has no gate: its MLPs are two maps, up and down. Leave it out of --projections."
         )
     if missing:
-        raise _MissingError(missing, (name for name in NAMES if name in there), notes)
+        raise _MissingError(missing, [name for name in NAMES if name in there], notes)
     own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))
     projections = tuple(
         _projection(stack, number, name, found[name])
