@@ -22,6 +22,9 @@ IN_MEMORY = ("(Python objects)",)
 """What a recipe says of its data where no file was given."""
 
 Precision = Literal["exact", "balanced", "fast"]
+Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-int8"]
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways of spreading a model that accelerate works out by itself."""
 
 
 class Settings(BaseModel):
@@ -92,6 +95,12 @@ class CheckpointSettings(Settings):
     """Run modelling code that the checkpoint brings. Only for sources you trust."""
     allow_pickle: bool = False
     """Load pickled (.bin) weights. Only for sources you trust."""
+    adapter: str | None = None
+    """Folder or hub id of a peft adapter (LoRA, ...), put on top of the model and kept apart from its weights."""
+    adapter_revision: str | None = None
+    """Branch, tag or commit of a hub adapter."""
+    quantization: Quantization | None = None
+    """Quantise the linear maps on loading. What was saved quantised needs nothing: it loads as it is."""
 
 
 class PrismSettings(Settings):
@@ -134,6 +143,32 @@ class ExecutionSettings(Settings):
     batches do, and 8192 elsewhere."""
     threads: int | None = Field(default=None, ge=1)
     """Threads for the eigenvalue problems; all cores otherwise."""
+    device_map: str | None = None
+    """Spread the model over devices, memory and disk: auto, balanced, balanced_low_0, sequential, a JSON file, or
+    MODULE=DEVICE,... (of each module its device: 0, cuda:1, cpu, disk)."""
+    max_memory: str | None = None
+    """Most of each device that the weights of a spread model may take: 0=20GiB,1=20GiB,cpu=100GiB."""
+    offload_folder: str | None = None
+    """Folder for weights of a spread model that fit no memory and cannot be read from their own files."""
+
+    @field_validator("device_map")
+    @classmethod
+    def _known_map(cls, text: str | None) -> str | None:
+        """A file as an absolute path, so that a recipe can be replayed from anywhere."""
+        if text is None or text in DEVICE_MAPS or re.fullmatch(r"[\w.]*=[\w:]+(,[\w.]*=[\w:]+)*", text):
+            return text
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise ValueError(f"expected {', '.join(DEVICE_MAPS)}, a JSON file, or MODULE=DEVICE,MODULE=DEVICE,...")
+        return str(path.resolve())
+
+    @field_validator("max_memory")
+    @classmethod
+    def _known_sizes(cls, text: str | None) -> str | None:
+        size = r"[\w:]+=\d+(\.\d+)?[KMGT]i?B"
+        if text is not None and not re.fullmatch(f"{size}(,{size})*", text):
+            raise ValueError("expected DEVICE=SIZE,..., such as 0=20GiB,1=20GiB,cpu=100GiB")
+        return text
 
 
 class EngineSettings(Settings):
@@ -310,7 +345,8 @@ class ScoreRecipe(Settings):
 
 def refuse_loading_options(options: Mapping[str, Any]) -> None:
     """Refuse, for a model that is loaded already, the options that say how one is loaded: they would do nothing."""
-    idle = sorted({*options} & {*CheckpointSettings.model_fields, "device"})
+    placing = {"device", "device_map", "max_memory", "offload_folder"}
+    idle = sorted({*options} & {*CheckpointSettings.model_fields, *placing})
     if idle:
         raise GradPrismError(
             f"Given {', '.join(idle)} together with a model that is loaded already. Expected options of the text and "

@@ -1,6 +1,38 @@
-"""Where a model runs."""
+"""Where a model runs: on one device, or spread over several, memory and disk."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gradprism.errors import GradPrismError
+from gradprism.recipe import DEVICE_MAPS, ExecutionSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Device = str | int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How accelerate lays the weights of one model out, as `from_pretrained` takes it."""
+
+    device_map: str | Mapping[str, Device]
+    max_memory: Mapping[Device, str] | None = None
+    offload_folder: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of `from_pretrained`; those not given are left out."""
+        given = {
+            "device_map": self.device_map if isinstance(self.device_map, str) else dict(self.device_map),
+            "max_memory": self.max_memory and dict(self.max_memory),
+            "offload_folder": self.offload_folder,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def find_device(name: str) -> str:
@@ -16,3 +48,90 @@ def find_device(name: str) -> str:
         return name
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found.type if found else "cpu"
+
+
+def find_spread(execution: ExecutionSettings) -> Spread | None:
+    """What `--device-map`, `--max-memory` and `--offload-folder` say; None where the model stays on one device.
+
+    The last two alone spread it as `auto` does. Raises `GradPrismError` for a file that is no device map, and where
+    `--device` says something else.
+    """
+    if not (execution.device_map or execution.max_memory or execution.offload_folder):
+        return None
+    if execution.device != "auto":
+        raise GradPrismError(
+            f"Given --device {execution.device} together with a spread over devices (--device-map, --max-memory, "
+            "--offload-folder). Expected one of the two; CUDA_VISIBLE_DEVICES limits which GPUs are taken."
+        )
+    folder, device_map = execution.offload_folder, _device_map(execution.device_map or "auto")
+    _refuse_nested(device_map)
+    return Spread(
+        device_map,
+        {_device(name): size for name, size in _pairs(execution.max_memory)} if execution.max_memory else None,
+        str(Path(folder).expanduser()) if folder else None,
+    )
+
+
+def _device_map(text: str) -> str | dict[str, Device]:
+    if text in DEVICE_MAPS:
+        return text
+    if not Path(text).is_file():
+        return {module: _device(name) for module, name in _pairs(text)}
+    try:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GradPrismError(f"--device-map {text}: {error}. Expected a JSON file.") from error
+    if not isinstance(found, dict) or not all(type(device) in (str, int) for device in found.values()):
+        raise GradPrismError(
+            f'--device-map {text}: expected a JSON object of modules and their devices, such as {{"model": 0, '
+            '"lm_head": "cpu"}.'
+        )
+    return found
+
+
+def _refuse_nested(device_map: str | Mapping[str, Device]) -> None:
+    """Each weight is given one device."""
+    for outer in () if isinstance(device_map, str) else device_map:
+        for inner in device_map:
+            if inner != outer and (not outer or inner.startswith(f"{outer}.")):
+                raise GradPrismError(
+                    f"--device-map places {outer or 'the whole model'}, and {inner}, which is a part of it. "
+                    "Expected modules none of which lies in another, and together the whole model."
+                )
+
+
+def _pairs(text: str | None) -> list[tuple[str, str]]:
+    """`a=1,b=2` as pairs."""
+    return [(name, value) for name, _, value in (item.partition("=") for item in (text or "").split(","))]
+
+
+def _device(name: str) -> Device:
+    return int(name) if name.isdigit() else name
+
+
+def runs_on(module: "nn.Module") -> "torch.device":
+    """Where a module computes: with accelerate's hooks not always where its weights lie.
+
+    The device of the first weight otherwise.
+    """
+    import torch
+
+    weight = next(module.parameters())
+    found = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+    if found is None or weight.device.type != "meta":
+        return weight.device
+    return torch.empty(0, device=found).device  # accelerate says `0`, "cuda:0" or a device
+
+
+def is_fetched(module: "nn.Module") -> bool:
+    """Whether a module's weights are elsewhere until it is called, and again afterwards (accelerate's offloading)."""
+    hook = getattr(module, "_hf_hook", None)
+    return hook is not None and getattr(hook, "offload", True)
+
+
+def layout_of(model: "nn.Module") -> str:
+    """The devices that a model's weights lie on, in words: `cuda:0, cuda:1, disk`."""
+    spread = getattr(model, "hf_device_map", None) or {"": runs_on(model)}
+    return ", ".join(
+        dict.fromkeys(f"cuda:{device}" if isinstance(device, int) else str(device) for device in spread.values())
+    )

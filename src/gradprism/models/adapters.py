@@ -1,0 +1,156 @@
+"""Adapters of peft on top of a model: loaded, told apart, and refused where they change what a gradient means.
+
+A wrapped projection computes y = W' x with W' = W + s B A (LoRA), or whatever else its kind makes of W. What is
+measured is the gradient in W', the weight in effect: Dᵀ X of the wrapper. It is not merged, since a quantised W can
+only be merged by rounding W' again.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradprism.errors import GradPrismError
+from gradprism.extras import need
+from gradprism.models.device import is_fetched, runs_on
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+LINEAR = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "BOFT", "VERA", "FOURIERFT", "HRA", "LN_TUNING",
+          "TRAINABLE_TOKENS")  # fmt: skip
+"""Kinds whose projections remain linear maps, W' x; each is tested against its merged weights."""
+
+
+def find_adapter(name: str, revision: str | None, *, pickle: bool) -> Path:
+    """Folder of an adapter: as given, or fetched from the hub. Raises `GradPrismError` where it holds none.
+
+    `pickle`: whether weights in a .bin file will do.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _fetched(name, revision, pickle)
+    if not (folder / CONFIG).is_file():
+        raise GradPrismError(f"--adapter {name}: no {CONFIG} in it. Expected a folder or hub id of a peft adapter.")
+    if not (folder / WEIGHTS).is_file() and not (pickle and (folder / PICKLED).is_file()):
+        hint = "; --allow-pickle also loads its .bin file" if (folder / PICKLED).is_file() else ""
+        raise GradPrismError(f"--adapter {name}: no {WEIGHTS} in it{hint}.")
+    return folder.resolve()
+
+
+def _fetched(name: str, revision: str | None, pickle: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise GradPrismError(f"No adapter at {name}: expected a folder with {CONFIG}, or a hub id (owner/name).")
+    patterns = [CONFIG, WEIGHTS, *([PICKLED] if pickle else [])]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:  # OSError: not there, or no network
+        raise GradPrismError(f"--adapter {name}: {str(error).splitlines()[0]}") from error
+
+
+def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":
+    """Wrap a model in the adapter of a folder, wherever its weights are.
+
+    Raises `GradPrismError` where peft is missing, the adapter belongs to another model, or its kind is refused.
+    """
+    peft = need("peft", "adapters")
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    except (ValueError, KeyError, TypeError) as error:
+        raise GradPrismError(f"--adapter {folder}: {CONFIG} is not understood: {error}") from error
+    config.inference_mode = True
+    refuse_kind(config)
+    _refuse_fetched(model, config)
+    try:
+        wrapped: nn.Module = peft.PeftModel(model, config)
+        _make_room(wrapped)
+        renamed = getattr(model, "_checkpoint_conversion_mapping", {})
+        weights = peft.utils.load_peft_weights(str(folder), device="cpu", key_mapping=renamed)
+        loaded = peft.set_peft_model_state_dict(wrapped, weights)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise GradPrismError(_of_another_model(folder, config, str(error))) from error
+    own = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
+    missing = [name for name in loaded.missing_keys if own in name]
+    if stray := [*missing, *loaded.unexpected_keys]:
+        what = "has no weights for" if missing else "holds weights that the model has no place for:"
+        raise GradPrismError(_of_another_model(folder, config, f"it {what} {stray[0]} ({len(stray)} in all)"))
+    return wrapped
+
+
+def _of_another_model(folder: Path, config: Any, reason: str) -> str:
+    base = config.base_model_name_or_path
+    return (
+        f"--adapter {folder} does not fit the model: {reason}\n"
+        f"Expected an adapter of this very model{f'; it was made for {base}' if base else ''}."
+    )
+
+
+def refuse_kind(config: Any) -> None:
+    """Raises `GradPrismError` for adapters that lengthen the text, or under which a projection is no linear map."""
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    if config.is_prompt_learning:
+        problem = "it puts virtual tokens, or keys and values, in front of the text: there would be no weight whose "
+        problem += "gradient is that of the text alone"
+    elif getattr(config, "alora_invocation_tokens", None):
+        problem = "an activated LoRA has other weights before its invocation tokens than behind them"
+    elif kind not in LINEAR:
+        problem = "nobody has tested that its projections remain linear maps W' x"
+    else:
+        return
+    raise GradPrismError(
+        f"Adapters of the kind {kind} are not measured: {problem}.\nExpected one of {', '.join(LINEAR)}."
+    )
+
+
+def refuse_kinds(model: "nn.Module") -> None:
+    """The same for every adapter of a model that came loaded."""
+    for config in _configs(model).values():
+        refuse_kind(config)
+
+
+def _refuse_fetched(model: "nn.Module", config: Any) -> None:
+    """Only LoRA leaves W alone: the others read it, which is not there before it is fetched."""
+    if (config.peft_type != "LORA" or config.use_dora) and any(map(is_fetched, model.modules())):
+        kind = "DoRA" if config.peft_type == "LORA" else str(config.peft_type.value)
+        raise GradPrismError(
+            f"Adapters of the kind {kind} read the weights they change, and parts of this model are offloaded. "
+            "Expected a LoRA, or a --device-map and --max-memory under which no weights are offloaded."
+        )
+
+
+def _make_room(wrapped: "nn.Module") -> None:
+    """Memory for an adapter's weights where an offloaded layer computes: peft puts them where its own are, nowhere."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer) and is_fetched(base := module.get_base_layer()):
+            for name in module.adapter_layer_names:
+                getattr(module, name).to_empty(device=runs_on(base))
+
+
+def adapters_of(model: "nn.Module") -> str | None:
+    """What the adapters of a model are besides their weights, as text; None where it has none."""
+    configs = _configs(model)
+    if not configs:
+        return None
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    settings = {name: config.to_dict() for name, config in configs.items()}
+    layers = [
+        (path, getattr(module, "scaling", None), module.disable_adapters, list(module.active_adapters))
+        for path, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer)
+    ]
+    return json.dumps(
+        [settings, layers],
+        sort_keys=True,
+        default=lambda value: sorted(map(str, value)) if isinstance(value, set) else str(value),
+    )
+
+
+def _configs(model: "nn.Module") -> dict[str, Any]:
+    found = getattr(model, "peft_config", None)
+    return dict(found) if isinstance(found, dict) else {}

@@ -1,0 +1,73 @@
+"""Weights that accelerate fetches for each module's forward pass, fetched once more for the backward pass.
+
+A linear map needs its weights again to send a gradient on. Autograd would keep every fetched one until then, and a
+model that was spread because it fits nowhere would have to fit after all.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from gradprism.models.device import is_fetched
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A view of one weight that is not kept, and what it takes to make it again."""
+
+    hook: Any  # accelerate's
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+    layout: tuple[torch.Size, tuple[int, ...], int]  # size, stride, offset
+
+    def again(self) -> Tensor:
+        """The same view of the same weight."""
+        weight: Tensor = self.hook.weights_map[self.name]
+        return weight.to(self.device, self.dtype).contiguous().as_strided(*self.layout)
+
+
+@contextmanager
+def refetching(model: nn.Module) -> Iterator[None]:
+    """Autograd keeps none of the weights that are fetched inside; backward fetches each again. Nothing else changes.
+
+    Weights in memory, and quantised ones, are kept as ever.
+    """
+    offloaded = [module for module in model.modules() if is_fetched(module) and hasattr(module._hf_hook, "weights_map")]
+    if not offloaded:
+        yield
+        return
+    running: list[nn.Module] = []
+
+    def begin(module: nn.Module, _: Any) -> None:
+        running.append(module)
+
+    def end(*_: Any) -> None:
+        running.pop()
+
+    def keep(tensor: Tensor) -> Tensor | _Fetched:
+        storage = tensor.untyped_storage().data_ptr() if running and type(tensor) in (Tensor, nn.Parameter) else 0
+        for name, weight in running[-1].named_parameters(recurse=False) if storage else ():
+            if type(weight) is nn.Parameter and weight.is_contiguous() and _storage_of(weight) == storage:
+                layout = tensor.size(), tensor.stride(), int(tensor.storage_offset())
+                return _Fetched(running[-1]._hf_hook, name, tensor.dtype, tensor.device, layout)
+        return tensor
+
+    def give_back(kept: Tensor | _Fetched) -> Tensor:
+        return kept.again() if isinstance(kept, _Fetched) else kept
+
+    with ExitStack() as stack:
+        for module in offloaded:
+            stack.callback(module.register_forward_pre_hook(begin).remove)
+            stack.callback(module.register_forward_hook(end, always_call=True).remove)
+        with saved_tensors_hooks(keep, give_back):
+            yield
+
+
+def _storage_of(weight: Tensor) -> int:
+    return weight.untyped_storage().data_ptr()
