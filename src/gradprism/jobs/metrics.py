@@ -15,10 +15,10 @@ from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
-from gradprism.models.device import find_device
+from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.places import is_shared, place
 from gradprism.quality.metric import Metric
-from gradprism.recipe import CheckpointSettings, RewardSettings, ScoreRecipe, TextSettings
+from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe, TextSettings
 from gradprism.store.layout import RUN_FILE, published_parts, score_table
 from gradprism.store.run import open_run
 from gradprism.tables import MEASURES
@@ -102,7 +102,7 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
 
     def load() -> Any:
         say(f"Loading {found.name}")
-        return found.load_model(found.device(find_device(recipe.execution.device)))
+        return found.load_model(*_place(found, recipe.execution))
 
     model = likelihood.LanguageModel(load, recipe.execution.batch_tokens)
     parts = (encoder, model, known_sums(place(recipe.out), identity), identity, found.name)
@@ -112,6 +112,11 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
     alone = _alone(recipe.likelihood.style, tokenizer, text)
     about = f"{found.name}, {recipe.likelihood.style}"
     return likelihood.Ifd(alone, recipe.likelihood.ifd_value, *parts[:3], identity | own, about)
+
+
+def _place(source: ModelSource, execution: ExecutionSettings) -> tuple[str, Spread | None]:
+    """Where a model is to be loaded: on one device, or spread over several."""
+    return source.device(find_device(execution.device)), find_spread(execution)
 
 
 def _alone(style: str, tokenizer: Any, text: TextSettings) -> "Alone":
@@ -200,7 +205,7 @@ def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None
 
     def load() -> RewardModel:
         say(f"Loading {found.name}")
-        model = found.load_classifier(found.device(find_device(recipe.execution.device)))
+        model = found.load_classifier(*_place(found, recipe.execution))
         return RewardModel(model, settings.reward_output, recipe.execution.batch_tokens)
 
     return Reward(encoder, load, identity, found.name)

@@ -58,7 +58,8 @@ def of_data(examples: ExampleSet) -> dict[str, Any]:
 
 
 def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
-    """Name, kind and size of a model."""
+    """Name, kind and size of a model; its adapter and how it is quantised, where it has or is so."""
+    special = {"adapter": source.adapter, "quantization": source.quantization(config)}
     text_config = config.get_text_config()
     return {
         "name": source.name,
@@ -67,7 +68,7 @@ def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
         "dtype": source.dtype(config),
         "layers": getattr(text_config, "num_hidden_layers", None),
         "hidden_size": getattr(text_config, "hidden_size", None),
-    }
+    } | {name: value for name, value in special.items() if value}
 
 
 def of_projections(found: "Found") -> dict[str, Any]:
@@ -123,10 +124,13 @@ def architecture_digest(prism: PrismSettings) -> dict[str, str]:
 
 
 def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
-    """A folder or file as an absolute path; names of hubs and built-in models as they are."""
-    if checkpoint.model in BUILTIN_MODELS:
-        return checkpoint
-    return checkpoint.model_copy(update={"model": absolute(checkpoint.model)})
+    """Folders and files as absolute paths; names of hubs and built-in models as they are."""
+    builtin = checkpoint.model in BUILTIN_MODELS
+    changes = {
+        "model": checkpoint.model if builtin else absolute(checkpoint.model),
+        "adapter": checkpoint.adapter and absolute(checkpoint.adapter),
+    }
+    return checkpoint.model_copy(update=changes)
 
 
 def absolute(name: str) -> str:

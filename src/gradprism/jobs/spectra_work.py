@@ -12,7 +12,7 @@ from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
-from gradprism.models.device import find_device
+from gradprism.models.device import find_device, find_spread, layout_of
 from gradprism.places import is_shared
 from gradprism.recipe import SpectraRecipe
 from gradprism.store.lease import check_lease
@@ -66,11 +66,11 @@ def _load(recipe: SpectraRecipe, source: ModelSource, say: Say) -> _Analyzing:
 
     say(f"Loading {source.name}")
     device = source.device(find_device(recipe.execution.device))
-    model = source.load_model(device)
+    model = source.load_model(device, find_spread(recipe.execution))
     analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=recipe)
     if recipe.prism.precision != "exact":
         say(f"Precision {recipe.prism.precision}: {_in_words(analyzer.arithmetic)}")
-    return _Analyzing(analyzer, device)
+    return _Analyzing(analyzer, layout_of(model))
 
 
 def _load_there(recipe: SpectraRecipe, fingerprint: str, arithmetic: str | None, say: Say) -> _Analyzing:

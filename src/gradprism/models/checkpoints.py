@@ -1,6 +1,8 @@
-"""Checkpoints of every kind -> a model and its tokenizer: hub id, folder, GGUF file, built-in name."""
+"""Checkpoints of every kind -> a model and its tokenizer: hub id, folder, GGUF file, built-in name.
 
-import hashlib
+Also quantised ones, with an adapter on top, and spread over several devices.
+"""
+
 import json
 import logging
 import struct
@@ -17,9 +19,15 @@ from filelock import FileLock
 
 from gradprism.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch
+from gradprism.models.device import Spread, runs_on
+from gradprism.models.fingerprint import digest_of_files, digest_of_model
 from gradprism.recipe import CheckpointSettings
 
 Say = Callable[[str], None]
+_EXTRA_OF = {
+    "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
+}  # fmt: skip
+_TALKATIVE = ("gguf", "accelerate", "bitsandbytes", "torchao", "torch.utils._pytree")  # what they miss, for speed
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 _SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
              "vocab.*", "merges.txt", "spiece.model")  # fmt: skip
@@ -41,14 +49,21 @@ class ModelSource(Protocol):
     def device(self, wanted: str) -> str:
         """Return where the model will be, given where it was wanted."""
 
-    def load_model(self, device: str) -> Any:
-        """Return the model on a device, in evaluation mode."""
+    def load_model(self, device: str, spread: Spread | None = None) -> Any:
+        """Return the model in evaluation mode, on a device or spread over several."""
 
     def dtype(self, config: Any) -> str:
         """Return the type of its weights."""
 
     def fingerprint(self, config: Any) -> str:
         """Return what tells this model and tokenizer from others of the same name."""
+
+    @property
+    def adapter(self) -> str | None:
+        """What its adapter is called, if it has one."""
+
+    def quantization(self, config: Any) -> str | None:
+        """Return how its weights are quantised, if they are."""
 
 
 class LoadedModel:
@@ -61,6 +76,9 @@ class LoadedModel:
                 f"Given a {type(model).__name__} and a {type(tokenizer).__name__}; expected a model of transformers "
                 "together with its tokenizer, such as spectra(data, model, tokenizer=tokenizer)."
             )
+        from gradprism.models.adapters import refuse_kinds
+
+        refuse_kinds(model)
         self._model = model
         self._tokenizer = tokenizer
 
@@ -79,32 +97,32 @@ class LoadedModel:
 
     def device(self, wanted: str) -> str:
         """Return where it is: whoever loaded it has placed it."""
-        return str(next(self._model.parameters()).device)
+        return str(runs_on(self._model))
 
-    def load_model(self, device: str) -> Any:
+    def load_model(self, device: str, spread: Spread | None = None) -> Any:
         """Return the model as it is."""
         return self._model
 
-    def load_classifier(self, device: str) -> Any:
+    def load_classifier(self, device: str, spread: Spread | None = None) -> Any:
         """Return the model as it is."""
         return self._model
+
+    @property
+    def adapter(self) -> str | None:
+        """Return the names of its adapters."""
+        return ", ".join(getattr(self._model, "peft_config", None) or ()) or None
+
+    def quantization(self, config: Any) -> str | None:
+        """Return the way that its configuration names."""
+        return _quantised_by(config)
 
     def dtype(self, config: Any) -> str:
         """Return the type of its first weight."""
         return str(next(self._model.parameters()).dtype).removeprefix("torch.")
 
     def fingerprint(self, config: Any) -> str:
-        """Digest of the tokenizer, and of the first and last values of every weight, with their type."""
-        import torch
-
-        vocabulary = json.dumps(self._tokenizer.get_vocab(), sort_keys=True)
-        template = getattr(self._tokenizer, "chat_template", None)
-        digest = hashlib.sha256(f"{self.dtype(config)}{vocabulary}{template}".encode("utf-8", "backslashreplace"))
-        for name, weight in self._model.named_parameters():
-            flat = weight.detach().flatten()
-            ends = torch.cat([flat[:16], flat[-16:]]).to("cpu", torch.float32)
-            digest.update(f"{name}{tuple(weight.shape)}".encode() + ends.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Digest of the tokenizer, of the first and last values of every weight, and of its adapters."""
+        return digest_of_model(self._model, self._tokenizer, self.dtype(config))
 
 
 @dataclass(frozen=True)
@@ -143,40 +161,106 @@ class Checkpoint:
         """Return where it was wanted."""
         return wanted
 
-    def load_model(self, device: str = "cpu") -> Any:
-        """Load the causal language model, in evaluation mode, on a device."""
-        with _quiet(), _explained(self):
-            model = self._from_scratch() if self.settings.from_scratch else self._pretrained()
-            return model.to(device).eval()
+    def load_model(self, device: str = "cpu", spread: Spread | None = None) -> Any:
+        """Load the causal language model, in evaluation mode, on a device or spread over several.
 
-    def load_classifier(self, device: str = "cpu") -> Any:
-        """Load a sequence classifier, in evaluation mode, on a device.
+        Raises `GradPrismError` where it cannot be loaded, and where its settings contradict each other.
+        """
+        self._refuse_contradictions(spread)
+        with _quiet(), _explained(self):
+            model = self._from_scratch().to(device) if self.settings.from_scratch else self._pretrained(device, spread)
+            if self.settings.adapter:
+                from gradprism.models.adapters import with_adapter
+
+                model = with_adapter(model, self._adapter_folder)
+            return model.eval()
+
+    def load_classifier(self, device: str = "cpu", spread: Spread | None = None) -> Any:
+        """Load a sequence classifier, in evaluation mode, on a device or spread over several.
 
         Raises `GradPrismError` where the checkpoint has no trained output layer for one: its scores would be random.
         """
         with _quiet(), _explained(self):
             from transformers import AutoModelForSequenceClassification as Classifier
 
-            model, report = Classifier.from_pretrained(self.location, output_loading_info=True, **self._loading)
+            options = self._loading(device, spread)
+            model, report = Classifier.from_pretrained(self.location, output_loading_info=True, **options)
             if report["missing_keys"]:
                 raise GradPrismError(
                     f"{self.name!r} is no reward model: it has no weights for "
                     f"{', '.join(sorted(report['missing_keys']))}, so its scores would be random.\n"
                     "Expected a checkpoint that was trained as a sequence classifier."
                 )
-            return model.to(device).eval()
+            return (model if "device_map" in options else model.to(device)).eval()
 
-    def _pretrained(self) -> Any:
+    def _pretrained(self, device: str, spread: Spread | None) -> Any:
         from transformers import AutoModelForCausalLM
 
-        return AutoModelForCausalLM.from_pretrained(self.location, **self._loading)
+        options = self._loading(device, spread)
+        model = AutoModelForCausalLM.from_pretrained(self.location, **options)
+        if getattr(model, "is_quantized", False) and self.settings.dtype != "auto":
+            from gradprism.models.quantised import compute_in
 
-    @property
-    def _loading(self) -> dict[str, Any]:
+            compute_in(model, self._dtype)
+        return model if "device_map" in options else model.to(device)
+
+    def _loading(self, device: str, spread: Spread | None) -> dict[str, Any]:
         options = self._options | {"dtype": self._dtype}
         if not self.settings.allow_pickle and not self.gguf_file:
             options["use_safetensors"] = True
+        if self.settings.quantization:
+            from gradprism.models.quantised import quantization_config
+
+            options["quantization_config"] = quantization_config(self.settings.quantization, self._dtype)
+        saved = None if self.gguf_file else _quantised_by(self.load_config())
+        if saved == "compressed-tensors":  # left to itself it unpacks in the first forward pass, which is too late
+            from transformers import CompressedTensorsConfig
+
+            options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+        if spread:
+            return options | spread.options
+        if saved or self.settings.quantization:
+            options["device_map"] = {"": device}  # made on their device, and not to be moved afterwards
         return options
+
+    def _refuse_contradictions(self, spread: Spread | None) -> None:
+        """Raises `GradPrismError` for settings of which one would undo the other, or that nothing can do."""
+        settings = self.settings
+        if settings.from_scratch and (settings.adapter or settings.quantization or spread):
+            given = "--adapter" if settings.adapter else "--quantization" if settings.quantization else "a device map"
+            raise GradPrismError(
+                f"Given --from-scratch together with {given}. Random weights are made in memory, whole and in full "
+                "precision; an adapter was trained on others. Expected one of the two."
+            )
+        if settings.quantization and self.gguf_file:
+            raise GradPrismError(
+                f"Given --quantization {settings.quantization} and a .gguf file, which is quantised already and is "
+                "dequantised on loading. Expected one of the two."
+            )
+        own = None if settings.from_scratch or self.gguf_file else _quantised_by(self.load_config())
+        if settings.quantization and own:
+            raise GradPrismError(
+                f"Given --quantization {settings.quantization}, and {self.name} was saved quantised already ({own}). "
+                "Leave the option out, or name the unquantised checkpoint."
+            )
+
+    @property
+    def adapter(self) -> str | None:
+        """Return the adapter's name."""
+        return self.settings.adapter
+
+    @property
+    def _adapter_folder(self) -> Path:
+        from gradprism.models.adapters import find_adapter
+
+        name = str(self.settings.adapter)
+        return find_adapter(name, self.settings.adapter_revision, pickle=self.settings.allow_pickle)
+
+    def quantization(self, config: Any) -> str | None:
+        """Return how it is quantised on loading, or was before it was saved; a GGUF file is dequantised."""
+        if self.settings.from_scratch or self.gguf_file:
+            return None
+        return self.settings.quantization or _quantised_by(config)
 
     def _from_scratch(self) -> Any:
         import torch
@@ -205,7 +289,13 @@ class Checkpoint:
         return str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
 
     def fingerprint(self, config: Any) -> str:
-        """What model and tokenizer are: the hub commit, or a digest of the local files' sizes, heads and tails."""
+        """What model, tokenizer and adapter are: the hub commit, or a digest of local files' sizes, heads and tails."""
+        if not self.settings.adapter:
+            return self._fingerprint(config)
+        folder = self._adapter_folder
+        return f"{self._fingerprint(config)}+{digest_of_files(sorted(folder.glob('adapter_*')))}"
+
+    def _fingerprint(self, config: Any) -> str:
         commit = getattr(config, "_commit_hash", None)
         if commit:
             return str(commit)
@@ -216,10 +306,7 @@ class Checkpoint:
             return "unknown"
         patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS)
         files = sorted(file for pattern in patterns for file in folder.glob(pattern))
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(_ends_of(file))
-        return digest.hexdigest()[:16]
+        return digest_of_files(files)
 
 
 def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, weights: bool = True) -> Checkpoint:
@@ -235,6 +322,8 @@ def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, 
     if path.is_file() and path.suffix == ".gguf":
         return Checkpoint(name, str(path.resolve().parent), path.name, settings)
     if path.is_dir():
+        if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+            raise GradPrismError(f"{name} is an adapter. Expected the model it was made for, and --adapter {name}.")
         return Checkpoint(name, str(path.resolve()), None, settings)
     if path.is_file() or path.suffix == ".gguf" or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise GradPrismError(
@@ -277,6 +366,13 @@ def forget_quantisation(model: Any) -> None:
         del model.is_quantized
 
 
+def _quantised_by(config: Any) -> str | None:
+    """The way of quantising that a model's configuration names."""
+    own = getattr(config, "quantization_config", None)
+    found = own.get("quant_method") if isinstance(own, dict) else getattr(own, "quant_method", None)
+    return str(getattr(found, "value", found)) if found else None
+
+
 @contextmanager
 def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     """Loading failures of every library below as one error that says what would work."""
@@ -298,6 +394,10 @@ def _failure(checkpoint: Checkpoint, error: Exception) -> str:
         lines.append("Only safetensors and GGUF are loaded by default; --allow-pickle also loads .bin files.")
     if "trust_remote_code" in reason:
         lines.append("--trust-remote-code runs the code that comes with it; only for sources you trust.")
+    if missing := next((name for name in _EXTRA_OF if name in reason.lower()), None):
+        lines.append(f"pip install 'gradprism[{_EXTRA_OF[missing]}]'")
+    if "offload" in reason:
+        lines.append("--offload-folder DIR gives the weights a place that fit no memory.")
     lines.append(
         "Expected a hub id (owner/name), a folder with config.json, weights and tokenizer, a .gguf file, or a "
         f"built-in name: {', '.join(BUILTIN_MODELS)}."
@@ -314,9 +414,9 @@ def _quiet() -> Iterator[None]:
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    gguf_log = logging.getLogger("gguf")
-    gguf_level = gguf_log.level
-    gguf_log.setLevel(logging.ERROR)
+    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     bar = getattr(gguf_loading, "tqdm", None)  # it heeds no setting
     if bar:
         gguf_loading.tqdm = partial(bar, disable=True)
@@ -328,15 +428,7 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bar:
             gguf_loading.tqdm = bar
-        gguf_log.setLevel(gguf_level)
+        for name, before in levels.items():
+            logging.getLogger(name).setLevel(before)
         if bars:
             hf_logging.enable_progress_bar()
-
-
-def _ends_of(file: Path, size: int = 1 << 20) -> bytes:
-    """Name, size, first and last MiB: enough to tell checkpoints apart without reading terabytes."""
-    length = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(size)
-        stream.seek(max(length - size, 0))
-        return file.name.encode() + struct.pack("<Q", length) + head + stream.read(size)

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradprism.data.example import Example, RowProblemError
 from gradprism.errors import GradPrismError
 from gradprism.models.batches import Batches, Failure
+from gradprism.models.device import runs_on
 from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_of
 from gradprism.quality.metric import Metric, OnBatch, Plan, Score, usable
 
@@ -80,7 +81,7 @@ class RewardModel:
 
     def __init__(self, model: Any, output: str | None, batch_tokens: int | None):
         """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
-        self._model, self.device = model, next(model.parameters()).device
+        self._model, self.device = model, runs_on(model)
         self._output = chosen_output(model.config, output)
         self._vocabulary = vocabulary_of(model)
         self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)

@@ -162,11 +162,12 @@ class LocalJudge(Judge):
         """The model, its prompts and the batches that it takes."""
         if self._opened is None:
             from gradprism.models.batches import Batches
-            from gradprism.models.device import find_device
+            from gradprism.models.device import find_device, find_spread, runs_on
 
             self._say(f"Loading {self._checkpoint.name}")
-            model = self._checkpoint.load_model(self._checkpoint.device(find_device(self._execution.device)))
-            batches = Batches[Question](lambda asked: len(asked.ids), self._execution.batch_tokens, model.device)
+            device = self._checkpoint.device(find_device(self._execution.device))
+            model = self._checkpoint.load_model(device, find_spread(self._execution))
+            batches = Batches[Question](lambda asked: len(asked.ids), self._execution.batch_tokens, runs_on(model))
             self._opened = model, Prompts(self._checkpoint.load_tokenizer()), batches
         return self._opened
 
@@ -266,6 +267,8 @@ class Writer(LocalJudge):
     def _compute(self, batch: Sequence[Question]) -> list[Answer]:
         import torch
 
+        from gradprism.models.device import runs_on
+
         model, prompts, _ = self._open()
         ends = self._end_tokens(model, prompts.tokenizer)
         longest = max(len(question.ids) for question in batch)
@@ -275,7 +278,8 @@ class Writer(LocalJudge):
             ids[row, longest - len(question.ids) :] = torch.tensor(question.ids)
             mask[row, longest - len(question.ids) :] = 1
         room = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
-        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        device = runs_on(model)
+        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         with torch.inference_mode():
             written = model.generate(**inputs, max_new_tokens=room)[:, longest:].tolist()
         return [_written(question, ids, ends, prompts.tokenizer) for question, ids in zip(batch, written, strict=True)]
