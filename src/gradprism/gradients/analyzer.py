@@ -15,10 +15,12 @@ from gradprism.gradients.capture import frozen
 from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
+from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.described import read_architecture
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.projections import understand
+from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.trial import taking_part
 from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
@@ -55,11 +57,14 @@ class GradientAnalyzer:
 
         A `recipe`, where there is one already, stands in for them.
         `found` says which projections the model has, and in which layers.
-        Raises `GradPrismError` where a projection is not found, or an option is not known or has no effect here.
+        Raises `GradPrismError` where a projection is not found, the model's weights or adapters cannot be measured, or
+        an option is not known or has no effect here.
         """
         if recipe is None:
             refuse_loading_options(options)
             recipe = SpectraRecipe.from_options(("",), "", model="", **options)
+        refuse_kinds(model)
+        refuse_forward_only(model)
         self.model = model
         self._head = ResponseHead(model)
         architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None

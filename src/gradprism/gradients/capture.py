@@ -99,11 +99,11 @@ def _by_example(
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """No weight requires a gradient and dropout is off; both are put back afterwards."""
-    required: Mapping[nn.Parameter, bool] = {p: p.requires_grad for p in model.parameters()}
+    required: Mapping[str, bool] = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
     model.requires_grad_(False)
     try:
         with evaluating(model):
             yield
     finally:
-        for parameter, value in required.items():
-            parameter.requires_grad_(value)
+        for name, parameter in model.named_parameters(remove_duplicate=False):  # offloaded: others than before
+            parameter.requires_grad_(required.get(name, False))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int8, Int32
 from torch import Tensor, nn
 
+from gradprism.models.offload import refetching
 from gradprism.recipe import Precision
 
 Arithmetic = Literal["as loaded", "TF32 products", "bf16 products", "bf16 autocast", "int8 products"]
@@ -68,6 +69,7 @@ class Computing:
 
     def __init__(self, model: nn.Module, arithmetic: Arithmetic, device: torch.device, but: Sequence[nn.Module] = ()):
         """`but`: linear maps that stay exact where the others compute in int8."""
+        self._model = model
         self._arithmetic = arithmetic
         self._device = device
         self._linears = _linears(model, but) if arithmetic == "int8 products" else []
@@ -80,7 +82,11 @@ class Computing:
         autocast = self._arithmetic == "bf16 autocast"
         torch.set_float32_matmul_precision(_MATMUL_PRECISION.get(self._arithmetic, "highest"))
         try:
-            with torch.autocast(self._device.type, torch.bfloat16) if autocast else nullcontext(), self._in_int8():
+            with (
+                torch.autocast(self._device.type, torch.bfloat16) if autocast else nullcontext(),
+                self._in_int8(),
+                refetching(self._model),
+            ):
                 yield
         finally:
             torch.set_float32_matmul_precision(before)
@@ -104,7 +110,10 @@ def _linears(model: nn.Module, but: Sequence[nn.Module]) -> list[nn.Linear]:
     return [
         module
         for module in model.modules()
-        if type(module) is nn.Linear and module not in but and "forward" not in vars(module)
+        if type(module) is nn.Linear
+        and type(getattr(module, "weight", None)) is nn.Parameter
+        and module not in but
+        and "forward" not in vars(module)
     ]
 
 

@@ -134,6 +134,8 @@ class Reducer:
     def add(self, layer: int, caught: Sequence[Caught]) -> None:
         """Take a layer's factors; reduce all that wait once they fill their budget."""
         caught = [_on_solver_device(item) for item in caught]
+        if self._waiting and self._waiting[0].means.device != caught[0].deltas.device:
+            self._reduce()  # where a spread model goes on to another device: matrices are stacked on one
         valid = _valid(caught[0].deltas, self._lengths)
         summed: dict[_Place, tuple[Tensor, Tensor]] = {}
         for item in caught:
@@ -250,7 +252,7 @@ class Reducer:
     def _add_similarities(self, jobs: Sequence[Sequence["_Pair"]]) -> None:
         """Cosines of all pairs; those of one job share their Gram matrices and a thread."""
         products = self._pool.map(lambda job: inner_products([(p.a.factors, p.b.factors) for p in job]), jobs)
-        values = torch.cat(products).tolist() if products else []
+        values = torch.cat([item.to(products[0].device) for item in products]).tolist() if products else []
         for pair, value in zip((pair for job in jobs for pair in job), values, strict=True):
             self.answers[pair.a.row].similarities.append(pair.similarity(value))
 

@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy, linear
 from gradprism.data.encode import Encoded
 from gradprism.data.example import RowProblemError
 from gradprism.errors import GradPrismError
+from gradprism.models.device import is_fetched, runs_on
+from gradprism.models.quantised import exact_products
 
 _BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
 _SMALLEST_BLOCK = 128  # positions; the output weights are read anew for each block
@@ -69,11 +71,12 @@ class LogitsChangedError(Exception):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout is off; what was training is put back afterwards."""
+    """Dropout is off, and quantised weights count as they are; what was training is put back afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        yield
+        with exact_products(model):
+            yield
     finally:
         for module in training:
             module.training = True
@@ -82,7 +85,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def vocabulary_of(model: nn.Module) -> int | None:
     """How many token ids a model has embeddings for, where it says so."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    size = getattr(embeddings, "num_embeddings", None)
+    wrapped = getattr(embeddings, "get_base_layer", lambda: embeddings)()  # by an adapter
+    size = getattr(wrapped, "num_embeddings", None)
     return size if isinstance(size, int) else None
 
 
@@ -106,10 +110,9 @@ class ResponseHead:
         """Find the output layer. Raises `GradPrismError` where there is none."""
         self._model = model
         self.layer = _output_layer(model)
-        fetched = hasattr(self.layer, "_hf_hook")  # its weights are elsewhere until it is called
-        self._linear = self.layer if isinstance(self.layer, nn.Linear) and not fetched else None
+        self._linear = self.layer if isinstance(self.layer, nn.Linear) and _is_at_hand(self.layer) else None
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-        self.device: torch.device = next((embeddings or model).parameters()).device  # where token ids go
+        self.device: torch.device = runs_on(embeddings or model)  # where token ids go
         self._vocabulary = vocabulary_of(model)
 
     def known(self, encoded: Encoded) -> Encoded:
@@ -136,8 +139,8 @@ class ResponseHead:
         if self._linear:
             with suppress(LogitsChangedError):  # the head knows it from now on
                 return _by_blocks(self._hidden(ids, examples, positions), targets, self._linear, differentiate=False)[0]
-        logits, _ = self._forward(ids, lambda states: states[examples, positions])
-        return cross_entropy(logits.float(), targets, reduction="none")
+        logits, _ = self._forward(ids, lambda states: _at(states, examples, positions))
+        return cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
     def loss(self, batch: Batch) -> ResponseLoss:
         """Forward pass and loss. An example with a non-finite loss gets no gradient.
@@ -149,9 +152,10 @@ class ResponseHead:
             hidden = self._hidden(batch.ids, examples, positions)
             nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
             nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
-            return ResponseLoss(nll_sum, counts, hidden, gradient.masked_fill_(~finite[:, None], 0.0))
-        logits, _ = self._forward(batch.ids, lambda states: states[examples, positions])
-        nll = cross_entropy(logits.float(), targets, reduction="none")  # (predicted,)
+            gradient.masked_fill_(~finite[:, None], 0.0)
+            return ResponseLoss(nll_sum, counts, hidden, gradient.to(hidden.device))
+        logits, _ = self._forward(batch.ids, lambda states: _at(states, examples, positions))
+        nll = cross_entropy(logits.float(), targets.to(logits.device), reduction="none")  # (predicted,)
         nll_sum, counts, finite = _per_example(nll.detach(), examples, len(batch.lengths))
         return ResponseLoss(nll_sum, counts, nll[finite].sum(), None)
 
@@ -163,11 +167,11 @@ class ResponseHead:
         caught: list[Tensor] = []
 
         def catch(states: Tensor) -> Tensor:
-            caught.append(states[examples, positions])
+            caught.append(_at(states, examples, positions))
             return caught[0][:: max(len(positions) // _CHECKED, 1)]
 
         logits, raw = self._forward(ids, catch)
-        if not torch.allclose(logits.float(), raw.float(), rtol=0, atol=0, equal_nan=True):
+        if not torch.allclose(logits.float(), raw.to(logits.device).float(), rtol=0, atol=0, equal_nan=True):
             self._linear = None
             raise LogitsChangedError
         return caught[0]
@@ -194,10 +198,19 @@ def _predicted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return examples, positions, batch.ids[examples, positions + 1]
 
 
+def _at(states: Tensor, examples: Tensor, positions: Tensor) -> Tensor:
+    """States of chosen positions; a spread model has them on another device than its token ids."""
+    return states[examples.to(states.device), positions.to(states.device)]
+
+
 def _by_blocks(
     hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear, *, differentiate: bool = True
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "m d"]]:
-    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for."""
+    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for.
+
+    Both on the layer's device.
+    """
+    hidden, targets = hidden.to(layer.weight.device), targets.to(layer.weight.device)
     nll = hidden.new_empty(len(hidden), dtype=torch.float32)
     gradient = hidden.new_empty(len(hidden) * differentiate, hidden.shape[1])
     step = max(_BLOCK // layer.out_features, _SMALLEST_BLOCK)
@@ -226,6 +239,11 @@ def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor
     nll_sum = zeros.index_add_(0, owner, nll.cpu().double())
     counts = torch.bincount(owner, minlength=n_examples)
     return nll_sum, counts, nll_sum.isfinite()[owner].to(nll.device)
+
+
+def _is_at_hand(layer: nn.Linear) -> bool:
+    """Whether its weights can be multiplied with: neither quantised nor elsewhere until it is called."""
+    return type(layer.weight) is nn.Parameter and not is_fetched(layer)
 
 
 def _output_layer(model: nn.Module) -> nn.Module:
