@@ -82,6 +82,21 @@ def test_the_gguf_file_itself_gives_the_weights_of_the_converted_folder(smollm2:
     assert gguf.load_tokenizer()(text)["input_ids"] == smollm2[1](text)["input_ids"]
 
 
+@pytest.mark.slow  # needs the weights of smollm2-135m
+def test_gguf_weights_are_those_that_gguf_itself_dequantises(smollm2: Any) -> None:
+    import gguf
+
+    weights = smollm2[0].state_dict()
+    path = builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"])
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    homes = {"attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj"}
+    for short, home in homes.items():  # q and k are stored with their rows in another order
+        tensor = stored[f"blk.7.{short}.weight"]
+        assert tensor.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
+        expected = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type))
+        assert torch.equal(weights[f"model.layers.7.{home}.weight"], expected)
+
+
 def wheel(folder: Path, member: str, content: bytes) -> Path:
     path = folder / "a-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
