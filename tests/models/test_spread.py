@@ -8,6 +8,7 @@ import gc
 import json
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,6 @@ def test_backward_keeps_no_fetched_weight(tiny_checkpoint: Path) -> None:
                 return kept
         finally:
             layer.mlp.up_proj._old_forward = inner
-
-    from contextlib import nullcontext
 
     gradients: list[Any] = []
     torch.manual_seed(0)
