@@ -114,7 +114,7 @@ class Run:
         if not self.has_spectra:
             return ()
         asked = self.record["identity"]["prism.projections"].split(",")
-        return tuple(self.record["model"].get("projections", asked))  # not there before a model was loaded
+        return tuple(self.record.get("model", {}).get("projections", asked))  # not there before one was loaded
 
     @property
     def columns(self) -> pl.DataFrame:
