@@ -48,7 +48,9 @@ test: $(STAMP) browser
 	@echo "==> Types"
 	@$(BIN)/mypy
 	@echo "==> Tests (real weights included; several minutes on two cores)"
-	@$(PYTEST)
+	@$(PYTEST) -m "not cluster"
+	@echo "==> Tests of the Ray engine, one after the other"
+	@$(BIN)/pytest -m cluster
 
 check: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(PYTEST) -m "not slow"

@@ -10,7 +10,7 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=64
 #SBATCH --time=24:00:00
-#SBATCH --signal=INT@120   # two minutes before the end: stop after the batch in hand
+#SBATCH --signal=B:INT@120   # two minutes before the end: stop after the batch in hand
 
 set -euo pipefail
 data=$1 model=$2 out=$3
@@ -25,13 +25,26 @@ export RAY_USAGE_STATS_ENABLED=0
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN  # others on these nodes cannot join
 RAY_AUTH_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 
-srun --nodes=1 --ntasks=1 -w "$head" \
+on() { srun --cpus-per-task="$cpus" "$@"; }  # without it a step may get one core
+on --nodes=1 --ntasks=1 -w "$head" \
   ray start --head --node-ip-address="$address" --port="$port" --num-cpus="$cpus" --block &
-until ray health-check --address "$address:$port" >/dev/null 2>&1; do sleep 2; done
+started=$!
+until ray health-check --address "$address:$port" >/dev/null 2>&1; do
+  kill -0 "$started" || { echo "The head of the cluster did not start." >&2; exit 1; }
+  sleep 2
+done
 if ((${#nodes[@]} > 1)); then
-  srun --nodes=$((${#nodes[@]} - 1)) --ntasks=$((${#nodes[@]} - 1)) --exclude="$head" \
+  on --nodes=$((${#nodes[@]} - 1)) --ntasks=$((${#nodes[@]} - 1)) --exclude="$head" \
     ray start --address="$address:$port" --num-cpus="$cpus" --block &
 fi
+export RAY_ADDRESS="$address:$port"
+count='import ray; ray.init(log_to_driver=False, logging_level="ERROR"); print(sum(n["Alive"] for n in ray.nodes()))'
+for _ in $(seq 60); do  # there are as many workers as GPUs are in sight when the run begins
+  (($(python3 -c "$count") >= ${#nodes[@]})) && break
+  sleep 2
+done
 
-RAY_ADDRESS="$address:$port" gradprism spectra "$data" --model "$model" --out "$out" \
-  --engine ray --address auto "$@"
+gradprism spectra "$data" --model "$model" --out "$out" --engine ray --address auto "$@" &
+run=$!
+trap 'kill -INT $run' INT
+wait "$run" || wait "$run"  # the first may end with the signal, the second with the run

@@ -117,6 +117,12 @@ def refused_at(row: int, example: Example) -> None:
         raise GradPrismError("this can never work")
 
 
+def out_of_memory_at(row: int, marks: Path, example: Example) -> None:
+    """As Python says it by itself: without a word."""
+    if example.row == row and _is_first(marks, example):
+        raise MemoryError
+
+
 def devouring_at(row: int, marks: Path, gibibytes: int, example: Example) -> None:
     """Take memory, once, until somebody objects; wait for it to be noticed."""
     if example.row == row and _is_first(marks, example):
@@ -134,3 +140,25 @@ def _unloadable(say: Say) -> Noting:
 def unloadable() -> Work[Rows]:
     """Its worker is killed while it loads the model."""
     return Work(_unloadable, failed, joined)
+
+
+def _refused(say: Say) -> Noting:
+    raise GradPrismError("No model at /nowhere.")
+
+
+def refused() -> Work[Rows]:
+    """Its worker cannot load the model, and says why."""
+    return Work(_refused, failed, joined)
+
+
+def _refused_once(mark: Path, say: Say) -> Noting:
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return Noting(partial(slowly, 0.05))
+    raise GradPrismError("Cannot load the model: CUDA out of memory.")
+
+
+def refused_once(mark: Path) -> Work[Rows]:
+    """One of its workers cannot load the model."""
+    return Work(partial(_refused_once, mark), failed, joined)

@@ -53,10 +53,12 @@ class Finished:
         workers: int = 2,
         watch: Listening | None = None,
         address: str | None = None,
+        published: list[int] | None = None,
     ):
         from gradprism.engine.ray import run
 
         self.published: dict[int, Rows] = {}
+        self.order = [] if published is None else published
         self.account, self.watch = Account(), watch or Listening()
         settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1, address=address)
         shards = cut([Example(row, str(row)) for row in range(n)], size, ())
@@ -65,6 +67,7 @@ class Finished:
     def publish(self, index: int, part: Rows) -> None:
         assert index not in self.published
         self.published[index] = part
+        self.order.append(index)
 
     @property
     def rows(self) -> list[int]:

@@ -7,26 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradprism.data.example import Example
-from gradprism.engine.attempts import MOST_DEATHS, TRIES, Attempts, Piece
+from gradprism.engine.attempts import MOST_DEATHS, MOST_LOSSES, TRIES, Attempts, Piece
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Say, Work
+from tests.engine.noted_work import Rows, joined, nothing, work_with
 
-Rows = list[tuple[int, str | None]]  # row, and why it has failed
-
-
-def failed(examples: Sequence[Example], reason: str) -> Rows:
-    return [(example.row, reason) for example in examples]
-
-
-def never(say: Say) -> "type[None]":
-    raise AssertionError("nothing is loaded here")
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    return sorted(row for part in parts for row in part)
-
-
-WORK: Work[Rows] = Work(never, failed, joined)  # type: ignore[arg-type]
+WORK = work_with(nothing)
 
 
 def shards(n: int, size: int) -> list[Shard]:
@@ -41,16 +26,22 @@ def rows_of(piece: Piece) -> Rows:
 def worked_through(attempts: Attempts[Rows], poison: set[int], accidents: Sequence[int] = ()) -> dict[int, Rows]:
     """What is published where some rows kill their worker, and some calls do by accident."""
     published: dict[int, Rows] = {}
+
+    def publish(parts: list[tuple[int, Rows]]) -> None:
+        for index, part in parts:
+            assert index not in published
+            published[index] = part
+
     calls = 0
     while (piece := attempts.next()) is not None:
         calls += 1
         assert calls < 10_000
-        dies = poison & {example.row for example in piece.examples} or calls in accidents
-        part = attempts.died(piece, "killed") if dies else attempts.done(piece, rows_of(piece))
-        if part is not None:
-            assert piece.index not in published
-            published[piece.index] = part
+        if poison & {example.row for example in piece.examples} or calls in accidents:
+            attempts.died(piece, "killed")
+        else:
+            publish(attempts.done(piece, rows_of(piece)))
     assert attempts.are_finished
+    publish(attempts.remaining())
     return published
 
 
@@ -84,17 +75,38 @@ def test_a_shard_that_always_kills_ends_and_the_others_are_whole() -> None:
     assert f"{MOST_DEATHS} workers died on its shard: killed" in reasons
 
 
+@pytest.mark.parametrize("size", [1, 4, 8, 32])
+def test_a_shard_costs_no_more_workers_than_it_is_given(size: int) -> None:
+    attempts, deaths = Attempts(shards(1, size), WORK), 0
+    while (piece := attempts.next()) is not None:
+        attempts.died(piece, "killed")
+        deaths += 1
+    assert deaths <= MOST_DEATHS
+    assert [row for _, part in attempts.remaining() for row, _ in part] == list(range(size))
+
+
+def test_rows_are_not_given_up_before_something_has_been_finished() -> None:
+    attempts = Attempts(shards(2, 4), WORK)
+    while (piece := attempts.next()) is not None and piece.index == 0:
+        attempts.died(piece, "no room")
+    assert piece is not None
+    assert not attempts.are_finished  # had this been the machine, nothing would have been published
+    published = attempts.done(piece, rows_of(piece))
+    assert sorted(index for index, _ in published) == [0, 1]
+
+
 def test_a_node_that_goes_says_nothing_about_the_rows_it_had() -> None:
     attempts = Attempts(shards(1, 4), WORK)
-    for _ in range(MOST_DEATHS - 1):
+    for _ in range(MOST_LOSSES):
         piece = attempts.next()
         assert piece is not None
         assert piece.is_whole
-        assert attempts.died(piece, "its node went", with_its_node=True) is None
+        assert piece.tries == 0
+        attempts.died(piece, "its node went", with_its_node=True)
     last = attempts.next()
     assert last is not None
-    assert attempts.done(last, rows_of(last)) == rows_of(last)
-    assert attempts.retries == MOST_DEATHS - 1
+    assert attempts.done(last, rows_of(last)) == [(0, rows_of(last))]
+    assert attempts.retries == MOST_LOSSES
 
 
 def test_a_part_that_its_worker_has_published_is_not_published_again() -> None:
@@ -103,7 +115,7 @@ def test_a_part_that_its_worker_has_published_is_not_published_again() -> None:
     assert piece is not None
     assert attempts.next() is None
     assert not attempts.are_finished
-    assert attempts.done(piece, None) is None
+    assert attempts.done(piece, None) == []
     assert attempts.are_finished
 
 

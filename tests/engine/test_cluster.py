@@ -28,6 +28,8 @@ def crew(nodes: list[dict[str, float]], most: int = 1000, **options: object) -> 
         (TWO_GPU_MACHINES, {"gpus_per_worker": 2}, Crew(6, 1, 2)),
         (TWO_GPU_MACHINES, {"gpus_per_worker": 0.5, "cpus_per_worker": 2}, Crew(24, 2, 0.5)),
         (TWO_GPU_MACHINES, {"gpus_per_worker": 0, "cpus_per_worker": 4}, Crew(33, 4, 0)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.2}, Crew(60, 1, 0.2)),
+        ([{"CPU": 4.0, "GPU": 8.0}], {}, Crew(4, 1, 1)),
         (TWO_GPU_MACHINES, {"workers": 2}, Crew(2, 1, 1)),
     ],
 )
@@ -47,6 +49,13 @@ def test_more_than_this_machine_has_is_refused(options: dict[str, float]) -> Non
 
 def test_a_cluster_may_grow_to_what_is_asked_for() -> None:
     assert crew([{"CPU": 4.0}], address="auto", workers=8, gpus_per_worker=1) == Crew(8, 1, 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 4}, {"gpus_per_worker": 1}])
+def test_a_bare_head_says_nothing_about_its_workers(options: dict[str, float]) -> None:
+    with pytest.raises(GradPrismError, match="--workers N together with --gpus-per-worker"):
+        crew([{"CPU": 0.0}], address="auto", **options)
+    assert crew([{"CPU": 0.0}], address="auto", workers=64, gpus_per_worker=1) == Crew(64, 1, 1)
 
 
 def test_options_of_the_cluster_without_it_are_refused() -> None:

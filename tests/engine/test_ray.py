@@ -15,14 +15,17 @@ from tests.engine.noted_work import (
     Listening,
     device_lost_at,
     killed_at,
+    out_of_memory_at,
+    refused,
     refused_at,
+    refused_once,
     slowly,
     unloadable,
     work_with,
 )
 from tests.engine.ray_clusters import Finished, own_cluster
 
-pytestmark = pytest.mark.slow  # each worker is a process of its own
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # each worker is a process of its own
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +73,35 @@ def test_a_device_that_fails_is_left_for_another(tmp_path: Path) -> None:
     assert run.rows == list(range(40))
     assert not run.failed
     assert run.account.retries == 1
+
+
+def test_a_worker_without_memory_is_left_for_another(tmp_path: Path) -> None:
+    run = Finished(work_with(partial(out_of_memory_at, 9, tmp_path)))
+    assert run.rows == list(range(40))
+    assert not run.failed
+    assert run.account.retries == 1
+    assert any("MemoryError" in said for said in run.watch.said)
+
+
+def test_a_model_that_no_worker_can_load_ends_the_run_in_its_own_words() -> None:
+    with pytest.raises(GradPrismError, match="No model at /nowhere"):
+        Finished(refused())
+
+
+def test_a_worker_that_cannot_load_the_model_is_done_without(tmp_path: Path) -> None:
+    run = Finished(refused_once(tmp_path / "mark"))
+    assert run.rows == list(range(40))
+    assert run.account.workers == 1
+    assert any("1 of 2 workers" in said and "CUDA out of memory" in said for said in run.watch.said)
+
+
+def test_where_nothing_can_be_finished_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradprism.engine.foreman.MOST_DEATHS", 2)  # each death is a new process
+    published: list[int] = []
+    with pytest.raises(GradPrismError, match="workers died one after the other") as caught:
+        Finished(work_with(partial(killed_at, frozenset(range(200)), None)), n=200, published=published)
+    assert not published
+    assert "--batch-tokens" in str(caught.value)
 
 
 def test_what_no_worker_can_do_ends_the_run_in_its_own_words() -> None:

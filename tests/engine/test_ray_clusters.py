@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with
 from tests.engine.ray_clusters import Finished, importable, own_cluster
 
-pytestmark = pytest.mark.slow  # each worker is a process of its own
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # each worker is a process of its own
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ class ScoreSummary:
     parsed: dict[str, int]  # of a judge's answers: how each was read
     different_tags: int | None  # of instag: tags in the whole set
     frequent_tags: dict[str, int]  # the most frequent of them, and the rows that have them
+    retries: int  # shards that were begun again because their worker had died
 
 
 def summary_of_scores(run: Run, metric: str) -> ScoreSummary:
@@ -43,9 +44,10 @@ def _summary(run: Run, metric: str, scores: pl.DataFrame) -> ScoreSummary:
     points = {"min": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "max": 1.0}
     mean = values.mean()
     tags = corpus_tags(scores) if "tags" in scores.columns else None
+    record = run.score_record(metric)
     return ScoreSummary(
         metric,
-        str(run.score_record(metric)["about"]),
+        str(record["about"]),
         scores.height,
         by_status["ok"],
         by_status["skipped"],
@@ -57,6 +59,7 @@ def _summary(run: Run, metric: str, scores: pl.DataFrame) -> ScoreSummary:
         _counts(scores.filter(status="ok"), "parse"),
         None if tags is None else tags.height,
         {} if tags is None else dict(tags.head(_MOST_FREQUENT).select("tag", "rows").iter_rows()),
+        sum(session.get("retries", 0) for session in record["sessions"]),
     )
 
 

@@ -1,1 +1,1 @@
-"""How shards of examples are worked through: one short loop."""
+"""How shards of examples are worked through: in this process, or by the workers of a Ray cluster."""

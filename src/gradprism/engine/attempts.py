@@ -13,6 +13,8 @@ TRIES = 3
 """How often a whole shard is begun before it is cut."""
 MOST_DEATHS = 16
 """How many workers one shard may cost. Enough to find 2 rows among 32 that kill."""
+MOST_LOSSES = 64
+"""How often a shard may lose its whole machine before that is held against it."""
 _TRIES_ALONE = 2  # of a row by itself: it may have been an accident
 
 
@@ -32,6 +34,7 @@ class _Open(Generic[Part]):
 
     pieces: int = 1  # still to come back
     deaths: int = 0
+    losses: int = 0
     parts: list[Part] = field(default_factory=list)
 
 
@@ -39,18 +42,17 @@ class Attempts(Generic[Part]):
     """Hands out shards; those whose worker died again, at most `TRIES` times whole, then in halves.
 
     So a row that kills every worker ends as the one failed row of its shard. After `MOST_DEATHS` what is left of the
-    shard has failed: on a machine where nothing works the run must end.
+    shard has failed. Parts with such rows wait until some other piece has been finished: where nothing can be, it is
+    the machine and not the rows, and they must not be given up.
     """
 
-    def __init__(
-        self, shards: Iterable[Shard], work: Work[Part], tries: int = TRIES, most_deaths: int = MOST_DEATHS
-    ) -> None:
+    def __init__(self, shards: Iterable[Shard], work: Work[Part]) -> None:
         self._shards = iter(shards)
         self._work = work
-        self._tries, self._most_deaths = tries, most_deaths
         self._again: deque[Piece] = deque()
         self._open: dict[int, _Open[Part]] = {}
         self._are_all_out = False
+        self._waiting: list[tuple[int, Part]] = []
         self.retries = 0
         self.n_failed = 0  # rows
 
@@ -70,46 +72,70 @@ class Attempts(Generic[Part]):
         """Whether nothing is left to hand out, and nothing is to come back."""
         return self._are_all_out and not self._again and not self._open
 
-    def done(self, piece: Piece, part: Part | None) -> Part | None:
-        """Take what a worker made of a piece; the whole part of the run once there is one to publish.
+    def done(self, piece: Piece, part: Part | None) -> list[tuple[int, Part]]:
+        """Take what a worker made of a piece; the parts that are to be published now.
 
-        None for a whole shard that its worker has published.
+        `part` is None for a whole shard that its worker has published.
         """
-        if piece.is_whole:
-            del self._open[piece.index]
-            return part
+        self._take(piece, part)
+        return self.remaining()
+
+    def died(self, piece: Piece, reason: str, *, with_its_node: bool = False) -> None:
+        """Hear that a worker died on a piece.
+
+        `with_its_node`: the whole machine went, which says nothing about the rows.
+        """
+        shard = self._open[piece.index]
+        if with_its_node and shard.losses < MOST_LOSSES:
+            shard.losses += 1
+            self._repeat(piece)
+            return
+        shard.deaths += 1
+        tries = piece.tries + 1
+        most = TRIES if piece.is_whole else _TRIES_ALONE if len(piece.examples) == 1 else 1
+        if shard.deaths >= MOST_DEATHS:
+            self._give_up(piece, reason)
+        elif tries < most:
+            self._repeat(replace(piece, tries=tries))
+        elif len(piece.examples) > 1:
+            shard.pieces += 1
+            self._repeat(*_halves(piece))
+        else:
+            self._fail(piece, reason)
+
+    def remaining(self) -> list[tuple[int, Part]]:
+        """The parts that wait: to be called once all is finished, when no piece is left to tell rows from machine."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _take(self, piece: Piece, part: Part | None) -> None:
         shard = self._open[piece.index]
         shard.pieces -= 1
         if part is not None:
             shard.parts.append(part)
         if shard.pieces:
-            return None
+            return
         del self._open[piece.index]
-        return self._work.join(shard.parts)
-
-    def died(self, piece: Piece, reason: str, *, with_its_node: bool = False) -> Part | None:
-        """Hear that a worker died on a piece; the whole part where that was the last of its shard to come.
-
-        `with_its_node`: the whole machine went, which says little about the rows.
-        """
-        shard = self._open[piece.index]
-        shard.deaths += 1
-        tries = piece.tries + (not with_its_node)
-        most = self._tries if piece.is_whole else _TRIES_ALONE if len(piece.examples) == 1 else 1
-        if shard.deaths < self._most_deaths and tries < most:
-            self._repeat(replace(piece, tries=tries))
-            return None
-        if shard.deaths < self._most_deaths and len(piece.examples) > 1:
-            shard.pieces += 1
-            self._repeat(*_halves(piece))
-            return None
-        self.n_failed += len(piece.examples)
-        workers = "1 worker" if shard.deaths == 1 else f"{shard.deaths} workers"
-        return self.done(piece, self._work.failed(piece.examples, f"{workers} died on its shard: {reason}"))
+        if shard.parts:
+            whole = shard.parts[0] if piece.is_whole else self._work.join(shard.parts)
+            self._waiting.append((piece.index, whole))
 
     def _repeat(self, *pieces: Piece) -> None:
         self.retries += 1
         self._again.extend(pieces)
+
+    def _give_up(self, piece: Piece, reason: str) -> None:
+        """Fail a piece, and those of its shard that nobody has begun."""
+        others = [other for other in self._again if other.index == piece.index]
+        self._again = deque(other for other in self._again if other.index != piece.index)
+        for lost in [piece, *others]:
+            self._fail(lost, reason)
+
+    def _fail(self, piece: Piece, reason: str) -> None:
+        deaths = self._open[piece.index].deaths
+        workers = "1 worker" if deaths == 1 else f"{deaths} workers"
+        self.n_failed += len(piece.examples)
+        self._take(piece, self._work.failed(piece.examples, f"{workers} died on its shard: {reason}"))
 
 
 def _halves(piece: Piece) -> tuple[Piece, Piece]:

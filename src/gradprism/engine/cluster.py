@@ -1,11 +1,13 @@
 """A Ray cluster: joined, or started on this machine for as long as it is needed; and how many workers fit in it."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from gradprism.engine.deaths import first_line
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.recipe import EngineSettings
@@ -35,52 +37,79 @@ def connected(settings: EngineSettings) -> Iterator[Any]:
     A connection that the calling program holds already is used and left alone. Raises `GradPrismError` where Ray is
     not installed or the cluster is not to be had.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    ray = need("ray", "ray")
-    if ray.is_initialized():
-        yield ray
-        return
+    with _environment():
+        ray = need("ray", "ray")
+        if ray.is_initialized():
+            yield ray
+            return
+        try:
+            _connect(ray, settings)
+            yield ray
+        finally:  # also of what was half started
+            ray.shutdown()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """What Ray is to hear, where nobody has set it otherwise; taken back afterwards."""
+    ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
-        ray.init(
-            address=settings.address or "local",
-            log_to_driver=False,
-            logging_level="ERROR",
-            **({} if settings.address else {"include_dashboard": False}),
-        )
-    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _connect(ray: Any, settings: EngineSettings) -> None:
+    own = {} if settings.address else {"include_dashboard": False}
+    try:
+        ray.init(address=settings.address or "local", log_to_driver=False, logging_level="ERROR", **own)
+    except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
         raise GradPrismError(
-            f"--address {settings.address or '(none)'}: no Ray cluster was reached: {_first_line(error)}\n"
+            f"--address {settings.address or '(none)'}: no Ray cluster was reached: {first_line(error)}\n"
             "Expected `auto` on a machine of the cluster, ray://HEAD:10001 from elsewhere, or no --address for a "
             "cluster of its own on this machine. One that asks for a token (Ray 2.60 does by itself) gets it from "
             "RAY_AUTH_TOKEN or ~/.ray/auth_token, where RAY_AUTH_MODE=token is set."
         ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 def crew_for(settings: EngineSettings, nodes: Sequence[Mapping[str, float]], most: int) -> Crew:
     """How many workers, and what each gets; `nodes` are the resources of each machine, `most` the shards there are.
 
     By itself a worker takes one GPU; without any in the cluster, all CPUs of a machine, or their share where the
-    number of workers is given.
+    number of workers is given. Raises `GradPrismError` where this machine has less than one worker takes, or where a
+    cluster that may grow has nothing yet to decide by.
     """
     gpus = [node.get("GPU", 0.0) for node in nodes]
     cpus = [node.get("CPU", 0.0) for node in nodes]
-    each_gpus = float(bool(sum(gpus))) if settings.gpus_per_worker is None else settings.gpus_per_worker
-    if each_gpus > max(gpus, default=0.0) and settings.address is None:
-        raise GradPrismError(f"--gpus-per-worker {each_gpus:g}: this machine has {sum(gpus):g} GPUs.")
+    asked = (settings.gpus_per_worker, settings.cpus_per_worker)
+    if not sum(gpus) + sum(cpus) and (asked == (None, None) or settings.workers is None):
+        raise GradPrismError(
+            "The Ray cluster has no free machine yet, so that nothing says what a worker should take. Expected "
+            "--workers N together with --gpus-per-worker or --cpus-per-worker, for which the cluster then grows."
+        )
+    each_gpus = float(bool(sum(gpus))) if asked[0] is None else asked[0]
     if each_gpus:
-        workers = settings.workers or max(int(sum(n // each_gpus for n in gpus)), 1)
-        each_cpus = 1.0 if settings.cpus_per_worker is None else settings.cpus_per_worker
+        each_cpus = 1.0 if asked[1] is None else asked[1]
     else:
-        each_cpus = settings.cpus_per_worker or _share(cpus, settings.workers or sum(n >= 1 for n in cpus))
-        workers = settings.workers or max(int(sum(n // each_cpus for n in cpus)), 1)
-    if each_cpus > max(cpus, default=0.0) and settings.address is None:
-        raise GradPrismError(f"--cpus-per-worker {each_cpus:g}: this machine has {sum(cpus):g} CPUs.")
-    return Crew(min(workers, most), each_cpus, each_gpus)
+        each_cpus = asked[1] or _share(cpus, settings.workers or sum(n >= 1 for n in cpus))
+    if settings.address is None:
+        _refuse_more_than_there_is(each_gpus, max(gpus, default=0.0), "GPU")
+        _refuse_more_than_there_is(each_cpus, max(cpus, default=0.0), "CPU")
+    fitting = sum(_fit(each_gpus, each_cpus, *has) for has in zip(gpus, cpus, strict=True))
+    return Crew(min(settings.workers or max(fitting, 1), most), each_cpus, each_gpus)
+
+
+def _refuse_more_than_there_is(each: float, has: float, what: str) -> None:
+    if each > has:
+        raise GradPrismError(f"--{what.lower()}s-per-worker {each:g}: this machine has {has:g} {what}s.")
+
+
+def _fit(each_gpus: float, each_cpus: float, gpus: float, cpus: float) -> int:
+    """Workers on one machine. A fifth of a GPU fits five times, whatever binary fractions say."""
+    kinds = ((each_gpus, gpus), (each_cpus, cpus))
+    return min(math.floor(has / each + 1e-9) for each, has in kinds if each)
 
 
 def _share(cpus: Sequence[float], workers: int) -> float:
@@ -94,7 +123,3 @@ def _share(cpus: Sequence[float], workers: int) -> float:
 def nodes_of(ray: Any) -> list[Mapping[str, float]]:
     """The resources of every machine of the cluster that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,6 +25,11 @@ def cut(examples: Iterable[Example], part_rows: int, done: Container[int]) -> It
         index += 1
 
 
+def n_parts(rows: int, part_rows: int) -> int:
+    """How many parts so many rows come to."""
+    return -(-rows // part_rows)
+
+
 def rows_in(parts: Iterable[int], part_rows: int, rows: int) -> int:
     """How many of the `rows` these parts hold; the last part may be shorter."""
     return sum(min(part_rows, rows - index * part_rows) for index in parts)

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -100,6 +100,21 @@ def template_digest(text: TextSettings) -> dict[str, str]:
     if text.template in BUILTIN_TEMPLATES:
         return {}
     return {"template digest": hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]}
+
+
+def refuse_other_machine(begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse to compute something else on this machine than was begun; `here` is what its own files come to.
+
+    Raises `GradPrismError` that names each difference.
+    """
+    different = sorted(name for name, value in here.items() if begun.get(name) != value)
+    if different:
+        lines = "\n".join(f"  {name}: begun with {begun.get(name)!r}, here {here[name]!r}" for name in different)
+        raise GradPrismError(
+            f"The machine {platform.node()} would compute something else than this run is made of:\n{lines}\n"
+            "Expected the same files on every machine, or hub ids with a revision; and machines of one kind, or "
+            "--precision exact."
+        )
 
 
 def resolved_text(text: TextSettings, config: Any) -> TextSettings:

@@ -11,13 +11,13 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.engine.shards import cut, rows_in
+from gradprism.engine.shards import cut, n_parts, rows_in
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.score_work import Again, work_of
-from gradprism.jobs.working import Stretch, refuse_loaded, work_through
+from gradprism.jobs.working import Stretch, refuse_engine, work_through
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.places import is_named, is_shared, place
@@ -108,7 +108,7 @@ def run_scores(
     `retry_failed` also scores again the rows that failed before.
     """
     watch = observer or Silent()
-    refuse_loaded(recipe, model)
+    refuse_engine(recipe, model)
     recipe, examples = _opened(recipe, data, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
@@ -237,7 +237,8 @@ def _score(
     if n_done < len(examples):
         parts = Again(writer, again, watch)
         shards = parts.narrowed(cut(examples, recipe.part_rows, done - again))
-        stretch = Stretch(len(examples), n_done, writer.folder.name)
+        n_left = n_parts(len(examples), recipe.part_rows) - len(done - again)
+        stretch = Stretch(len(examples), n_done, writer.folder.name, n_left)
         here = metric.waits or recipe.engine.engine == "local"
         work = work_of(metric, recipe, here)
         work_through(recipe, shards, work, parts.publishing, writer.add_session, stretch, watch, here=here)

@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.data.example import Example
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
-from gradprism.errors import GradPrismError
+from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric
 from gradprism.jobs.observer import Observer
 from gradprism.places import is_shared
@@ -55,15 +55,8 @@ def _as_made(metric: Metric, say: Say) -> _Scoring:
 def _make_there(name: str, recipe: ScoreRecipe, identity: dict[str, object], say: Say) -> _Scoring:
     """Raises `GradPrismError` where the machine would compute something else than the scores are made of."""
     metric = make_metric(name, recipe, None, say)
-    different = [key for key in {*identity, *metric.identity} if identity.get(key) != metric.identity.get(key)]
-    if different:
-        lines = "\n".join(
-            f"  {key}: begun with {identity.get(key)!r}, here {metric.identity.get(key)!r}" for key in sorted(different)
-        )
-        raise GradPrismError(
-            f"{name} would be another metric here than where the scores were begun:\n{lines}\n"
-            "Expected the same files on every machine, or hub ids with a revision."
-        )
+    record.refuse_other_machine(identity, {key: metric.identity.get(key) for key in {*identity, *metric.identity}})
+    metric.open()
     return _Scoring(metric)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.data.source import ExampleSet
-from gradprism.engine.shards import cut, rows_in
+from gradprism.engine.shards import cut, n_parts, rows_in
+from gradprism.engine.work import Say
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
-from gradprism.jobs.working import Stretch, refuse_loaded, work_through
+from gradprism.jobs.working import Stretch, refuse_engine, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, place
 from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
@@ -65,13 +66,13 @@ def run_recipe(
 ) -> Run:
     """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects."""
     watch = observer or Silent()
+    refuse_engine(recipe, model)
     watch.say("Reading the data")
     examples = record.examples_of(recipe, data)
-    refuse_loaded(recipe, model)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     recipe = _resolved(recipe, config)
-    with RunWriter(place(recipe.out), _description(recipe, examples, source, config), watch.say) as writer:
+    with RunWriter(place(recipe.out), _description(recipe, examples, source, config, watch.say), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
 
@@ -82,7 +83,8 @@ def run_recipe(
                 watch.say(f"Measured: {sentence}")
 
         n_done = rows_in(done, recipe.part_rows, len(examples))
-        stretch = Stretch(len(examples), n_done, "Gradients", found)
+        n_left = n_parts(len(examples), recipe.part_rows) - len(done)
+        stretch = Stretch(len(examples), n_done, "Gradients", n_left, found)
         if stretch.done < stretch.rows:
             shards = cut(examples, recipe.part_rows, done)
             work = work_of(recipe, source, writer.record["identity"])
@@ -98,12 +100,15 @@ def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
         "data": tuple(map(record.absolute, recipe.data)),
         "text": record.resolved_text(recipe.text, config),
         "checkpoint": record.resolved_checkpoint(recipe.checkpoint),
+        "prism": record.resolved_prism(recipe.prism),
         "out": str(place(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
 
 
-def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any) -> dict[str, Any]:
+def _description(
+    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, say: Say
+) -> dict[str, Any]:
     """What run.json says from the start."""
     model = record.of_model(source, config)
     identity = recipe.identity() | {
@@ -111,7 +116,7 @@ def _description(recipe: SpectraRecipe, examples: ExampleSet, source: ModelSourc
         "model fingerprint": model["revision"],
     }
     if recipe.prism.precision != "exact":
-        identity["arithmetic"] = arithmetic_there(recipe, source)
+        identity["arithmetic"] = arithmetic_there(recipe, source, say)
     return {
         "verb": "spectra",
         "complete": False,

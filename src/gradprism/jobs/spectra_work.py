@@ -9,7 +9,6 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
-from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device, find_spread, layout_of
@@ -49,7 +48,7 @@ def work_of(recipe: SpectraRecipe, source: ModelSource, identity: Mapping[str, A
     load: Callable[[Say], _Analyzing] = (
         partial(_load, recipe, source)
         if recipe.engine.engine == "local"
-        else partial(_load_there, recipe, identity["model fingerprint"], identity.get("arithmetic"))
+        else partial(_load_there, recipe, dict(identity))
     )
     return Work(load, _failed, _joined)
 
@@ -73,27 +72,16 @@ def _load(recipe: SpectraRecipe, source: ModelSource, say: Say) -> _Analyzing:
     return _Analyzing(analyzer, layout_of(model))
 
 
-def _load_there(recipe: SpectraRecipe, fingerprint: str, arithmetic: str | None, say: Say) -> _Analyzing:
+def _load_there(recipe: SpectraRecipe, identity: Mapping[str, Any], say: Say) -> _Analyzing:
     """Raises `GradPrismError` where the machine would compute something else than the run is made of."""
     source = find_checkpoint(recipe.checkpoint)
-    refuse_other_weights(source, fingerprint)
+    here: dict[str, Any] = {"model fingerprint": source.fingerprint(source.load_config())}
+    here |= record.template_digest(recipe.text) | record.architecture_digest(recipe.prism)
+    record.refuse_other_machine(identity, here)
     worker = _load(recipe, source, say)
-    if arithmetic and worker.analyzer.arithmetic != arithmetic:
-        raise GradPrismError(
-            f"--precision {recipe.prism.precision} is {worker.analyzer.arithmetic!r} on this worker's {worker.device}, "
-            f"and {arithmetic!r} in the rest of the run. Expected machines of one kind, or --precision exact."
-        )
+    if "arithmetic" in identity:
+        record.refuse_other_machine(identity, {"arithmetic": worker.analyzer.arithmetic})
     return worker
-
-
-def refuse_other_weights(source: ModelSource, fingerprint: str) -> None:
-    """Raises `GradPrismError` where a name means another model here than where the run was begun."""
-    found = source.fingerprint(source.load_config())
-    if found != fingerprint:
-        raise GradPrismError(
-            f"{source.name!r} is another model here (fingerprint {found}) than where the run was begun "
-            f"({fingerprint}). Expected the same files on every machine, or a hub id with --revision."
-        )
 
 
 def _in_words(arithmetic: str) -> str:
@@ -102,13 +90,13 @@ def _in_words(arithmetic: str) -> str:
     return f"{arithmetic}; spectra in fp64"
 
 
-def arithmetic_there(recipe: SpectraRecipe, source: ModelSource) -> str:
+def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> str:
     """What the precision asked for comes to where the work is done: a run never mixes two."""
     if recipe.engine.engine == "local":
         return _arithmetic(recipe, source.device(find_device(recipe.execution.device)))
     from gradprism.engine.ray import ask
 
-    return ask(recipe.engine, partial(_arithmetic, recipe))
+    return ask(recipe.engine, partial(_arithmetic, recipe), say)
 
 
 def _arithmetic(recipe: SpectraRecipe, device: str | None = None) -> "Arithmetic":

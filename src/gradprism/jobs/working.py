@@ -1,6 +1,5 @@
 """The engine that a recipe names, set to work on shards; what it did goes on record."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from gradprism.engine import local
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import Part, Publishing, Work
 from gradprism.errors import GradPrismError
+from gradprism.extras import need
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer
 from gradprism.models.checkpoints import LoadedModel, ModelSource
@@ -22,12 +22,9 @@ class Stretch:
     rows: int
     done: int
     what: str
+    n_shards: int  # that are left
     found: Callable[[Mapping[str, Any]], None] = lambda model: None
     """Hears what was found in the model once it is loaded."""
-
-    def shards(self, part_rows: int) -> int:
-        """The most shards that can be left."""
-        return math.ceil((self.rows - self.done) / part_rows) + 1
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,18 @@ def work_through(
             return
         from gradprism.engine import ray
 
-        ray.run(shards, work, publishing, watch, account, recipe.engine, stretch.shards(recipe.part_rows))
+        ray.run(shards, work, publishing, watch, account, recipe.engine, stretch.n_shards)
 
 
-def refuse_loaded(recipe: SpectraRecipe | ScoreRecipe, source: ModelSource | None) -> None:
-    """Raises `GradPrismError` for a model that this process holds and others are to work with."""
-    if recipe.engine.engine == "ray" and isinstance(source, LoadedModel):
+def refuse_engine(recipe: SpectraRecipe | ScoreRecipe, source: ModelSource | None) -> None:
+    """Raises `GradPrismError`, before anything is read or written, for an engine that cannot be had.
+
+    It is not installed, or its workers are to work with a model that this process holds.
+    """
+    if recipe.engine.engine != "ray":
+        return
+    need("ray", "ray")
+    if isinstance(source, LoadedModel):
         raise GradPrismError(
             'Given a model that is loaded here, and engine="ray", whose workers load it for themselves. '
             "Expected its name: a hub id, a folder that they can read, a .gguf file or a built-in name."

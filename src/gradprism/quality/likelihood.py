@@ -63,7 +63,7 @@ class LanguageModel:
         """
         from gradprism.models.batches import Failure
 
-        head, batches = self._open()
+        head, batches = self.open()
         sums: dict[int, dict[Half, Nll]] = defaultdict(dict)
         problems = {row: problem for row, _, encoded in pieces if (problem := head.unknown(encoded))}
         if problems:
@@ -83,17 +83,18 @@ class LanguageModel:
     def _sums(self, batch: Sequence[Piece]) -> list[float]:
         from gradprism.models.likelihood import Batch
 
-        head, _ = self._open()
-        self.device = str(head.device)
+        head, _ = self.open()
         sums: list[float] = head.nll_sums(Batch.of([encoded for _, _, encoded in batch], head.device))
         return sums
 
-    def _open(self) -> tuple[Any, Any]:
+    def open(self) -> tuple[Any, Any]:
+        """The model's head and the batches it takes; loads it the first time."""
         from gradprism.models.batches import Batches
         from gradprism.models.likelihood import ResponseHead
 
         if self._opened is None:
             head = ResponseHead(self._load())
+            self.device = str(head.device)
             self._opened = head, Batches[Piece](lambda piece: piece[2].n_tokens, self._batch_tokens, head.device)
         return self._opened
 
@@ -106,6 +107,11 @@ class LikelihoodMetric(Metric):
         self.encoder, self._model, self._known = encoder, model, known
         self.identity, self.about = identity, about
         self._n_known = 0
+
+    def open(self) -> None:
+        """Load the model now."""
+        self._model.open()
+        self.device = self._model.device
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
         """Scores of the examples; the model sees only what is not known yet."""

@@ -86,6 +86,10 @@ class Metric(ABC):
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> Sequence[Score]:
         """One score for each example, in their order. `on_batch` may raise to stop."""
 
+    def open(self) -> None:
+        """Load its model now and not with the first score; nothing for those that have none here."""
+        return
+
     @abstractmethod
     def plan(self, examples: Sequence[Example]) -> Plan:
         """What `score` would take, without doing it."""

@@ -146,9 +146,15 @@ class Reward(Metric):
             scores |= self._rewarded(ready, on_batch)
         return [scores[example.row] for example in examples]
 
+    def open(self) -> None:
+        """Load the model now."""
+        self._model = self._model or self._load()
+        self.device = str(self._model.device)
+
     def _rewarded(self, ready: Sequence[Conversation], on_batch: OnBatch) -> dict[int, Score]:
-        self._model = model = self._model or self._load()
-        self.device = str(model.device)
+        self.open()
+        model = self._model
+        assert model is not None
         unknown = {item.row: model.unknown(item) for item in ready}
         scores = {row: Score.failed(problem) for row, problem in unknown.items() if problem}
         if scores:

@@ -68,12 +68,14 @@ class Lease:
         self._lost: Holder | str | None = None
         self._take(say)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="gradprism-lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_until_released, name="gradprism-lease", daemon=True)
         self._thread.start()
         _HELD[str(run)] = self
 
     def check(self) -> None:
-        """Raise `GradPrismError` where the lease has been lost."""
+        """Raise `GradPrismError` where the lease has been lost; asks the store after a time without a renewal."""
+        if self._lost is None and time.time() - self._me.renewed > STALE_SECONDS:
+            self._renew()
         if self._lost is not None:
             raise GradPrismError(
                 f"This process was away for so long that the run {self._run} is now written by another: {self._lost}.\n"
@@ -106,15 +108,20 @@ class Lease:
         if found is None or found.token != self._me.token:
             raise _held(self._run, found)
 
-    def _renew(self) -> None:
+    def _renew_until_released(self) -> None:
         while not self._ended.wait(RENEW_SECONDS) and self._lost is None:
-            with suppress(StorageError, ConflictError):  # the next time may go better, or tell who has it
-                version, found = self._object.version(), read_holder(self._object)
-                if found is None or found.token != self._me.token:
-                    self._lost = found or "its lease was deleted"
-                else:
-                    self._me = replace(self._me, renewed=time.time())
-                    self._object.exchange(_text(self._me), version)
+            with suppress(StorageError):  # the next time may go better
+                self._renew()
+
+    def _renew(self) -> None:
+        """Say that this process still writes, or find that another one does."""
+        with suppress(ConflictError, FileNotFoundError):  # it changed meanwhile: the next look tells who has it
+            version, found = self._object.version(), read_holder(self._object)
+            if found is None or found.token != self._me.token:
+                self._lost = found or "its lease was deleted"
+            else:
+                self._me = replace(self._me, renewed=time.time())
+                self._object.exchange(_text(self._me), version)
 
 
 def check_lease(run: Path) -> None:

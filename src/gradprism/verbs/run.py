@@ -8,7 +8,7 @@ from gradprism.places import place
 from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.verbs.compare import replay_comparison
-from gradprism.verbs.options import DEFAULT_ENGINE, Engine, Json, Quiet
+from gradprism.verbs.options import Engine, Json, Quiet
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
 from gradprism.verbs.spectra import replay_spectra
@@ -22,7 +22,7 @@ def run(
     /,
     *,
     out: str | None = None,
-    engine: Engine = DEFAULT_ENGINE,
+    engine: Engine | None = None,
     by: str | None = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -45,7 +45,7 @@ def run(
     loaded = load_recipe(place(recipe))
     if out:
         loaded = loaded.model_copy(update={"out": out})
-    if engine != DEFAULT_ENGINE:
+    if engine is not None:
         loaded = _on(engine, loaded)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
