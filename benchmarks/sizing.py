@@ -4,8 +4,9 @@
 
 Time: a training pass takes 6 N T floating-point operations for N parameters and T tokens; ours takes the share of it
 that `benchmarks.cost` measured on the shape of a 7B model, on a CPU. A GPU does the model's part of that at the rate
-given; how fast it solves fp64 eigenvalue problems has not been measured (`python -m benchmarks.gpu` does), so that the
-time beyond the floor is left out here and named beside it. Storage: bytes per row of real runs (zstd Parquet).
+given. How fast it solves fp64 eigenvalue problems has not been measured (`python -m benchmarks.gpu` does): that part is
+given as the core hours it took here, at 512 tokens. A model on several GPUs keeps one of them busy at a time, and pays
+for all. Storage: bytes per row of real runs (zstd Parquet).
 """
 
 import argparse
@@ -16,6 +17,7 @@ from benchmarks.results import load
 BYTES_PER_VALUE = 3.7  # of a singular value; four real runs of two models gave 3.66 to 3.70
 BYTES_PER_GRADIENT = 46  # of the other columns of a row of spectra; 45.6 to 46.7
 BYTES_PER_COSINE = 8.3  # 7.7 to 8.3
+MEASURED_EXAMPLES, MEASURED_LAYERS, MEASURED_CORES = 2, 2, 2  # of the work of `benchmarks.cost` that is taken
 PART_MB = 64  # of a part worth opening: object stores and Parquet readers like 10 to 100 MB
 
 
@@ -27,7 +29,8 @@ class Shape:
     parameters: float
     layers: int
     widths: tuple[int, ...]  # min(d_out, d_in) of q, k, v, o
-    gpus: str  # what one worker takes
+    gpus: int  # of 80 GB, what one worker takes; they work one after the other
+    weights: str
 
     def values(self, tokens: int) -> int:
         """Singular values of one example."""
@@ -46,8 +49,8 @@ class Shape:
 
 
 SHAPES = (
-    Shape("7B (Qwen2.5-7B)", 7.6e9, 28, (3584, 512, 512, 3584), "1 of 80 GB (fp32: 31 GB of weights)"),
-    Shape("70B (Llama-3-70B)", 70.6e9, 80, (8192, 1024, 1024, 8192), "4 of 80 GB in bf16, or 1 in 4 bit"),
+    Shape("7B (Qwen2.5-7B)", 7.6e9, 28, (3584, 512, 512, 3584), 1, "31 GB in fp32"),
+    Shape("70B (Llama-3-70B)", 70.6e9, 80, (8192, 1024, 1024, 8192), 3, "141 GB in bf16"),
 )
 
 
@@ -59,16 +62,21 @@ def main() -> None:
     options = parser.parse_args()
     work = load("cost")["works"][-1]["seconds"]
     ours, floor = work["gradprism"] / work["plain"], work["floor"] / work["plain"]
+    layer = (work["gradprism"] - work["floor"]) / MEASURED_EXAMPLES / MEASURED_LAYERS * MEASURED_CORES  # core seconds
     print(
         f"{options.examples:,} examples of {options.tokens:,} tokens. On the shape of a 7B model ours took {ours:.2f}"
     )
     print(f"of a training pass, of that {floor:.2f} the model's own two passes (fp32, on a CPU).\n")
     for shape in SHAPES:
-        print(f"{shape.name}, {shape.values(options.tokens):,} singular values an example; a worker: {shape.gpus}")
+        print(f"{shape.name}: {shape.values(options.tokens):,} singular values an example, weights of {shape.weights}, "
+              f"{shape.gpus} GPUs of 80 GB a worker")  # fmt: skip
         for rate in map(float, options.tflops.split(",")):
             hours = options.examples * shape.floating_point_operations(options.tokens) / (rate * 1e12) / 3600
-            print(f"  at {rate:>5,.0f} TFLOP/s: {hours * floor:>8,.0f} GPU hours for the model's passes"
-                  f" (a training pass: {hours:,.0f}), and the eigenvalue problems")  # fmt: skip
+            print(f"  at {rate:>5,.0f} TFLOP/s: {hours * floor * shape.gpus:>8,.0f} GPU hours for the model's passes"
+                  f" (a training pass: {hours * shape.gpus:,.0f}), and the eigenvalue problems")  # fmt: skip
+        if shape is SHAPES[0]:
+            core_hours = options.examples * layer * shape.layers / 3600
+            print(f"  eigenvalue problems and the rest, on CPUs as measured: {core_hours:,.0f} core hours")
         for spectrum in (True, False):
             each = shape.megabytes(options.tokens, spectrum)
             rows = max(int(PART_MB / each), 1)
