@@ -25,7 +25,7 @@ from gradprism.engine.work import Account, OnBatch, Publishing, Say, Work
 from gradprism.jobs.observer import Silent
 from gradprism.recipe import EngineSettings
 
-ROWS, TOKENS, PART_ROWS = 200, 96, 16
+ROWS, TOKENS, PART_ROWS = 200, 48, 16
 EMPTY = 10_000
 
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
-from gradprism import Run, open_run
+from gradprism import GradPrismError, Run, open_run
+from gradprism.recipe import SpectraRecipe
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.engine.ray_clusters import own_cluster
@@ -142,10 +143,43 @@ def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, 
     assert_equal_runs(open_run(tmp_path / "local"), open_run(f"{bucket.url}/run"))
 
 
+def test_ctrl_c_stops_it_and_leaves_nothing_running(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    process = begun(tiny_checkpoint, tmp_path / "run")
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert any("raylet" in child.name() for child in started)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Repeat the same command to resume" in err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+
+
+def test_a_precision_is_that_of_the_workers(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 6, "--part-rows", 3, "--precision", "fast", "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    local, ray = (open_run(tmp_path / name).record["identity"]["arithmetic"] for name in ("local", "ray"))
+    assert local == ray
+    assert open_run(tmp_path / "ray").is_complete
+
+
+def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> None:
+    from gradprism.jobs.spectra_work import work_of
+    from gradprism.models.checkpoints import find_checkpoint
+
+    recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")
+    load = work_of(recipe, find_checkpoint(recipe.checkpoint), {"model fingerprint": "of other weights"}).load
+    with pytest.raises(GradPrismError, match="would compute something else than this run is made of") as caught:
+        load(lambda text: None)
+    assert "model fingerprint: begun with 'of other weights', here" in str(caught.value)
+
+
 def test_a_model_that_is_loaded_here_is_refused(tiny_checkpoint: Path, make_model: Any, tokenizer: Any) -> None:
     import gradprism
 
-    with pytest.raises(gradprism.GradPrismError, match="whose workers load it for themselves"):
+    with pytest.raises(GradPrismError, match="whose workers load it for themselves"):
         gradprism.spectra([{"prompt": "a", "response": "b"}], make_model("llama"), tokenizer=tokenizer, engine="ray")
 
 
@@ -207,4 +241,4 @@ def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path
     for metric in ("ifd", "length"):
         assert_frame_equal(local.scores(metric), ray.scores(metric), rel_tol=1e-5)
     session = ray.score_record("ifd")["sessions"][-1]
-    assert (session["engine"], session["device"], session["workers"]) == ("ray", "cpu", 2)
+    assert (session["engine"], session["device"]) == ("ray", "cpu")
