@@ -96,7 +96,7 @@ def test_layers_without_attention_are_counted(make_family: Callable[[str], Any])
     assert (found.layers, found.skipped_layers, found.notes) == ((1, 3), (0, 2), ())
 
 
-@pytest.mark.parametrize("family", ["olmo_hybrid", "minimax", "qwen3_5"])
+@pytest.mark.parametrize("family", ["olmo_hybrid", "minimax", "qwen3_5", "kimi_linear"])
 def test_linear_attention_is_none(family: str, make_family: Callable[[str], Any]) -> None:
     """Its maps are called q, k and v too."""
     told = next(each for each in FAMILIES if each.name == family)
@@ -104,6 +104,27 @@ def test_linear_attention_is_none(family: str, make_family: Callable[[str], Any]
     assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
     model.config.layer_types = None  # by their classes alone
     assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
+
+
+@pytest.mark.parametrize(
+    ("called", "layers"),
+    [
+        ("GatedLinearAttention", (1,)),
+        ("BailingMoeV2LinearAttention", (1,)),
+        ("Glm5NextTextLinearAttention", (1,)),
+        ("MultiScaleRetention", (1,)),
+        ("HGRN2Attention", (1,)),
+        ("RWKV6Attention", (1,)),
+        ("KimiDeltaAttention", (1,)),
+        ("KimiLinearAttention", (0, 1)),  # the one with a softmax, in Kimi Linear
+        ("GlmAttention", (0, 1)),
+    ],
+)
+def test_linear_attention_is_known_by_its_class(called: str, layers: tuple[int, ...]) -> None:
+    maps = {f"{name}_proj": nn.Linear(4, 4) for name in "qkvo"}
+    other = type(called, (nn.ModuleDict,), {})(maps)
+    model = nn.ModuleDict({"layers": nn.ModuleList([nn.ModuleDict({"attn": a}) for a in (other, attention(*"qkvo"))])})
+    assert understand(model, ["q", "k", "v", "o"]).layers == layers
 
 
 def test_the_gate_of_a_model_without_one_is_an_error(make_family: Callable[[str], Any]) -> None:

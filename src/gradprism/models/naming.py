@@ -43,8 +43,12 @@ STANDS_FOR = {"q": ("q", "q_a", "q_b"), "k": ("k", "kv_a", "kv_b"), "v": ("v", "
 ATTENTION = ("q", "k", "v", "o", "q_a", "q_b", "kv_a", "kv_b")
 MLP = ("gate", "up", "down")
 
-# Maps called q, k and v that feed no softmax: recurrences over a state (layers of hybrid models).
-_LINEAR_ATTENTION = re.compile(r"DeltaNet|DeltaAttention|Lightning|LinearAttn|Mamba|Rwkv|mLSTM")
+# Maps called q, k and v that feed no softmax: recurrences over a state (layers of hybrid models). KimiLinearAttention
+# is the latent attention, with a softmax, of a model called Kimi Linear.
+_LINEAR_ATTENTION = re.compile(
+    r"(?<!^Kimi)LinearAtt(n|ention)(?!DecoderLayer)|DeltaNet|DeltaAttention|DeltaProduct|Lightning|Retention|HGRN|GLA|"
+    r"Mamba|R(WKV|wkv)|mLSTM"
+)
 _CROSS_ATTENTION = re.compile(r"cross|encoder_attn|enc_attn")
 
 
