@@ -110,12 +110,18 @@ def test_a_description_that_is_wrong_says_in_which_line(text: str, expected: str
         ("layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 4], blocks: 3}\n", "each of 3 blocks"),
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: 5}\n", "has 64"),
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: n_head}\n", "n_head: exp"),
+        (
+            "layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 33]}\n"
+            "k: {module: mixer.in_map, rows: [32, 48]}\n",
+            r"q and k are both to be rows of transformer\.blocks\.0\.mixer\.in_map",
+        ),
         ("layers: transformer.blocks.*\nk: mixer.in_map\n", "no projections named q; it has k"),
     ],
 )
 def test_a_description_that_does_not_fit_says_what_there_is(text: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(GradPrismError, match=f"(?s){expected}"):
-        understand(unknown_model(), ["q"], read_architecture(described(text, tmp_path)))
+        names = ["q", "k"] if "k:" in text and "q:" in text else ["q"]
+        understand(unknown_model(), names, read_architecture(described(text, tmp_path)))
 
 
 def test_the_error_of_a_model_not_understood_can_be_edited_into_a_description(tmp_path: Path) -> None:

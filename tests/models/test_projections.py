@@ -198,3 +198,34 @@ def test_what_wraps_a_map_is_the_map_where_it_has_its_sizes(make_family: Callabl
     assert found["q"].module is found["v"].module is home.qkv_proj
     assert found["o"].module is home.o_proj.base_layer
     assert (found["v"].d_out, found["o"].path) == (16, "model.layers.1.self_attn.o_proj.base_layer")
+
+
+def with_weight_norm(kind: str) -> nn.Module:
+    if kind == "parametrized":
+        return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+    class Computed(nn.Module):
+        in_features = out_features = 4
+        weight = property(lambda self: torch.ones(4, 4))
+
+    return Computed()
+
+
+@pytest.mark.parametrize("kind", ["parametrized", "property"])
+def test_weights_computed_when_read_are_not_taken_for_one(kind: str) -> None:
+    """Each is gone before the next is made, and may come to stand where it stood."""
+
+    def layer() -> nn.Module:
+        return nn.ModuleDict({f"{name}_proj": with_weight_norm(kind) for name in "qkvo"})
+
+    model = nn.ModuleDict({"layers": nn.ModuleList([layer() for _ in range(12)])})
+    assert len(find_projections(model, ["q", "k", "v", "o"])) == 48
+
+
+def test_a_weight_that_two_projections_of_a_layer_share_is_refused() -> None:
+    layer = attention(*"qkvo")
+    layer["k_proj"].weight = layer["v_proj"].weight
+    model = nn.ModuleDict({"layers": nn.ModuleList([layer])})
+    with pytest.raises(GradPrismError, match=r"layers\.0\.k_proj and layers\.0\.v_proj are one weight"):
+        find_projections(model, ["q", "k", "v", "o"])
+    assert find_projections(model, ["q", "k", "o"])

@@ -4,11 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gradprism.errors import GradPrismError
 from gradprism.models.described import Architecture, described_layers
 from gradprism.models.fused import MisfitError
+from gradprism.models.linear import shape_of
 from gradprism.models.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
 from gradprism.models.not_understood import not_understood
 from gradprism.models.rows import Rows
@@ -190,17 +193,40 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
 
 
 def _refuse_tied(projections: Sequence[Projection]) -> None:
-    """Raise `GradPrismError` where layers share a weight (Zamba): its gradient is the sum over all its uses."""
-    owners: dict[int, Projection] = {}
+    """Raise `GradPrismError` where two have a weight in common (Zamba's layers): its gradient is the sum of its uses.
+
+    Those that are different rows of one module have not.
+    """
+    owners: dict[int, tuple[object, list[Projection]]] = {}  # with the weight: the ids of what is gone are given anew
     for projection in projections:
-        weight = getattr(projection.module, "weight", None)
-        owner = owners.setdefault(id(projection.module if weight is None else weight), projection)
-        if owner.layer != projection.layer:
-            raise GradPrismError(
-                f"{owner.path} and {projection.path} are one weight, used several times in one forward pass. "
-                "Expected one use: what is measured is one Dᵀ X, and this gradient would be the sum of several. Leave "
-                "it out of --projections, or describe the layers that have their own (--architecture FILE.yaml)."
-            )
+        weight = _weight(projection.module)
+        _, sharing = owners.setdefault(id(weight), (weight, []))
+        for owner in sharing:
+            if owner.module is not projection.module or owner.layer != projection.layer:
+                raise GradPrismError(
+                    f"{owner.path} and {projection.path} are one weight, used several times in one forward pass. "
+                    "Expected one use: what is measured is one Dᵀ X, and this gradient would be the sum of several. "
+                    "Leave it out of --projections, or describe the layers that have their own "
+                    "(--architecture FILE.yaml)."
+                )
+            if _numbers(owner) & _numbers(projection):
+                raise GradPrismError(
+                    f"{owner.name} and {projection.name} are both to be rows of {owner.path}, and have some in common. "
+                    "Expected each projection to have its own."
+                )
+        sharing.append(projection)
+
+
+def _weight(module: nn.Module) -> nn.Parameter | nn.Module:
+    """What tells a weight from others: itself, or its module where it is no parameter or is computed when read."""
+    weight = None if is_parametrized(module) else getattr(module, "weight", None)
+    return weight if isinstance(weight, nn.Parameter) else module
+
+
+def _numbers(projection: Projection) -> set[int]:
+    """Which of the module's outputs are the projection's."""
+    d_out, _ = shape_of(projection.module) or (projection.d_out, 0)
+    return set(projection.of(torch.arange(d_out)).tolist())
 
 
 def _projection(stack: Stack, layer: int, name: str, part: Part) -> Projection:
