@@ -36,7 +36,7 @@ def unknown_model() -> nn.Module:
                                                                     "out_map": nn.Linear(48, 32)})})  # fmt: skip
 
     model = nn.ModuleDict({"transformer": nn.ModuleDict({"blocks": nn.ModuleList([layer() for _ in range(3)])})})
-    model.config = SimpleNamespace(num_attention_heads=4)
+    model.config = SimpleNamespace(num_attention_heads=4, none=0)
     return model
 
 
@@ -92,6 +92,15 @@ def test_two_stars_number_one_after_the_other(tmp_path: Path) -> None:
         ("q: a\n", "line 1, layers"),
         ("layers: blocks.*\nqkv: {module: a, order: odd, heads: 4}\n", "line 2, qkv.order.*'contiguous', 'per_head'"),
         ("layers: blocks.*\nq: a\nqkv: {module: a, order: per_head, heads: 4}\n", "qkv says where q, k, v are"),
+        (
+            "layers: blocks.*\nqkv: {module: a, order: per_head, heads: 0}\n",
+            "line 2, qkv.heads: expected a number from 1",
+        ),
+        ("layers: blocks.*\nqkv: {module: a, order: per_head, heads: -8}\n", "qkv.heads: expected a number from 1"),
+        ("layers: blocks.*\nqkv: {module: a, order: per_head, heads: 8, kv_heads: 0}\n", "qkv.kv_heads: expected a n"),
+        ("layers: blocks.*\nqkv: {module: a, order: per_head, heads: 8, head_dim: 0}\n", "qkv.head_dim: expected a n"),
+        ("layers: blocks.*\nq: {module: a, rows: [0, 4], blocks: 0}\n", "line 2, q.blocks: expected a number from 1"),
+        ("layers: blocks.*\ngate_up: {module: a, rows: [0, 4]}\n", "line 2, gate_up.rows"),
         ("layers: [", "Cannot read the architecture .*line 1"),
         ("- a\n", "Expected `layers:`"),
     ],
@@ -111,6 +120,13 @@ def test_a_description_that_is_wrong_says_in_which_line(text: str, expected: str
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: 5}\n", "has 64"),
         ("layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: n_head}\n", "n_head: exp"),
         (
+            "layers: transformer.blocks.*\nqkv: {module: mixer.in_map, order: per_head, heads: none}\n",
+            "a number from 1",
+        ),
+        ("layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 4], blocks: none}\n", "it has 0"),
+        ("layers: transformer.blocks.*\ngate_up: mixer.in_map\ndown: ffn.out_map\n", "64 rows, and down reads 48"),
+        ("layers: transformer.blocks.*\ngate_up: ffn.odd\n", "ffn.odd has 7 rows: expected an even number"),
+        (
             "layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 33]}\n"
             "k: {module: mixer.in_map, rows: [32, 48]}\n",
             r"q and k are both to be rows of transformer\.blocks\.0\.mixer\.in_map",
@@ -119,9 +135,13 @@ def test_a_description_that_is_wrong_says_in_which_line(text: str, expected: str
     ],
 )
 def test_a_description_that_does_not_fit_says_what_there_is(text: str, expected: str, tmp_path: Path) -> None:
+    architecture = read_architecture(described(text, tmp_path))
+    names = ["q", "k"] if architecture.q and architecture.k else ["q"]
+    model = unknown_model()
+    for layer in model["transformer"]["blocks"]:
+        layer["ffn"]["odd"] = nn.Linear(4, 7)
     with pytest.raises(GradPrismError, match=f"(?s){expected}"):
-        names = ["q", "k"] if "k:" in text and "q:" in text else ["q"]
-        understand(unknown_model(), names, read_architecture(described(text, tmp_path)))
+        understand(model, names, architecture)
 
 
 def test_the_error_of_a_model_not_understood_can_be_edited_into_a_description(tmp_path: Path) -> None:

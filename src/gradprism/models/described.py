@@ -1,25 +1,39 @@
 """A description of an architecture by its user: a few lines of YAML that say where the projections are."""
 
 import re
-from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from torch import nn
 
 from gradprism.errors import GradPrismError
-from gradprism.models.fused import QKV, Heads, MisfitError, Order, gate_up_rows
+from gradprism.models.fused import QKV, Heads, MisfitError, Order
 from gradprism.models.linear import linear_in
 from gradprism.models.naming import ATTENTION, MLP, Part, Parts
 from gradprism.models.not_understood import numbered
-from gradprism.models.rows import Rows
+from gradprism.models.rows import Rows, cut
 from gradprism.models.stack import Stack, text_config
 from gradprism.recipe import given
 
-Number = int | str
+
+def _positive(value: int | str) -> int | str:
+    if isinstance(value, int) and value < 1:
+        raise ValueError("expected a number from 1, or the name of one in the model's configuration")
+    return value
+
+
+Number = Annotated[int | str, AfterValidator(_positive)]
 """A number, or where the model's configuration has it: `num_attention_heads`, `attn_config.kv_n_heads`."""
 
 
@@ -57,11 +71,20 @@ class FusedMap(_Described):
     """What the weight's rows leave for each head where None."""
 
 
+class FusedHalves(_Described):
+    """One map that holds gate in the first half of its rows, and up in the second."""
+
+    module: str
+
+
 def _module_alone(value: Any) -> Any:
     return {"module": value} if isinstance(value, str) else value
 
 
 One = Annotated[OneMap | None, BeforeValidator(_module_alone)]
+
+
+Map = OneMap | FusedMap | FusedHalves
 
 
 class Architecture(_Described):
@@ -80,7 +103,7 @@ class Architecture(_Described):
     up: One = None
     down: One = None
     qkv: FusedMap | None = None
-    gate_up: One = None
+    gate_up: Annotated[FusedHalves | None, BeforeValidator(_module_alone)] = None
 
     @field_validator("layers")
     @classmethod
@@ -141,7 +164,7 @@ def described_layers(model: nn.Module, architecture: Architecture) -> tuple[Stac
     config = text_config(model)
     parts = {number: _parts(layer, architecture, config) for number, layer in stack.layers.items()}
     for name, described in architecture:
-        if isinstance(described, OneMap | FusedMap) and not any(
+        if isinstance(described, Map) and not any(
             linear_below(layer, described.module) for layer in stack.layers.values()
         ):
             raise GradPrismError(_no_such_module(architecture.layers, name, described.module, stack))
@@ -185,34 +208,47 @@ def _no_such_module(layers: str, name: str, module: str, stack: Stack) -> str:
 
 def _parts(layer: nn.Module, architecture: Architecture, config: Any) -> Parts:
     found: Parts = {}
+    down = linear_below(layer, architecture.down.module) if architecture.down else None
+    d_hidden = Part(*down).shape[1] if down else None
     for name, described in architecture:
-        if isinstance(described, OneMap | FusedMap) and (at := linear_below(layer, described.module)):
-            whole = Part(*at)
-            found |= {part: Part(*at, rows) for part, rows in _rows_of(name, described, whole, config)}
+        if isinstance(described, Map) and (at := linear_below(layer, described.module)):
+            rows = _rows_of(name, described, Part(*at), config, d_hidden)
+            found |= {part: Part(*at, these) for part, these in rows.items()}
     return found
 
 
-def _rows_of(name: str, described: OneMap | FusedMap, whole: Part, config: Any) -> Iterator[tuple[str, Rows | None]]:
-    """The projections in one module, and their rows."""
+def _rows_of(name: str, described: Map, whole: Part, config: Any, d_hidden: int | None) -> dict[str, Rows | None]:
+    """The projections in one module, and their rows; `d_hidden` is d_in of down."""
     d_out = whole.shape[0]
     if isinstance(described, FusedMap):
-        heads = _heads(described, d_out, config)
-        if heads.rows != d_out:
-            raise MisfitError(
-                f"{name}: {heads.n_query} heads of q and {heads.n_kv} of k and v with {heads.dim} rows each make "
-                f"{heads.rows}, and {whole.path} has {d_out}"
-            )
-        yield from heads.rows_by(described.order).items()
-    elif name == "gate_up":
-        yield from (gate_up_rows(d_out, d_out // 2) or {}).items()
-    elif described.rows is None:
-        yield name, None
-    else:
-        blocks = _number(described.blocks, config)
-        if d_out % blocks or described.rows[1] > d_out // blocks:
-            within = f" within each of {blocks} blocks" if blocks > 1 else ""
-            raise MisfitError(f"{name}: rows {list(described.rows)}{within}; {whole.path} has {d_out} rows")
-        yield name, Rows(*described.rows, blocks)
+        return {**_thirds(name, described, whole.path, d_out, config)}
+    if isinstance(described, FusedHalves):
+        return {**_halves(name, whole.path, d_out, d_hidden)}
+    if described.rows is None:
+        return {name: None}
+    blocks = _number(described.blocks, config)
+    if d_out % blocks or described.rows[1] > d_out // blocks:
+        within = f" within each of {blocks} blocks" if blocks > 1 else ""
+        raise MisfitError(f"{name}: rows {list(described.rows)}{within}; {whole.path} has {d_out} rows")
+    return {name: Rows(*described.rows, blocks)}
+
+
+def _thirds(name: str, described: FusedMap, path: str, d_out: int, config: Any) -> dict[str, Rows]:
+    heads = _heads(described, d_out, config)
+    if heads.rows != d_out:
+        raise MisfitError(
+            f"{name}: {heads.n_query} heads of q and {heads.n_kv} of k and v with {heads.dim} rows each make "
+            f"{heads.rows}, and {path} has {d_out}"
+        )
+    return heads.rows_by(described.order)
+
+
+def _halves(name: str, path: str, d_out: int, d_hidden: int | None) -> dict[str, Rows]:
+    if d_hidden is None and d_out % 2:
+        raise MisfitError(f"{name}: {path} has {d_out} rows: expected an even number")
+    if d_hidden is not None and d_out != 2 * d_hidden:
+        raise MisfitError(f"{name}: {path} has {d_out} rows, and down reads {d_hidden}: expected twice as many rows")
+    return cut(("gate", "up"), dict.fromkeys(("gate", "up"), d_out // 2))
 
 
 def _heads(described: FusedMap, d_out: int, config: Any) -> Heads:
@@ -227,6 +263,8 @@ def _number(given: Number, config: Any) -> int:
     if isinstance(given, int):
         return given
     found = reduce(lambda place, name: getattr(place, name, None), given.split("."), config)
-    if not isinstance(found, int):
-        raise GradPrismError(f"{given}: expected the name of a number in the model's configuration; it has {found!r}.")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise GradPrismError(
+            f"{given}: expected the name of a number from 1 in the model's configuration; it has {found!r}."
+        )
     return found
