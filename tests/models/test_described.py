@@ -1,6 +1,7 @@
 """Architectures that a user describes, in the words of docs/families.md."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +82,25 @@ def test_two_stars_number_one_after_the_other(tmp_path: Path) -> None:
     found = understand(model, ["q"], read_architecture(described("layers: layers.*.attn.*\nq: a\n", tmp_path)))
     assert [p.layer for p in found.projections] == list(range(12))
     assert found.projections[3].path == "layers.1.attn.1.a"
+
+
+def test_a_description_also_serves_with_an_adapter(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = make_model("llama")
+    text = "layers: model.layers.*\nq: self_attn.q_proj\no: self_attn.o_proj\n"
+    architecture = read_architecture(described(text, tmp_path))
+    before = [p.path for p in understand(model, ["q", "o"], architecture).projections]
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    found = understand(wrapped, ["q", "o"], architecture)
+    assert [p.path for p in found.projections] == [f"base_model.model.{path}" for path in before]
+    assert all((p.name == "q") == hasattr(p.module, "lora_A") for p in found.projections)
+    text = text.replace("model.layers", "base_model.model.model.layers")
+    same = understand(wrapped, ["q", "o"], read_architecture(described(text, tmp_path)))
+    assert [p.module for p in same.projections] == [p.module for p in found.projections]
+    with pytest.raises(
+        GradPrismError, match=r"LlamaForCausalLM has no such modules; expected one of model\.layers\.\*"
+    ):
+        understand(wrapped, ["q"], read_architecture(described("layers: h.*\nq: a\n", tmp_path)))
 
 
 @pytest.mark.parametrize(

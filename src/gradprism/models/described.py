@@ -23,7 +23,7 @@ from gradprism.models.linear import linear_in
 from gradprism.models.naming import ATTENTION, MLP, Part, Parts
 from gradprism.models.not_understood import numbered
 from gradprism.models.rows import Rows, cut
-from gradprism.models.stack import Stack, text_config
+from gradprism.models.stack import Stack, inside_wrapper, text_config
 from gradprism.recipe import given
 
 
@@ -172,18 +172,22 @@ def described_layers(model: nn.Module, architecture: Architecture) -> tuple[Stac
 
 
 def _stack(model: nn.Module, pattern: str) -> Stack:
-    """Modules whose path fits; numbered as the path says, or one after the other where there are several *."""
+    """Modules whose path fits; numbered as the path says, or one after the other where there are several *.
+
+    Paths are those without an adapter's wrapper, and also those with it.
+    """
     fitting = re.compile(r"(\d+)".join(map(re.escape, pattern.split("*"))))
+    outer, base = inside_wrapper(model)
     found = {
         tuple(map(int, match.groups())): (path, module)
         for path, module in model.named_modules()
-        if (match := fitting.fullmatch(path))
+        if (match := fitting.fullmatch(path.removeprefix(f"{outer}.")) or fitting.fullmatch(path))
     }
     if not found:
-        lists = {numbered(path) for path, _ in model.named_modules()}
+        lists = {numbered(path) for path, _ in base.named_modules()}
         known = sorted(path for path in lists if path.endswith("*"))
         raise GradPrismError(
-            f"layers: {pattern}: {type(model).__name__} has no such modules; expected one of {', '.join(known)}."
+            f"layers: {pattern}: {type(base).__name__} has no such modules; expected one of {', '.join(known)}."
         )
     ordered = sorted(found.items())
     numbers = [key[0] for key, _ in ordered] if pattern.count("*") == 1 else range(len(ordered))

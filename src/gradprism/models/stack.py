@@ -31,6 +31,13 @@ def text_config(model: nn.Module) -> Any:
     return find(decoder=True) if find else config
 
 
+def inside_wrapper(model: nn.Module) -> tuple[str, nn.Module]:
+    """The model that peft wraps, and its path; the model itself where there is no wrapper."""
+    find = getattr(model, "get_base_model", None)
+    base = find() if callable(find) else model
+    return next(((path, module) for path, module in model.named_modules() if module is base), ("", model))
+
+
 def find_stack(model: nn.Module, has_parts: Callable[[nn.Module], bool]) -> tuple[Stack, list[str]] | None:
     """The list of layers that make up the language model, and the paths of other lists with such layers.
 
