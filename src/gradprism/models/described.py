@@ -21,7 +21,7 @@ from gradprism.errors import GradPrismError
 from gradprism.models.fused import QKV, Heads, MisfitError, Order
 from gradprism.models.linear import linear_in
 from gradprism.models.naming import ATTENTION, MLP, Part, Parts
-from gradprism.models.not_understood import numbered
+from gradprism.models.not_understood import TO_BE_SAID, numbered
 from gradprism.models.rows import Rows, cut
 from gradprism.models.stack import Stack, inside_wrapper, text_config
 from gradprism.recipe import given
@@ -37,6 +37,16 @@ Number = Annotated[int | str, AfterValidator(_positive)]
 """A number, or where the model's configuration has it: `num_attention_heads`, `attn_config.kv_n_heads`."""
 
 
+def _said(path: str) -> str:
+    if TO_BE_SAID in path:
+        raise ValueError(f"expected the path of a module below the layer in place of {TO_BE_SAID}")
+    return path
+
+
+Module = Annotated[str, AfterValidator(_said)]
+"""Path of a linear map below the layer."""
+
+
 class _Described(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +54,7 @@ class _Described(BaseModel):
 class OneMap(_Described):
     """A projection: a module below the layer, and which rows of its weight."""
 
-    module: str
+    module: Module
     rows: tuple[int, int] | None = None
     """First row, and the one after the last; of each block where there are several. All where None."""
     blocks: Number = 1
@@ -62,7 +72,7 @@ class OneMap(_Described):
 class FusedMap(_Described):
     """One map that holds q, k and v."""
 
-    module: str
+    module: Module
     order: Order
     heads: Number
     kv_heads: Number | None = None
@@ -74,7 +84,7 @@ class FusedMap(_Described):
 class FusedHalves(_Described):
     """One map that holds gate in the first half of its rows, and up in the second."""
 
-    module: str
+    module: Module
 
 
 def _module_alone(value: Any) -> Any:

@@ -13,7 +13,7 @@ from gradprism.models.described import Architecture, described_layers
 from gradprism.models.fused import MisfitError
 from gradprism.models.linear import shape_of
 from gradprism.models.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
-from gradprism.models.not_understood import not_understood
+from gradprism.models.not_understood import Seen, not_understood
 from gradprism.models.rows import Rows
 from gradprism.models.stack import Stack, find_stack, text_config
 
@@ -72,17 +72,18 @@ def understand(model: nn.Module, names: Sequence[str], architecture: Architectur
     except (MisfitError, _MissingError) as problem:
         if architecture:
             raise GradPrismError(f"The architecture does not fit {type(model).__name__}: {problem}") from None
-        wanted = problem.names if isinstance(problem, _MissingError) else names
-        raise GradPrismError(not_understood(model, wanted, str(problem))) from None
+        there = problem.there if isinstance(problem, _MissingError) else None
+        raise GradPrismError(not_understood(model, names, str(problem), there)) from None
 
 
 class _MissingError(Exception):
     """Some of what was asked for is nowhere in the model."""
 
-    def __init__(self, names: Sequence[str], has: Sequence[str], notes: Sequence[str]):
-        there = f"; it has {', '.join(has)}" if has else ""
-        super().__init__(" ".join([f"it has no projections named {', '.join(names)}{there}.", *notes]))
-        self.names = names
+    def __init__(self, names: Sequence[str], there: Seen | None, notes: Sequence[str]):
+        has = ", ".join(name for name in NAMES if there and name in there.parts)
+        words = f"it has no projections named {', '.join(names)}{f'; it has {has}' if has else ''}."
+        super().__init__(" ".join([words, *notes]))
+        self.there = there
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -103,7 +104,7 @@ def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
 
     found = find_stack(model, has_parts)
     if found is None:
-        raise _MissingError(names, (), ())
+        raise _MissingError(names, None, ())
     stack, others = found
     kinds = _kinds(config, stack)
     parts = {number: _parts(stack, number, kinds.get(number, "?"), config, names) for number in stack.layers}
@@ -178,7 +179,7 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
             "This model has no gate: its MLPs are two maps, up and down. Leave it out of --projections."
         )
     if missing:
-        raise _MissingError(missing, [name for name in NAMES if name in there], notes)
+        raise _MissingError(missing, Seen(stack.path, _first_of_each(parts)), notes)
     own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))
     projections = tuple(
         _projection(stack, number, name, found[name])
@@ -190,6 +191,13 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
     layers = tuple(dict.fromkeys(p.layer for p in projections))
     skipped = tuple(number for number in sorted(stack.layers) if number not in layers)
     return Found(projections, own, layers, skipped, (*notes, *_gaps(projections, own, layers)))
+
+
+def _first_of_each(parts: Mapping[int, Parts]) -> Parts:
+    first: Parts = {}
+    for _, found in sorted(parts.items()):
+        first = found | first
+    return first
 
 
 def _refuse_tied(projections: Sequence[Projection]) -> None:
