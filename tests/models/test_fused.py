@@ -67,6 +67,19 @@ def test_rows_that_are_left_over_are_refused() -> None:
         find_projections(model, ["q"])
 
 
+@pytest.mark.parametrize(
+    ("head_dim", "rows"),
+    [(8, [*range(8), *range(16, 24), *range(32, 40), *range(48, 56)]), (16, [*range(64)])],
+)
+def test_a_q_of_twice_the_rows_holds_a_gate_where_its_heads_say_so(head_dim: int, rows: list[int]) -> None:
+    maps = {"q_proj": nn.Linear(32, 64), "k_proj": nn.Linear(32, 16), "v_proj": nn.Linear(32, 16)}
+    model: Any = attention(32, 2, **maps, o_proj=nn.Linear(32, 32))
+    with pytest.raises(GradPrismError, match=r"q_proj \[64, 32\] holds q, but it has 64 rows, twice what o reads"):
+        find_projections(model, ["q"])
+    model.config.head_dim = head_dim
+    assert taken(model, 64)["q"] == rows
+
+
 def test_an_mlp_whose_halves_do_not_fit_is_refused() -> None:
     model: Any = attention(32, 4, q_proj=nn.Linear(32, 32), o_proj=nn.Linear(32, 32))
     model["layers"][0]["mlp"] = nn.ModuleDict({"gate_up_proj": nn.Linear(32, 100), "down_proj": nn.Linear(48, 32)})

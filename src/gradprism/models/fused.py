@@ -112,11 +112,21 @@ def _number(names: tuple[str, ...], *places: Any) -> int | None:
 
 
 def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: int) -> Rows | None:
-    """Of a q that brings its output's gate along, head by head (Qwen3-Next and later), the rows of the queries."""
-    n_query = _number(_HEADS, attention, config)
-    if d_out != 2 * d_attended or n_query is None or _number(("head_dim",), attention, config) != d_attended // n_query:
+    """Of a q that brings its output's gate along, head by head (Qwen3-Next and later), the rows of the queries.
+
+    None where it brings none. Raises `MisfitError` where its size is that of both and the size of a head is not known.
+    """
+    if d_out != 2 * d_attended:
         return None
-    return cut(("q", "gate"), dict.fromkeys(("q", "gate"), d_attended // n_query), n_query)["q"]
+    n_query, dim = _number(_HEADS, attention, config), _number(("head_dim",), attention, config)
+    if n_query is None or dim is None:
+        raise MisfitError(
+            f"it has {d_out} rows, twice what o reads ({d_attended}), and its number of heads and their size "
+            "(head_dim) are not both known: it may hold queries alone, or their gate too"
+        )
+    if dim != d_attended // n_query:
+        return None
+    return cut(("q", "gate"), dict.fromkeys(("q", "gate"), dim), n_query)["q"]
 
 
 def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, Rows] | None:

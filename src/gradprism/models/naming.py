@@ -117,7 +117,11 @@ def _divided(found: Parts, attention: nn.Module, config: Any) -> Parts:
         found |= {name: Part(fused.path, fused.module, rows[name]) for name in rows}
     elif "q" in found and "kv_a" not in found and d_attended:
         q = found["q"]
-        found["q"] = Part(q.path, q.module, gated_query_rows(attention, config, q.shape[0], d_attended))
+        try:
+            rows_of_q = gated_query_rows(attention, config, q.shape[0], d_attended)
+        except MisfitError as problem:
+            raise MisfitError(f"{q.path} {list(q.shape)} holds q, but {problem}") from None
+        found["q"] = Part(q.path, q.module, rows_of_q)
     return found
 
 
