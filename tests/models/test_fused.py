@@ -80,6 +80,32 @@ def test_a_q_of_twice_the_rows_holds_a_gate_where_its_heads_say_so(head_dim: int
     assert taken(model, 64)["q"] == rows
 
 
+def test_what_code_of_its_own_has_fused_is_noted() -> None:
+    """Halves of an MLP and the queries of a gated q are told by convention as much as q, k and v are."""
+    maps = {"q_proj": nn.Linear(32, 64), "k_proj": nn.Linear(32, 16), "v_proj": nn.Linear(32, 16)}
+    model: Any = attention(32, 2, **maps, o_proj=nn.Linear(32, 32))
+    model.config.head_dim = 8
+    model["layers"][0]["mlp"] = nn.ModuleDict({"gate_up_proj": nn.Linear(32, 96), "down_proj": nn.Linear(48, 32)})
+    notes = understand(model, ["q", "up"]).notes
+    assert [note.partition(" in the order")[0] for note in notes] == [
+        "q is taken for rows of attention.q_proj",
+        "gate and up are taken for rows of mlp.gate_up_proj",
+    ]
+    assert understand(model, ["k", "o"]).notes == ()
+
+
+def test_two_maps_alike_beside_a_third_are_not_guessed_between() -> None:
+    """Jais: `c_fc2(x) * swiglu(c_fc(x))`, then `c_proj`."""
+    model: Any = attention(32, 4, q_proj=nn.Linear(32, 32), o_proj=nn.Linear(32, 32))
+    model["layers"][0]["mlp"] = nn.ModuleDict(
+        {"c_fc": nn.Linear(32, 48), "c_fc2": nn.Linear(32, 48), "c_proj": nn.Linear(48, 32)}
+    )
+    for name in ("gate", "up"):
+        with pytest.raises(GradPrismError, match=r"mlp\.c_fc2 \[48, 32\] has the shape of mlp\.c_fc, and which"):
+            find_projections(model, [name])
+    assert find_projections(model, ["q", "o"])
+
+
 def test_an_mlp_whose_halves_do_not_fit_is_refused() -> None:
     model: Any = attention(32, 4, q_proj=nn.Linear(32, 32), o_proj=nn.Linear(32, 32))
     model["layers"][0]["mlp"] = nn.ModuleDict({"gate_up_proj": nn.Linear(32, 100), "down_proj": nn.Linear(48, 32)})

@@ -5,7 +5,7 @@ attention: q_a and q_b through a bottleneck, or q; kv_a and kv_b through another
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,8 +138,22 @@ def mlps(layer: nn.Module) -> Iterator[tuple[str, Parts]]:
                     for name, spelling in zip(MLP, names, strict=True)
                     if spelling in children
                 }
+                _refuse_a_second(path, parts, children)
                 yield path, _halved(parts)
                 break
+
+
+def _refuse_a_second(path: str, parts: Parts, children: Mapping[str, tuple[str, nn.Module]]) -> None:
+    """Raise `MisfitError` where a map beside `up` is like it (c_fc2 of Jais): one of the two is the gate."""
+    if "gate" in parts:
+        return
+    own = {part.module for part in parts.values()}
+    for name, (_, module) in children.items():
+        if module not in own and shape_of(module) == parts["up"].shape:
+            raise MisfitError(
+                f"{'.'.join(filter(None, (path, name)))} {list(parts['up'].shape)} has the shape of "
+                f"{parts['up'].path}, and which of them is the gate is not known"
+            )
 
 
 def _halved(parts: Parts) -> Parts:

@@ -109,19 +109,29 @@ def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
     kinds = _kinds(config, stack)
     parts = {number: _parts(stack, number, kinds.get(number, "?"), config, names) for number in stack.layers}
     notes = [f"Only the language model ({stack.path}) is measured, not {', '.join(others)}."] if others else []
-    return _found(names, stack, parts, [*notes, *_by_convention(stack, parts), *_routed(stack, names)])
+    return _found(names, stack, parts, [*notes, *_by_convention(stack, parts, names), *_routed(stack, names)])
 
 
-def _by_convention(stack: Stack, parts: Mapping[int, Parts]) -> list[str]:
+def _by_convention(stack: Stack, parts: Mapping[int, Parts], names: Sequence[str]) -> list[str]:
     """The words for fused maps of code that comes with a checkpoint: nobody has held it against what its name says."""
-    for number, found in parts.items():
-        is_known = type(stack.layers[number]).__module__.startswith("transformers.")
-        if not is_known and "v" in found and found["v"].rows:
-            return [
-                f"q, k and v are taken for rows of {found['v'].path} in the order that its name stands for in "
-                "transformers; if this model's own code has another, describe it (--architecture FILE.yaml)."
-            ]
-    return []
+    wanted = {own for name in names for own in STANDS_FOR.get(name, (name,))}
+    fused: dict[str, dict[str, None]] = defaultdict(dict)  # path below a layer -> what it holds, in order
+    for number, found in sorted(parts.items()):
+        if not type(stack.layers[number]).__module__.startswith("transformers."):
+            for name in NAMES:
+                if name in found and found[name].rows:
+                    fused[found[name].path][name] = None
+    return [
+        f"{_listed([*held])} taken for rows of {path} in the order that its name stands for in transformers; if this "
+        "model's own code has another, describe it (--architecture FILE.yaml)."
+        for path, held in fused.items()
+        if wanted & held.keys()
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`q is`, `q, k and v are`."""
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _kinds(config: object, stack: Stack) -> dict[int, str]:
