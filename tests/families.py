@@ -94,6 +94,7 @@ class Family:
     remark: str = ""
     common: bool = True  # whether its configuration takes the sizes of all
     in_fp64: bool = True  # whether its code runs in fp64
+    loaded_as: str = "AutoModelForCausalLM"
 
     def make(self, seed: int = 0) -> Any:
         """A random model, with weights large enough for gradients well above rounding."""
@@ -101,7 +102,7 @@ class Family:
 
         config = getattr(hf, self.config)(**((SIZES if self.common else {}) | dict(self.settings)))
         torch.manual_seed(seed)
-        model = hf.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        model = getattr(hf, self.loaded_as).from_config(config, dtype=torch.float32).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim >= 2:
@@ -151,6 +152,14 @@ FALCON = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": L
           "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
 FALCON_ATTENTION = "self_attention.query_key_value"
 VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+QWEN_VISION = {"depth": 2, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "out_hidden_size": WIDTH,
+               "patch_size": 4}  # fmt: skip
+QWEN_TOKENS = {"image_token_id": 95, "video_token_id": 94, "vision_start_token_id": 93, "vision_end_token_id": 92}
+IN_SECTIONS = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+READS_IMAGES: dict[str, Any] = {
+    "layers": "model.language_model.layers", "kind": "separate; a vision tower", "common": False,
+    "loaded_as": "AutoModelForImageTextToText",
+}  # fmt: skip
 
 FAMILIES = (
     Family("llama", "LlamaConfig", {"head_dim": 16, "attention_bias": True}, remark="grouped query, biases"),
@@ -394,6 +403,25 @@ FAMILIES = (
             "attention_heads": 2}},
            attention_layers=(0, 2), mlp_layers=(0, 2), kind="separate; a layer with cross-attention alone",
            common=False),
+    Family("mistral3", "Mistral3Config",
+           {"text_config": {**SIZES, "model_type": "mistral", "head_dim": 16},
+            "vision_config": VISION | {"model_type": "pixtral", "image_size": 16, "patch_size": 8, "head_dim": 8},
+            "image_token_index": VOCABULARY - 1},
+           **READS_IMAGES),
+    Family("llava", "LlavaConfig",
+           {"text_config": {**SIZES, "model_type": "llama"},
+            "vision_config": VISION | {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8},
+            "image_token_index": VOCABULARY - 1},
+           **READS_IMAGES),
+    Family("qwen2_5_vl", "Qwen2_5_VLConfig",
+           {"text_config": {**SIZES, "rope_parameters": IN_SECTIONS},
+            "vision_config": QWEN_VISION | {"fullatt_block_indexes": [1]}, **QWEN_TOKENS},
+           **READS_IMAGES, remark="biases on q, k, v"),
+    Family("qwen3_vl", "Qwen3VLConfig",
+           {"text_config": {**SIZES, "head_dim": 8, "rope_parameters": IN_SECTIONS},
+            "vision_config": QWEN_VISION | {"deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+            **QWEN_TOKENS},
+           **READS_IMAGES, remark="qk-norm"),
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.families import FAMILIES
 
 from gradprism import GradPrismError
 from gradprism.models import builtin
@@ -25,6 +26,16 @@ def test_a_folder_gives_its_own_weights(tiny_checkpoint: Path, make_model: Any) 
     assert torch.equal(weights_of(loaded), weights_of(make_model("llama")))
     assert loaded.dtype == torch.float32
     assert not loaded.training
+
+
+@pytest.mark.parametrize("name", ["mistral3", "qwen3_vl"])
+def test_a_family_that_has_no_class_for_text_alone(name: str, tmp_path: Path) -> None:
+    family = next(each for each in FAMILIES if each.name == name)
+    family.make().save_pretrained(tmp_path)
+    loaded = find_checkpoint(settings(tmp_path)).load_model()
+    assert torch.equal(weights_of(loaded), weights_of(family.make()))
+    scratch = find_checkpoint(settings(tmp_path, from_scratch=True)).load_model()
+    assert type(scratch) is type(loaded)
 
 
 def test_dtype_is_the_one_asked_for(tiny_checkpoint: Path) -> None:

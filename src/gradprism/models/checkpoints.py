@@ -194,10 +194,8 @@ class Checkpoint:
             return (model if "device_map" in options else model.to(device)).eval()
 
     def _pretrained(self, device: str, spread: Spread | None) -> Any:
-        from transformers import AutoModelForCausalLM
-
         options = self._loading(device, spread)
-        model = AutoModelForCausalLM.from_pretrained(self.location, **options)
+        model = self._model_class().from_pretrained(self.location, **options)
         if getattr(model, "is_quantized", False) and self.settings.dtype != "auto":
             from gradprism.models.quantised import compute_in
 
@@ -264,7 +262,6 @@ class Checkpoint:
 
     def _from_scratch(self) -> Any:
         import torch
-        from transformers import AutoModelForCausalLM
 
         config = self.load_config()
         if hasattr(config, "quantization_config"):
@@ -272,9 +269,27 @@ class Checkpoint:
         dtype = torch.float32 if self._dtype == "auto" else self._dtype
         with torch.random.fork_rng():
             torch.manual_seed(self.settings.init_seed)
-            return AutoModelForCausalLM.from_config(
+            return self._model_class().from_config(
                 config, dtype=dtype, trust_remote_code=self.settings.trust_remote_code
             )
+
+    def _model_class(self) -> Any:
+        """Where a family has no class for text alone (LLaVA, Qwen-VL), the one that reads images too."""
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+        from transformers.models.auto import modeling_auto as known
+
+        if self.gguf_file:
+            return AutoModelForCausalLM
+        config = self.load_config()
+        own = (getattr(config, "auto_map", None) or {}) if self.settings.trust_remote_code else {}
+        if "AutoModelForCausalLM" in own or config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return AutoModelForCausalLM
+        if (
+            "AutoModelForImageTextToText" in own
+            or config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        ):
+            return AutoModelForImageTextToText
+        return AutoModelForCausalLM  # to say what is wrong
 
     @property
     def _dtype(self) -> Any:
