@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families import FAMILIES, SIZES
+from tests.families import FAMILIES, SIZES, examples
 from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError
+from gradprism.data.encode import Encoded
+from gradprism.data.example import Example, Turn
 
 
 def test_layers_that_read_images_are_left_out_with_a_word(tokenizer: Any) -> None:
@@ -34,6 +36,32 @@ def test_a_model_that_cannot_read_text_is_refused(make_model: Callable[..., Any]
     model.model.embed_tokens = nn.Embedding(1, 32)
     with pytest.raises(GradPrismError, match="cannot read a text of two tokens: IndexError"):
         GradientAnalyzer(model, tokenizer)
+
+
+@pytest.mark.parametrize("error", [ImportError("mamba_ssm is not there"), AssertionError("no kernel")])
+def test_code_that_lacks_its_kernels_is_refused(
+    error: Exception, make_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    model = make_model("llama")
+    monkeypatch.setattr(model.model.layers[1].mlp, "forward", fail)
+    with pytest.raises(GradPrismError, match=f"cannot read a text of two tokens: {type(error).__name__}: {error}"):
+        GradientAnalyzer(model, tokenizer)
+
+
+def test_a_projection_called_by_keyword(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    class ByKeyword(nn.Linear):
+        def __call__(self, inputs: torch.Tensor) -> Any:
+            return super().__call__(input=inputs)
+
+    encoded = [(Example(0, "0", (Turn("user", "a"), Turn("assistant", "b"))), Encoded(*examples()[0], False))]
+    model = make_model("llama")
+    before = GradientAnalyzer(model, tokenizer).analyze_encoded(encoded).spectra
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.__class__ = ByKeyword
+    assert GradientAnalyzer(model, tokenizer).analyze_encoded(encoded).spectra.equals(before)
 
 
 def test_weights_that_layers_share_are_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:

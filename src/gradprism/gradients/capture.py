@@ -63,7 +63,7 @@ def capturing(
                 del awaited[number]
                 on_layer(number, [layer[p.name] for p in projections if p.layer == number and p.name in layer])
 
-    def watch(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    def watch(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Tensor) -> Tensor | None:
         here = sharing[module]
         layer = awaited.setdefault(here[0].layer, [])
         if here[0] in layer:
@@ -72,11 +72,11 @@ def capturing(
         leaf = not output.requires_grad
         if leaf:
             output.requires_grad_(True)
-        inputs = args[0].detach()
+        inputs = next(value for value in (*args, *named.values()) if isinstance(value, Tensor)).detach()
         output.register_hook(partial(arrive, here, inputs, inputs._version))  # type: ignore[no-untyped-call]
         return output.clone() if leaf else None  # a model may change its activations in place, but not a leaf
 
-    handles = [module.register_forward_hook(watch) for module in sharing]
+    handles = [module.register_forward_hook(watch, with_kwargs=True) for module in sharing]
     try:
         yield awaited
     finally:

@@ -58,7 +58,7 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
     try:
         with torch.inference_mode(), evaluating(model):
             logits = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=device), use_cache=False).logits
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError) as error:
         raise GradPrismError(
             f"{type(model).__name__} cannot read a text of two tokens: {type(error).__name__}: {error}\n"
             "Expected a causal language model that takes input_ids alone."
