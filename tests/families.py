@@ -217,7 +217,7 @@ FAMILIES = (
            "attention_heads": HEADS,
             "max_position_embeddings": 128},
            below("self_attn", q="q_proj", k="k_proj", v="v_proj", o="out_proj"), below("", up="fc1", down="fc2"),
-           common=False, in_fp64=False),
+           remark="code without fp64: held against autograd in fp32, within 3e-5", common=False, in_fp64=False),
     Family("modernbert-decoder", "ModernBertDecoderConfig", {"local_attention": 8, "head_dim": 8},
            below("attn", q="q_proj", k="k_proj", v="v_proj", o="Wo"),
            {**fused("mlp.Wi", [rows(0, HIDDEN), rows(HIDDEN, 2 * HIDDEN)], ["gate", "up"]), "down": "mlp.Wo"},
