@@ -159,6 +159,14 @@ def test_the_language_model_is_the_tower_that_is_measured(make_family: Callable[
     )
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_tower_whose_attention_is_called_otherwise_is_named_too(
+    family: str, make_family: Callable[[str], Any]
+) -> None:
+    (note,) = understand(make_family(family), ["q"]).notes
+    assert note == "Only the language model (model.language_model.layers) is measured, not model.visual.blocks."
+
+
 def test_two_towers_alike_are_not_guessed_between() -> None:
     towers = {name: nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo")])}) for name in ("low", "high")}
     with pytest.raises(GradPrismError, match=r"several lists of layers with attention: low\.layers, high\.layers"):

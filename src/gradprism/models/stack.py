@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from gradprism.errors import GradPrismError
+from gradprism.models.linear import shape_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def inside_wrapper(model: nn.Module) -> tuple[str, nn.Module]:
 
 
 def find_stack(model: nn.Module, has_parts: Callable[[nn.Module], bool]) -> tuple[Stack, list[str]] | None:
-    """The list of layers that make up the language model, and the paths of other lists with such layers.
+    """The list of layers that make up the language model, and the paths of other lists of layers, whatever is in them.
 
     A list counts where one of its layers has what is looked for. Of several in the decoder, the outermost is the
     language model: towers of vision and sound hang deeper. Raises `GradPrismError` where two are equally deep; None
@@ -57,7 +58,15 @@ def find_stack(model: nn.Module, has_parts: Callable[[nn.Module], bool]) -> tupl
         raise GradPrismError(_several(model, [path for path in within if path.count(".") == least]))
     chosen = next(path for path in within if path.count(".") == least)
     paths = {number: f"{chosen}.{number}" if chosen else str(number) for number in having[chosen]}
-    return Stack(chosen, having[chosen], paths), [path for path in having if path != chosen]
+    others = [path for path in lists if path != chosen and (path in having or _are_layers(lists[path]))]
+    return Stack(chosen, having[chosen], paths), others
+
+
+def _are_layers(modules: Mapping[int, nn.Module]) -> bool:
+    """Whether these are repeated layers with linear maps in them, and not the maps themselves (a projector)."""
+    first = next(iter(modules.values()))
+    inside = any(shape_of(inner) for inner in first.modules() if inner is not first)
+    return len(modules) > 1 and inside and not shape_of(first)
 
 
 def _outermost_lists(model: nn.Module) -> dict[str, dict[int, nn.Module]]:
