@@ -10,7 +10,8 @@ import pytest
 import torch
 from tests import oracle
 from tests.conftest import ROOT
-from tests.families import FAMILIES, examples, true_gradients
+from tests.families import FAMILIES
+from tests.families.family import examples, true_gradients
 from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from tests import oracle
 from tests.conftest import ROOT
-from tests.families import FAMILIES, MEASURES, Family, examples, page, true_gradients
+from tests.families import FAMILIES
+from tests.families.family import MEASURES, Family, examples, true_gradients
+from tests.families.page import page
 
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
@@ -82,4 +84,4 @@ def test_no_more_tokens_than_a_model_has_positions(name: str) -> None:
 
 def test_the_table_of_the_documents_is_that_of_the_tests() -> None:
     text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
-    assert page(text) == text, "write it anew: python -m tests.families"
+    assert page(text) == text, "write it anew: python -m tests.families.page"

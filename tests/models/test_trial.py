@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.families import FAMILIES, SIZES, examples
+from tests.families import FAMILIES
+from tests.families.family import SIZES, examples
 from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError
