@@ -75,7 +75,7 @@ def assert_cosines(similarity: Any, gradients: Sequence[Any], error: float) -> N
     )
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "mpt", "gemma3 (with vision)"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "mpt", "gemma3 (with vision)", "llava", "qwen3_vl"])
 def test_no_more_tokens_than_a_model_has_positions(name: str) -> None:
     """Each calls them something else."""
     family = next(each for each in FAMILIES if each.name == name)
