@@ -18,7 +18,7 @@ EXAMPLES = (
 
 def assert_measured_as(tables: Any, plain: Any, tokenizer: Any, rel: float = 1e-4) -> None:
     """Compare tables of `EXAMPLES`, by the paper's template, with autograd and fp64 SVD on a plain model."""
-    assert tables.examples["status"].to_list() == ["ok"] * len(EXAMPLES)
+    assert tables.examples["status"].to_list() == ["ok"] * len(EXAMPLES), tables.examples["reason"].to_list()
     layers = range(plain.config.num_hidden_layers)
     names = {(p, layer): f"model.layers.{layer}.{home}.weight" for p, home in ATTENTION.items() for layer in layers}
     for item, row in zip(EXAMPLES, tables.examples.iter_rows(named=True), strict=True):

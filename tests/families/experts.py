@@ -1,6 +1,6 @@
 """Families with routed experts, which are not measured."""
 
-from tests.families.family import Family, below
+from tests.families.family import HIDDEN, Family, below
 from tests.families.shared import DEEPSEEK_MOE, MOE, SHARED_EXPERTS
 
 EXPERTS = (
@@ -22,6 +22,14 @@ EXPERTS = (
     ),
     Family("olmoe", "OlmoeConfig", settings={"num_experts": 4, "num_experts_per_tok": 2}, mlp={}, experts=True),
     Family("phimoe", "PhimoeConfig", settings={"num_local_experts": 4}, mlp={}, experts=True),
+    Family(
+        "llama4_text",
+        "Llama4TextConfig",
+        settings={"num_local_experts": 4, "head_dim": 8, "intermediate_size": 24, "intermediate_size_mlp": HIDDEN},
+        mlp=below("feed_forward.shared_expert", gate="gate_proj", up="up_proj", down="down_proj"),
+        experts=True,
+        remark="qk-norm, chunked attention",
+    ),
     Family(
         "granitemoe",
         "GraniteMoeConfig",

@@ -15,7 +15,7 @@ from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
 from gradprism.recipe import TextSettings
 
-FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "deepseek_v3", "lfm2"}
+FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "phimoe", "llama4_text", "deepseek_v3", "lfm2"}
 EACH = [pytest.param(f, id=f.name, marks=() if f.name in FAST else pytest.mark.slow) for f in FAMILIES]
 TURNS = (Turn("user", "a"), Turn("assistant", "b"))
 

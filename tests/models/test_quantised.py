@@ -1,15 +1,18 @@
 """Quantised models against ordinary ones that hold the dequantised weights, as the library itself dequantises them."""
 
+import dataclasses
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.families import FAMILIES, SIZES, Family
 from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 from torch import nn
 
@@ -17,7 +20,7 @@ from gradprism import GradientAnalyzer, GradPrismError, score, spectra
 from gradprism.gradients.precision import _linears
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.likelihood import ResponseHead
-from gradprism.models.quantised import exact_products
+from gradprism.models.quantised import exact_products, loading_options, refuse_forward_only
 from gradprism.recipe import CheckpointSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(?!gradprism)")
@@ -144,11 +147,9 @@ SAVED = {
 def test_checkpoints_of_other_makers(
     method: str, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
-    """Written here by hand; transformers dequantises them on a CPU."""
+    """Written here by hand."""
     if method == "compressed-tensors":
         pytest.importorskip("compressed_tensors")
-    elif torch.cuda.is_available():
-        pytest.skip("on a GPU fp8 is computed in fp8")
     make, config = SAVED[method]
     stored, weights = {}, {}
     for name, weight in load_file(tiny_checkpoint / "model.safetensors").items():
@@ -183,6 +184,117 @@ def test_a_backward_pass_of_other_weights_is_refused(make_model: Callable[..., A
     home.up_proj.weight = before.weight
     with pytest.raises(GradPrismError, match=r"layers\.2\.mlp\.up_proj"):
         GradientAnalyzer(model, tokenizer)
+
+
+def mxfp4(shape: tuple[int, ...]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Random codes of (experts, d_out, d_in): e2m1 in blocks of 32 with a power of 2 each; their values transposed."""
+    codes = torch.randint(0, 16, shape)
+    scales = torch.randint(122, 126, (*shape[:-1], shape[-1] // 32))
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])[codes % 8] * torch.where(codes < 8, 1, -1)
+    blocks = (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8).unflatten(-1, (-1, 16))
+    scaled = values.unflatten(-1, (-1, 32)) * (scales - 127.0).exp2()[..., None]
+    return {"blocks": blocks, "scales": scales.to(torch.uint8)}, scaled.flatten(-2).transpose(1, 2)
+
+
+def test_gpt_oss_as_it_is_published(tokenizer: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tiny = family("gpt_oss")
+    sizes = {"intermediate_size": 32, "vocab_size": len(tokenizer)}
+    plain = dataclasses.replace(tiny, settings=SIZES | dict(tiny.settings) | sizes, common=False).make()
+    plain.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    for layer in range(3):
+        for name, d_out in (("gate_up_proj", 64), ("down_proj", 32)):
+            path = f"model.layers.{layer}.mlp.experts.{name}"
+            del stored[path]
+            parts, values = mxfp4((4, d_out, 32))
+            stored |= {f"{path}_{part}": value for part, value in parts.items()}
+            plain.get_parameter(path).data = values.contiguous()
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    model = loaded(tmp_path)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert_measured_as(GradientAnalyzer(model, tokenizer).analyze(EXAMPLES), plain, tokenizer)
+
+
+class StraightThrough(nn.Linear):
+    """As `FP8Linear` of transformers on a GPU: inputs rounded to fp8 on the way forward, and not on the way back."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        scale = inputs.detach().abs().amax(-1, keepdim=True).clamp(min=1e-9) / 448
+        rounded = (inputs.detach() / scale).to(torch.float8_e4m3fn).to(inputs.dtype) * scale
+        return super().forward(inputs + (rounded - inputs.detach()))
+
+
+class Raising(nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no kernel image is available")
+
+
+class ByHalves(nn.Linear):
+    """Plain weights, and inputs of another shape, as DeepSeek-V4 has them."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs.unflatten(-1, (2, self.in_features)) @ self.weight.T).flatten(-2)
+
+
+def family(name: str) -> Family:
+    return next(each for each in FAMILIES if each.name == name)
+
+
+def replaced(make_model: Callable[..., Any], kind: type[nn.Linear], dtype: torch.dtype = torch.float32) -> Any:
+    model = make_model("llama").to(dtype)
+    home = model.model.layers[2].mlp
+    before, home.up_proj = home.up_proj, kind(32, 48, bias=False)
+    home.up_proj.weight = before.weight
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_rounded_on_the_way_forward_alone_are_refused(dtype: torch.dtype, make_model: Any) -> None:
+    with pytest.raises(GradPrismError, match=r"layers\.2\.mlp\.up_proj .*rounds its inputs"):
+        refuse_forward_only(replaced(make_model, StraightThrough, dtype))
+    refuse_forward_only(replaced(make_model, type("Subclass", (nn.Linear,), {}), dtype))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quantised_layers_in_bfloat16_pass(name: str, tiny_checkpoint: Path) -> None:
+    refuse_forward_only(loaded(tiny_checkpoint, quantization=name, dtype="bfloat16"))
+
+
+def test_a_layer_that_fails_is_named(make_model: Callable[..., Any]) -> None:
+    model = replaced(make_model, Raising)
+    refuse_forward_only(model)  # plain weights: it may take inputs of another shape
+    layer = model.model.layers[2].mlp.up_proj
+    layer.weight = nn.Parameter(torch.zeros(48, 32, dtype=torch.uint8), requires_grad=False)
+    with pytest.raises(GradPrismError, match=r"layers\.2\.mlp\.up_proj .* fails: RuntimeError: no kernel image"):
+        refuse_forward_only(model)
+    refuse_forward_only(nn.Sequential(ByHalves(16, 8, bias=False)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float8_e4m3fn])
+def test_packed_weights_in_what_is_no_linear_map_are_refused(dtype: torch.dtype) -> None:
+    """As `Mxfp4GptOssExperts` and `FP8Experts` of transformers hold them."""
+    model = family("qwen3_moe").make()
+    experts = model.model.layers[2].mlp.experts
+    packed = torch.zeros_like(experts.down_proj, dtype=dtype)
+    experts.down_proj = nn.Parameter(packed, requires_grad=False)
+    with pytest.raises(GradPrismError, match=r"layers\.2\.mlp\.experts .*nobody has tested"):
+        refuse_forward_only(model)
+
+
+@pytest.mark.parametrize("method", ["fp8", "mxfp4", "compressed-tensors"])
+def test_what_could_not_be_measured_is_dequantised(method: str) -> None:
+    if method == "compressed-tensors":
+        pytest.importorskip("compressed_tensors")
+    saved = {"quant_method": method, "modules_to_not_convert": ["lm_head"]}
+    config = loading_options(method, SimpleNamespace(quantization_config=saved))["quantization_config"]
+    assert getattr(config, "dequantize", True)
+    if method != "compressed-tensors":
+        assert config.modules_to_not_convert == ["lm_head"]
+    assert loading_options("bitsandbytes", None) == loading_options(None, None) == {}
 
 
 def test_8bit_layers_are_left_as_they_were_found(tiny_checkpoint: Path) -> None:

@@ -12,7 +12,7 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
-from gradprism.gradients.precision import Computing, arithmetic_of
+from gradprism.gradients.precision import Computing, arithmetic_of, full_products
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.models.adapters import refuse_kinds
@@ -64,7 +64,8 @@ class GradientAnalyzer:
             refuse_loading_options(options)
             recipe = SpectraRecipe.from_options(("",), "", model="", **options)
         refuse_kinds(model)
-        refuse_forward_only(model)
+        with full_products():
+            refuse_forward_only(model)
         self.model = model
         self._head = ResponseHead(model)
         architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None

@@ -210,11 +210,12 @@ class Checkpoint:
             from gradprism.models.quantised import quantization_config
 
             options["quantization_config"] = quantization_config(self.settings.quantization, self._dtype)
-        saved = None if self.gguf_file else _quantised_by(self.load_config())
-        if saved == "compressed-tensors":  # left to itself it unpacks in the first forward pass, which is too late
-            from transformers import CompressedTensorsConfig
+        config = None if self.gguf_file else self.load_config()
+        saved = _quantised_by(config)
+        if saved:
+            from gradprism.models.quantised import loading_options
 
-            options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+            options |= loading_options(saved, config)
         if spread:
             return options | spread.options
         if saved or self.settings.quantization:

@@ -13,7 +13,12 @@ from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.recipe import Quantization
 
-_ADJOINT = 0.05  # backward may differ from forward by as much: 8-bit activations round by 1e-2
+_ROUNDING = 1e-3  # a linear map may differ from one by as much, in types that round by less; TF32 by 5e-4
+_DEQUANTISED = {
+    "compressed-tensors": "CompressedTensorsConfig",  # unpacks in the first forward pass, which is too late
+    "fp8": "FineGrainedFP8Config",  # on a GPU rounds its inputs to 8 bits on the way forward, and not on the way back
+    "mxfp4": "Mxfp4Config",  # on a GPU has no backward pass (GPT-OSS)
+}  # left to themselves; of others, what they compute can be differentiated, or is refused
 
 
 def quantization_config(name: Quantization, dtype: torch.dtype) -> Any:
@@ -32,6 +37,22 @@ def quantization_config(name: Quantization, dtype: torch.dtype) -> Any:
     if name == "bnb-8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def loading_options(saved: str | None, config: Any) -> dict[str, Any]:
+    """Options of `from_pretrained` for a checkpoint that was saved quantised in a way (`saved`), by its configuration.
+
+    Those whose layers could not be measured are dequantised.
+    """
+    if saved not in _DEQUANTISED:
+        return {}
+    import transformers
+
+    own = config.quantization_config
+    own = own if isinstance(own, dict) else own.to_dict()
+    names = () if saved == "compressed-tensors" else ("modules_to_not_convert", "ignored_layers")
+    kept = {name: own[name] for name in names if own.get(name)}  # else overruled by none
+    return {"quantization_config": getattr(transformers, _DEQUANTISED[saved])(dequantize=True, **kept)}
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
@@ -109,44 +130,104 @@ def refuse_forward_only(model: nn.Module) -> None:
     """Raises `GradPrismError` for a model with layers that send no gradient back, or not that of what they compute.
 
     Many quantised kernels are written for inference alone: the gradient would go round them, along the residual
-    stream, and what is measured below would be wrong without a word. One layer of each kind is asked.
+    stream, and what is measured below would be wrong without a word. One linear layer of each kind is asked; other
+    modules with packed weights have no transpose to ask for, and are refused.
     """
-    kinds: dict[tuple[type, type], str] = {}
+    kinds: dict[tuple[Any, ...], str] = {}
     for path, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        plain = type(module) is nn.Linear and type(weight) in (nn.Parameter, type(None))  # None: unpacked when called
-        if not plain and isinstance(getattr(module, "in_features", None), int) and not list(module.children()):
-            kinds.setdefault((type(module), type(weight)), path)
+        packed = any(map(_is_packed, module.parameters(recurse=False)))
+        if not isinstance(getattr(module, "in_features", None), int):
+            if packed and not hasattr(module, "num_embeddings"):  # no gradient is wanted below embeddings
+                raise GradPrismError(_not_measured(path, module, "may send no gradient back: nobody has tested it"))
+        elif packed or not (list(module.children()) or _is_ordinary(module)):
+            kinds.setdefault((type(module), _held(module), _own_forward(module)), path)
     with exact_products(model):
-        for (kind, held), path in kinds.items():
-            if not _sends_back(model.get_submodule(path), _dtype_of(model)):
-                raise GradPrismError(
-                    f"{path} ({kind.__name__} with {held.__name__} weights) sends no gradient back, or not that of "
-                    "what it computes: it is made for inference alone. Expected a quantisation whose layers can be "
-                    "differentiated, such as --quantization bnb-4bit, bnb-8bit or torchao-int8 of the unquantised "
-                    "checkpoint, or the dequantised weights."
-                )
+        for path in kinds.values():
+            _ask(path, model.get_submodule(path), _dtype_of(model))
+
+
+def _not_measured(path: str, module: nn.Module, problem: str) -> str:
+    return (
+        f"{path} ({type(module).__name__} with {_held(module)} weights) {problem}.\n"
+        "Expected a quantisation whose layers can be differentiated, such as --quantization bnb-4bit, bnb-8bit or "
+        "torchao-int8 of the unquantised checkpoint, or the dequantised weights."
+    )
+
+
+def _held(module: nn.Module) -> str:
+    """What kind of weights a module holds."""
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        weight = next(module.parameters(recurse=False), None)
+    dtype = f" of {str(weight.dtype).removeprefix('torch.')}" if isinstance(weight, Tensor) else ""
+    return f"{type(weight).__name__}{dtype}"
+
+
+def _is_packed(weight: Tensor) -> bool:
+    """Whether it holds anything but the numbers to multiply with: codes, 8-bit floats, a tensor of another class."""
+    return type(weight) is not nn.Parameter or not (weight.dtype.is_floating_point and weight.dtype.itemsize > 1)
+
+
+def _is_ordinary(module: nn.Module) -> bool:
+    """Whether torch itself computes it. A weight of None is unpacked when the module is called."""
+    return (
+        type(module).forward is nn.Linear.forward
+        and _own_forward(module) is None
+        and type(getattr(module, "weight", None)) in (nn.Parameter, type(None))
+    )
+
+
+def _own_forward(module: nn.Module) -> Any:
+    """The function that was put in the place of a single module's `forward`, if one was, by others than accelerate."""
+    found = vars(module).get("_old_forward" if hasattr(module, "_hf_hook") else "forward")
+    function = getattr(found, "__func__", found)
+    return None if function is type(module).forward else function
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
+    return next((p.dtype for p in model.parameters() if not _is_packed(p)), torch.float32)
 
 
-def _sends_back(module: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether x · Wᵀ(W x) = |W x|² for one x: backward is the transpose of forward."""
+def _ask(path: str, module: nn.Module, dtype: torch.dtype) -> None:
+    """Raises `GradPrismError` for a layer that fails, or is not what `_problem` asks of it."""
+    try:
+        problem = _problem(module, dtype)
+    except Exception as error:
+        if not any(map(_is_packed, module.parameters(recurse=False))) and _held(module) != "NoneType":
+            return  # of torch's own operations, on inputs of another shape
+        raise GradPrismError(_not_measured(path, module, f"fails: {type(error).__name__}: {error}")) from error
+    if problem:
+        raise GradPrismError(_not_measured(path, module, problem))
+
+
+def _problem(module: nn.Module, dtype: torch.dtype) -> str | None:
+    """Whether W (x + y) = W x + W y, which rounded inputs break, and x · Wᵀ(W x) = |W x|²: backward is the transpose.
+
+    x and y have their values in different places, so that no type rounds their sum.
+    """
     from gradprism.models.device import runs_on
 
     d_in = int(module.in_features)  # type: ignore[arg-type]
     with torch.inference_mode(False), torch.enable_grad():
         device = runs_on(module) if next(module.parameters(), None) is not None else next(module.buffers()).device
-        inputs = torch.arange(d_in, device=device).cos().to(dtype).expand(2, d_in).clone()
-        inputs[1] = 0  # what the bias adds
-        inputs.requires_grad_(True)
-        outputs = module(inputs)
+        wave = torch.arange(d_in, device=device).cos().to(dtype)
+        even = torch.arange(d_in, device=device) % 2 == 0
+        x, y = wave.where(even, 0), (0.7 * wave).where(~even, 0)
+        both, *others = ((row[None]).requires_grad_(True) for row in (x + y, x, y, torch.zeros_like(x)))
+        outputs, *apart = (module(row) for row in (both, *others))
+        if not isinstance(outputs, Tensor):
+            return None  # a router of experts, whose outputs are choices
         if not outputs.requires_grad:
-            return False
-        product = (outputs[0] - outputs[1]).detach()
-        (found,) = torch.autograd.grad(outputs, inputs, torch.stack([product, torch.zeros_like(product)]))
-    size = product.double().square().sum().item()
-    back = (inputs[0].double() * found[0].double()).sum().item()
-    return bool(abs(back - size) <= _ADJOINT * size)
+            return "sends no gradient back: it is made for inference alone"
+        of_x, of_y, bias = (output.detach().double() for output in apart)
+        product = outputs.detach().double() - bias
+        (found,) = torch.autograd.grad(outputs, both, product.to(outputs.dtype))
+    size = product.norm().item()
+    epsilon = max(torch.finfo(kind).eps for kind in (dtype, getattr(module, "compute_dtype", None) or dtype))
+    allowed = max(_ROUNDING, 1.5 * epsilon) * size + epsilon * bias.norm().item()
+    if (product - (of_x - bias) - (of_y - bias)).norm().item() > allowed:
+        return "rounds its inputs, so that what it sends back is not the gradient of what it computes"
+    back = (both.detach().double() * found.double()).sum().item()
+    if abs(back - size * size) > allowed * size:
+        return "sends no gradient back, or not that of what it computes"
+    return None
