@@ -18,6 +18,7 @@ from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
 from gradprism.gradients.precision import _linears
+from gradprism.models.adapters import with_adapter
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.likelihood import ResponseHead
 from gradprism.models.quantised import exact_products, loading_options, refuse_forward_only
@@ -337,6 +338,19 @@ def test_4bit_layers_compute_in_the_type_asked_for(dtype: Any, tiny_checkpoint: 
     assert {m.compute_dtype for m in as_saved.modules() if hasattr(m, "compute_dtype")} == {torch.float16}
 
 
+@pytest.mark.parametrize("saved", ["bfloat16", None])
+def test_4bit_layers_compute_in_the_type_of_the_checkpoint(
+    saved: str | None, tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    settings = json.loads((tiny_checkpoint / "config.json").read_text()) | {"dtype": saved}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings))
+    model = loaded(tmp_path / "model", quantization="bnb-4bit", dtype="auto")
+    if saved:
+        assert {m.compute_dtype for m in model.modules() if hasattr(m, "compute_dtype")} == {torch.bfloat16}
+    assert GradientAnalyzer(model, tokenizer).analyze(EXAMPLES).examples["status"].to_list() == ["ok", "ok"]
+
+
 def test_a_run_knows_how_its_model_was_quantised(
     tiny_checkpoint: Path, sample_rows: list[dict[str, str]], tmp_path: Path
 ) -> None:
@@ -383,9 +397,9 @@ def test_a_missing_package_names_its_extra(name: str, tiny_checkpoint: Path, mon
         find_checkpoint(CheckpointSettings(model=str(tiny_checkpoint), quantization=name)).load_model()
 
 
-@pytest.mark.slow  # six models
+@pytest.mark.slow  # eight models
 @pytest.mark.parametrize("use_dora", [False, True])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "torchao int4"])
 def test_an_adapter_on_a_quantised_model(
     name: str, use_dora: bool, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -396,7 +410,10 @@ def test_an_adapter_on_a_quantised_model(
     )
     torch.manual_seed(0)
     peft.get_peft_model(make_model("llama"), config).save_pretrained(tmp_path)
-    model = loaded(tiny_checkpoint, quantization=name, adapter=str(tmp_path))
+    if name in NAMES:
+        model = loaded(tiny_checkpoint, quantization=name, adapter=str(tmp_path))
+    else:
+        model = with_adapter(quantised(tiny_checkpoint, name), tmp_path)
     weights = {
         path.replace(".base_layer", "").removeprefix("base_model.model."): weight
         for path, weight in dequantised(model).items()

@@ -206,11 +206,12 @@ class Checkpoint:
         options = self._options | {"dtype": self._dtype}
         if not self.settings.allow_pickle and not self.gguf_file:
             options["use_safetensors"] = True
+        config = None if self.gguf_file else self.load_config()
         if self.settings.quantization:
             from gradprism.models.quantised import quantization_config
 
-            options["quantization_config"] = quantization_config(self.settings.quantization, self._dtype)
-        config = None if self.gguf_file else self.load_config()
+            dtype = getattr(config, "dtype", None) if self._dtype == "auto" else self._dtype
+            options["quantization_config"] = quantization_config(self.settings.quantization, dtype)
         saved = _quantised_by(config)
         if saved:
             from gradprism.models.quantised import loading_options

@@ -21,8 +21,10 @@ _DEQUANTISED = {
 }  # left to themselves; of others, what they compute can be differentiated, or is refused
 
 
-def quantization_config(name: Quantization, dtype: torch.dtype) -> Any:
+def quantization_config(name: Quantization, dtype: torch.dtype | None) -> Any:
     """What `from_pretrained` takes. Raises `GradPrismError` where the package is missing.
+
+    `dtype` is what 4-bit layers compute in, where it is known.
 
     bnb-4bit is NF4 in blocks of 64 (Dettmers et al. 2023, "QLoRA"); bnb-8bit and torchao-int8 have one scale a row.
     """
@@ -36,7 +38,8 @@ def quantization_config(name: Quantization, dtype: torch.dtype) -> Any:
     need("bitsandbytes", "quantised")
     if name == "bnb-8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    compute = {} if dtype is None else {"bnb_4bit_compute_dtype": dtype}
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", **compute)
 
 
 def loading_options(saved: str | None, config: Any) -> dict[str, Any]:
@@ -101,10 +104,13 @@ def _of_bitsandbytes(model: nn.Module, kind: str) -> list[Any]:
 
 
 def _forward_8bit(module: Any, inputs: Tensor) -> Tensor:
-    """Stands in for `Linear8bitLt.forward`."""
-    if module.weight.CB is not None:
-        module.init_8bit_state()
-    outputs: Tensor = _Product8bit.apply(inputs, module.state.CB, module.state.SCB)  # type: ignore[no-untyped-call]
+    """Stands in for `Linear8bitLt.forward`: codes and scales are in its state from its first pass on, each by itself.
+
+    peft's DoRA brings the codes, without their scales, back into the weight.
+    """
+    weight, state = module.weight, module.state
+    codes, scales = (weight.CB if state.CB is None else state.CB), (weight.SCB if state.SCB is None else state.SCB)
+    outputs: Tensor = _Product8bit.apply(inputs, codes, scales)  # type: ignore[no-untyped-call]
     return outputs if module.bias is None else outputs + module.bias.to(outputs.dtype)
 
 
