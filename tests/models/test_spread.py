@@ -18,14 +18,17 @@ from tests.plain_models import EXAMPLES
 from torch import Tensor, nn
 
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
+from gradprism.data.encode import Encoded
 from gradprism.gradients import precision
+from gradprism.models import adapters
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
-from gradprism.models.likelihood import ResponseHead
+from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, checked
 
 MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
+BATCH = Batch.of([Encoded((5, 6, 7), (False, True, True), False)], torch.device("cpu"))
 LAYERS_ON_DISK = (
     "model.embed_tokens=cpu,model.layers.0=disk,model.layers.1=cpu,model.layers.2=disk,model.layers.3=disk,"
     "model.norm=cpu,model.rotary_emb=cpu,lm_head=cpu"
@@ -129,6 +132,29 @@ def test_a_fingerprint_reads_offloaded_weights(
     assert fingerprint(loaded(tiny_checkpoint, "=disk")) != fingerprint(loaded(tmp_path, "=disk"))
 
 
+def test_tied_weights_are_read_once(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
+    make_model("llama", tie_word_embeddings=True).save_pretrained(tmp_path)
+    here = loaded(tmp_path)
+    assert here.lm_head.weight is here.model.embed_tokens.weight
+    for device_map in ("=disk", LAYERS_ON_DISK, LAYERS_ON_DISK.replace("embed_tokens=cpu", "embed_tokens=disk")):
+        spread = loaded(tmp_path, device_map)
+        fingerprints = [LoadedModel(model, tokenizer).fingerprint(model.config) for model in (here, spread)]
+        GradientAnalyzer(spread, tokenizer).analyze(EXAMPLES)
+        assert {*fingerprints} == {LoadedModel(spread, tokenizer).fingerprint(spread.config)}
+
+
+@pytest.mark.parametrize("device_map", ["=disk", LAYERS_ON_DISK])
+def test_a_batch_that_is_all_skipped(device_map: str, tiny_checkpoint: Path, tokenizer: Any) -> None:
+    """The first thing after a pass without gradients: it leaves tensors that no gradient could ever be asked of."""
+    model = loaded(tiny_checkpoint, device_map)
+    analyzer = GradientAnalyzer(model, tokenizer, max_length=2)
+    assert not any(weight.is_inference() for weight in model.parameters())
+    assert {*analyzer.analyze(EXAMPLES).examples["status"].to_list()} == {"skipped"}
+    ResponseHead(model).nll_sums(BATCH)
+    assert not any(weight.is_inference() for weight in model.parameters())
+    model.requires_grad_(True)
+
+
 def test_where_a_spread_model_runs(tiny_checkpoint: Path, tokenizer: Any) -> None:
     model = loaded(tiny_checkpoint, "=disk")
     assert next(model.parameters()).device.type == "meta"
@@ -157,6 +183,45 @@ def test_a_lora_on_a_spread_model(
     assert_same(found, GradientAnalyzer(loaded(tiny_checkpoint, **adapter), tokenizer).analyze(EXAMPLES), 1e-6)
     with pytest.raises(GradPrismError, match="DoRA read the weights they change"):
         loaded(tiny_checkpoint, device_map, adapter=str(tmp_path / "dora"))
+
+
+@pytest.mark.filterwarnings("ignore:::peft")
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"modules_to_save": ["k_proj"]},
+        {"bias": "all"},
+        {"bias": "lora_only"},
+        {"trainable_token_indices": [1, 5]},
+        {"target_parameters": ["mlp.up_proj.weight"]},
+    ],
+)
+def test_more_than_a_and_b_on_a_spread_model(
+    beside: dict[str, Any], make_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    """peft loads it into weights that are not there, and says nothing."""
+    peft = pytest.importorskip("peft")
+    plain = make_model("llama", attention_bias=True)
+    plain.save_pretrained(tmp_path / "model")
+    config = peft.LoraConfig(target_modules=["q_proj", "o_proj"], r=4, init_lora_weights=False, **beside)
+    peft.get_peft_model(plain, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(GradPrismError, match=f"more than A and B .*{next(iter(beside))}"):
+        loaded(tmp_path / "model", LAYERS_ON_DISK, adapter=str(tmp_path / "adapter"))
+
+
+@pytest.mark.parametrize("beside", [{"modules_to_save": ["k_proj"]}, {"bias": "all"}])
+def test_adapter_weights_that_come_to_nothing_are_noticed(
+    beside: dict[str, Any], make_model: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a kind that nobody knew of."""
+    peft = pytest.importorskip("peft")
+    plain = make_model("llama", attention_bias=True)
+    plain.save_pretrained(tmp_path / "model")
+    config = peft.LoraConfig(target_modules=["q_proj", "o_proj"], r=4, init_lora_weights=False, **beside)
+    peft.get_peft_model(plain, config).save_pretrained(tmp_path / "adapter")
+    monkeypatch.setattr(adapters, "_refuse_fetched", lambda *_: None)
+    with pytest.raises(GradPrismError, match="changes weights that are offloaded"):
+        loaded(tmp_path / "model", "=disk", adapter=str(tmp_path / "adapter"))
 
 
 def test_a_run_and_its_scores(tiny_checkpoint: Path, sample_rows: list[dict[str, str]], tmp_path: Path) -> None:

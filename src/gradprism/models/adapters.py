@@ -6,6 +6,7 @@ only be merged by rounding W' again.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from gradprism.extras import need
 from gradprism.models.device import is_fetched, runs_on
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 LINEAR = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "BOFT", "VERA", "FOURIERFT", "HRA", "LN_TUNING",
           "TRAINABLE_TOKENS")  # fmt: skip
 """Kinds whose projections remain linear maps, W' x; each is tested against its merged weights."""
+
+_BESIDE = ("modules_to_save", "trainable_token_indices", "target_parameters")  # what a LoRA may have besides A and B
 
 
 def find_adapter(name: str, revision: str | None, *, pickle: bool) -> Path:
@@ -77,6 +80,7 @@ def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":
     if stray := [*missing, *loaded.unexpected_keys]:
         what = "has no weights for" if missing else "holds weights that the model has no place for:"
         raise GradPrismError(_of_another_model(folder, config, f"it {what} {stray[0]} ({len(stray)} in all)"))
+    _refuse_lost(wrapped, weights, folder)
     return wrapped
 
 
@@ -112,12 +116,36 @@ def refuse_kinds(model: "nn.Module") -> None:
 
 
 def _refuse_fetched(model: "nn.Module", config: Any) -> None:
-    """Only LoRA leaves W alone: the others read it, which is not there before it is fetched."""
-    if (config.peft_type != "LORA" or config.use_dora) and any(map(is_fetched, model.modules())):
-        kind = "DoRA" if config.peft_type == "LORA" else str(config.peft_type.value)
+    """Only LoRA's A and B leave W alone: others read it, or stand in for it, where it is not before it is fetched."""
+    if not any(map(is_fetched, model.modules())):
+        return
+    beside = [name for name in _BESIDE if getattr(config, name, None)]
+    if getattr(config, "bias", "none") != "none":
+        beside.append(f"bias={config.bias!r}")
+    kind = "DoRA" if getattr(config, "use_dora", False) else str(config.peft_type.value)
+    if kind == "LORA" and not beside:
+        return
+    if kind == "LORA":
+        problem = f"This LoRA has more than A and B ({', '.join(beside)}), which takes the place of weights"
+    else:
+        problem = f"Adapters of the kind {kind} read the weights they change"
+    raise GradPrismError(
+        f"{problem}, and parts of this model are offloaded. "
+        "Expected a plain LoRA, or a --device-map and --max-memory under which no weights are offloaded."
+    )
+
+
+def _refuse_lost(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], folder: Path) -> None:
+    """Raises `GradPrismError` where a weight of the adapter's file has come to nothing on an offloaded model."""
+    if not any(map(is_fetched, wrapped.modules())):
+        return
+    from peft import get_peft_model_state_dict
+
+    held = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if lost := [name for name in weights if name not in held or held[name].device.type == "meta"]:
         raise GradPrismError(
-            f"Adapters of the kind {kind} read the weights they change, and parts of this model are offloaded. "
-            "Expected a LoRA, or a --device-map and --max-memory under which no weights are offloaded."
+            f"--adapter {folder}: its {lost[0]} ({len(lost)} in all) changes weights that are offloaded. "
+            "Expected a --device-map and --max-memory under which no weights are."
         )
 
 

@@ -49,15 +49,26 @@ def _weights_of(model: "nn.Module") -> Iterator[tuple[str, "Tensor"]]:
     from torch import Tensor
 
     seen: dict[int, Tensor] = {}  # kept, so that no number is given twice
+    elsewhere = _tied(model) if any(map(is_fetched, model.modules())) else set()
     for path, module in model.named_modules():
         with align_module_device(module):
             leaf = not list(module.children())
             own = module.state_dict(keep_vars=True) if leaf else dict(module.named_parameters(recurse=False))
             for name, weight in own.items():
-                if isinstance(weight, Tensor) and id(weight) not in seen:
-                    if not is_fetched(module):
+                full = f"{path}.{name}" if path else name
+                if isinstance(weight, Tensor) and id(weight) not in seen and full not in elsewhere:
+                    if not is_fetched(module):  # those are made anew each time
                         seen[id(weight)] = weight
-                    yield f"{path}.{name}" if path else name, weight
+                    yield full, weight
+
+
+def _tied(model: "nn.Module") -> set[str]:
+    """Names of weights that are others, by what the model itself says: once fetched, they are two tensors."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        for name in getattr(module, "all_tied_weights_keys", None) or ()
+    }
 
 
 def _ends_of_weight(weight: "Tensor") -> bytes:

@@ -131,7 +131,7 @@ class ResponseHead:
     def nll_sums(self, batch: Batch) -> list[float]:
         """Sum of the negative log-likelihoods of each example's response tokens, nats; nothing is kept for backward."""
         examples, positions, targets = _predicted(batch)
-        with torch.inference_mode(), evaluating(self._model):
+        with torch.no_grad(), evaluating(self._model):
             nll = self._nll(batch.ids, examples, positions, targets)
         return _per_example(nll, examples, len(batch.lengths))[0].tolist()
 

@@ -56,7 +56,7 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
 
     handles = [module.register_forward_hook(count) for module in modules]
     try:
-        with torch.inference_mode(), evaluating(model):
+        with torch.no_grad(), evaluating(model):
             logits = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=device), use_cache=False).logits
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError) as error:
         raise GradPrismError(

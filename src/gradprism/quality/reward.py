@@ -92,7 +92,7 @@ class RewardModel:
 
     def rewards(self, batch: Sequence[Conversation]) -> list[float]:
         """Logits of the output, the same for each conversation whatever else is in the batch."""
-        with torch.inference_mode(), evaluating(self._model), self._padding(batch) as filler:
+        with torch.no_grad(), evaluating(self._model), self._padding(batch) as filler:
             ids = torch.full((len(batch), max(len(item.ids) for item in batch)), filler)  # (batch, tokens)
             mask = torch.zeros_like(ids)
             for row, item in enumerate(batch):

@@ -237,7 +237,7 @@ def _logits_at(model: Any, head: Any, ids: Any, rows: Any, positions: Any) -> An
     keep: Callable[..., Any] = lambda layer, args: (args[0][rows, positions].unsqueeze(0), *args[1:])  # noqa: E731
     hook = head.layer.register_forward_pre_hook(keep)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             return model(input_ids=ids, use_cache=False).logits.squeeze(0).float().cpu()
     finally:
         hook.remove()
@@ -280,7 +280,7 @@ class Writer(LocalJudge):
         room = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
         device = runs_on(model)
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        with torch.inference_mode():
+        with torch.no_grad():
             written = model.generate(**inputs, max_new_tokens=room)[:, longest:].tolist()
         return [_written(question, ids, ends, prompts.tokenizer) for question, ids in zip(batch, written, strict=True)]
 
