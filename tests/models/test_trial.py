@@ -32,6 +32,28 @@ def test_an_encoder_is_refused(tokenizer: Any) -> None:
         GradientAnalyzer(model, tokenizer, projections="q,k,v")
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_tokens_before_examples_are_refused(flat: bool, make_model: Callable[..., Any], tokenizer: Any) -> None:
+    """As ChatGLM 2 computes, by code of its own; a batch as long as it is wide would be read wrongly in silence."""
+
+    class SequenceFirst(nn.Module):
+        def __init__(self, inner: nn.Module):
+            super().__init__()
+            self.gate_proj, self.up_proj, self.down_proj = inner.gate_proj, inner.up_proj, inner.down_proj
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            turned = states.transpose(0, 1)
+            rows = turned.flatten(0, 1) if flat else turned
+            rows = self.down_proj(nn.functional.silu(self.gate_proj(rows)) * self.up_proj(rows))
+            return rows.view_as(turned).transpose(0, 1)
+
+    model = make_model("llama")
+    assert GradientAnalyzer(model, tokenizer, projections="up").found.layers == (0, 1, 2, 3)
+    model.model.layers[1].mlp = SequenceFirst(model.model.layers[1].mlp)
+    with pytest.raises(GradPrismError, match=r"layers\.1\.mlp\.up_proj .*in another order"):
+        GradientAnalyzer(model, tokenizer, projections="up")
+
+
 def test_a_model_that_cannot_read_text_is_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
     model = make_model("llama")
     model.model.embed_tokens = nn.Embedding(1, 32)

@@ -1,4 +1,4 @@
-"""A trial pass over two tokens: what takes part when a model reads text, what is idle, and whether it looks ahead."""
+"""A trial pass over a few tokens: what takes part when a model reads text, what is idle, and whether it looks ahead."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from gradprism.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
 from gradprism.models.projections import Found, Projection, layers_in_words
+
+_TEXTS = ((0, 1, 1), (0, 2, 2))  # as many tokens as examples would hide which of the two comes first
 
 
 def taking_part(model: nn.Module, found: Found, device: torch.device) -> Found:
@@ -51,16 +53,20 @@ def used_several_times(path: str) -> str:
 def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Counter[nn.Module]:
     uses = Counter[nn.Module]()
 
-    def count(module: nn.Module, *_: Any) -> None:
+    mixed: list[nn.Module] = []
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
         uses[module] += 1
+        if _mixes(output):
+            mixed.append(module)
 
     handles = [module.register_forward_hook(count) for module in modules]
     try:
         with torch.no_grad(), evaluating(model):
-            logits = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=device), use_cache=False).logits
+            logits = model(input_ids=torch.tensor(_TEXTS, device=device), use_cache=False).logits
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError) as error:
         raise GradPrismError(
-            f"{type(model).__name__} cannot read a text of two tokens: {type(error).__name__}: {error}\n"
+            f"{type(model).__name__} cannot read a text of three tokens: {type(error).__name__}: {error}\n"
             "Expected a causal language model that takes input_ids alone."
         ) from error
     finally:
@@ -71,7 +77,25 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
             f"{type(model).__name__} looks ahead: what it predicts after a token depends on the tokens that follow. "
             "Expected a causal language model; of an encoder, one with `is_decoder` in its configuration."
         )
+    if mixed:
+        path = next(path for path, module in model.named_modules() if module is mixed[0])
+        raise GradPrismError(
+            f"{path} does not see the tokens of one example after those of another: they are in another order, such "
+            "as (tokens, batch, d). Expected (batch, tokens, d), or the same flattened."
+        )
     return uses
+
+
+def _mixes(values: Tensor) -> bool:
+    """Whether the values of a projection are those of (tokens, batch), flattened or not.
+
+    By causality those of the first token, which the texts share, are equal. Other shapes are seen to when measured.
+    """
+    sizes = [n for n in values.shape[:-1] if n > 1]
+    if sizes not in ([2, 3], [6]):
+        return sizes == [3, 2]
+    first, second = values.reshape(2, 3, -1)[:, 0]
+    return _differ(first, second)
 
 
 def _differ(a: Tensor, b: Tensor) -> bool:
