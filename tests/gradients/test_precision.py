@@ -83,6 +83,21 @@ def test_weights_trained_in_between_are_rounded_anew() -> None:
     torch.testing.assert_close(outputs, linear(x), rtol=0.05, atol=0.05)
 
 
+def test_memory_that_runs_out_leaves_no_layer_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    make = precision._Int8Linear
+
+    def once(linear: nn.Linear) -> Any:
+        if linear is layers[1]:
+            raise torch.OutOfMemoryError
+        return make(linear)
+
+    monkeypatch.setattr(precision, "_Int8Linear", once)
+    with pytest.raises(torch.OutOfMemoryError), Computing(layers, "int8 products", CPU)():
+        pass
+    assert not any("forward" in vars(layer) for layer in layers)
+
+
 def test_a_value_that_is_not_finite_stays_so_in_int8() -> None:
     linear, x = nn.Linear(8, 8).requires_grad_(False), torch.randn(2, 8)
     x[0, 3], x[1, 3] = torch.nan, torch.inf

@@ -94,15 +94,15 @@ class Computing:
     @contextmanager
     def _in_int8(self) -> Iterator[None]:
         rows = _QuantisedRows()
-        for linear in self._linears:
-            if linear not in self._quantised or self._quantised[linear].is_stale(linear):
-                self._quantised[linear] = _Int8Linear(linear)
-            linear.forward = partial(self._quantised[linear], rows)  # type: ignore[method-assign]
         try:
+            for linear in self._linears:
+                if linear not in self._quantised or self._quantised[linear].is_stale(linear):
+                    self._quantised[linear] = _Int8Linear(linear)
+                linear.forward = partial(self._quantised[linear], rows)  # type: ignore[method-assign]
             yield
         finally:
             for linear in self._linears:
-                del linear.forward
+                vars(linear).pop("forward", None)
 
 
 def _linears(model: nn.Module, but: Sequence[nn.Module]) -> list[nn.Linear]:
