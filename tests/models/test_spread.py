@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
 from gradprism.data.encode import Encoded
 from gradprism.gradients import precision
-from gradprism.models import adapters
+from gradprism.models import adapters, offload
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
 from gradprism.models.likelihood import Batch, ResponseHead
@@ -119,6 +119,26 @@ def test_backward_keeps_no_fetched_weight(tiny_checkpoint: Path) -> None:
     torch.manual_seed(0)
     assert alive(refetching(model)) == 0
     assert torch.equal(*gradients)
+
+
+def test_backward_keeps_no_copy_that_autocast_made(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(tiny_checkpoint, LAYERS_ON_DISK).requires_grad_(False)
+    mlp, again = model.model.layers[2].mlp, offload._Fetched.again
+    fetched: list[str] = []
+    monkeypatch.setattr(offload._Fetched, "again", lambda kept: (fetched.append(kept.name), again(kept))[1])
+
+    def gradient() -> Tensor:
+        torch.manual_seed(0)
+        states = torch.randn(1, 5, 32, requires_grad=True)
+        mlp(states).sum().backward()
+        return states.grad
+
+    with torch.autocast("cpu", torch.bfloat16):
+        kept = gradient()
+        assert not fetched
+        with refetching(model):
+            assert torch.equal(gradient(), kept)
+    assert fetched == ["weight"] * 3
 
 
 def test_a_fingerprint_reads_offloaded_weights(

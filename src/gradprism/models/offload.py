@@ -51,9 +51,9 @@ def refetching(model: nn.Module) -> Iterator[None]:
         running.pop()
 
     def keep(tensor: Tensor) -> Tensor | _Fetched:
-        storage = tensor.untyped_storage().data_ptr() if running and type(tensor) in (Tensor, nn.Parameter) else 0
-        for name, weight in running[-1].named_parameters(recurse=False) if storage else ():
-            if type(weight) is nn.Parameter and weight.is_contiguous() and _storage_of(weight) == storage:
+        plain = running and type(tensor) in (Tensor, nn.Parameter)
+        for name, weight in running[-1].named_parameters(recurse=False) if plain else ():
+            if type(weight) is nn.Parameter and weight.is_contiguous() and _is_of(weight, tensor):
                 layout = tensor.size(), tensor.stride(), int(tensor.storage_offset())
                 return _Fetched(running[-1]._hf_hook, name, tensor.dtype, tensor.device, layout)
         return tensor
@@ -69,5 +69,11 @@ def refetching(model: nn.Module) -> Iterator[None]:
             yield
 
 
-def _storage_of(weight: Tensor) -> int:
-    return weight.untyped_storage().data_ptr()
+def _is_of(weight: Tensor, tensor: Tensor) -> bool:
+    """Whether a tensor is a view of a contiguous weight, or of the copy that autocast made of it in another type."""
+    if tensor.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr():
+        return True
+    size = weight.numel() * tensor.element_size()
+    if tensor.dtype == weight.dtype or tensor.device != weight.device or tensor.untyped_storage().nbytes() != size:
+        return False
+    return torch.equal(tensor.as_strided(weight.shape, weight.stride(), 0), weight.to(tensor.dtype))
