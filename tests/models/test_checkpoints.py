@@ -1,4 +1,7 @@
+import itertools
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -100,12 +103,31 @@ def test_gguf_weights_are_those_that_gguf_itself_dequantises(smollm2: Any) -> No
     weights = smollm2[0].state_dict()
     path = builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"])
     stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    homes = {"attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj"}
-    for short, home in homes.items():  # q and k are stored with their rows in another order
-        tensor = stored[f"blk.7.{short}.weight"]
+    homes = {
+        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+    }  # fmt: skip
+    heads = {"attn_q": smollm2[0].config.num_attention_heads, "attn_k": smollm2[0].config.num_key_value_heads}
+    for layer, (short, home) in itertools.product(range(30), homes.items()):
+        tensor = stored[f"blk.{layer}.{short}.weight"]
         assert tensor.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
         expected = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type))
-        assert torch.equal(weights[f"model.layers.7.{home}.weight"], expected)
+        if short in heads:  # a head's rows i and i + d/2, which rotate together, are stored side by side
+            expected = expected.unflatten(0, (heads[short], -1, 2)).transpose(1, 2).flatten(0, 2)
+        assert torch.equal(weights[f"model.layers.{layer}.{home}.weight"], expected), (layer, short)
+
+
+@pytest.mark.slow  # a process of its own, which imports all of transformers
+def test_what_is_imported_on_loading_says_nothing(tiny_checkpoint: Path) -> None:
+    """torchao tells of each of its libraries that does not load; transformers imports it where it is installed."""
+    settings = f"CheckpointSettings(model={str(tiny_checkpoint)!r})"
+    code = (
+        "from gradprism.models.checkpoints import find_checkpoint; from gradprism.recipe import CheckpointSettings; "
+        f"find_checkpoint({settings}).load_model()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def wheel(folder: Path, member: str, content: bytes) -> Path:

@@ -298,12 +298,16 @@ def test_random_weights_are_not_spread(tiny_checkpoint: Path) -> None:
         loaded(tiny_checkpoint, "=disk", from_scratch=True)
 
 
-@pytest.mark.slow  # the real model, three times
+@pytest.mark.slow  # the real model, four times
 def test_smollm2_spread(smollm2: Any, sample_rows: list[dict[str, str]]) -> None:
     model, tokenizer = smollm2
     expected = GradientAnalyzer(model, tokenizer, max_length=120).analyze(sample_rows[:2])
     layers = "model.embed_tokens=cpu,model.layers=disk,model.norm=cpu,model.rotary_emb=cpu,lm_head=cpu"
-    for options, rel in (({"device_map": layers}, 0.0), ({"max_memory": "cpu=300MiB"}, 1e-5)):
+    for options, rel in (
+        ({"device_map": layers}, 0.0),
+        ({"max_memory": "cpu=300MiB"}, 1e-5),
+        ({"device_map": "=disk"}, 1e-5),
+    ):
         checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
         spread = checkpoint.load_model("cpu", find_spread(ExecutionSettings(**options)))
         assert "disk" in layout_of(spread)

@@ -425,15 +425,15 @@ def _failure(checkpoint: Checkpoint, error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loading libraries' bars and remarks off the terminal; errors still show."""
+    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    for name in _TALKATIVE:  # before transformers is imported, and torchao with it
+        logging.getLogger(name).setLevel(logging.ERROR)
     from transformers import modeling_gguf_pytorch_utils as gguf_loading
     from transformers.utils import logging as hf_logging
 
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
     bar = getattr(gguf_loading, "tqdm", None)  # it heeds no setting
     if bar:
         gguf_loading.tqdm = partial(bar, disable=True)
