@@ -217,6 +217,8 @@ def test_gpt_oss_as_it_is_published(tokenizer: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings))
     model = loaded(tmp_path)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    found, expected = (GradientAnalyzer(m, tokenizer).analyze(EXAMPLES).spectra for m in (model, plain))
+    assert found["nuclear_norm"].to_list() == expected["nuclear_norm"].to_list()
     assert_measured_as(GradientAnalyzer(model, tokenizer).analyze(EXAMPLES), plain, tokenizer)
 
 

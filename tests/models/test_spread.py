@@ -173,6 +173,9 @@ def test_a_batch_that_is_all_skipped(device_map: str, tiny_checkpoint: Path, tok
     ResponseHead(model).nll_sums(BATCH)
     assert not any(weight.is_inference() for weight in model.parameters())
     model.requires_grad_(True)
+    with torch.inference_mode():  # of the caller's own
+        model(input_ids=torch.tensor([[5, 6]]))
+    assert {*analyzer.analyze(EXAMPLES).examples["status"].to_list()} == {"skipped"}
 
 
 def test_where_a_spread_model_runs(tiny_checkpoint: Path, tokenizer: Any) -> None:

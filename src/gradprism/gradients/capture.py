@@ -106,4 +106,5 @@ def frozen(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         for name, parameter in model.named_parameters(remove_duplicate=False):  # offloaded: others than before
-            parameter.requires_grad_(required.get(name, False))
+            if not parameter.is_inference():  # fetched so by the caller: they take no gradient any more
+                parameter.requires_grad_(required.get(name, False))
