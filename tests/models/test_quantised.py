@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.families import FAMILIES, SIZES, Family
+from tests.families import FAMILIES
+from tests.families.family import SIZES, Family
 from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 from torch import nn
 

@@ -57,7 +57,7 @@ def test_tokens_before_examples_are_refused(flat: bool, make_model: Callable[...
 def test_a_model_that_cannot_read_text_is_refused(make_model: Callable[..., Any], tokenizer: Any) -> None:
     model = make_model("llama")
     model.model.embed_tokens = nn.Embedding(1, 32)
-    with pytest.raises(GradPrismError, match="cannot read a text of two tokens: IndexError"):
+    with pytest.raises(GradPrismError, match="cannot read a text of three tokens: IndexError"):
         GradientAnalyzer(model, tokenizer)
 
 
@@ -70,7 +70,7 @@ def test_code_that_lacks_its_kernels_is_refused(
 
     model = make_model("llama")
     monkeypatch.setattr(model.model.layers[1].mlp, "forward", fail)
-    with pytest.raises(GradPrismError, match=f"cannot read a text of two tokens: {type(error).__name__}: {error}"):
+    with pytest.raises(GradPrismError, match=f"cannot read a text of three tokens: {type(error).__name__}: {error}"):
         GradientAnalyzer(model, tokenizer)
 
 
