@@ -62,7 +62,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            if any("_Worker" in word for word in child.cmdline()):
+            if any("RayWorker" in word for word in child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue

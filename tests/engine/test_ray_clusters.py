@@ -80,7 +80,8 @@ def test_a_cluster_of_its_own_starts_and_stops(ray: Any) -> None:
 
 def test_from_outside_the_cluster() -> None:
     """As ray://: a cluster of its own processes, and this one with nothing but a connection."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # Ray leaves some here
+    environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     port, folder = free_port(), tempfile.mkdtemp(prefix="ray")  # sockets have short names
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     start = ["start", "--head", "--num-cpus=2", "--include-dashboard=false", "--port=0", f"--temp-dir={folder}"]
