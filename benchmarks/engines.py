@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.works import SAMPLE
@@ -122,12 +124,15 @@ def main() -> None:
         "ray, 1 worker with half the cores": {"engine": "ray", "workers": 1, "cpus_per_worker": max(cores // 2, 1)},
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
+    stolen: dict[str, list[float]] = {name: [] for name in ways}  # core seconds that the machine's host took
     for turn in range(options.rounds):
         for name, engine in ways.items():
             if turn and name not in EVERY_TURN:
                 continue
+            before = psutil.cpu_times()
             found[name].append(seconds_of(rows, **engine))
-            print(f"  {name:<36}{found[name][-1]:7.2f} s", flush=True)
+            stolen[name].append(getattr(psutil.cpu_times(), "steal", 0.0) - getattr(before, "steal", 0.0))
+            print(f"  {name:<36}{found[name][-1]:7.2f} s, stolen {stolen[name][-1]:.1f} core s", flush=True)
     ratios = {
         name: statistics.median(a / b for a, b in zip(times, found["local"], strict=False))
         for name, times in found.items()
@@ -138,8 +143,8 @@ def main() -> None:
     for name, seconds in empty.items():
         print(f"{EMPTY:,} empty shards, {name}: {seconds:.1f} s, {1e3 * seconds / EMPTY:.2f} ms a shard")
     ray.shutdown()
-    save("engines", {"rows": ROWS, "tokens": TOKENS, "part_rows": PART_ROWS, "seconds": found, "of_local": ratios,
-                     "empty_shards": EMPTY, "empty_seconds": empty})  # fmt: skip
+    save("engines", {"rows": ROWS, "tokens": TOKENS, "part_rows": PART_ROWS, "seconds": found, "stolen": stolen,
+                     "of_local": ratios, "empty_shards": EMPTY, "empty_seconds": empty})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -34,7 +35,10 @@ class Done(Generic[Part]):
 
 
 class RayWorker:
-    """Loads the model once, then takes pieces. `progress` answers while a piece is in work."""
+    """Loads the model once, then takes pieces. `progress` answers while a piece is in work.
+
+    For that Ray gives an actor two threads. All work is done in a third: where two took turns it took a third longer.
+    """
 
     def __init__(self, load: Load, publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool):
         """`threads` for torch, its own choice where None; `publish` where this worker reaches the run by itself."""
@@ -42,21 +46,20 @@ class RayWorker:
             hide_gpus()
         self._load, self._publish, self._threads = load, publish, threads
         self._examples = self._tokens = 0
+        self._desk = ThreadPoolExecutor(1)
 
     def load(self) -> Place:
         """Load the model; say where that was."""
         import ray
 
-        self._take_threads()
-        self._worker = self._load(_unheard)
+        self._worker = self._desk.submit(self._loaded).result()
         node = ray.get_runtime_context().get_node_id()
         return Place(node, self._worker.device, __version__, self._worker.found)
 
     def work(self, piece: Piece) -> Done[Any]:
         """Work through a piece; publish it where it is a whole shard and that is this worker's to do."""
-        self._take_threads()
         self._examples = self._tokens = 0
-        part = self._worker(piece.examples, self._count)
+        part = self._desk.submit(self._worker, piece.examples, self._count).result()
         if self._publish and piece.is_whole:
             self._publish(piece.index, part)
             part = None
@@ -70,12 +73,12 @@ class RayWorker:
         self._examples += examples
         self._tokens += tokens
 
-    def _take_threads(self) -> None:
-        """Threads are a setting of the calling thread, and Ray may choose another one for each call."""
-        if self._threads:
+    def _loaded(self) -> Worker[Any]:
+        if self._threads:  # a setting of the calling thread
             import torch
 
             torch.set_num_threads(self._threads)
+        return self._load(_unheard)
 
 
 def hide_gpus() -> None:
