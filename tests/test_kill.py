@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Sized
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from tests.object_store import Bucket
 pytestmark = pytest.mark.slow  # starts the command several times; each start loads torch
 
 ROWS = 60
+PARTS = ROWS // 2
 KILLS = int(os.environ.get("GRADPRISM_KILLS", "4"))
 
 
 def arguments(model: Path | str, out: Path | str) -> list[object]:
-    return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", 2,
+    return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", ROWS // PARTS,
             "--batch-tokens", 256]  # fmt: skip
 
 
@@ -38,6 +40,13 @@ def begun(model: Path | str, out: Path | str) -> "subprocess.Popen[str]":
         if f"{ROWS} rows" in line:
             break
     return process
+
+
+def further(process: "subprocess.Popen[str]", parts: Callable[[], Sized], wanted: int) -> None:
+    """Wait until so many more parts have been published; not a time, which says nothing on a busy machine."""
+    before = len(parts())
+    while process.poll() is None and len(parts()) < before + wanted:
+        time.sleep(0.005)
 
 
 def finished(process: "subprocess.Popen[str]") -> int:
@@ -64,15 +73,19 @@ def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> Non
     process = begun(model, tmp_path / "undisturbed")
     began = time.monotonic()
     assert finished(process) == 0
-    work = time.monotonic() - began
+    part_time = (time.monotonic() - began) / PARTS
+
+    def parts() -> dict[str, int]:
+        return {part.name: part.stat().st_mtime_ns for part in sorted((killed / "examples").glob("part-*.parquet"))}
+
     chance, published = random.Random(7), list[dict[str, int]]()
     for _ in range(KILLS):
         process = begun(model, killed)
-        time.sleep(chance.uniform(0, 1.6 * work / KILLS))  # so that all kills together come to less than the work
+        further(process, parts, chance.randint(0, max(1, 20 // KILLS)))  # all together less than the work
+        time.sleep(chance.uniform(0, part_time))
         process.kill()
         assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
-        parts = sorted((killed / "examples").glob("part-*.parquet"))
-        published.append({part.name: part.stat().st_mtime_ns for part in parts})
+        published.append(parts())
     assert finished(begun(model, killed)) == 0
     assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(killed))
     for earlier, later in pairwise(published):  # no published part was written again
@@ -87,7 +100,8 @@ def test_sigkill_of_a_run_in_an_object_store(tiny_checkpoint: Path, bucket: Buck
     published = list[dict[str, str]]()
     for _ in range(2):
         process = begun(tiny_checkpoint, killed)
-        time.sleep(chance.uniform(0, 4))
+        further(process, lambda: bucket.versions("killed/examples/"), chance.randint(0, 10))
+        time.sleep(chance.uniform(0, 0.1))
         process.kill()
         assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
         published.append(bucket.versions("killed/examples/"))
