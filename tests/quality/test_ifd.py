@@ -201,7 +201,7 @@ def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
 @pytest.mark.slow  # smollm2-135m
 def test_forty_real_rows_with_smollm2(smollm2: tuple[Any, Any], sample_rows: Rows) -> None:
     model, tokenizer = smollm2
-    rows = sample_rows[:40]
+    rows = [row | {"output": row["output"][:240]} for row in sample_rows[:40]]  # whole ones take a minute more
     matched = gradprism.ifd(rows, model, tokenizer=tokenizer)
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering")
     usable = found.filter(pl.col("status") == "ok")["row"].to_list()
