@@ -1,7 +1,8 @@
 """A few named lines about a result, as text and for a notebook."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 Facts = Iterable[tuple[str, str]]
 
@@ -19,3 +20,10 @@ def as_html(facts: Facts) -> str:
         for name, text in facts
     )
     return f"<table>{rows}</table>"
+
+
+def text_in_words(text: Mapping[str, Any]) -> str:
+    """Template and cuts; `text` holds the settings of the text, as run.json has them."""
+    first = text.get("response_tokens")
+    cut = f", exactly the first {first:,} of each response" if first else ""
+    return f"{text.get('template')}, at most {text.get('max_length', 0):,} tokens{cut}"

@@ -67,6 +67,9 @@ class TextSettings(Settings):
     """Whether the token that ends an assistant turn is part of the loss (`paper` writes none)."""
     max_length: int = Field(default=2048, ge=2)
     """Tokens kept of an example; longer ones are cut on the right, and recorded as truncated."""
+    response_tokens: int | None = Field(default=None, ge=1)
+    """Keep exactly the first N tokens that carry the loss, and nothing after them; examples with fewer are skipped. So
+    that every gradient is of equally many tokens: a control of length."""
 
     def within(self, config: Any) -> Self:
         """The same, with no more tokens than a model of this (transformers) configuration has positions for."""

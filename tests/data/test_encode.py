@@ -327,6 +327,22 @@ def test_a_prompt_that_fills_max_length_is_refused(encode: Any) -> None:
     assert encode(CONVERSATION[:2], max_length=n_prompt + 1).n_response_tokens == 1
 
 
+@pytest.mark.parametrize("encode", [paper, chat])
+def test_responses_are_cut_to_a_common_number_of_tokens(encode: Any) -> None:
+    whole = encode(CONVERSATION)
+    places = [place for place, is_scored in enumerate(whole.response_mask) if is_scored]
+    for wanted in range(1, len(places) + 1):
+        cut = encode(CONVERSATION, response_tokens=wanted)
+        assert cut.n_response_tokens == wanted
+        assert cut.n_tokens == places[wanted - 1] + 1
+        assert cut.ids == whole.ids[: cut.n_tokens]
+        assert cut.truncated == (cut.n_tokens < whole.n_tokens)
+    with pytest.raises(RowProblemError, match=f"fewer than {len(places) + 1} response tokens"):
+        encode(CONVERSATION, response_tokens=len(places) + 1)
+    with pytest.raises(RowProblemError, match="fewer than 3 response tokens"):
+        encode(CONVERSATION, response_tokens=3, max_length=places[2])
+
+
 # Rows that cannot be encoded
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.errors import GradPrismError
-from gradprism.facts import as_html, as_text
+from gradprism.facts import as_html, as_text, text_in_words
 from gradprism.numbers import number
 
 
@@ -95,7 +95,7 @@ class Comparison:
         text = self.about["text"]
         return [
             ("model", f"{self.model}  {self.about['model']['class']}, {len(self.layers)} layers"),
-            ("text", f"{text['template']}, at most {text['max_length']:,} tokens"),
+            ("text", text_in_words(text)),
             *((group.name, _described(group)) for group in self.groups),
             *(("note", note) for note in self.notes),
         ]

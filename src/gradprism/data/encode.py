@@ -46,7 +46,7 @@ class Encoder(ABC):
         self.settings = settings
 
     def encode(self, example: Example) -> Encoded:
-        """Token ids and loss mask of an example, cut on the right at `max_length`.
+        """Token ids and loss mask of an example, cut on the right at `max_length`, or after `response_tokens`.
 
         Raises `RowProblemError` where no token would carry a loss, or the template's mask cannot be trusted.
         """
@@ -61,7 +61,16 @@ class Encoder(ABC):
         cut = self.settings.max_length
         if not any(mask[1:cut]):
             raise RowProblemError(f"the prompt fills max_length: no response token among the first {cut}")
+        if self.settings.response_tokens is not None:
+            cut = self._after(self.settings.response_tokens, mask[:cut])
         return Encoded(tuple(ids[:cut]), tuple(mask[:cut]), len(ids) > cut)
+
+    def _after(self, wanted: int, mask: Sequence[bool]) -> int:
+        """Position after so many tokens of the loss. Raises `RowProblemError` where there are fewer."""
+        places = [place for place, is_scored in enumerate(mask) if is_scored]
+        if len(places) < wanted:
+            raise RowProblemError(f"fewer than {wanted} response tokens")
+        return places[wanted - 1] + 1
 
     @abstractmethod
     def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:

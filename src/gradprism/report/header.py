@@ -6,6 +6,7 @@ from typing import Any
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.errors import GradPrismError
+from gradprism.facts import text_in_words
 from gradprism.report.paths import base_name, known_paths, without_paths
 from gradprism.store.run import open_run
 
@@ -27,7 +28,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "Rows read", chosen
     yield "Runs", _completeness(comparison)
     if text:
-        yield "Text", f"template {text.get('template')}, at most {text.get('max_length', 0):,} tokens"
+        yield "Text", f"template {text_in_words(text)}"
     if about.get("precision"):
         yield "Precision", str(about["precision"])
     yield "Projections", ", ".join(comparison.projections)

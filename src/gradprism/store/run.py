@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.errors import GradPrismError
-from gradprism.facts import as_html, as_text
+from gradprism.facts import as_html, as_text, text_in_words
 from gradprism.places import place
 from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.store.measured import measured_in_words
@@ -187,7 +187,7 @@ class Run:
             *(("measured", text) for text in measured_in_words(model, settings["prism.projections"].split(","))),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
             sources,
-            ("template", f"{settings['text.template']}, at most {settings['text.max_length']:,} tokens"),
+            ("template", text_in_words({name.removeprefix("text."): value for name, value in settings.items()})),
             (
                 "rows",
                 f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
