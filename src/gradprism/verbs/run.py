@@ -7,11 +7,13 @@ from gradprism.errors import GradPrismError
 from gradprism.places import place
 from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
+from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.compare import replay_comparison
 from gradprism.verbs.options import Engine, Json, Quiet
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
 from gradprism.verbs.spectra import replay_spectra
+from gradprism.verbs.study import located, replay_study
 
 if TYPE_CHECKING:
     from gradprism.recipe import Recipe
@@ -24,6 +26,8 @@ def run(
     out: str | None = None,
     engine: Engine | None = None,
     by: str | None = None,
+    data: str | None = None,
+    limit: int | None = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
@@ -37,6 +41,10 @@ def run(
         Another run directory than the recipe's.
     by
         Compare the groups of this column of the data in the summary.
+    data
+        Of a study: the folder below which its data lie.
+    limit
+        Of a study: at most so many rows of each set.
     quiet
         Print nothing but errors.
     json
@@ -47,6 +55,8 @@ def run(
         loaded = loaded.model_copy(update={"out": out})
     if engine is not None:
         loaded = _on(engine, loaded)
+    if isinstance(loaded, StudyRecipe):
+        return replay_study(located(loaded, place(recipe).resolve().parent, data, limit), quiet)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
     if isinstance(loaded, CompareRecipe):
@@ -58,6 +68,6 @@ def run(
 
 def _on(engine: EngineSettings, recipe: "Recipe") -> "Recipe":
     """The same work on another engine than it was done on."""
-    if not isinstance(recipe, SpectraRecipe | ScoreRecipe):
+    if not isinstance(recipe, SpectraRecipe | ScoreRecipe | StudyRecipe):
         raise GradPrismError(f"--engine {engine.engine}: `gradprism {recipe.verb}` loads no model; it runs here.")
     return recipe.model_copy(update={"engine": engine})

@@ -1,0 +1,126 @@
+"""The steps of a study: an ordinary recipe each, in an order in which each finds what it needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from gradprism.compare_recipe import CompareRecipe
+from gradprism.data.formats import SUFFIXES, data_suffix
+from gradprism.places import is_shared, place
+from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
+from gradprism.select_recipe import SelectRecipe, SelectSettings
+from gradprism.study_recipe import StudyRecipe, StudySet
+
+if TYPE_CHECKING:
+    from gradprism.recipe import Recipe
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run, score, selection or comparison."""
+
+    name: str  # of its place in the study's folder
+    recipe: "Recipe"
+    needs: tuple[str, ...] = ()  # names of other steps
+
+
+def steps_of(recipe: StudyRecipe) -> list[Step]:
+    """All steps: scores and selections first, then runs, then comparisons; all of one model together."""
+    return [*_scores(recipe), *_selections(recipe), *_of_models(recipe)]
+
+
+def run_name(model: str, text: str, name: str) -> str:
+    """Of the run of one set."""
+    return f"runs/{model}/{text}/{name}"
+
+
+def comparison_name(model: str, text: str, contrast: str) -> str:
+    """Of the comparison of two runs."""
+    return f"comparisons/{model}/{text}/{contrast}"
+
+
+def _scores(recipe: StudyRecipe) -> Iterator[Step]:
+    for pool, where in recipe.pools.items():
+        for name, score in recipe.scores.items():
+            values = {key: value for key, value in score if key != "metric"}
+            made = ScoreRecipe(
+                data=_data(recipe, where), metric=score.metric, name=name, read=_read(where),
+                execution=recipe.execution, engine=recipe.engine, out=_in(recipe, f"pools/{pool}"), **values,
+            )  # fmt: skip
+            yield Step(f"pools/{pool}/scores/{name}", made)
+
+
+def _selections(recipe: StudyRecipe) -> Iterator[Step]:
+    for pool in recipe.pools:
+        for score in recipe.scores:
+            made = SelectRecipe(
+                data=(_in(recipe, f"pools/{pool}"),),
+                select=SelectSettings(by=(score,), top=str(recipe.ends), bottom=str(recipe.ends)),
+                out=_in(recipe, f"sets/{pool}-{score}.jsonl"),
+            )
+            yield Step(f"sets/{pool}-{score}", made, (f"pools/{pool}/scores/{score}",))
+
+
+def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
+    """Texts one after the other, so that the first is complete for every model before the second begins."""
+    for text, how in recipe.texts.items():
+        for model, checkpoint in recipe.models.items():
+            for name in filter(how.takes, recipe.all_sets):
+                data, read, needs = _set(recipe, name, how.rows)
+                made = SpectraRecipe(
+                    data=data, read=read, text=_as(TextSettings, how), checkpoint=_as(CheckpointSettings, checkpoint),
+                    prism=recipe.prism, execution=recipe.execution, engine=recipe.engine, part_rows=recipe.part_rows,
+                    out=_in(recipe, run_name(model, text, name)),
+                )  # fmt: skip
+                yield Step(run_name(model, text, name), made, needs)
+    for text, how in recipe.texts.items():
+        for model in recipe.models:
+            for name, contrast in recipe.all_contrasts.items():
+                sets = contrast.first, contrast.second
+                if not all(map(how.takes, sets)):
+                    continue
+                needs = tuple(run_name(model, text, each) for each in sets)
+                runs = {each: _in(recipe, run) for each, run in zip(sets, needs, strict=True)}
+                out = _in(recipe, comparison_name(model, text, name))
+                made_of = CompareRecipe(runs=runs, compare=recipe.compare, out=out)
+                yield Step(comparison_name(model, text, name), made_of, needs)
+
+
+def _set(recipe: StudyRecipe, name: str, rows: int | None) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
+    """Data of a set, which of its rows, and the step that makes it if one does."""
+    if name in recipe.sets:
+        where = recipe.sets[name]
+        return _data(recipe, where), _first(_read(where), rows), ()
+    pool, score, end = recipe.chosen_sets[name]
+    file = _in(recipe, f"sets/{pool}-{score}.{end}.jsonl")
+    return (file,), _first(ReadSettings(), rows), (f"sets/{pool}-{score}",)
+
+
+def _first(read: ReadSettings, rows: int | None) -> ReadSettings:
+    return read.model_copy(update={"limit": min(read.limit or rows, rows)}) if rows else read
+
+
+def _read(where: StudySet) -> ReadSettings:
+    return _as(ReadSettings, where)
+
+
+def _data(recipe: StudyRecipe, where: StudySet) -> tuple[str, ...]:
+    """Files below the root; URLs and hub ids as they are."""
+    found = []
+    for source in where.sources:
+        below = place(source) if is_shared(place(source)) else place(recipe.root) / source
+        found.append(str(below) if data_suffix(below) in SUFFIXES or below.exists() else source)
+    return tuple(found)
+
+
+def _in(recipe: StudyRecipe, name: str) -> str:
+    return str(place(recipe.out) / name)
+
+
+def _as(kind: type[Kind], values: BaseModel) -> Kind:
+    """The part of settings that another kind of them has."""
+    return kind(**{name: getattr(values, name) for name in kind.model_fields})
