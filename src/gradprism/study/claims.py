@@ -1,0 +1,133 @@
+"""What each comparison of a study shows of a claim, and the verdict over all of them.
+
+A claim on a measure expects a sign of first - second. Of each comparison it is *shown*, *opposite* or *not shown* raw,
+by the interval and q of the difference of means; and again at equal length, by `analysis.findings`: shown, opposite,
+*length* (all controls leave little of it) or *undecided*. A text that cuts every response to one number of tokens is a
+control of length by itself: its raw column counts as another one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.evidence import SIGNS, Row, controls, raw_difference
+from gradprism.analysis.findings import finding
+from gradprism.study_recipe import Claim, StudyRecipe, chosen
+
+Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
+Verdict = Literal["holds", "fails", "is explained by length", "is not decided at equal length", "was not tested"]
+_MOST = 0.5
+_HELD_AS = {"length": "length", "none": "not shown"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, and where in the study it stands."""
+
+    model: str
+    text: str
+    contrast: str
+    comparison: Comparison
+
+
+def claim_table(claim: Claim, recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
+    """A row a model, text and contrast of the claim, and what it shows of it: `raw`, and `held` at equal length.
+
+    The other columns are those of EFFECTS, of the mean over layers and projections; or of MAD.
+    """
+    names = {name for name, _ in chosen(recipe.all_contrasts, claim.contrasts)}
+    rows = [row for each in compared if each.contrast in names for row in _rows(claim, each)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
+    where = {"model": each.model, "text": each.text, "contrast": each.contrast}
+    if claim.measure.startswith("mad:"):
+        return [where | row for row in _mad_rows(claim, each.comparison)]
+    found = each.comparison.effects.filter(
+        pl.col("layer").is_null(), measure=claim.measure, projection="mean"
+    )  # fmt: skip
+    return [where | row | _judged(claim, row) for row in found.iter_rows(named=True)]
+
+
+def _judged(claim: Claim, row: Row) -> dict[str, str]:
+    sign = "positive" if claim.expect == "higher" else "negative"
+    raw = raw_difference(row).found
+    kind = finding(row).kind
+    found = {control.found for control in controls(row)} & {*SIGNS}
+    held = _HELD_AS.get(kind, "undecided")
+    if kind in ("survives", "partly", "reversed", "hidden"):
+        held = "shown" if found == {sign} else "opposite"
+    return {"raw": "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite", "held": held}
+
+
+def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
+    """MAD has an interval for each group: shown where the two do not meet. Nothing holds its length."""
+    measure = claim.measure.removeprefix("mad:")
+    mads = {
+        row["group"]: row for row in comparison.mad.filter(measure=measure, projection="mean").iter_rows(named=True)
+    }
+    rows = []
+    for first, second in comparison.contrasts:
+        one, other = mads[first], mads[second]
+        ends = [one["mad_low"], one["mad_high"], other["mad_low"], other["mad_high"]]
+        raw = "not shown"
+        if None not in ends:
+            below, above = ends[1] < ends[2], ends[0] > ends[3]
+            raw = "shown" if (below if claim.expect == "lower" else above) else "opposite" if below or above else raw
+        rows.append(
+            {"first": first, "second": second, "measure": claim.measure, "projection": "mean",
+             "mean_first": one["mad"], "first_low": one["mad_low"], "first_high": one["mad_high"],
+             "mean_second": other["mad"], "second_low": other["mad_low"], "second_high": other["mad_high"],
+             "raw": raw, "held": "undecided"}
+        )  # fmt: skip
+    return rows
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of how many comparisons something is shown."""
+
+    shown: int = 0
+    opposite: int = 0
+    not_shown: int = 0
+    length: int = 0
+    undecided: int = 0
+
+    @property
+    def all(self) -> int:
+        """How many there are."""
+        return self.shown + self.opposite + self.not_shown + self.length + self.undecided
+
+
+def count(values: Iterable[str]) -> Count:
+    """Count each word."""
+    found = [value.replace(" ", "_") for value in values]
+    return Count(**{name: found.count(name) for name in ("shown", "opposite", "not_shown", "length", "undecided")})
+
+
+def verdict(raw: Count, held: Count, cut: Mapping[str, Count]) -> Verdict:
+    """Of the counts of the first text raw and held, and raw of each text that cuts responses to one length.
+
+    It *fails* where no more than half of the comparisons show it raw. It *holds* where more than half show it at equal
+    length: of those that decide (not `undecided`), at least half of all, or of a cut text. It is *explained by length*
+    where equal length was decided so and does not show it.
+    """
+    if not raw.all:
+        return "was not tested"
+    if raw.shown <= _MOST * raw.all:
+        return "fails"
+    decided = [_shares(held), *(_shares(each) for each in cut.values())]
+    known = [share for share in decided if share is not None]
+    if not known:
+        return "is not decided at equal length"
+    return "holds" if all(share > _MOST for share in known) else "is explained by length"
+
+
+def _shares(found: Count) -> float | None:
+    """Share of those that decide which show it; None where fewer than half decide."""
+    decided = found.all - found.undecided
+    return found.shown / decided if decided and decided >= _MOST * found.all else None
