@@ -20,6 +20,7 @@ from gradprism.recipe import (
     Settings,
     TextSettings,
 )
+from gradprism.select_recipe import SelectSettings
 from gradprism.tables import MEASURES
 
 Value = TypeVar("Value")
@@ -47,11 +48,21 @@ class StudySet(ReadSettings):
     """Examples of one kind: files, URLs or a hub id, and which rows of them."""
 
     data: str | tuple[str, ...]
+    select: SelectSettings | None = None
+    """Choose among them as `gradprism select` does: one group."""
 
     @property
     def sources(self) -> tuple[str, ...]:
         """One or several."""
         return (self.data,) if isinstance(self.data, str) else self.data
+
+    @model_validator(mode="after")
+    def _one_group(self) -> Self:
+        if self.select is not None:
+            self.select.check()
+            if self.select.is_two_groups:
+                raise ValueError("select: --top and --bottom are two groups, and a set is one")
+        return self
 
 
 class StudyText(TextSettings):
@@ -147,6 +158,8 @@ class StudyRecipe(Settings):
                     raise ValueError(f"claims.{name}: no contrast {pattern!r}; there are {', '.join(contrasts)}")
         if self.compare.by or self.compare.against:
             raise ValueError("compare: `by` and `against` are of a single comparison; a study names its contrasts")
+        if any(pool.select for pool in self.pools.values()):
+            raise ValueError("pools: a pool is scored whole; `select` is of sets")
         if bool(self.pools) != bool(self.scores):
             raise ValueError("pools and scores belong together: each pool is scored by each")
         return self

@@ -6,20 +6,27 @@ by the interval and q of the difference of means; and again at equal length, by 
 control of length by itself: its raw column counts as another one.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import SIGNS, Row, controls, raw_difference
 from gradprism.analysis.findings import finding
+from gradprism.analysis.length_match import overlap_in_length
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
-Verdict = Literal["holds", "fails", "is explained by length", "is not decided at equal length", "was not tested"]
+Verdict = Literal[
+    "holds", "fails", "is explained by length", "turns around at equal length", "is not decided at equal length",
+    "was not tested",
+]  # fmt: skip
 _MOST = 0.5
+_Z = 1.959963984540054
 _HELD_AS = {"length": "length", "none": "not shown"}
 
 
@@ -53,7 +60,7 @@ def _rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
     return [where | row | _judged(claim, row) for row in found.iter_rows(named=True)]
 
 
-def _judged(claim: Claim, row: Row) -> dict[str, str]:
+def _judged(claim: Claim, row: Row) -> dict[str, Any]:
     sign = "positive" if claim.expect == "higher" else "negative"
     raw = raw_difference(row).found
     kind = finding(row).kind
@@ -61,7 +68,9 @@ def _judged(claim: Claim, row: Row) -> dict[str, str]:
     held = _HELD_AS.get(kind, "undecided")
     if kind in ("survives", "partly", "reversed", "hidden"):
         held = "shown" if found == {sign} else "opposite"
-    return {"raw": "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite", "held": held}
+    overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
+    said = "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite"
+    return {"raw": said, "held": held, "overlap": overlap}
 
 
 def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
@@ -100,7 +109,12 @@ class Count:
     @property
     def all(self) -> int:
         """How many there are."""
-        return self.shown + self.opposite + self.not_shown + self.length + self.undecided
+        return self.decided + self.undecided
+
+    @property
+    def decided(self) -> int:
+        """How many of them say anything."""
+        return self.shown + self.opposite + self.not_shown + self.length
 
 
 def count(values: Iterable[str]) -> Count:
@@ -109,25 +123,47 @@ def count(values: Iterable[str]) -> Count:
     return Count(**{name: found.count(name) for name in ("shown", "opposite", "not_shown", "length", "undecided")})
 
 
-def verdict(raw: Count, held: Count, cut: Mapping[str, Count]) -> Verdict:
-    """Of the counts of the first text raw and held, and raw of each text that cuts responses to one length.
+def verdict(raw: Count, held: Count, cut: Iterable[Count]) -> Verdict:
+    """Of the counts in the first text, raw and held, and raw in each text that cuts responses to one length.
 
-    It *fails* where no more than half of the comparisons show it raw. It *holds* where more than half show it at equal
-    length: of those that decide (not `undecided`), at least half of all, or of a cut text. It is *explained by length*
-    where equal length was decided so and does not show it.
+    It *fails* where no more than half of the comparisons show it raw. Otherwise each control that decides (at least
+    half of its comparisons do) has a say. It *holds* where in all of them more than half of what is decided shows it,
+    *turns around* where in one of them more than half shows the opposite, and is *explained by length* else.
     """
     if not raw.all:
         return "was not tested"
     if raw.shown <= _MOST * raw.all:
         return "fails"
-    decided = [_shares(held), *(_shares(each) for each in cut.values())]
-    known = [share for share in decided if share is not None]
-    if not known:
+    deciding = [each for each in (held, *cut) if each.decided and each.decided >= _MOST * each.all]
+    if not deciding:
         return "is not decided at equal length"
-    return "holds" if all(share > _MOST for share in known) else "is explained by length"
+    if all(each.shown > _MOST * each.decided for each in deciding):
+        return "holds"
+    turned = any(each.opposite > _MOST * each.decided for each in deciding)
+    return "turns around at equal length" if turned else "is explained by length"
 
 
-def _shares(found: Count) -> float | None:
-    """Share of those that decide which show it; None where fewer than half decide."""
-    decided = found.all - found.undecided
-    return found.shown / decided if decided and decided >= _MOST * found.all else None
+@dataclass(frozen=True)
+class Pooled:
+    """Geometric mean of the ratios of several contrasts of one model, each with the same weight.
+
+    Its interval takes the contrasts as independent; sets of different contrasts may share rows.
+    """
+
+    n: int  # contrasts
+    value: float
+    low: float
+    high: float
+
+
+def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
+    """Of the columns of EFFECTS named `effect`, with the interval `ends`_low and _high, on the scale of logs."""
+    if effect not in table.columns:
+        return None
+    low, high = f"{ends}_low", f"{ends}_high"
+    found = table.filter(pl.col("regression_scale") == "log").select(effect, low, high).drop_nulls().drop_nans()
+    if found.is_empty():
+        return None
+    error = ((found[high] - found[low]) / (2 * _Z)).to_numpy()
+    mean, spread = float(found[effect].to_numpy().mean()), float(np.sqrt((error**2).sum())) / found.height
+    return Pooled(found.height, math.exp(mean), math.exp(mean - _Z * spread), math.exp(mean + _Z * spread))

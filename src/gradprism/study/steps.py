@@ -55,6 +55,11 @@ def _scores(recipe: StudyRecipe) -> Iterator[Step]:
 
 
 def _selections(recipe: StudyRecipe) -> Iterator[Step]:
+    for name, where in recipe.sets.items():
+        if where.select:
+            out = _in(recipe, f"sets/{name}.jsonl")
+            made = SelectRecipe(data=_data(recipe, where), read=_read(where), select=where.select, out=out)
+            yield Step(f"sets/{name}", made)
     for pool in recipe.pools:
         for score in recipe.scores:
             made = SelectRecipe(
@@ -92,6 +97,8 @@ def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
 
 def _set(recipe: StudyRecipe, name: str, rows: int | None) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
     """Data of a set, which of its rows, and the step that makes it if one does."""
+    if name in recipe.sets and recipe.sets[name].select:
+        return (_in(recipe, f"sets/{name}.jsonl"),), _first(ReadSettings(), rows), (f"sets/{name}",)
     if name in recipe.sets:
         where = recipe.sets[name]
         return _data(recipe, where), _first(_read(where), rows), ()

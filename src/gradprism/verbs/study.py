@@ -1,6 +1,9 @@
 """Run a whole study."""
 
+import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from gradprism.places import place
 from gradprism.study_recipe import StudyRecipe
@@ -22,7 +25,14 @@ def replay_study(recipe: StudyRecipe, quiet: bool) -> int:
     """Do what a recipe says, and show it."""
     from gradprism.jobs.study import run_recipe
     from gradprism.terminal.progress import watching
+    from gradprism.terminal.study import study_of
 
-    with watching(quiet) as observer:
-        done = run_recipe(recipe, observer)
-    return 1 if done.failed else 0
+    try:
+        with watching(quiet) as observer:
+            outcome = run_recipe(recipe, observer)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Repeat the same command to resume.\n")
+        return 130
+    if not quiet:
+        Console(highlight=False).print(study_of(outcome))
+    return 1 if outcome.failed else 0

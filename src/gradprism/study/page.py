@@ -1,0 +1,155 @@
+"""A study as one Markdown page: the verdicts first, then each claim with its figure and its numbers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+
+from gradprism.analysis.titles import title
+from gradprism.numbers import number, probability, share
+from gradprism.study.claims import Count, Pooled, pooled
+from gradprism.study.outcome import Judged, Outcome
+
+
+def page(outcome: Outcome, figures: Mapping[str, str], made: Sequence[str], extra: Sequence[str] = ()) -> str:
+    """Markdown. `figures`: files by claims' names; `made`: lines on what it was made of; `extra`: more sections."""
+    recipe = outcome.recipe
+    parts = [
+        f"# {recipe.title}",
+        "\n".join(f"- **{each.claim.says}**: {each.verdict}. {in_words(each, outcome)}" for each in outcome.judged),
+        "How these words are chosen is said at the end.",
+        *(_section(each, outcome, figures.get(each.name)) for each in outcome.judged),
+        *extra,
+        *_left_out(outcome),
+        "## How it was made\n\n" + "\n".join(f"- {line}" for line in made),
+        _RULES,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def in_words(each: Judged, outcome: Outcome) -> str:
+    """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
+    texts = outcome.recipe.texts
+    sentences = [_counted("As it is", each.raw)]
+    if each.held.all:
+        sentences.append(_counted("at equal length (pairs, regression and ranks)", each.held))
+    for text, found in each.cut.items():
+        sentences.append(_counted(f"with every response cut to {texts[text].response_tokens} tokens", found))
+    said = "; ".join(sentence for sentence in sentences if sentence)
+    ratios = [words for model in outcome.recipe.models if (words := _ratios(each, model, outcome))]
+    return ". ".join(part for part in (said, *ratios) if part) + ("." if said or ratios else "")
+
+
+def _counted(where: str, found: Count) -> str:
+    if not found.all:
+        return ""
+    opposite = f", {found.opposite} the opposite" if found.opposite else ""
+    if found.undecided:
+        return f"{where}, of {found.all} comparisons {found.decided} decide: {found.shown} show it{opposite}"
+    return f"{where}, {found.shown} of {found.all} comparisons show it{opposite}"
+
+
+def _ratios(each: Judged, model: str, outcome: Outcome) -> str:
+    """Mean ratio over contrasts."""
+    whole, table = next(iter(outcome.recipe.texts)), each.table
+    if "regression_scale" not in table.columns:
+        return ""
+    own = table.filter(model=model)
+    first = own.filter(text=whole)
+    found = {
+        "as it is": pooled(first, "raw_effect", "raw_effect"),
+        "over pairs of like length": pooled(first, "matched_effect", "matched"),
+        "by regression, where lengths overlap": pooled(first.filter("overlap"), "regression_effect", "regression"),
+    }
+    for text in each.cut:
+        tokens = outcome.recipe.texts[text].response_tokens
+        found[f"cut to {tokens} tokens"] = pooled(own.filter(text=text), "raw_effect", "raw_effect")
+    shown = [f"{_ratio(ratio)} {name} ({ratio.n})" for name, ratio in found.items() if ratio]
+    return f"{model}, ratio of geometric means (contrasts): {', '.join(shown)}" if shown else ""
+
+
+def _ratio(found: Pooled) -> str:
+    return f"×{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
+    parts = [f"## {each.claim.says}", f"**{each.verdict}**. {in_words(each, outcome)}"]
+    if each.claim.source:
+        parts[1] += f" Claimed by {each.claim.source}."
+    if figure:
+        parts.append(f"![{each.claim.says}]({figure})")
+    for text in outcome.recipe.texts:
+        rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
+        if not rows.is_empty():
+            parts.append(f"`{text}`" + "\n\n" + "\n".join(_lines(rows)))
+    return "\n\n".join(parts)
+
+
+def _lines(rows: pl.DataFrame) -> Iterator[str]:
+    """A Markdown table of one text."""
+    if "auc" in rows.columns:
+        yield from _effects(rows)
+    else:
+        yield from _intervals(rows)
+
+
+def _effects(rows: pl.DataFrame) -> Iterator[str]:
+    heads = ["model", "contrast", "n", "first", "second", "gap", "AUC", "q", "pairs of like length", "regression",
+             "partial ρ", "shows it"]  # fmt: skip
+    yield from _head(heads, 2)
+    for row in rows.iter_rows(named=True):
+        log = row["regression_scale"] == "log"
+        gap = f"{number(row['difference'])} [{number(row['difference_low'])}, {number(row['difference_high'])}]"
+        auc = f"{share(row['auc'])} [{share(row['auc_low'])}, {share(row['auc_high'])}]"
+        pairs = _effect(row, "matched_effect", "matched", log) + f" ({row['matched_pairs']})"
+        regression = _effect(row, "regression_effect", "regression", log) + ("" if row["overlap"] else " †")
+        partial = _effect(row, "partial_spearman", "partial", False) + ("" if row["overlap"] else " †")
+        cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
+                 number(row["mean_second"]), gap, auc, probability(row["q"]), pairs, regression, partial,
+                 f"{row['raw']}; {row['held']}"]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -> str:
+    values = [row[effect], row[f"{ends}_low"], row[f"{ends}_high"]]
+    if values[0] is None:
+        return "–"
+    value, low, high = (number(math.exp(v) if ratio and v is not None else v) for v in values)
+    return f"{'×' if ratio else ''}{value} [{low}, {high}]"
+
+
+def _intervals(rows: pl.DataFrame) -> Iterator[str]:
+    yield from _head(["model", "contrast", "measure", "first", "second", "shows it"], 3)
+    for row in rows.iter_rows(named=True):
+        ends = [
+            f"{number(row[f'mean_{one}'])} [{number(row[f'{one}_low'])}, {number(row[f'{one}_high'])}]"
+            for one in ("first", "second")
+        ]
+        yield f"| {row['model']} | {row['contrast']} | {title(row['measure'])} | {ends[0]} | {ends[1]} | {row['raw']} |"
+
+
+def _head(heads: Sequence[str], words: int) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join(['---'] * words + ['---:'] * (len(heads) - words))} |"
+
+
+def _left_out(outcome: Outcome) -> Iterator[str]:
+    if outcome.failed:
+        lines = (f"- `{name}`: {reason.splitlines()[0]}" for name, reason in outcome.failed.items())
+        yield "## What could not be done\n\n" + "\n".join(lines)
+
+
+_RULES = """## How the words are chosen
+
+First and second are the two sets of a contrast; a gap is first - second, of means over layers and projections, with
+its 95% BCa interval over examples. AUC is the probability that a random row of the first exceeds one of the second. A
+comparison *shows* a claim where the interval excludes 0 on the claimed side and q < 0.05 (permutation, Benjamini-
+Hochberg over layers and projections). At equal length there are three controls: pairs of rows whose response tokens
+differ by at most 5%, a regression on group, log prompt and log response tokens, and the Spearman correlation with the
+group given both. † marks groups that hardly overlap in length: there the latter two extrapolate and are no evidence.
+*length*: all three leave less than half of the raw figure; *undecided*: they disagree, or cannot say. A text that
+cuts every response to the same number of tokens is a control by itself, of the rows that have so many.
+
+A claim **fails** where no more than half of its comparisons show it as it is. It **holds** where in every control that
+decides (at least half of its comparisons do) more than half of those show it; it **turns around** where in one of them
+more than half show the opposite; else it **is explained by length**."""

@@ -1,0 +1,142 @@
+"""Verdicts on claims: of groups with known truths, and case by case."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.made_groups import given_run
+
+import gradprism
+from gradprism.recipe import checked
+from gradprism.study.claims import Compared, Count, claim_table, count, pooled, verdict
+from gradprism.study.outcome import Judged
+from gradprism.study_recipe import StudyRecipe
+
+HIGHER = {"says": "first is higher", "measure": "effective_rank", "expect": "higher"}
+FLATTER = {"says": "first is flatter", "measure": "mad:effective_rank", "expect": "lower"}
+
+
+def recipe_of(contrasts: int, **claims: object) -> StudyRecipe:
+    values = {
+        "title": "t", "out": "o", "models": {"m": {"model": "m"}},
+        "texts": {"whole": {}, "cut": {"response_tokens": 8}},
+        "sets": {"high": {"data": "a.json"}, "low": {"data": "b.json"}},
+        "contrasts": {f"c{i}": {"first": "high", "second": "low"} for i in range(contrasts)}, "claims": claims,
+    }  # fmt: skip
+    return checked(StudyRecipe, values)
+
+
+def compared(folder: Path, place: int, gain: float, by_length: bool, text: str = "whole") -> Compared:
+    """Measures follow length (or not), the first set longer, and `gain` of them goes beyond it."""
+    random, runs = np.random.default_rng(place), {}
+    for name, centre, factor in (("high", 5.0, gain), ("low", 4.6, 1.0)):
+        tokens = np.exp(random.normal(centre, 0.4, 120)).astype(int) + 2
+        along = tokens[:, None, None] ** 0.5 if by_length else 10.0
+        noise = random.lognormal(0, 0.15, (120, 2, 3))
+        lengths = tokens if text == "whole" else np.full(120, 8)
+        runs[name] = given_run(folder / f"{place}-{text}-{name}", factor * along * noise, lengths)
+    return Compared("m", text, f"c{place}", gradprism.compare(**runs, resamples=299))
+
+
+def judged(recipe: StudyRecipe, all_compared: list[Compared]) -> Judged:
+    from gradprism.study.outcome import _judged
+
+    ((name, claim),) = recipe.claims.items()
+    return _judged(name, claim, recipe, tuple(all_compared))
+
+
+@pytest.mark.parametrize(
+    ("gain", "by_length", "expected"),
+    [(1.3, False, "holds"), (1.0, True, "is explained by length"), (1.0, False, "fails"), (0.6, False, "fails")],
+)
+def test_the_verdict_on_a_known_truth(tmp_path: Path, gain: float, by_length: bool, expected: str) -> None:
+    found = [compared(tmp_path, place, gain, by_length) for place in range(2)]
+    found += [compared(tmp_path, place, gain, False, "cut") for place in range(2)]
+    result = judged(recipe_of(2, claim=HIGHER), found)
+    assert result.verdict == expected
+    assert result.raw.all == result.held.all == result.cut["cut"].all == 2
+
+
+def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:
+    """Longer responses raise the measure, and at equal length the first set lies below the second."""
+    found = [compared(tmp_path, place, 0.85, True) for place in range(2)]
+    found += [compared(tmp_path, place, 0.85, False, "cut") for place in range(2)]
+    if judged(recipe_of(2, claim=HIGHER), found[:2]).raw.shown == 2:
+        assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around at equal length"
+    assert judged(recipe_of(2, claim=HIGHER), found[2:]).verdict == "was not tested"
+
+
+def test_a_claim_takes_the_contrasts_it_names(tmp_path: Path) -> None:
+    found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
+    recipe = recipe_of(2, claim=HIGHER | {"contrasts": ["c1"]})
+    table = claim_table(recipe.claims["claim"], recipe, found)
+    assert table["contrast"].to_list() == ["c1"]
+    assert table["raw"].to_list() == ["shown"]
+
+
+def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> None:
+    steps = np.array([1.0, 3.0, 1.0])
+    noise = np.random.default_rng(0).lognormal(0, 0.05, (60, 2, 3))
+    flat = given_run(tmp_path / "flat", 2.0 * noise, np.full(60, 20))
+    rough = given_run(tmp_path / "rough", steps * noise, np.full(60, 20))
+    recipe = recipe_of(1, claim=FLATTER)
+
+    def raw(**runs: object) -> str:
+        each = Compared("m", "whole", "c0", gradprism.compare(**runs, resamples=299))
+        return str(claim_table(recipe.claims["claim"], recipe, [each])["raw"].item())
+
+    assert raw(high=flat, low=rough) == "shown"
+    assert raw(high=rough, low=flat) == "opposite"
+
+
+@pytest.mark.parametrize(
+    ("raw", "held", "cut", "expected"),
+    [
+        (Count(), Count(), [], "was not tested"),
+        (Count(shown=1, opposite=1), Count(shown=2), [], "fails"),
+        (Count(shown=2), Count(undecided=2), [], "is not decided at equal length"),
+        (Count(shown=4), Count(shown=1, undecided=3), [], "is not decided at equal length"),
+        (Count(shown=4), Count(shown=2, undecided=2), [], "holds"),
+        (Count(shown=4), Count(shown=2, length=2), [], "is explained by length"),
+        (Count(shown=4), Count(undecided=4), [Count(shown=3, not_shown=1)], "holds"),
+        (Count(shown=4), Count(shown=4), [Count(not_shown=4)], "is explained by length"),
+        (Count(shown=4), Count(length=4), [Count(opposite=3, shown=1)], "turns around at equal length"),
+    ],
+)
+def test_the_verdict_case_by_case(raw: Count, held: Count, cut: list[Count], expected: str) -> None:
+    assert verdict(raw, held, cut) == expected
+
+
+@given(st.lists(st.sampled_from(["shown", "opposite", "not shown", "length", "undecided"])))
+def test_every_word_is_counted_once(words: list[str]) -> None:
+    found = count(words)
+    assert (found.all, found.undecided, found.shown) == (len(words), words.count("undecided"), words.count("shown"))
+    assert found.decided + found.undecided == found.all
+
+
+@given(st.lists(st.tuples(st.floats(-2, 2), st.floats(0.01, 1)), min_size=1, max_size=20))
+def test_ratios_are_pooled_with_equal_weights(effects: list[tuple[float, float]]) -> None:
+    table = pl.DataFrame(
+        {"regression_scale": "log", "raw_effect": [e for e, _ in effects],
+         "raw_effect_low": [e - 1.959963984540054 * s for e, s in effects],
+         "raw_effect_high": [e + 1.959963984540054 * s for e, s in effects]}
+    )  # fmt: skip
+    found = pooled(table, "raw_effect", "raw_effect")
+    assert found is not None
+    mean = math.fsum(e for e, _ in effects) / len(effects)
+    error = math.sqrt(math.fsum(s * s for _, s in effects)) / len(effects)
+    assert found.n == len(effects)
+    assert math.log(found.value) == pytest.approx(mean, abs=1e-9)
+    assert math.log(found.high / found.low) == pytest.approx(2 * 1.959963984540054 * error)
+
+
+def test_nothing_is_pooled_of_nothing() -> None:
+    empty = pl.DataFrame(
+        {"regression_scale": ["log"], "raw_effect": [None], "raw_effect_low": [None], "raw_effect_high": [None]}
+    )
+    assert pooled(empty, "raw_effect", "raw_effect") is None
+    assert pooled(empty, "no_such", "no_such") is None

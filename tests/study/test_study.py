@@ -1,0 +1,106 @@
+"""A study of real answers on a tiny model: every step, its tables, its page; resumed, and with parts that fail."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.conftest import ROOT
+
+from gradprism.errors import GradPrismError
+from gradprism.jobs.study import run_recipe
+from gradprism.recipe import load_recipe
+from gradprism.store.run import open_run
+from gradprism.study.outcome import Outcome
+from gradprism.study_recipe import StudyModel, StudyRecipe
+from gradprism.verbs.study import located
+
+EXAMPLE = ROOT / "examples" / "study.yaml"
+MODEL = "tiny"
+
+
+def recipe_of(checkpoint: Path, out: Path) -> StudyRecipe:
+    loaded = load_recipe(EXAMPLE)
+    assert isinstance(loaded, StudyRecipe)
+    placed = located(loaded, EXAMPLE.parent, None, 8)
+    compare = placed.compare.model_copy(update={"resamples": 299})
+    models = {MODEL: StudyModel(model=str(checkpoint))}
+    return placed.model_copy(update={"models": models, "out": str(out), "compare": compare})
+
+
+@pytest.fixture(scope="module")
+def done(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return run_recipe(recipe_of(tiny_checkpoint, tmp_path_factory.mktemp("study") / "out"))
+
+
+def test_every_step_is_done(done: Outcome) -> None:
+    out = Path(done.recipe.out)
+    assert not done.failed
+    assert {run.parent.parent.name for run in out.glob("runs/*/*/*/run.json")} == {"whole", "first-4"}
+    assert len([*out.glob("runs/*/*/*/run.json")]) == 8
+    assert len(done.compared) == 4
+    assert {path.name for path in out.iterdir()} >= {"README.md", "recipe.yaml", "tables", "figures", "runs"}
+
+
+def test_the_sets_hold_what_they_select(done: Outcome) -> None:
+    for kind in ("careful", "careless", "steps", "bare"):
+        run = open_run(Path(done.recipe.out) / "runs" / MODEL / "whole" / kind)
+        assert run.columns["kind"].unique().to_list() == [kind]
+        assert run.counts.ok == 8
+
+
+def test_tables_equal_a_recomputation_from_the_runs(done: Outcome) -> None:
+    """Means and gaps of every projection, straight from the Parquet parts."""
+    out = Path(done.recipe.out)
+    table = pl.read_parquet(out / "tables" / "contrasts.parquet")
+    for (text, first, second), rows in table.group_by("text", "first", "second"):
+        means = [
+            pl.read_parquet(f"{out}/runs/{MODEL}/{text}/{name}/spectra/*.parquet")
+            .group_by("row", "projection")
+            .agg(pl.col("effective_rank").mean())
+            .group_by("projection")
+            .agg(pl.col("effective_rank").mean())
+            for name in (first, second)
+        ]
+        again = (
+            means[0]
+            .join(means[1], on="projection")
+            .with_columns(gap=pl.col("effective_rank") - pl.col("effective_rank_right"))
+        )
+        both = again.join(rows.filter(measure="effective_rank"), on="projection", suffix="_table")
+        assert both.height == 4
+        assert (both["gap"] - both["gap_table"]).abs().max() < 1e-12
+        assert (both["effective_rank"] - both["mean_first"]).abs().max() < 1e-12
+
+
+def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
+    text = (Path(done.recipe.out) / "README.md").read_text()
+    for each in done.judged:
+        assert f"- **{each.claim.says}**: {each.verdict}" in text
+    for line in text.splitlines():
+        if line.startswith("![") and "](" in line:
+            assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()
+
+
+def test_a_second_time_nothing_is_measured_again(done: Outcome) -> None:
+    runs = sorted(Path(done.recipe.out).glob("runs/*/*/*"))
+    before = [open_run(run).record["sessions"] for run in runs]
+    again = run_recipe(done.recipe)
+    assert [open_run(run).record["sessions"] for run in runs] == before
+    assert again.contrasts.equals(done.contrasts)
+
+
+def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done: Outcome, tmp_path: Path) -> None:
+    recipe = done.recipe
+    sets = recipe.sets | {"bare": recipe.sets["bare"].model_copy(update={"data": "no_such.jsonl"})}
+    found = run_recipe(recipe.model_copy(update={"sets": sets, "out": str(tmp_path / "out")}))
+    assert {each.contrast for each in found.compared} == {"careful-careless"}
+    assert "no_such.jsonl" in found.failed["sets/bare"]
+    assert "it needs sets/bare" in found.failed[f"runs/{MODEL}/whole/bare"]
+    assert next(each.verdict for each in found.judged if each.name == "thinking") == "was not tested"
+    assert "no_such.jsonl" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_where_nothing_can_be_compared_the_reasons_are_said(done: Outcome, tmp_path: Path) -> None:
+    models = {MODEL: StudyModel(model=str(tmp_path / "none"))}
+    with pytest.raises(GradPrismError, match=r"Nothing could be compared(.|\n)*none"):
+        run_recipe(done.recipe.model_copy(update={"models": models, "out": str(tmp_path / "out")}))
