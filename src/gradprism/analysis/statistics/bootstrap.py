@@ -15,6 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from gradprism.analysis.statistics.missing import blocks, count_present, shift
 
+_MOST_MISSING = 0.1  # of the resamples: where more have no value, what is left is no fair sample of them
 _TIE = 1e-10  # of the range of all resamples: closer than this they are equal but for rounding
 
 
@@ -49,6 +50,26 @@ def resample_means(values: Float[np.ndarray, "n features"], resamples: int, rng:
         mean = total / held
         left_out = np.where(present, (total - shifted) / (held - 1), mean)
         return Resampled(origin + mean, means, origin + left_out)
+
+
+def times_drawn(n: int, resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "resamples n"]:
+    """How often each of n examples is drawn when n are drawn with replacement, `resamples` times."""
+    return _times_drawn(rng.integers(0, n, (resamples, n))) if n else np.empty((resamples, 0))
+
+
+def percentile_interval(
+    resamples: Float[np.ndarray, "resamples statistics"], confidence: float = 0.95
+) -> tuple[Float[np.ndarray, " statistics"], Float[np.ndarray, " statistics"]]:
+    """Low and high end of the middle `confidence` of the resampled values.
+
+    For statistics that jump, such as quantiles, of which the jackknife within BCa is no estimate (Efron & Tibshirani
+    1993, section 11.6). NaN where more than a tenth of the resamples have no value.
+    """
+    ordered = np.sort(resamples, axis=0)  # NaN last
+    missing = np.isnan(resamples).sum(axis=0) > _MOST_MISSING * len(resamples)
+    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+    low, high = (_quantile(ordered, np.where(missing, np.nan, tail)) for tail in tails)
+    return low, high
 
 
 def bca_interval(

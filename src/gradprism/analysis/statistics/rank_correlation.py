@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtr
 from scipy.stats import rankdata
 
-from gradprism.analysis.statistics.missing import same_rows
+from gradprism.analysis.statistics.missing import blocks, same_rows
 
 _ROUNDING = 1e-10  # of the norm of the ranks: a residual below this is nothing
 
@@ -58,6 +58,54 @@ def partial_spearman(
     return Correlation(value, *_interval(value, n - given.shape[1], confidence), _p(value, n - given.shape[1]), n)
 
 
+def left_out_partial_spearman(
+    x: Float[np.ndarray, "n features"], y: Float[np.ndarray, " n"], given: Float[np.ndarray, "n controls"]
+) -> Float[np.ndarray, "n features"]:
+    """Correlation of each feature with y given `given` without each row in turn: of the n - 1 others. All are finite.
+
+    NaN as by `partial_spearman`.
+    """
+    n = len(y)
+    found = np.full(x.shape, np.nan)
+    if n - 1 <= given.shape[1] + 1:
+        return found
+    for start, stop in blocks(n, n * (given.shape[1] + 2)):
+        left = np.arange(start, stop)
+        controls = [_ranks_without(column, left) for column in given.T]
+        basis = _orthonormal_sets(np.stack(controls, axis=2) if controls else np.empty((len(left), n, 0)))
+        target = _residuals_of_sets(_ranks_without(y, left), basis)
+        for feature in range(x.shape[1]):
+            ranks = _residuals_of_sets(_ranks_without(x[:, feature], left), basis)
+            found[left, feature] = np.einsum("sn,sn->s", ranks, target)
+    return np.asarray(np.clip(found, -1.0, 1.0))
+
+
+def _ranks_without(values: np.ndarray, left: np.ndarray) -> Float[np.ndarray, "sets n"]:
+    """Midranks about their mean without each of the rows `left`, which has 0 itself."""
+    n, out = len(values), values[left, None]
+    ranks = rankdata(values) - (values > out) - (values == out) / 2 - n / 2
+    ranks[np.arange(len(left)), left] = 0.0
+    return np.asarray(ranks)
+
+
+def _orthonormal_sets(controls: Float[np.ndarray, "sets n k"]) -> Float[np.ndarray, "sets n k"]:
+    """Directions that the controls of each set span; 0 in place of those that are rounding."""
+    vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
+    real = sizes > _ROUNDING * sizes.max(axis=1, initial=0.0, keepdims=True)
+    return np.asarray(vectors * real[:, None])
+
+
+def _residuals_of_sets(ranks: Float[np.ndarray, "sets n"], basis: np.ndarray) -> Float[np.ndarray, "sets n"]:
+    """What lies outside the basis (sets, n, k) of each row, scaled to length 1; NaN where that is nothing."""
+    size = np.linalg.norm(ranks, axis=1, keepdims=True)
+    rest = ranks
+    for _ in range(2):  # once more: what rounding left
+        inside = np.einsum("snk,sn->sk", basis, rest)
+        rest = rest - np.einsum("snk,sk->sn", basis, inside)
+    left = np.linalg.norm(rest, axis=1, keepdims=True)
+    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
+
+
 def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlation of each feature with each of the others (features, others), and the number of rows of each."""
     value = np.full((x.shape[1], y.shape[1]), np.nan)
@@ -68,16 +116,16 @@ def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.nda
             pairs = np.ix_(features, others)
             n[pairs] = rows.sum()
             if rows.sum() > given.shape[1] + 1:
-                basis = _orthonormal(_ranks(given[rows]))
+                basis = orthonormal(midranks(given[rows]))
                 left, right = (
-                    _residuals(_ranks(columns), basis)
+                    _residuals(midranks(columns), basis)
                     for columns in (x[np.ix_(rows, features)], y[np.ix_(rows, others)])
                 )
                 value[pairs] = np.clip(left.T @ right, -1.0, 1.0)  # (features, n) @ (n, others)
     return value, n
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def midranks(values: np.ndarray) -> np.ndarray:
     """Midranks of each column about their mean, which is the same without and with ties."""
     return np.asarray(rankdata(values.T, axis=1)).T - (len(values) + 1) / 2
 
@@ -91,7 +139,7 @@ def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
 
 
-def _orthonormal(controls: np.ndarray) -> np.ndarray:
+def orthonormal(controls: np.ndarray) -> np.ndarray:
     """Directions that the controls span, those alone that are not rounding."""
     vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
     return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
