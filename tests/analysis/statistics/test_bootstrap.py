@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from gradprism.analysis.statistics.bootstrap import Resampled, bca_interval, resample_means
+from gradprism.analysis.statistics.bootstrap import Resampled, bca_interval, percentile_interval, resample_means, times_drawn
 
 R = 999
 
@@ -161,3 +161,23 @@ def test_a_difference_of_means_is_covered_as_often_as_said(kind: str, n_first: i
         truth = np.exp(0.5 + 0.18) - np.exp(0.125)
     low, high = bca_interval(*(resample_means(group, 1999, random) for group in (first, second)))
     assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.95, abs=0.02)
+
+
+def test_percentiles_of_counted_draws_equal_scipy(skewed: tuple[np.ndarray, np.ndarray]) -> None:
+    values = skewed[0][:, 0]
+    times = times_drawn(30, R, np.random.default_rng(17))
+    medians = np.array([[np.median(np.repeat(values, counts.astype(int)))] for counts in times])
+    found = np.ravel(percentile_interval(medians))
+    expected = bootstrap(
+        (values,), np.median, n_resamples=R, method="percentile", rng=np.random.default_rng(17)
+    ).confidence_interval
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_percentiles_of_what_is_mostly_there() -> None:
+    values = np.random.default_rng(18).normal(size=(100, 3))
+    values[:10, 1], values[:11, 2] = np.nan, np.nan
+    low, high = percentile_interval(values)
+    assert np.isnan([low, high]).tolist() == [[False, False, True]] * 2
+    np.testing.assert_allclose([low[1], high[1]], np.quantile(values[10:, 1], [0.025, 0.975]))
+    assert times_drawn(0, 5, np.random.default_rng(0)).shape == (5, 0)

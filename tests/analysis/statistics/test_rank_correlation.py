@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr, t
 
-from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
+from gradprism.analysis.statistics.rank_correlation import (
+    Correlation,
+    left_out_partial_spearman,
+    partial_spearman,
+    spearman,
+)
 
 
 @pytest.fixture
@@ -112,3 +117,21 @@ def test_given_what_both_depend_on_nothing_is_left() -> None:
     partial = partial_spearman(x, y, cause[:, None])
     assert np.mean(partial.p <= 0.05) == pytest.approx(0.05, abs=0.03)
     assert np.mean((partial.low <= 0) & (partial.high >= 0)) == pytest.approx(0.95, abs=0.03)
+
+
+def test_each_row_left_out_equals_the_others_alone(data: np.ndarray) -> None:
+    for controls in (0, 1, 2):
+        x, y, given = data[:, [0, 2]], data[:, 1], data[:, 3 : 3 + controls]
+        found = left_out_partial_spearman(x, y, given)
+        for row in range(40):
+            others = np.delete(np.column_stack([x, y, given]), row, axis=0)
+            for i in range(2):
+                assert found[row, i] == pytest.approx(by_inverse(others[:, [i, *range(2, 3 + controls)]]), rel=1e-9)
+
+
+def test_left_out_of_few_or_constant_rows(data: np.ndarray) -> None:
+    assert np.isnan(left_out_partial_spearman(data[:3, :2], data[:3, 2], data[:3, 3:4])).all()
+    data[1:, 0], data[:, 3] = 1.0, 2.0
+    found = left_out_partial_spearman(data[:, :2], data[:, 2], data[:, 3:4])
+    assert np.isnan(found[:, 0]).tolist() == [True] + [False] * 39
+    np.testing.assert_allclose(found[:, 1], left_out_partial_spearman(data[:, 1:2], data[:, 2], data[:, :0])[:, 0])
