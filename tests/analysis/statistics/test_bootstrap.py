@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from gradprism.analysis.statistics.bootstrap import Resampled, bca_interval, percentile_interval, resample_means, times_drawn
+from gradprism.analysis.statistics.bootstrap import (
+    Resampled,
+    bca_interval,
+    percentile_interval,
+    resample_means,
+    times_drawn,
+)
 
 R = 999
 

@@ -1,0 +1,44 @@
+"""What the examples of a comparison have as numbers: a column each layer mean, and their log lengths."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+
+TOKENS = ("n_prompt_tokens", "n_response_tokens")
+Feature = tuple[str, str]  # measure (or kind of cosine), projection (or `mean`, or a pair)
+
+
+def layer_means(comparison: Comparison, measures: Sequence[str]) -> list[Feature]:
+    """The layer means that its examples have, measure by measure as `measures` are ordered."""
+    named = comparison.levels.filter(pl.col("layer").is_null() & pl.col("projection").is_not_null())
+    known = named.select("measure", "projection").unique(maintain_order=True).rows()
+    there = set(comparison.examples.columns)
+    return [(m, p) for wanted in measures for m, p in known if m == wanted and f"{m}:{p}" in there]
+
+
+def matrix(examples: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """(rows, columns) as floats; NaN where there is no finite value."""
+    if not columns:
+        return np.empty((examples.height, 0))
+    values = examples.select(pl.col(name).cast(pl.Float64).fill_null(np.nan) for name in columns).to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def feature_matrix(examples: pl.DataFrame, features: Sequence[Feature]) -> np.ndarray:
+    """(rows, features)."""
+    return matrix(examples, [f"{measure}:{projection}" for measure, projection in features])
+
+
+def log_lengths(examples: pl.DataFrame, tokens: Sequence[str] = TOKENS) -> np.ndarray:
+    """Logs of token counts (rows, tokens); NaN where one is not known."""
+    return np.asarray(np.log(np.maximum(matrix(examples, tokens), 1.0)))
+
+
+def varying(lengths: np.ndarray) -> np.ndarray:
+    """Without the columns that are constant: there is nothing in them to control for."""
+    different = [len(np.unique(column[np.isfinite(column)])) > 1 for column in lengths.T]
+    unknown = ~np.isfinite(lengths).any(axis=0)
+    return np.asarray(lengths[:, np.array(different, dtype=bool) | unknown])
