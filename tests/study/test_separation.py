@@ -1,6 +1,9 @@
 """Separation of two measures against loops over pairs, rows and resamples, and what must not change it."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,3 +190,24 @@ def test_both_separate_every_row() -> None:
     row = row_of(with_layer_means(effective_rank__mean=apart, nuclear_norm__mean=1 / apart))
     assert (row["auc_effective_rank"], row["auc_nuclear_norm"]) == (1, 0)
     assert [row[name] for name in RAW[2:]] == [0, 0, 0]
+
+
+def test_intervals_cover_no_difference_as_often_as_said() -> None:
+    """Two measures that separate alike (AUC 0.71) beside a length that separates more; each projection a draw."""
+    random, shape = np.random.default_rng(7), (80, 5, 2)  # rows, projections, measures
+    names = [f"{measure}:{projection}" for projection in ("q", "k", "v", "o", "mean") for measure in PAIR]
+    comparison = with_layer_means((40, 40))
+    first = np.arange(80) < 40
+    inner = {"": 0, "held_": 0}
+    for _ in range(40):
+        tokens = np.exp(5 + first + random.normal(size=80)).astype(int) + 1
+        own = 0.8 * random.normal(size=shape[:2])[..., None] + 0.6 * random.normal(size=shape)
+        logs = own + 0.8 * first[:, None, None] + 0.5 * np.log(tokens)[:, None, None]
+        columns = [pl.Series(name, values) for name, values in zip(names, np.exp(logs).reshape(80, -1).T, strict=True)]
+        changed = comparison.examples.with_columns(pl.Series("n_response_tokens", tokens), *columns)
+        table = separation_table(replace(comparison, examples=changed), resamples=299)
+        for prefix in inner:
+            low, high = (table[f"{prefix}difference_{end}"] for end in ("low", "high"))
+            inner[prefix] += int(((low <= 0) & (high >= 0)).sum())
+    for within in inner.values():  # of 200: the standard error is 1.5 points
+        assert 0.91 <= within / 200 <= 1
