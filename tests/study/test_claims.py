@@ -46,7 +46,7 @@ def judged(recipe: StudyRecipe, all_compared: list[Compared]) -> Judged:
     from gradprism.study.outcome import _judged
 
     ((name, claim),) = recipe.claims.items()
-    return _judged(name, claim, recipe, tuple(all_compared))
+    return _judged(name, claim, recipe, claim_table(claim, recipe, all_compared))
 
 
 @pytest.mark.parametrize(

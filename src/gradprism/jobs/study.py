@@ -91,7 +91,7 @@ def _publish(outcome: "Outcome", watch: Observer) -> None:
 
 
 def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
-    yield "contrasts", outcome.contrasts
+    yield from outcome.tables.items()
     yield "verdicts", outcome.verdicts
     for each in outcome.judged:
         if each.table.width:

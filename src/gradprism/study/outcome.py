@@ -9,9 +9,12 @@ import polars as pl
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.analysis.paper_table import paper_table
 from gradprism.places import place
+from gradprism.store.layout import RUN_FILE
+from gradprism.store.run import Run, open_run
+from gradprism.study import asked
 from gradprism.study.claims import Compared, Count, Verdict, claim_table, count, verdict
-from gradprism.study.steps import comparison_name
-from gradprism.study_recipe import Claim, StudyRecipe
+from gradprism.study.steps import comparison_name, run_name
+from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Outcome:
     recipe: StudyRecipe
     compared: tuple[Compared, ...]
     judged: tuple[Judged, ...]
-    contrasts: pl.DataFrame  # of every comparison its paper table, beside model, text, contrast and metric
+    tables: Mapping[str, pl.DataFrame]  # `contrasts`: of every comparison its paper table; and those of `asked`
     failed: Mapping[str, str] = field(default_factory=dict)  # steps and why
 
     @property
@@ -50,12 +53,56 @@ class Outcome:
 
 
 def outcome_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> Outcome:
-    """Read the comparisons that there are, and judge."""
+    """Read the runs and comparisons that there are, and judge."""
     compared = tuple(_compared(recipe))
-    judged = tuple(_judged(name, claim, recipe, compared) for name, claim in recipe.claims.items())
-    tables = [_contrast_table(each, recipe) for each in compared]
-    contrasts = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
-    return Outcome(recipe, compared, judged, contrasts, failed)
+    if not compared:
+        return Outcome(recipe, (), (), {}, failed)
+    tables = {
+        "contrasts": _joined([_contrast_table(each, recipe) for each in compared]),
+        "separation": asked.separation(compared),
+        "predictors": asked.predictors(recipe, compared),
+        "agreement": asked.agreement(compared),
+        "curves": asked.curves(recipe, compared),
+        "cosines": asked.cosines(_runs(recipe)) if _asks_for_cosines(recipe) else pl.DataFrame(),
+    }
+    judged = tuple(
+        _judged(name, claim, recipe, _table(claim, recipe, compared, tables)) for name, claim in recipe.claims.items()
+    )
+    return Outcome(recipe, compared, judged, {name: each for name, each in tables.items() if each.width}, failed)
+
+
+def _table(
+    claim: Claim, recipe: StudyRecipe, compared: tuple[Compared, ...], tables: Mapping[str, pl.DataFrame]
+) -> pl.DataFrame:
+    contrasts = dict(chosen(recipe.all_contrasts, claim.contrasts))
+    if claim.measure == "separation":
+        return asked.judged_separation(tables["separation"].filter(pl.col("contrast").is_in([*contrasts])))
+    if claim.measure.endswith("_cosine"):
+        sets = {name for contrast in contrasts.values() for name in (contrast.first, contrast.second)}
+        kind = claim.measure.removesuffix("_cosine")
+        return asked.judged_cosines(tables["cosines"].filter(pl.col("set").is_in([*sets])), kind)
+    if claim.measure == "families":
+        return asked.judged_curves(tables["curves"])
+    return claim_table(claim, recipe, compared)
+
+
+def _asks_for_cosines(recipe: StudyRecipe) -> bool:
+    return any(claim.measure.endswith("_cosine") for claim in recipe.claims.values())
+
+
+def _runs(recipe: StudyRecipe) -> dict[tuple[str, str, str], Run]:
+    """The runs that there are, by model, text and set."""
+    places = {
+        (model, text, name): place(recipe.out) / run_name(model, text, name)
+        for text in recipe.texts
+        for model in recipe.models
+        for name in recipe.all_sets
+    }
+    return {key: open_run(folder) for key, folder in places.items() if (folder / RUN_FILE).is_file()}
+
+
+def _joined(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
 
 
 def _compared(recipe: StudyRecipe) -> Iterator[Compared]:
@@ -74,8 +121,7 @@ def _contrast_table(each: Compared, recipe: StudyRecipe) -> pl.DataFrame:
     return paper_table(each.comparison).select(*columns, pl.lit(metric, dtype=pl.String).alias("metric"), pl.all())
 
 
-def _judged(name: str, claim: Claim, recipe: StudyRecipe, compared: tuple[Compared, ...]) -> Judged:
-    table = claim_table(claim, recipe, compared)
+def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -> Judged:
     texts = recipe.texts
     whole = next(iter(texts))
     cut = {text: _count(table, text, "raw") for text, how in texts.items() if how.response_tokens and text != whole}

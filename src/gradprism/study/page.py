@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -87,10 +88,8 @@ def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
 
 def _lines(rows: pl.DataFrame) -> Iterator[str]:
     """A Markdown table of one text."""
-    if "auc" in rows.columns:
-        yield from _effects(rows)
-    else:
-        yield from _intervals(rows)
+    kinds = {"auc": _effects, "auc_effective_rank": _separations, "median_abs": _cosines, "below_same_model": _curves}
+    yield from next((lines for column, lines in kinds.items() if column in rows.columns), _intervals)(rows)
 
 
 def _effects(rows: pl.DataFrame) -> Iterator[str]:
@@ -126,6 +125,36 @@ def _intervals(rows: pl.DataFrame) -> Iterator[str]:
             for one in ("first", "second")
         ]
         yield f"| {row['model']} | {row['contrast']} | {title(row['measure'])} | {ends[0]} | {ends[1]} | {row['raw']} |"
+
+
+def _separations(rows: pl.DataFrame) -> Iterator[str]:
+    heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations",
+             "the same at equal length", "shows it"]  # fmt: skip
+    yield from _head(heads, 2)
+    for row in rows.iter_rows(named=True):
+        held = _with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
+        cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
+                 share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"]),
+                 _with_interval(row, "difference"), held, f"{row['raw']}; {row['held']}"]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cosines(rows: pl.DataFrame) -> Iterator[str]:
+    yield from _head(["model", "set and pair", "n", "mean", "median of size", "95% of sizes below", "near 0"], 2)
+    for row in rows.iter_rows(named=True):
+        values = [_with_interval(row, name) for name in ("mean", "median_abs", "q95_abs")]
+        yield f"| {' | '.join([row['model'], row['contrast'], str(row['n']), *values, row['raw']])} |"
+
+
+def _curves(rows: pl.DataFrame) -> Iterator[str]:
+    yield from _head(["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1)
+    for row in rows.iter_rows(named=True):
+        values = [_with_interval(row, "median"), _with_interval(row | {"below": row["below_same_model"]}, "below")]
+        yield f"| {' | '.join([row['contrast'], str(row['n_pairs']), str(row['n_sets']), *values, row['raw']])} |"
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
 def _head(heads: Sequence[str], words: int) -> Iterator[str]:

@@ -1,0 +1,125 @@
+"""Claims that are not on one measure of two sets: separation, cosines near 0, and whether models agree.
+
+Each gives a table with a row an answer and the columns `model`, `text`, `contrast` (or the set, or the measure), `raw`
+and `held`, so that verdicts are counted as those of other claims.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from gradprism.analysis.comparison import Comparison
+from gradprism.store.run import Run
+from gradprism.study.claims import Compared
+from gradprism.study.cosines import cosine_table
+from gradprism.study.families import agreement_table, curve_summary, curve_table
+from gradprism.study.predictors import predictor_table
+from gradprism.study.separation import separation_table
+from gradprism.study_recipe import StudyRecipe
+
+NEAR = 0.1
+"""A mean cosine is near 0 where its whole interval lies within this."""
+_MEASURES = ("nuclear_norm", "effective_rank")
+
+
+def separation(compared: Iterable[Compared]) -> pl.DataFrame:
+    """How much better effective rank separates the sets of each contrast than nuclear norm does: SEPARATION."""
+    tables = [_placed(separation_table(each.comparison), each) for each in compared]
+    return pl.concat(tables) if tables else pl.DataFrame()
+
+
+def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
+    """The mean over projections, as it is and at equal length; null where that extrapolates."""
+    held = _sign("held_difference")
+    decided = pl.col("held_difference_low").is_not_null() & ~pl.col("held_extrapolates").fill_null(True)
+    return table.filter(projection="mean").with_columns(
+        _sign("difference").alias("raw"), pl.when(decided).then(held).otherwise(pl.lit("undecided")).alias("held")
+    )
+
+
+def cosines(runs: Mapping[tuple[str, str, str], Run]) -> pl.DataFrame:
+    """COSINE_SUMMARY of every run, by model, text and set."""
+    tables = [
+        cosine_table(run).select(pl.lit(model).alias("model"), pl.lit(text).alias("text"), pl.lit(name).alias("set"),
+                                 pl.all())
+        for (model, text, name), run in runs.items()
+        if run.counts.ok
+    ]  # fmt: skip
+    return pl.concat(tables) if tables else pl.DataFrame()
+
+
+def judged_cosines(table: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """Near 0 or not, of each set and pair."""
+    inside = (pl.col("mean_low") >= -NEAR) & (pl.col("mean_high") <= NEAR)
+    outside = (pl.col("mean_low") > NEAR) | (pl.col("mean_high") < -NEAR)
+    said = pl.when(inside).then(pl.lit("shown")).when(outside).then(pl.lit("opposite")).otherwise(pl.lit("not shown"))
+    return table.filter(kind=kind).with_columns(
+        (pl.col("set") + " " + pl.col("pair")).alias("contrast"), said.alias("raw"), pl.lit("undecided").alias("held")
+    )
+
+
+def curves(recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
+    """CURVE_SUMMARY of each text: how alike the curves over layers are, within a model and between models."""
+    by_text: dict[str, dict[tuple[str, str], Comparison]] = {}
+    for each in compared:
+        for group in each.comparison.groups:
+            by_text.setdefault(each.text, {}).setdefault((each.model, group.name), each.comparison)
+    families = {name: model.family for name, model in recipe.models.items()}
+    found = []
+    for text, by_set in by_text.items():
+        summed = curve_summary(curve_table(by_set, families=families, measures=_MEASURES))
+        found.append(summed.select(pl.lit(text).alias("text"), pl.all()))
+    return pl.concat(found) if found else pl.DataFrame()
+
+
+def judged_curves(table: pl.DataFrame) -> pl.DataFrame:
+    """Whether curves of different families agree less than those of one model, on the same and on other sets."""
+    if table.is_empty():
+        return table
+    between = table.filter(pl.col("kind").is_in(["different family", "different models"]), sets="any")
+    said = (
+        pl.when(pl.col("below_low") > 0).then(pl.lit("shown"))
+        .when(pl.col("below_high") < 0).then(pl.lit("opposite")).otherwise(pl.lit("not shown"))
+    )  # fmt: skip
+    return between.with_columns(
+        pl.lit("all").alias("model"), (pl.col("measure") + " " + pl.col("kind")).alias("contrast"),
+        said.alias("raw"), pl.lit("undecided").alias("held"),
+    )  # fmt: skip
+
+
+def agreement(compared: Iterable[Compared]) -> pl.DataFrame:
+    """AGREEMENT of each contrast and text: whether models rank the same examples alike."""
+    by_place: dict[tuple[str, str], dict[str, Compared]] = {}
+    for each in compared:
+        by_place.setdefault((each.text, each.contrast), {})[each.model] = each
+    tables = [
+        agreement_table({model: each.comparison for model, each in models.items()}).select(
+            pl.lit(text).alias("text"), pl.lit(contrast).alias("contrast"), pl.all()
+        )
+        for (text, contrast), models in by_place.items()
+        if len(models) > 1
+    ]
+    return pl.concat(tables) if tables else pl.DataFrame()
+
+
+def predictors(recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
+    """PREDICTORS of each contrast whose sets are the ends of a metric."""
+    contrasts = recipe.all_contrasts
+    tables = []
+    for each in compared:
+        metric = contrasts[each.contrast].metric
+        if metric and metric in each.comparison.examples.columns:
+            table = predictor_table(each.comparison, metric)
+            tables.append(_placed(table.select(pl.lit(metric).alias("metric"), pl.all()), each))
+    return pl.concat(tables) if tables else pl.DataFrame()
+
+
+def _placed(table: pl.DataFrame, each: Compared) -> pl.DataFrame:
+    where = {"model": each.model, "text": each.text, "contrast": each.contrast}
+    return table.select(*(pl.lit(value).alias(name) for name, value in where.items()), pl.all())
+
+
+def _sign(name: str) -> pl.Expr:
+    """Whether an interval lies above 0, below it, or holds it."""
+    above, below = pl.col(f"{name}_low") > 0, pl.col(f"{name}_high") < 0
+    return pl.when(above).then(pl.lit("shown")).when(below).then(pl.lit("opposite")).otherwise(pl.lit("not shown"))
