@@ -3,7 +3,7 @@
 A claim on a measure expects a sign of first - second. Of each comparison it is *shown*, *opposite* or *not shown* raw,
 by the interval and q of the difference of means; and again at equal length, by `analysis.findings`: shown, opposite,
 *length* (all controls leave little of it) or *undecided*. A text that cuts every response to one number of tokens is a
-control of length by itself: its raw column counts as another one.
+control of length by itself: there `raw` says what is shown at equal length.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.evidence import SIGNS, Row, controls, raw_difference
+from gradprism.analysis.evidence import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.analysis.findings import finding
 from gradprism.analysis.length_match import overlap_in_length
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
@@ -71,6 +71,25 @@ def _judged(claim: Claim, row: Row) -> dict[str, Any]:
     overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     said = "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite"
     return {"raw": said, "held": held, "overlap": overlap}
+
+
+def with_cuts_decided(table: pl.DataFrame, whole: str) -> pl.DataFrame:
+    """`raw` of texts that cut responses: what is not shown there is *length* or *undecided*.
+
+    It is length where the whole interval lies within half of what the same contrast shows in the text `whole`: that no
+    difference can be shown says nothing by itself.
+    """
+    effect = next((name for name in ("raw_effect", "difference") if name in table.columns), None)
+    if effect is None or "raw" not in table.columns:
+        return table
+    keys = ["model", "contrast"]
+    before = table.filter(text=whole).select(*keys, pl.col(effect).abs().alias("before"))
+    reach = pl.max_horizontal(pl.col(f"{effect}_low").abs(), pl.col(f"{effect}_high").abs())
+    little = (reach <= LEFT * pl.col("before")).fill_null(False)
+    decided = pl.when(little).then(pl.lit("length")).otherwise(pl.lit("undecided"))
+    is_open = (pl.col("text") != whole) & (pl.col("raw") == "not shown")
+    joined = table.join(before, on=keys, how="left", maintain_order="left")
+    return joined.with_columns(pl.when(is_open).then(decided).otherwise("raw").alias("raw")).drop("before")
 
 
 def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:

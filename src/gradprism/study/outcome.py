@@ -12,7 +12,7 @@ from gradprism.places import place
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.study import asked
-from gradprism.study.claims import Compared, Count, Verdict, claim_table, count, verdict
+from gradprism.study.claims import Compared, Count, Verdict, claim_table, count, verdict, with_cuts_decided
 from gradprism.study.steps import comparison_name, run_name
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
@@ -124,6 +124,7 @@ def _contrast_table(each: Compared, recipe: StudyRecipe) -> pl.DataFrame:
 def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -> Judged:
     texts = recipe.texts
     whole = next(iter(texts))
+    table = with_cuts_decided(table, whole)
     cut = {text: _count(table, text, "raw") for text, how in texts.items() if how.response_tokens and text != whole}
     cut = {text: found for text, found in cut.items() if found.all}
     raw, held = _count(table, whole, "raw"), _count(table, whole, "held")
