@@ -12,7 +12,7 @@ from tests.made_groups import given_run
 
 import gradprism
 from gradprism.recipe import checked
-from gradprism.study.claims import Compared, Count, claim_table, count, pooled, verdict
+from gradprism.study.claims import Compared, Count, claim_table, count, pooled, verdict, with_cuts_decided
 from gradprism.study.outcome import Judged
 from gradprism.study_recipe import StudyRecipe
 
@@ -68,6 +68,19 @@ def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:
     if judged(recipe_of(2, claim=HIGHER), found[:2]).raw.shown == 2:
         assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around at equal length"
     assert judged(recipe_of(2, claim=HIGHER), found[2:]).verdict == "was not tested"
+
+
+def test_what_a_cut_text_does_not_show_is_length_only_if_little_can_be_left() -> None:
+    table = pl.DataFrame(
+        {"model": "m", "contrast": ["a", "b", "c", "d", "a", "b", "c", "d"], "text": ["whole"] * 4 + ["cut"] * 4,
+         "raw": ["shown"] * 4 + ["not shown", "not shown", "shown", "not shown"],
+         "raw_effect": [1.0, 1.0, 1.0, None, 0.1, 0.1, 0.6, 0.0], "raw_effect_low": [0.8] * 4 + [-0.3, -0.4, 0.2, -0.1],
+         "raw_effect_high": [1.2] * 4 + [0.5, 0.6, 1.0, 0.1]}
+    )  # fmt: skip
+    found = with_cuts_decided(table, "whole")
+    assert found["raw"].to_list() == ["shown"] * 4 + ["length", "undecided", "shown", "undecided"]
+    bare = table.drop("raw_effect")
+    assert with_cuts_decided(bare, "whole").equals(bare)
 
 
 def test_a_claim_takes_the_contrasts_it_names(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradprism.analysis.titles import title
+from gradprism.analysis.titles import headed, title
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import model_look
 from gradprism.figures.names import file_name
@@ -46,7 +46,7 @@ def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mappi
         + ". Bars are 95% intervals; the axis is logarithmic."
     )
     models = tuple(table["model"].unique(maintain_order=True))
-    return Plot(figure, caption, data, partial(draw_claim, data, models, measure))
+    return Plot(figure, caption, data, partial(draw_claim, data, models, logged["measure"][0]))
 
 
 def _parts(table: pl.DataFrame, whole: str, cut: Mapping[str, int]) -> Iterator[pl.DataFrame]:
@@ -73,7 +73,10 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], measure: str, style: S
     headings = [Heading(control) for control in controls]
     legend = [line_entry(model, model_look(place), style) for place, model in enumerate(models)]
     height = 1.5 * style.tick_font * (len(contrasts) * max(len(models), 1.5) / 2 + 1) / 72
-    canvas = make_canvas(style, headings, legend, min(_MOST_COLUMNS, len(controls)), panel_height=height)
+    columns = min(_MOST_COLUMNS, len(controls))
+    canvas = make_canvas(
+        style, headings, legend, columns, [Heading(f"{headed(measure)}: first set over second")], height
+    )
     scale = canvas.fit_x(
         lambda most: scale_for([1.0, *(value for name in ("value", "low", "high") for value in data[name])], most,
                                log=True),
@@ -88,7 +91,7 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], measure: str, style: S
         axes.set_ylim(len(contrasts) - 0.4, -0.6)
         axes.set_yticks(range(len(contrasts)), contrasts)
         axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
-    canvas.label_x(f"ratio of {measure} {LOG_SCALE}")
+    canvas.label_x(f"ratio {LOG_SCALE}")
     return finish(canvas, headings)
 
 

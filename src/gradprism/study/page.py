@@ -177,7 +177,8 @@ Hochberg over layers and projections). At equal length there are three controls:
 differ by at most 5%, a regression on group, log prompt and log response tokens, and the Spearman correlation with the
 group given both. † marks groups that hardly overlap in length: there the latter two extrapolate and are no evidence.
 *length*: all three leave less than half of the raw figure; *undecided*: they disagree, or cannot say. A text that
-cuts every response to the same number of tokens is a control by itself, of the rows that have so many.
+cuts every response to the same number of tokens is a control by itself, of the rows that have so many; what is not
+shown there is *length* where the whole interval lies within half of what the first text shows, and else *undecided*.
 
 A claim **fails** where no more than half of its comparisons show it as it is. It **holds** where in every control that
 decides (at least half of its comparisons do) more than half of those show it; it **turns around** where in one of them
