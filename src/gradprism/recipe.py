@@ -39,7 +39,7 @@ class ReadSettings(Settings):
 
     columns: str = ""
     """Which column is which, where that is not found by itself: prompt=NAME,response=NAME
-    (roles: prompt, input, response, messages, system, id)."""
+    (roles: prompt, input, response, messages, system, id). response=A+B is the text of A, a newline, and that of B."""
     split: str | None = None
     """Split of a hub data set or a saved `datasets` folder."""
     config: str | None = None

@@ -148,6 +148,22 @@ def test_columns_names_every_role() -> None:
     assert schema.id_column == "key"
 
 
+def test_a_response_may_be_two_columns() -> None:
+    row = {"q": "why?", "thinking": "hm", "a": "because", "other": "x"}
+    schema = find_schema(row, parse_columns("prompt=q,response=thinking+a"))
+    assert pairs(schema.turns(row)) == [("user", "why?"), ("assistant", "hm\nbecause")]
+    assert pairs(schema.turns(row | {"thinking": ""})) == [("user", "why?"), ("assistant", "because")]
+    assert [*schema.scalars(row)] == ["other"]
+    with pytest.raises(RowProblemError, match="no column 'thinking'"):
+        schema.turns({"q": "why?", "a": "because"})
+    with pytest.raises(GradPrismError, match=r"names 'think'.*Did you mean 'thinking'"):
+        find_schema(row, parse_columns("prompt=q,response=think+a"))
+
+
+def test_a_plus_in_a_columns_own_name_stays() -> None:
+    assert turns_of({"q": "why?", "a+b": "because", "a": "no"}, "prompt=q,response=a+b") == ASKED_AND_ANSWERED
+
+
 def test_columns_goes_before_what_would_be_found() -> None:
     row = {"instruction": "not this", "output": "nor this", "q": "why?", "a": "because"}
     assert turns_of(row, "prompt=q,response=a") == ASKED_AND_ANSWERED

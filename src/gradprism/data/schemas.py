@@ -82,7 +82,10 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def _from_assignments(row: Row, columns: Mapping[str, str]) -> Schema:
-    if missing := [name for name in columns.values() if name not in row]:
+    answer = columns.get("response", "")
+    joined = tuple(answer.split("+")) if "+" in answer and answer not in row else ()
+    named = [name for role, name in columns.items() if role != "response" or not joined]
+    if missing := [name for name in (*named, *joined) if name not in row]:
         close = difflib.get_close_matches(missing[0], list(map(str, row)), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise GradPrismError(f"--columns names {missing[0]!r}; the data has {_listed(row)}.{hint}")
@@ -91,17 +94,26 @@ def _from_assignments(row: Row, columns: Mapping[str, str]) -> Schema:
         return _with_system("messages", columns["messages"], system, id_column)
     if "response" in columns:
         prompt, response = columns.get("prompt"), columns["response"]
-        used = [columns[role] for role in ("system", "prompt", "input", "response") if role in columns]
+        used = [columns[role] for role in ("system", "prompt", "input") if role in columns]
         return Schema(
             "columns named by --columns",
-            tuple(used),
-            lambda r: _turns(r, prompt, columns.get("input"), response, system),
+            (*used, *(joined or (response,))),
+            lambda r: _turns(_with_joined(r, response, joined), prompt, columns.get("input"), response, system),
             id_column,
         )
     if set(columns) <= {"id"}:
         found = find_schema(row, {})
         return Schema(found.name, found.uses, found.turns, id_column)
     raise GradPrismError(f"--columns names {_listed(columns)}, but no response (or messages) column.")
+
+
+def _with_joined(row: Row, response: str, parts: tuple[str, ...]) -> Row:
+    """The row with one more column: several columns' texts, such as thinking and answer, a newline between them."""
+    if not parts:
+        return row
+    if absent := [name for name in parts if name not in row]:
+        raise RowProblemError(f"this row has no column {absent[0]!r}")
+    return {**row, response: "\n".join(text for name in parts if (text := _text(row, name)))}
 
 
 def _listed(names: Iterable[str]) -> str:
