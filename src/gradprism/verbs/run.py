@@ -9,11 +9,11 @@ from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_re
 from gradprism.select_recipe import SelectRecipe
 from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.compare import replay_comparison
-from gradprism.verbs.options import Engine, Json, Quiet
+from gradprism.verbs.options import Engine, Flag, Json, Quiet, Several
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
 from gradprism.verbs.spectra import replay_spectra
-from gradprism.verbs.study import located, replay_study
+from gradprism.verbs.study import located, replay_study, show_plan
 
 if TYPE_CHECKING:
     from gradprism.recipe import Recipe
@@ -27,7 +27,9 @@ def run(
     engine: Engine | None = None,
     by: str | None = None,
     data: str | None = None,
+    model: Several = (),
     limit: int | None = None,
+    plan: Flag = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
@@ -42,9 +44,15 @@ def run(
     by
         Compare the groups of this column of the data in the summary.
     data
-        Of a study: the folder below which its data lie.
+        Of a study: the folder below which its data lie. A set or pool that has a file of its own name there, NAME.json,
+        NAME.jsonl or NAME.parquet, is read from it.
+    model
+        Of a study: only this model, MODEL or NAME=MODEL, in place of the recipe's; or the recipe's own of this name.
+        Repeat it for several. Others than the recipe's also compute the scores that need a causal language model.
     limit
-        Of a study: at most so many rows of each set.
+        Of a study: at most so many rows of each set, and ten times as many of each pool.
+    plan
+        Of a study: say what it would do and how long that takes, and do nothing.
     quiet
         Print nothing but errors.
     json
@@ -56,7 +64,9 @@ def run(
     if engine is not None:
         loaded = _on(engine, loaded)
     if isinstance(loaded, StudyRecipe):
-        return replay_study(located(loaded, place(recipe).resolve().parent, data, limit), quiet)
+        study = located(loaded, place(recipe).resolve().parent, data, limit, model)
+        return show_plan(study, quiet, json) if plan else replay_study(study, quiet)
+    _refuse_for_others(loaded, data=data, model=model, limit=limit, plan=plan)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
     if isinstance(loaded, CompareRecipe):
@@ -64,6 +74,13 @@ def run(
     if isinstance(loaded, SelectRecipe):
         return replay_selection(loaded, quiet, json)
     return replay_spectra(loaded, by, quiet, json)
+
+
+def _refuse_for_others(recipe: "Recipe", **options: object) -> None:
+    """They would do nothing."""
+    given = [f"--{name}" for name, value in options.items() if value not in (None, False, ())]
+    if given:
+        raise GradPrismError(f"{', '.join(given)}: of a study; this is a recipe of `gradprism {recipe.verb}`.")
 
 
 def _on(engine: EngineSettings, recipe: "Recipe") -> "Recipe":

@@ -1,24 +1,29 @@
-"""Run a whole study."""
+"""Run a whole study, or say what it would do."""
 
+import json as jsonlib
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from gradprism.places import place
+from gradprism.study.overrides import with_data, with_limit, with_models
 from gradprism.study_recipe import StudyRecipe
 
 
-def located(recipe: StudyRecipe, folder: Path, data: str | None, limit: int | None) -> StudyRecipe:
+def located(
+    recipe: StudyRecipe, folder: Path, data: str | None, limit: int | None, models: Sequence[str] = ()
+) -> StudyRecipe:
     """A recipe as it is meant where it lies: its root, or `data`, as an absolute path; at most `limit` rows a set."""
     root = place(data) if data is not None else folder / recipe.root
-    texts = recipe.texts
-    if limit is not None:
-        texts = {
-            name: how.model_copy(update={"rows": min(how.rows or limit, limit)}) for name, how in recipe.texts.items()
-        }
-    out = str(place(recipe.out).resolve())
-    return recipe.model_copy(update={"root": str(root.resolve()), "texts": texts, "out": out})
+    if models:
+        recipe = with_models(recipe, models)
+    recipe = recipe.model_copy(update={"root": str(root.resolve()), "out": str(place(recipe.out).resolve())})
+    if data is not None:
+        recipe = with_data(recipe, root.resolve())
+    return recipe if limit is None else with_limit(recipe, limit)
 
 
 def replay_study(recipe: StudyRecipe, quiet: bool) -> int:
@@ -36,3 +41,19 @@ def replay_study(recipe: StudyRecipe, quiet: bool) -> int:
     if not quiet:
         Console(highlight=False).print(study_of(outcome))
     return 1 if outcome.failed else 0
+
+
+def show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
+    """Say what a recipe would do."""
+    from gradprism.jobs.study import plan_study
+    from gradprism.terminal.progress import watching
+    from gradprism.terminal.study_plan import plan_of
+
+    with watching(quiet) as observer:
+        plan = plan_study(recipe, observer)
+    if json:
+        values = asdict(plan) | {"total": asdict(plan.total), "requests": plan.requests}
+        sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    else:
+        Console(highlight=False).print(plan_of(plan))
+    return 0

@@ -1,0 +1,89 @@
+"""A study as a user wants it this time: other models, data from a folder, a few rows of each set."""
+
+import re
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+
+from gradprism.data.formats import read_file
+from gradprism.data.schemas import parse_columns
+from gradprism.errors import GradPrismError
+from gradprism.recipe import CheckpointSettings, checked
+from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet
+
+_KINDS = (".json", ".jsonl", ".parquet")
+_POOL_ROWS = 10  # rows of a pool for each that is taken at one end, in a study of a few rows
+
+
+def with_models(recipe: StudyRecipe, given: Sequence[str]) -> StudyRecipe:
+    """Only these models: names of the recipe, others as MODEL or NAME=MODEL.
+
+    Others are loaded as they are by default (fp32), and also compute the scores that a causal language model computes,
+    in turn: nothing of the recipe's own models is needed then. Raises `GradPrismError` where two have one name.
+    """
+    models = dict[str, StudyModel]()
+    for text in given:
+        name, model = _model(recipe, text)
+        if name in models:
+            raise GradPrismError(f"--model: two models have the name {name!r}. Give names of your own: NAME=MODEL.")
+        models[name] = model
+    others = [_checkpoint(model) for name, model in models.items() if recipe.models.get(name) != model]
+    scores = dict(recipe.scores)
+    for (name, score), other in zip(recipe.scores.items(), cycle(others), strict=False):
+        scores[name] = score.model_copy(update={"checkpoint": other}) if score.checkpoint else score
+    changed = recipe.model_copy(update={"models": models, "scores": scores})
+    return checked(StudyRecipe, changed.model_dump())
+
+
+def with_data(recipe: StudyRecipe, folder: Path) -> StudyRecipe:
+    """Data below this folder; what has a file of its own name there (NAME.json, .jsonl, .parquet) is read from it."""
+
+    def found(sets: dict[str, StudySet]) -> dict[str, StudySet]:
+        return {name: _from_folder(where, name, folder) for name, where in sets.items()}
+
+    changes = {"root": str(folder), "sets": found(recipe.sets), "pools": found(recipe.pools)}
+    return recipe.model_copy(update=changes)
+
+
+def with_limit(recipe: StudyRecipe, rows: int) -> StudyRecipe:
+    """At most so many rows of each set, and ten times as many of each pool, its first ones, to choose them from.
+
+    Raises `GradPrismError` for fewer than one.
+    """
+    if rows < 1:
+        raise GradPrismError(f"--limit {rows}: expected 1 or more rows of each set.")
+    ends = min(recipe.ends, max(rows, 2))
+    texts = {name: how.model_copy(update={"rows": min(how.rows or rows, rows)}) for name, how in recipe.texts.items()}
+    pools = {
+        name: where.model_copy(
+            update={"sample": None, "limit": min(where.limit or _POOL_ROWS * ends, _POOL_ROWS * ends)}
+        )
+        for name, where in recipe.pools.items()
+    }
+    return recipe.model_copy(update={"texts": texts, "pools": pools, "ends": ends})
+
+
+def _model(recipe: StudyRecipe, text: str) -> tuple[str, StudyModel]:
+    if text in recipe.models:
+        return text, recipe.models[text]
+    name, equals, model = text.partition("=")
+    if not equals or Path(text).expanduser().exists():
+        name, model = re.sub(r"[^\w.-]+", "-", Path(text).name.removesuffix(".gguf")).strip(".-"), text
+    if not name or not model:
+        raise GradPrismError(f"--model {text!r}: expected MODEL, NAME=MODEL, or one of {', '.join(recipe.models)}.")
+    return name, StudyModel(model=model)
+
+
+def _checkpoint(model: StudyModel) -> CheckpointSettings:
+    return CheckpointSettings(**{name: getattr(model, name) for name in CheckpointSettings.model_fields})
+
+
+def _from_folder(where: StudySet, name: str, folder: Path) -> StudySet:
+    """Its rows are chosen as before; the columns are those of the recipe where the file has them, else found."""
+    file = next((file for kind in _KINDS if (file := folder / f"{name}{kind}").is_file()), None)
+    if file is None:
+        return where
+    fields = next((record.fields for record in read_file(file) if record.fields), None) or {}
+    named = [name for text in parse_columns(where.columns).values() for name in text.split("+")]
+    columns = where.columns if all(name in fields for name in named) else ""
+    return where.model_copy(update={"data": str(file), "columns": columns, "config": None, "split": None})
