@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gradprism.recipe import Recipe
     from gradprism.study.outcome import Outcome
+    from gradprism.study.plan import Plan
 
 PAGE = "README.md"
 
@@ -48,6 +49,14 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None) -> "Outcom
         raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
     _publish(outcome, watch)
     return outcome
+
+
+def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
+    """What a study would do, as far as this machine can tell: no weights are loaded, nothing is fetched or written."""
+    from gradprism.jobs.looking import Looker
+    from gradprism.jobs.study_plan import Planner
+
+    return Planner(recipe, Looker((observer or Silent()).say)).plan()
 
 
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:

@@ -157,6 +157,16 @@ class Checkpoint:
 
             return AutoConfig.from_pretrained(self.location, **self._options)
 
+    def count_parameters(self) -> int:
+        """Count the parameters that the configuration comes to; the model is made without memory for its weights."""
+        with _quiet(), _explained(self):
+            import torch
+
+            config = self.load_config()
+            with torch.device("meta"):
+                model = self._model_class().from_config(config, trust_remote_code=self.settings.trust_remote_code)
+            return sum(weight.numel() for weight in model.parameters())
+
     def device(self, wanted: str) -> str:
         """Return where it was wanted."""
         return wanted
