@@ -1,0 +1,93 @@
+"""A study's steps: their order, what a failed one costs, and that nothing is done twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.command import run
+from tests.made_studies import ROWS, loaded_study, written_study
+
+from gradprism import open_run
+from gradprism.jobs.study import run_recipe
+from gradprism.recipe import CheckpointSettings, ScoreRecipe
+from gradprism.study.steps import steps_of
+
+
+def pool_study(folder: Path, model: Path, **changes: Any) -> Path:
+    """A pool of which two scores choose rows, one of them by a reward model that is not there."""
+    scores = {
+        "size": {"metric": "length", "checkpoint": {"model": str(model)}},
+        "best": {"metric": "reward", "reward": {"reward_model": str(folder / "nowhere")}},
+    }
+    more = {"pools": {"pool": {"data": "pool.jsonl"}}, "scores": scores, "ends": 2}
+    path = written_study(folder, model, **more | changes)
+    (folder / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return path
+
+
+def test_every_step_comes_after_what_it_needs(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    steps = steps_of(loaded_study(pool_study(tmp_path, tiny_checkpoint)))
+    names = [step.name for step in steps]
+    assert len(set(names)) == len(names) == 2 + 2 + 6 + 3
+    for place, step in enumerate(steps):
+        assert {*step.needs} <= {*names[:place]}
+    high = next(step for step in steps if step.name == "runs/tiny/whole/pool-size-high")
+    assert high.needs == ("sets/pool-size",)
+    assert next(step for step in steps if step.name == "sets/pool-size").needs == ("pools/pool/scores/size",)
+
+
+def test_texts_take_the_sets_that_they_name(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    texts: dict[str, Any] = {"whole": {}, "some": {"sets": ["lo*"], "rows": 1}}
+    names = [step.name for step in steps_of(loaded_study(written_study(tmp_path, tiny_checkpoint, texts=texts)))]
+    assert names == [
+        "runs/tiny/whole/long", "runs/tiny/whole/short", "runs/tiny/some/long", "comparisons/tiny/whole/length",
+    ]  # fmt: skip
+
+
+def test_all_of_one_study_is_done_and_done_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = written_study(tmp_path, tiny_checkpoint)
+    assert not run_recipe(loaded_study(path)).failed
+    runs = [tmp_path / "out/runs/tiny/whole" / name for name in ("long", "short")]
+    assert [open_run(each).counts.ok for each in runs] == [3, 3]
+    assert (tmp_path / "out/comparisons/tiny/whole/length/comparison.json").is_file()
+    assert not run_recipe(loaded_study(path)).failed
+    assert [len(open_run(each).record["sessions"]) for each in runs] == [1, 1]
+
+
+def test_a_study_goes_on_where_it_was_stopped(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = written_study(tmp_path, tiny_checkpoint)
+    run_recipe(loaded_study(path))
+    folder = tmp_path / "out/runs/tiny/whole/long"
+    kept = (folder / "spectra/part-00000.parquet").stat().st_mtime_ns
+    (folder / "examples/part-00001.parquet").unlink()  # the last of its part to be published
+    run_recipe(loaded_study(path))
+    resumed = open_run(folder)
+    assert [session["examples"] for session in resumed.record["sessions"]] == [3, 1]
+    assert (folder / "spectra/part-00000.parquet").stat().st_mtime_ns == kept
+
+
+def test_a_failed_step_costs_only_what_needs_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    done = run_recipe(loaded_study(pool_study(tmp_path, tiny_checkpoint)))
+    assert {*done.failed} == {
+        "pools/pool/scores/best", "sets/pool-best", "runs/tiny/whole/pool-best-high", "runs/tiny/whole/pool-best-low",
+        "comparisons/tiny/whole/pool-best",
+    }  # fmt: skip
+    assert "nowhere" in done.failed["pools/pool/scores/best"]
+    assert done.failed["sets/pool-best"] == "it needs pools/pool/scores/best, which has failed"
+    highest = [json.loads(text) for text in (tmp_path / "out/sets/pool-size.high.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in highest} == {"r4", "r5"}  # the longest
+    assert open_run(tmp_path / "out/runs/tiny/whole/pool-size-high").counts.ok == 2
+
+
+def test_a_set_that_is_not_there_costs_its_own_runs(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    sets = {"long": {"data": "long.jsonl"}, "short": {"data": "short.jsonl"}, "gone": {"data": "gone.jsonl"}}
+    done = run("run", written_study(tmp_path, tiny_checkpoint, sets=sets), "-q")
+    assert done.returncode == 1
+    assert not (tmp_path / "out/runs/tiny/whole/gone").exists()
+    assert open_run(tmp_path / "out/runs/tiny/whole/long").counts.ok == 3
+
+
+def test_scores_are_given_by_the_model_asked_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    study = loaded_study(pool_study(tmp_path, tiny_checkpoint), models=["smollm2-135m"])
+    scores = [step.recipe for step in steps_of(study) if isinstance(step.recipe, ScoreRecipe)]
+    assert scores[0].checkpoint == CheckpointSettings(model="smollm2-135m")

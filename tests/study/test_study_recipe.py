@@ -1,0 +1,78 @@
+"""Recipes of studies that are wrong: each is refused with the place and what was expected."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.command import run
+from tests.made_studies import study_values, written_study
+
+from gradprism import GradPrismError
+from gradprism.recipe import checked, load_recipe
+from gradprism.study_recipe import StudyRecipe
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRAST = {"length": {"first": "long", "second": "short"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"models": {}}, "models"),
+        ({"models": {"../up": {"model": "x"}}}, "no name of a part of a study"),
+        ({"models": {"a/b": {"model": "x"}}}, "no name of a part of a study"),
+        ({"models": {".hidden": {"model": "x"}}}, "no name of a part of a study"),
+        ({"models": {"": {"model": "x"}}}, "no name of a part of a study"),
+        ({"models": {"tiny": {"model": "x", "parameters": -1}}}, "parameters"),
+        ({"models": {"tiny": {"modle": "x"}}}, "modle"),
+        ({"sets": {"a\nb": {"data": "x.jsonl"}}}, "no name of a part of a study"),
+        ({"sets": {"a b": {"data": "x.jsonl"}}}, "no name of a part of a study"),
+        ({"sets": {"long": {"data": 7}}}, "sets.long"),
+        ({"texts": {"whole": {"rows": 0}}}, "rows"),
+        ({"contrasts": {"c": {"first": "long", "second": "nowhere"}}}, "no set 'nowhere'; there are long, short"),
+        ({"claims": {"c": {"says": "?", "measure": "effective_rank"}}}, "expects `lower` or `higher`"),
+        ({"claims": {"c": {"says": "?", "measure": "mad:nuclear_norm", "expect": "near 0"}}}, "expects `lower`"),
+        ({"claims": {"c": {"says": "?", "measure": "beauty"}}}, "measure"),
+        ({"claims": {"c": {"says": "?", "measure": "families", "contrasts": ["x*"]}}}, "no contrast 'x*'"),
+        ({"pools": {"p": {"data": "p.jsonl"}}}, "pools and scores belong together"),
+        ({"scores": {"length": {"metric": "length"}}}, "pools and scores belong together"),
+        ({"compare": {"against": "long"}}, "a study names its contrasts"),
+        ({"engine": {"workers": 2}}, "of the Ray engine"),
+        ({"ends": 1}, "ends"),
+    ],
+)
+def test_what_is_wrong_is_named(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(GradPrismError) as refusal:
+        checked(StudyRecipe, study_values() | changes)
+    assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "verb: [study]\n", "verb: study\nmodels: {a: {model: x}\n", "\x00"])
+def test_what_is_no_recipe_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(GradPrismError, match="recipe"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_the_studies_of_the_project_can_be_read(name: str) -> None:
+    recipe = load_recipe(ROOT / "studies" / f"{name}.yaml")
+    assert isinstance(recipe, StudyRecipe)
+    assert {model.family for model in recipe.models.values()} != {None}
+
+
+def test_options_of_a_study_are_refused_for_other_recipes(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("{verb: spectra, data: [a.jsonl], checkpoint: {model: smollm2-135m}, out: run}", encoding="utf-8")
+    done = run("run", path, "--plan", "--limit", 2)
+    assert done.returncode == 2
+    assert "--limit, --plan: of a study" in done.stderr
+
+
+def test_a_wrong_recipe_ends_with_its_message_alone(tmp_path: Path) -> None:
+    done = run("run", written_study(tmp_path, models={}), "--plan")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gradprism: Settings not understood:")
+    assert "Traceback" not in done.stderr
