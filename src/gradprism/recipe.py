@@ -13,9 +13,10 @@ from gradprism.errors import GradPrismError
 
 if TYPE_CHECKING:
     from gradprism.compare_recipe import CompareRecipe
+    from gradprism.import_recipe import ImportRecipe
     from gradprism.select_recipe import SelectRecipe
 
-    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe"
+    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe | ImportRecipe"
 
 Model = TypeVar("Model", bound=BaseModel)
 IN_MEMORY = ("(Python objects)",)
@@ -416,10 +417,12 @@ def recipe_text(recipe: BaseModel) -> str:
 def load_recipe(path: Path) -> "Recipe":
     """Read a recipe: the text of `recipe_text`, or one written by hand."""
     from gradprism.compare_recipe import CompareRecipe
+    from gradprism.import_recipe import ImportRecipe
     from gradprism.select_recipe import SelectRecipe
 
     kinds: dict[str, type[Recipe]] = {
         "spectra": SpectraRecipe, "score": ScoreRecipe, "select": SelectRecipe, "compare": CompareRecipe,
+        "import": ImportRecipe,
     }  # fmt: skip
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -138,7 +138,7 @@ def _about(cohorts: Sequence[Cohort], metrics: Sequence[str], settings: CompareS
     return {
         "model": first.record["model"],
         "text": {name.removeprefix("text."): value for name, value in identity.items() if name.startswith("text.")},
-        "precision": identity["prism.precision"],
+        "precision": identity.get("prism.precision"),
         "data": [_data(run) for run in runs.values()],
         "runs": [str(path) for path in runs],
         "projections": [name for name in first.projections if (MEASURES[0], name, None) in features.place],

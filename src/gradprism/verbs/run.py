@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.errors import GradPrismError
+from gradprism.import_recipe import ImportRecipe
 from gradprism.places import place
 from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.verbs.compare import replay_comparison
+from gradprism.verbs.import_ import replay_import
 from gradprism.verbs.options import Engine, Json, Quiet
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
@@ -53,6 +55,8 @@ def run(
         return replay_comparison(loaded, quiet, json)
     if isinstance(loaded, SelectRecipe):
         return replay_selection(loaded, quiet, json)
+    if isinstance(loaded, ImportRecipe):
+        return replay_import(loaded, by, quiet, json)
     return replay_spectra(loaded, by, quiet, json)
 
 
