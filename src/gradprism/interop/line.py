@@ -1,6 +1,7 @@
 """One line of a published file -> gradients and cosines, every value checked."""
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,12 +117,13 @@ def _gradient(place: Place, given: object, layout: Layout) -> Gradient:
         raise RowProblemError(f"{place} ({place.weight}) is a {type(given).__name__}, expected {', '.join(expected)}")
     if missing := [name for name in expected if name not in given]:
         raise RowProblemError(f"{place} ({place.weight}) has no {missing[0]}, expected {', '.join(expected)}")
-    entries = [_number_or_none(given[name], f"{name} of {place}") for name in ENTRIES]
+    mean, most, least = (_number_or_none(given[name], f"{name} of {place}") for name in ENTRIES)
     frobenius_norm = _size(given["frobenius_norm"], f"frobenius_norm of {place}")
     if layout.has_spectra:
-        return Gradient(place, *entries, frobenius_norm, values=_values(given["S_list"], f"S_list of {place}"))
+        values = _values(given["S_list"], f"S_list of {place}")
+        return Gradient(place, mean, most, least, frobenius_norm, values=values)
     total, largest = (_size(given[name], f"{name} of {place}") for name in SUMMARY[:2])
-    return Gradient(place, *entries, frobenius_norm, nuclear_norm=total, spectral_norm=largest)
+    return Gradient(place, mean, most, least, frobenius_norm, nuclear_norm=total, spectral_norm=largest)
 
 
 def _values(given: object, what: str) -> np.ndarray:
@@ -143,7 +145,7 @@ def _floats(given: object, what: str) -> np.ndarray:
 
 
 def _number(value: object, what: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= np.finfo(np.float64).max:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)  # NaN fails the comparison
     raise RowProblemError(f"{what} is {_shown(value)}, expected a finite number")
 

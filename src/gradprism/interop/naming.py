@@ -15,7 +15,9 @@ ENTRIES = ("M_mean", "M_max", "M_min")
 EXAMPLE_OF_A_WEIGHT = "model.layers.0.self_attn.q_proj.weight"
 
 _IN_MLP = ("gate", "up", "down")
-_WEIGHT = re.compile(r"model\.layers\.(\d{1,4})\.(self_attn|mlp)\.(q|k|v|o|gate|up|down|q_a|q_b|kv_a|kv_b)_proj\.weight")
+_WEIGHT = re.compile(
+    r"model\.layers\.(\d{1,4})\.(self_attn|mlp)\.(q|k|v|o|gate|up|down|q_a|q_b|kv_a|kv_b)_proj\.weight"
+)
 _SAME_LAYER = {"q_proj_x_o_proj": "q-o", "k_proj_x_v_proj": "k-v"}
 
 

@@ -32,7 +32,7 @@ class ReadRow:
 def measured(example: Example, line: Line, encoded: Encoded | None, shapes: Shapes) -> ReadRow:
     """A row with its measures; singular values that are noise are cut away."""
     n_tokens = encoded.n_tokens if encoded else None
-    kept = [None if g.values is None else without_noise(g.values, n_tokens) for g in line.gradients]
+    kept = [without_noise(g.values, n_tokens) for g in line.gradients if g.values is not None]
     columns = {
         "example_id": example.example_id,
         "row": example.row,
@@ -45,15 +45,15 @@ def measured(example: Example, line: Line, encoded: Encoded | None, shapes: Shap
         "grad_mean": [g.mean for g in line.gradients],
         "grad_min": [g.smallest for g in line.gradients],
         "grad_max": [g.largest for g in line.gradients],
-        "singular_values": pl.Series(kept, dtype=pl.List(pl.Float32)),
+        "singular_values": pl.Series(kept, dtype=pl.List(pl.Float32)) if kept else None,
     }
     frame = pl.DataFrame(columns, schema_overrides=SPECTRA).select(SPECTRA.names())
     return ReadRow(example, line, None, encoded, frame.with_columns(pl.col(pl.Float64).fill_nan(None)))
 
 
-def _measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray | None]) -> dict[str, list[float | None]]:
+def _measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray]) -> dict[str, list[float | None]]:
     """From singular values; of a file without them its own sum and largest value, and no effective rank."""
-    if any(values is None for values in kept):
+    if not kept:
         return {
             "nuclear_norm": [g.nuclear_norm for g in gradients],
             "spectral_norm": [g.spectral_norm for g in gradients],

@@ -46,9 +46,10 @@ def line_of(
 def _texts(example: Example) -> dict[str, str]:
     """A conversation as the `paper` template has it: what stands before the last answer, in lines."""
     *before, answer = example.answered
-    system = [turn.content for turn in before[:1] if turn.role == "system" and len(before) == 2]
-    asked = "\n".join(turn.content for turn in before[len(system) :])
-    return {"instruction": asked, "output": answer.content} | {"system": text for text in system}
+    texts = {"output": answer.content}
+    if [turn.role for turn in before] == ["system", "user"]:
+        texts["system"] = before.pop(0).content
+    return {"instruction": "\n".join(turn.content for turn in before), **texts}
 
 
 def _own_columns(example: Example, row: Row) -> dict[str, Any]:

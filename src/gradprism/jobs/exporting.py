@@ -95,4 +95,4 @@ def _notes(run: Run) -> Iterator[str]:
         yield "S_sum, S_max and S_min in place of S_list, as in the earlier paper: the run holds no singular values."
     kinds = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
     if "adjacent" in kinds and "all_layers" not in kinds:
-        yield "cosine_sim has neighbouring layers, and null elsewhere: gradprism spectra --all-layers measures the rest."
+        yield "cosine_sim has neighbouring layers, and null elsewhere: gradprism spectra --all-layers measures all."

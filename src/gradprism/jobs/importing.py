@@ -35,7 +35,11 @@ _STATISTICS = {"M_mean", "frobenius_norm", *SPECTRUM, *SUMMARY}
 
 
 def import_paper(
-    data: str | Path | list[str | Path], *, out: str | Path | None = None, observer: Observer | None = None, **options: Any
+    data: str | Path | list[str | Path],
+    *,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    **options: Any,
 ) -> Run:
     """Read the gradient statistics that Li et al. published (JSON Lines) into a run; returns the opened run.
 
@@ -173,9 +177,7 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
         unknown = dict.fromkeys(("class", "revision", "hidden_size"))
         named = {"name": given.made_by or UNNAMED, "dtype": given.made_in, "layers": len(layout.layers)}
         return _Origin({**named, **unknown, **found, "skipped_layers": [], "notes": []}, None, {})
-    settings = CheckpointSettings(
-        model=given.model, revision=given.revision, trust_remote_code=given.trust_remote_code
-    )
+    settings = CheckpointSettings(model=given.model, revision=given.revision, trust_remote_code=given.trust_remote_code)
     checkpoint = find_checkpoint(settings, watch.say, weights=False)
     config = checkpoint.load_config()
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
@@ -199,8 +201,8 @@ def _shapes(skeleton: Any, first: _First, name: str) -> dict[Place, tuple[int, i
     ]
     if problems:
         raise GradPrismError(
-            f"--model {name} did not make this file ({first.where or 'row 0'}): {problems[0]}. Expected the model whose "
-            "gradients these are; leave the option out where you cannot name it."
+            f"--model {name} did not make this file ({first.where or 'row 0'}): {problems[0]}. Expected the model "
+            "whose gradients these are; leave the option out where you cannot name it."
         )
     return {each: shapes[each] for each in first.layout.places}
 
