@@ -131,7 +131,7 @@ def broken(row: Fields) -> dict[str, tuple[Any, str]]:
     return {
         "no JSON": ('{"instruction": "a", "output"', "is not valid JSON"),
         "a number": ("17", "a JSON int, expected an object"),
-        "an integer of thousands of digits": (json.dumps(row).replace('"reward": 0.25', f'"reward": {"9" * 5000}'), "JSON"),
+        "an integer of thousands of digits": (json.dumps(row).replace(": 0.25", f": {'9' * 5000}", 1), "JSON"),
         "no output": (without("output"), "no column 'output'"),
         "no loss": (without("loss"), "no 'loss'"),
         "loss NaN": (changed(row, loss=float("nan")), "loss is nan, expected a finite number"),
