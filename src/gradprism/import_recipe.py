@@ -2,8 +2,9 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings, Settings, TextSettings, checked, grouped
 
 
@@ -22,14 +23,6 @@ class OriginSettings(Settings):
     made_in: str | None = None
     """Type of its weights (float32, bfloat16, ...), where you know it. It is recorded, and changes no number."""
 
-    @model_validator(mode="after")
-    def _of_a_model(self) -> Self:
-        if self.model is None and (self.revision or self.trust_remote_code):
-            raise ValueError("--revision and --trust-remote-code are of --model, which is not given")
-        if self.model and self.made_by:
-            raise ValueError("--made-by names a model that cannot be given as --model: expected one of the two")
-        return self
-
 
 class ImportRecipe(Settings):
     """Everything that `gradprism import` was told."""
@@ -42,17 +35,26 @@ class ImportRecipe(Settings):
     part_rows: int = Field(default=32, ge=1)
     out: str
 
-    @model_validator(mode="after")
-    def _text_of_a_tokenizer(self) -> Self:
-        if self.origin.model is None and self.text != TextSettings():
-            given = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(self.text.model_fields_set))
-            raise ValueError(f"{given}: of the tokenizer of --model, which is not given")
-        return self
-
     @classmethod
     def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:
         """Sort flat options, as a Python caller gives them, into their groups."""
         return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
+
+    def refuse_contradictions(self) -> None:
+        """Raises `GradPrismError` for options that would do nothing, or contradict each other."""
+        if self.origin.model is not None:
+            if self.origin.made_by:
+                raise GradPrismError(
+                    f"Given --model {self.origin.model} and --made-by {self.origin.made_by}. Expected one of the two: "
+                    "--made-by is for a model that you do not have at hand."
+                )
+            return
+        of_model = {"revision", "trust_remote_code"}
+        idle = [name for name, value in self.origin if name in of_model and value]
+        idle += [name for name, value in self.text if value != TextSettings.model_fields[name].default]
+        if idle:
+            given = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+            raise GradPrismError(f"Given {given} without --model, whose tokenizer these are of. Expected --model too.")
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""

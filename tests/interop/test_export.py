@@ -83,7 +83,7 @@ def test_failed_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     made = import_paper(written(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
     done = run("export", made.path, "--out", tmp_path / "b.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "2 lines, 1 rows without gradients left out" in done.stdout
+    assert "(rows: 2; left out, without gradients: 1)" in done.stdout
     assert [line["instruction"] for line in lines(tmp_path / "b.jsonl")] == ["Question 0", "Question 2"]
 
 

@@ -244,8 +244,10 @@ def test_a_model_that_did_not_make_the_file(tmp_path: Path, tiny_checkpoint: Pat
 
 
 def test_options_of_a_tokenizer_without_one(tmp_path: Path, rows: list[Fields]) -> None:
-    with pytest.raises(GradPrismError, match="--max-length: of the tokenizer of --model"):
+    with pytest.raises(GradPrismError, match="Given --max-length without --model"):
         imported(tmp_path, rows, max_length=100)
+    with pytest.raises(GradPrismError, match="Expected one of the two"):
+        imported(tmp_path, rows, model="smollm2-135m", made_by="another")
 
 
 def test_resumed_with_the_same_settings_alone(tmp_path: Path, rows: list[Fields]) -> None:
@@ -259,6 +261,9 @@ def test_resumed_with_the_same_settings_alone(tmp_path: Path, rows: list[Fields]
         imported(tmp_path, rows, part_rows=3)
     with pytest.raises(GradPrismError, match="data fingerprint"):
         imported(tmp_path, rows[:4], part_rows=2)
+    of_another_model = [changed(row, loss=row["loss"] + 1) for row in rows]
+    with pytest.raises(GradPrismError, match="first line"):
+        imported(tmp_path, of_another_model, part_rows=2)
 
 
 @pytest.mark.slow  # starts the command as a process of its own

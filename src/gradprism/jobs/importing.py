@@ -1,5 +1,7 @@
 """Published gradient statistics in, a run directory out."""
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -55,6 +57,7 @@ def import_paper(
 def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
     """Do what a recipe says."""
     watch = observer or Silent()
+    recipe.refuse_contradictions()
     watch.say("Reading the data")
     first = _first_line(recipe)
     origin = _origin(recipe, first, watch)
@@ -93,6 +96,7 @@ class _First:
     where: str
     layout: Layout
     line: Line
+    digest: str  # the data's fingerprint is of the texts alone, which the files of two models share
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _first_line(recipe: ImportRecipe) -> _First:
                 fields = _fields(example, found)
                 _refuse_other_names(fields, found)
                 layout = layout_of(fields)
-                return _First(found.where, layout, read_line(fields, layout))
+                return _First(found.where, layout, read_line(fields, layout), _digest(fields))
             except RowProblemError as problem:
                 problems.append(_located(str(problem), found))
     raise GradPrismError(
@@ -154,6 +158,10 @@ def _first_line(recipe: ImportRecipe) -> _First:
         "Expected gradient statistics as Li et al. published them (arXiv 2504.10766): JSON Lines with instruction, "
         f"output, loss, and for each weight, such as {EXAMPLE_OF_A_WEIGHT}, {', '.join(sorted(_STATISTICS))}."
     )
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _refuse_other_names(fields: dict[str, Any], found: Record) -> None:
@@ -224,6 +232,7 @@ def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, orig
     """What run.json says from the start."""
     identity = recipe.identity() | {
         "data fingerprint": examples.fingerprint,
+        "first line": first.digest,
         "prism.projections": ",".join(first.layout.projections),
     }
     if origin.encoder:

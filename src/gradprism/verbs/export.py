@@ -37,8 +37,8 @@ def export(
     with watching(quiet) as observer:
         done = export_paper(run, out, observer=observer)
     console = Console(highlight=False, quiet=quiet)
-    left_out = f", {done.left_out:,} rows without gradients left out" if done.left_out else ""
-    console.print(f"Exported: {done.path}  ({done.lines:,} lines{left_out})", soft_wrap=True, markup=False)
+    left_out = f"; left out, without gradients: {done.left_out:,}" if done.left_out else ""
+    console.print(f"Exported: {done.path}  (rows: {done.lines:,}{left_out})", soft_wrap=True, markup=False)
     for note in done.notes:
         console.print(note, style="dim", markup=False)
     return 0

@@ -9,6 +9,7 @@ from gradprism.import_recipe import ImportRecipe, OriginSettings
 from gradprism.recipe import checked
 from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Data, Json, Quiet, Read, Text
 from gradprism.verbs.show import print_summary
+from gradprism.verbs.spectra import stopped
 
 _DEFAULT = OriginSettings()
 
@@ -53,8 +54,11 @@ def replay_import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool)
     from gradprism.jobs.importing import run_recipe
     from gradprism.terminal.progress import watching
 
-    with watching(quiet) as observer:
-        finished = run_recipe(recipe, observer)
+    try:
+        with watching(quiet) as observer:
+            finished = run_recipe(recipe, observer)
+    except KeyboardInterrupt:
+        return stopped(recipe.out)
     if json or not quiet:
         print_summary(finished, by, json)
     if not finished.counts.ok:
