@@ -67,6 +67,7 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
 	@$(BIN)/python -m benchmarks.opening
+	@$(BIN)/python -m benchmarks.interop
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

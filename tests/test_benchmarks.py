@@ -34,3 +34,10 @@ def test_peak_memory_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     found = json.loads(bench("benchmarks.memory", "--inside", "2,exact").splitlines()[-1])
     assert found["ok"] == found["examples"]
     assert found["peak_mib"] >= found["loaded_mib"] > 0
+
+
+def test_an_import_and_an_export_take_the_same_memory_for_more_lines() -> None:
+    output = bench("benchmarks.interop", "--mib", "50", "150", "--no-save")
+    peaks = {tuple(line.split()[:2]): int(line.split()[-2]) for line in output.splitlines() if "peak" in line}
+    for verb in ("import", "export"):
+        assert peaks[verb, "150"] < peaks[verb, "50"] + 60  # MiB; the file grows by 100

@@ -9,6 +9,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `corpus_tags`: how often each tag occurs in a set
 - `compare`: groups of examples, raw and at equal length -> `Comparison`; `open_comparison` reads a saved one
 - `correlate`: metrics and measures of a run with each other; `draw_figures`, `write_report`: of comparisons and runs
+- `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file
 - `select`: subsets of a run or of data, by any metric
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from gradprism.gradients.spectrum import singular_values
     from gradprism.jobs.compare import compare
     from gradprism.jobs.correlate import correlate
+    from gradprism.jobs.exporting import export_paper
     from gradprism.jobs.figures import draw_figures
+    from gradprism.jobs.importing import import_paper
     from gradprism.jobs.report import write_report
     from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
     from gradprism.jobs.select import select
@@ -52,6 +55,8 @@ _HOME = {
     "correlate": "gradprism.jobs.correlate",
     "draw_figures": "gradprism.jobs.figures",
     "write_report": "gradprism.jobs.report",
+    "export_paper": "gradprism.jobs.exporting",
+    "import_paper": "gradprism.jobs.importing",
     "open_comparison": "gradprism.analysis.comparison_files",
     "corpus_tags": "gradprism.analysis.scores",
     "metric_values": "gradprism.analysis.metrics",
@@ -86,8 +91,10 @@ __all__ = [
     "difficulty",
     "draw_figures",
     "effective_rank",
+    "export_paper",
     "frobenius_norm",
     "ifd",
+    "import_paper",
     "instag",
     "length",
     "loss",

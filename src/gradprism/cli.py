@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from cyclopts import App, CycloptsError
 from rich.text import Text
@@ -38,12 +39,15 @@ for verb, about in {
     "correlate": "Correlate metrics and measures with each other, raw and at equal length.",
     "figures": "Draw the figures of comparisons or runs, for a paper or slides.",
     "report": "Write one interactive page of comparisons or runs, which opens offline.",
+    "import": "Read published gradient statistics (arXiv 2504.10766) into a run.",
+    "export": "Write a run as published gradient statistics.",
     "inspect": "Show what is understood of a data set: format, tokens, loss mask. Loads no weights.",
     "show": "Summarise a run: counts, reasons, measures per projection and layer group.",
     "run": "Replay a recipe.",
     "models": "List the models that need no hub.",
 }.items():
-    app.command(f"gradprism.verbs.{verb}:{verb}", name=verb, help=about)
+    module = f"{verb}_" if iskeyword(verb) else verb
+    app.command(f"gradprism.verbs.{module}:{module}", name=verb, help=about)
 
 
 def main(words: Sequence[str] | None = None) -> None:

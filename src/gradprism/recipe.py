@@ -13,10 +13,11 @@ from gradprism.errors import GradPrismError
 
 if TYPE_CHECKING:
     from gradprism.compare_recipe import CompareRecipe
+    from gradprism.import_recipe import ImportRecipe
     from gradprism.select_recipe import SelectRecipe
     from gradprism.study_recipe import StudyRecipe
 
-    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe | StudyRecipe"
+    Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe | ImportRecipe | StudyRecipe"
 
 Model = TypeVar("Model", bound=BaseModel)
 IN_MEMORY = ("(Python objects)",)
@@ -420,12 +421,13 @@ def recipe_text(recipe: BaseModel) -> str:
 def load_recipe(path: Path) -> "Recipe":
     """Read a recipe: the text of `recipe_text`, or one written by hand."""
     from gradprism.compare_recipe import CompareRecipe
+    from gradprism.import_recipe import ImportRecipe
     from gradprism.select_recipe import SelectRecipe
     from gradprism.study_recipe import StudyRecipe
 
     kinds: dict[str, type[Recipe]] = {
         "spectra": SpectraRecipe, "score": ScoreRecipe, "select": SelectRecipe, "compare": CompareRecipe,
-        "study": StudyRecipe,
+        "import": ImportRecipe, "study": StudyRecipe,
     }  # fmt: skip
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

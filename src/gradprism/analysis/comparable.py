@@ -40,8 +40,10 @@ def made_by(run: Run) -> str:
     if not run.has_spectra:
         return "(no model: the run holds scores alone)"
     model, identity = run.record["model"], run.record["identity"]
-    scratch = f", random weights {identity['checkpoint.init_seed']}" if identity["checkpoint.from_scratch"] else ""
-    return f"{model['name']} ({model['class']}, {model['dtype']}, revision {str(model['revision'])[:16]}{scratch})"
+    scratch = f"random weights {identity['checkpoint.init_seed']}" if identity.get("checkpoint.from_scratch") else None
+    revision = f"revision {model['revision'][:16]}" if model["revision"] else None
+    kind = model["class"] or f"{model['layers']} layers"  # an imported run may know no more of it
+    return f"{model['name']} ({', '.join(part for part in (kind, model['dtype'], revision, scratch) if part)})"
 
 
 def comparable_metrics(runs: Sequence[Run]) -> tuple[list[str], list[str]]:

@@ -48,7 +48,8 @@ def compare_groups(
     examples = pl.concat([_examples(cohort) for cohort in cohorts], how="diagonal")
     remarked = [
         *remarks, *notes.of_runs(members), *metric_notes, *dropped, *notes.of_values(cohorts),
-        *notes.of_contrasts([*sides], pairs), *notes.of_choice(by), *notes.of_sampling(cohorts),
+        *notes.of_lengths(cohorts), *notes.of_contrasts([*sides], pairs), *notes.of_choice(by),
+        *notes.of_sampling(cohorts),
         *(note for one, two in pairs for note in
           notes.of_matching(sides[one].cohort, sides[two].cohort, settings.caliper)),
     ]  # fmt: skip
@@ -115,6 +116,7 @@ def _correlations(examples: pl.DataFrame, metrics: Sequence[str], projections: S
 def _group(cohort: Cohort) -> Group:
     members, counts = cohort.members, cohort.members.run.counts
     whole = members.is_whole
+    truncated = cohort.examples["truncated"]
     medians = [cohort.examples[name].median() for name in ("n_prompt_tokens", "n_response_tokens")]
     return Group(
         members.name,
@@ -124,7 +126,7 @@ def _group(cohort: Cohort) -> Group:
         counts.skipped if whole else 0,
         counts.failed if whole else 0,
         counts.rows - counts.done,
-        int(cohort.examples["truncated"].sum()),
+        None if truncated.null_count() else int(truncated.sum()),
         counts.reasons if whole else {},
         *(float(median) if isinstance(median, int | float) else None for median in medians),
     )
@@ -138,7 +140,7 @@ def _about(cohorts: Sequence[Cohort], metrics: Sequence[str], settings: CompareS
     return {
         "model": first.record["model"],
         "text": {name.removeprefix("text."): value for name, value in identity.items() if name.startswith("text.")},
-        "precision": identity["prism.precision"],
+        "precision": identity.get("prism.precision"),
         "data": [_data(run) for run in runs.values()],
         "runs": [str(path) for path in runs],
         "projections": [name for name in first.projections if (MEASURES[0], name, None) in features.place],

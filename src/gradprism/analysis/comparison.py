@@ -23,7 +23,7 @@ class Group:
     skipped: int = 0
     failed: int = 0
     pending: int = 0  # of a run that is not complete yet
-    truncated: int = 0
+    truncated: int | None = 0  # None where it is not known, of imported rows
     reasons: Mapping[str, int] = field(default_factory=dict)  # of the skipped and failed rows
     median_prompt_tokens: float | None = None
     median_response_tokens: float | None = None
@@ -92,10 +92,10 @@ class Comparison:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What is compared, in a few named lines."""
-        text = self.about["text"]
+        text, kind = self.about["text"], self.about["model"]["class"]  # neither is known of some imported runs
         return [
-            ("model", f"{self.model}  {self.about['model']['class']}, {len(self.layers)} layers"),
-            ("text", text_in_words(text)),
+            ("model", f"{self.model}  {f'{kind}, ' if kind else ''}{len(self.layers)} layers"),
+            *([("text", text_in_words(text))] if text else []),
             *((group.name, _described(group)) for group in self.groups),
             *(("note", note) for note in self.notes),
         ]

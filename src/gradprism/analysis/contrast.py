@@ -149,7 +149,7 @@ def _regressed(first: Side, second: Side, scaled: _Scaled) -> dict[str, np.ndarr
     values = np.concatenate([scaled.first, scaled.second])
     group, lengths = _membership(first, second), _lengths(first, second)
     raw = group_effect(values, group, lengths[:, :0])
-    controlled = group_effect(values, group, lengths[:, lengths.std(axis=0) > 0])
+    controlled = group_effect(values, group, lengths[:, _varies(lengths)])
     return {
         "regression_scale": np.where(scaled.logged, "log", "linear"),
         "regression_n": np.isfinite(values).sum(axis=0),
@@ -167,7 +167,7 @@ def _ranked(first: Side, second: Side) -> dict[str, np.ndarray]:
     values = np.concatenate([first.values, second.values])
     group, lengths = _membership(first, second).astype(float), _lengths(first, second)
     raw = spearman(values, group)
-    controlled = partial_spearman(values, group, lengths[:, lengths.std(axis=0) > 0])
+    controlled = partial_spearman(values, group, lengths[:, _varies(lengths)])
     return {
         "spearman": raw.value,
         "spearman_low": raw.low,
@@ -186,6 +186,11 @@ def _membership(first: Side, second: Side) -> np.ndarray:
 
 def _lengths(first: Side, second: Side) -> np.ndarray:
     return np.concatenate([first.cohort.lengths, second.cohort.lengths])
+
+
+def _varies(lengths: np.ndarray) -> np.ndarray:
+    """Which lengths are no constant. One that is not known (NaN) is, so that nothing is controlled without it."""
+    return np.asarray(lengths.std(axis=0) != 0)
 
 
 def _without(values: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -206,7 +206,7 @@ def _lengths_of(run: Run, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFr
     """Token counts on the rows of `_joined(tables)`, null where the run does not know both; and a note then."""
     rows = _joined(tables).select("row")
     found = {column: find_metric(run, metric) for column, metric in _LENGTHS.items()}
-    unknown = [_LENGTHS[column] for column, table in found.items() if table is None]
+    unknown = [_LENGTHS[column] for column, table in found.items() if table is None or not table["value"].count()]
     known = {column: table.select("row", "value") for column, table in found.items() if table is not None}
     if unknown:
         empty = rows.select(pl.lit(None, dtype=pl.Float64).alias(column) for column in _LENGTHS)

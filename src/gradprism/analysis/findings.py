@@ -88,9 +88,14 @@ def _sentence(kind: str, row: Row) -> str:
         "unclear": f"{shown}; at equal length these data do not decide: {_said(row)}",
         "mixed": f"{shown}, and raw and controlled disagree: at equal length {_said(row)}",
         "hidden": f"{shown}, but length hides one: at equal length {_said(row)}",
-        "none": f"{shown}, nor at equal length",
+        "none": f"{shown}, {'nor' if _is_controlled(row) else 'and nothing is known'} at equal length",
     }[kind]
     return f"{_subject(row)}: {said}."
+
+
+def _is_controlled(row: Row) -> bool:
+    """Whether any control of length could be computed: token counts may not be known."""
+    return any(control.found != "missing" for control in controls(row))
 
 
 def _subject(row: Row) -> str:

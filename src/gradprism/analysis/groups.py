@@ -68,6 +68,8 @@ def _group_column(run: Run, by: str) -> pl.DataFrame:
 def _adjusted_means(table: pl.DataFrame, names: list[object], projection: str) -> list[float | None]:
     used = table.filter(pl.col(projection) > 0)
     lengths = np.log(used.select(_LENGTHS).to_numpy().astype(float).clip(min=1.0))
+    if not np.isfinite(lengths).all():  # of an imported run
+        return [None] * len(names)
     lengths -= lengths.mean(axis=0)
     dummies = np.column_stack([(used["group"] == name).to_numpy().astype(float) for name in names])
     design = np.column_stack([dummies, lengths])

@@ -15,17 +15,18 @@ def overlap_in_length(pairs: int, n_first: int, n_second: int) -> bool:
 
 
 def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the paired rows in `high` and in `low`, given their lengths (all above 0), as many as there can be.
+    """Places of the paired rows in `high` and in `low`, given their lengths (above 0, or NaN), as many as there can be.
 
     Both are gone through from short to long, and two rows pair where their log lengths differ by at most the
     caliper; a row too short for all that remain stays alone. On a line no pairing has more pairs. Of rows of the
-    same length the earlier pair first. The two arrays go together: place i of one is paired with place i of the other.
+    same length the earlier pair first. A row whose length is not known (NaN) has no pair. The two arrays go together:
+    place i of one is paired with place i of the other.
     """
     a, b = np.log(high), np.log(low)
     caliper += 1e-12  # 20 and 21 tokens differ by 5%, and not by a rounding more
-    order_a, order_b = np.argsort(a, kind="stable"), np.argsort(b, kind="stable")
+    order_a, order_b = (np.argsort(x, kind="stable")[: np.isfinite(x).sum()] for x in (a, b))  # NaN comes last
     pairs, i, j = [], 0, 0
-    while i < len(a) and j < len(b):
+    while i < len(order_a) and j < len(order_b):
         distance = a[order_a[i]] - b[order_b[j]]
         if abs(distance) <= caliper:
             pairs.append((order_a[i], order_b[j]))

@@ -100,9 +100,22 @@ def of_choice(by: str | None) -> Iterator[str]:
         yield "Groups chosen by length have no rows of equal length: what length does cannot be told from the rest."
 
 
+def of_lengths(cohorts: Sequence[Cohort]) -> Iterator[str]:
+    """Groups of which nothing can be said at equal length."""
+    for cohort in cohorts:
+        unknown = int((~np.isfinite(cohort.lengths)).any(axis=1).sum())
+        if unknown:
+            yield (
+                f"{cohort.members.name}: the token counts of {unknown:,} of {cohort.examples.height:,} rows are not "
+                "known, so that these are in no figure at equal length. gradprism import --model counts tokens."
+            )
+
+
 def of_matching(first: Cohort, second: Cohort, caliper: float) -> Iterator[str]:
     """How many rows pair in length, whether models of length extrapolate, and whether prompts differ within pairs."""
     names = f"{first.members.name} and {second.members.name}"
+    if not all(np.isfinite(cohort.lengths).any() for cohort in (first, second)):
+        return  # there is a note on it
     one, two = pairs_of(first, second, caliper)
     smaller = min(first.examples.height, second.examples.height)
     pairs = f"{len(one):,} pairs of at most {smaller:,} agree in response tokens within {caliper:.0%}"

@@ -40,6 +40,7 @@ class Record:
 
     fields: Row | None
     problem: str | None = None
+    where: str = ""  # line or element of a JSON file, as people count them
 
 
 def data_suffix(path: Path) -> str:
@@ -164,7 +165,7 @@ def _json_record(fields: object, where: str, source: str) -> Record:
         return Record(None, f"{where}: {problem}")
     if not isinstance(fields, dict):
         return Record(None, f"{where}: a JSON {type(fields).__name__}, expected an object with named columns")
-    return Record(fields)
+    return Record(fields, where=where)
 
 
 def _json_lines(path: Path) -> Iterator[Record]:

@@ -17,6 +17,7 @@ Converter = Callable[[Row], tuple[Turn, ...]]
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "problem")
 RESPONSE_COLUMNS = ("completion", "response", "output", "answer", "solution")
 COLUMN_ROLES = ("prompt", "input", "response", "messages", "system", "id")
+_MOST_NAMES = 24  # of columns, in a message
 _LONGEST_SCALAR = 256  # characters; longer strings are content, not columns to group by
 
 _ROLES = {
@@ -117,7 +118,9 @@ def _with_joined(row: Row, response: str, parts: tuple[str, ...]) -> Row:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "(none)"
+    shown = [repr(name) for name in names]
+    more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
+    return (", ".join(shown[:_MOST_NAMES]) or "(none)") + more
 
 
 def _with_system(name: str, column: str, system: str | None, id_column: str = "id") -> Schema:

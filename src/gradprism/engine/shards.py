@@ -2,9 +2,12 @@
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
+from typing import TypeVar
 
 from gradprism.data.example import Example
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,18 @@ class Shard:
 
 def cut(examples: Iterable[Example], part_rows: int, done: Container[int]) -> Iterator[Shard]:
     """Cut a stream of examples into shards of `part_rows`, leaving out those already done."""
-    stream = iter(examples)
-    index = 0
-    while taken := tuple(islice(stream, part_rows)):
+    for index, taken in numbered_parts(examples, part_rows):
         if index not in done:
             yield Shard(index, taken)
-        index += 1
+
+
+def numbered_parts(items: Iterable[Item], part_rows: int) -> Iterator[tuple[int, tuple[Item, ...]]]:
+    """Cut a stream into parts of `part_rows`, the last one shorter, each with its number."""
+    stream = iter(items)
+    for index in count():
+        if not (taken := tuple(islice(stream, part_rows))):
+            return
+        yield index, taken
 
 
 def n_parts(rows: int, part_rows: int) -> int:

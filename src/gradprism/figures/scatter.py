@@ -36,7 +36,8 @@ def length_plots(comparison: Comparison) -> Plots:
     parts = [part for measure in measures for part in _marks(comparison.examples, measure)]
     data = pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
     if data.is_empty() or not has_numbers(data, "value"):
-        yield Missing(NAME, "no example has a measure")
+        known = comparison.examples["n_response_tokens"].count()
+        yield Missing(NAME, "no example has a measure" if known else "the token counts are not known")
         return
     groups = {group.name: group.n for group in comparison.groups}
     caption = caption_of(

@@ -12,8 +12,8 @@ class Observer(Protocol):
     def start(self, rows: int, done: int, what: str) -> None:
         """Hear what is computed, for how many rows, and how many of them are already done."""
 
-    def batch(self, examples: int, tokens: int) -> None:
-        """Hear that a batch is finished."""
+    def batch(self, examples: int, tokens: int | None) -> None:
+        """Hear that a batch is finished; of work that counts no tokens these are None."""
 
     def note(self, text: str) -> None:
         """Hear something to be shown beside the counts, such as what had to be tried again; may be empty."""
@@ -28,7 +28,7 @@ class Silent:
     def start(self, rows: int, done: int, what: str) -> None:
         """Do nothing."""
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         """Do nothing."""
 
     def note(self, text: str) -> None:

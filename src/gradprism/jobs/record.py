@@ -16,6 +16,7 @@ from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.work import Account
 from gradprism.errors import GradPrismError
+from gradprism.import_recipe import ImportRecipe
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
 from gradprism.places import is_shared, place
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gradprism.models.projections import Found
 
 
-def examples_of(recipe: SpectraRecipe | ScoreRecipe, data: Any = None) -> ExampleSet:
+def examples_of(recipe: SpectraRecipe | ScoreRecipe | ImportRecipe, data: Any = None) -> ExampleSet:
     """Open the rows of a recipe; `data` stands in for what it names.
 
     Raises `GradPrismError` where these were Python objects and are not given again.
@@ -156,12 +157,9 @@ def absolute(name: str) -> str:
 
 @contextmanager
 def session(
-    append: Callable[[dict[str, Any]], None], recipe: SpectraRecipe | ScoreRecipe, here: bool = False
+    append: Callable[[dict[str, Any]], None], batch_tokens: int | None = None, engine: str = "local"
 ) -> Iterator[Account]:
-    """Append this session's work and cost to a record, also where it ends early.
-
-    `here`: it was done in this process, whatever engine the recipe names.
-    """
+    """Append this session's work and cost to a record, also where it ends early."""
     done, started, clock = Account(), _now(), time.perf_counter()
     try:
         yield done
@@ -173,8 +171,8 @@ def session(
             "tokens": done.tokens,
             "peak_memory_mib": done.peak_memory_mib or peak_memory_mib(),
             "device": done.device,
-            "batch_tokens": recipe.execution.batch_tokens,
-            "engine": "local" if here else recipe.engine.engine,
+            "batch_tokens": batch_tokens,
+            "engine": engine,
             "workers": done.workers,
             "retries": done.retries,
         }

@@ -13,6 +13,7 @@ from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import cut, n_parts, rows_in
 from gradprism.errors import GradPrismError
+from gradprism.import_recipe import ImportRecipe
 from gradprism.jobs import record
 from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
@@ -169,7 +170,7 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "it was made: expected none of these options, or data files too."
         )
     loaded = map(load_recipe, recipes_of(place(recipe.out)))
-    recipes = [item for item in loaded if isinstance(item, SpectraRecipe | ScoreRecipe)]
+    recipes = [item for item in loaded if isinstance(item, SpectraRecipe | ScoreRecipe | ImportRecipe)]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(

@@ -146,7 +146,7 @@ def _made(recipe: StudyRecipe) -> Iterator[str]:
 
 def _summed(name: str, folders: list[Path]) -> str:
     runs = [open_run(folder) for folder in folders]
-    ok, tokens = sum(run.counts.ok for run in runs), sum(run.counts.tokens for run in runs)
+    ok, tokens = sum(run.counts.ok for run in runs), sum(run.counts.tokens or 0 for run in runs)
     skipped = sum(run.counts.skipped + run.counts.failed for run in runs)
     seconds = sum(session["seconds"] for run in runs for session in run.record["sessions"])
     return f"{name}: {len(runs)} sets, {ok:,} rows measured, {skipped:,} skipped, {tokens:,} tokens, {seconds:,.0f} s"

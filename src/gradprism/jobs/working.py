@@ -64,8 +64,9 @@ def work_through(
     `here`: in this process whatever the recipe says.
     """
     watch = _Followed(observer, stretch)
-    with record.session(append, recipe, here) as account:
-        if here or recipe.engine.engine == "local":
+    engine = "local" if here else recipe.engine.engine
+    with record.session(append, recipe.execution.batch_tokens, engine) as account:
+        if engine == "local":
             local.run(shards, work, publishing.here, watch, account)
             return
         from gradprism.engine import ray

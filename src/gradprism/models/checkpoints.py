@@ -185,6 +185,13 @@ class Checkpoint:
                 model = with_adapter(model, self._adapter_folder)
             return model.eval()
 
+    def load_skeleton(self) -> Any:
+        """Make the model without weights, on the meta device: its modules and their shapes."""
+        import torch
+
+        with _quiet(), _explained(self), torch.device("meta"):
+            return self._from_scratch()
+
     def load_classifier(self, device: str = "cpu", spread: Spread | None = None) -> Any:
         """Load a sequence classifier, in evaluation mode, on a device or spread over several.
 

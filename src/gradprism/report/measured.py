@@ -89,7 +89,7 @@ def read_measured(comparison: Comparison, examples: pl.DataFrame, say: Say) -> M
 def _unchanged(group: Group, rows: pl.DataFrame) -> Run:
     run = open_run(group.run)
     known = run.scan("examples").select("row", "example_id", "n_response_tokens").collect()
-    same = rows.join(known, on=["row", "example_id", "n_response_tokens"], how="semi")
+    same = rows.join(known, on=["row", "example_id", "n_response_tokens"], how="semi", nulls_equal=True)
     if same.height != rows.height:
         raise GradPrismError(
             f"The run {group.run} has changed since it was compared: {rows.height - same.height:,} "

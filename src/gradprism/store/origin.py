@@ -5,6 +5,7 @@ from typing import Any
 
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
+from gradprism.import_recipe import ImportRecipe
 from gradprism.places import names_in
 from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.store.layout import RECIPE_FILE, score_table
@@ -34,7 +35,7 @@ def recipes_of(run: Path) -> list[Path]:
 
 def _opened(run: Run, path: Path, data: Any) -> ExampleSet:
     recipe = load_recipe(path)
-    if not isinstance(recipe, SpectraRecipe | ScoreRecipe):
+    if not isinstance(recipe, SpectraRecipe | ScoreRecipe | ImportRecipe):
         raise GradPrismError(f"{path} is the recipe of `gradprism {recipe.verb}`, which makes no run.")
     if data is None and recipe.data == IN_MEMORY:
         raise GradPrismError(

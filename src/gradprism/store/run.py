@@ -32,10 +32,10 @@ class Counts:
     ok: int
     skipped: int
     failed: int
-    truncated: int
+    truncated: int | None  # the last three are None where they are not known: of imported rows
     reasons: dict[str, int]  # of skipped and failed rows
-    tokens: int
-    response_tokens: int
+    tokens: int | None
+    response_tokens: int | None
 
 
 class Run:
@@ -146,10 +146,10 @@ class Run:
             ok=by_status["ok"],
             skipped=by_status["skipped"],
             failed=by_status["failed"],
-            truncated=int(ok["truncated"].sum()),
+            truncated=_total(ok["truncated"]),
             reasons=dict(Counter(reason for reason in examples["reason"].to_list() if reason).most_common()),
-            tokens=int(ok["n_tokens"].sum()),
-            response_tokens=int(ok["n_response_tokens"].sum()),
+            tokens=_total(ok["n_tokens"]),
+            response_tokens=_total(ok["n_response_tokens"]),
         )
 
     @property
@@ -180,21 +180,34 @@ class Run:
         counts, model, settings = self.counts, self.record["model"], self.record["identity"]
         state = "complete" if self.is_complete else f"{counts.done:,} of {counts.rows:,} rows so far"
         arithmetic = settings.get("arithmetic")
-        scratch = ", random weights" if settings["checkpoint.from_scratch"] else ""
         return [
             ("run", f"{self.path}  ({state})"),
-            ("model", f"{model['name']}  {model['class']}, {model['layers']} layers, {model['dtype']}{scratch}"),
+            ("model", f"{model['name']}  {', '.join(self._model_kind)}"),
             *(("measured", text) for text in measured_in_words(model, settings["prism.projections"].split(","))),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
             sources,
-            ("template", text_in_words({name.removeprefix("text."): value for name, value in settings.items()})),
-            (
-                "rows",
-                f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}; "
-                f"{counts.truncated:,} truncated",
-            ),
-            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
+            *([("imported", self.record["imported"]["in_words"])] if "imported" in self.record else []),
+            *self._text_facts,
             ("cost", self._cost),
+        ]
+
+    @property
+    def _model_kind(self) -> list[str]:
+        """Class, size and type of the model, as far as they are known."""
+        model, settings = self.record["model"], self.record["identity"]
+        scratch = "random weights" if settings.get("checkpoint.from_scratch") else None
+        return [part for part in (model["class"], f"{model['layers']} layers", model["dtype"], scratch) if part]
+
+    @property
+    def _text_facts(self) -> list[tuple[str, str]]:
+        counts, settings = self.counts, self.record["identity"]
+        rows = f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}"
+        if counts.tokens is None or "text.template" not in settings:
+            return [("rows", rows), ("tokens", "not known")]
+        return [
+            ("template", text_in_words({name.removeprefix("text."): value for name, value in settings.items()})),
+            ("rows", f"{rows}; {counts.truncated:,} truncated"),
+            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
         ]
 
     @property
@@ -224,6 +237,11 @@ class Run:
             "sessions": self.record.get("sessions", []),
             "metrics": list(self.metrics),
         }
+
+
+def _total(column: pl.Series) -> int | None:
+    """Of a column that is known; one of no rows adds up to 0."""
+    return int(column.sum()) if column.count() == len(column) else None
 
 
 def open_run(path: str | Path) -> Run:

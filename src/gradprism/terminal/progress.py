@@ -39,11 +39,11 @@ class Meter:
         self.rows, self.done, self.before, self.tokens = rows, done, done, 0
         self.began = time.perf_counter()
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         """Count a batch; raises `KeyboardInterrupt` if an interrupt came during it."""
         self.done += examples
-        self.tokens += tokens
-        if not tokens:  # skipped rows cost nothing and say nothing about the speed
+        self.tokens += tokens or 0
+        if tokens == 0:  # skipped rows cost nothing and say nothing about the speed
             self.before += examples
         if self.interrupted:
             raise KeyboardInterrupt
@@ -54,6 +54,12 @@ class Meter:
         seconds = max(time.perf_counter() - self.began, 1e-9)
         speed = (self.done - self.before) / seconds
         return speed, self.tokens / seconds, (self.rows - self.done) / speed if speed else 0.0
+
+    @property
+    def speeds(self) -> tuple[str, ...]:
+        """The first two as text; work that counts no tokens has one alone."""
+        examples, tokens, _ = self.rates
+        return (f"{examples:.1f} examples/s", *([f"{tokens:,.0f} tokens/s"] if tokens else []))
 
 
 class PlainLines:
@@ -78,18 +84,15 @@ class PlainLines:
         """Keep it for the next line."""
         self._note = f", {text}" if text else ""
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         """Print a line if the last one is long ago, or this is the end."""
         self._meter.batch(examples, tokens)
         meter, now = self._meter, time.perf_counter()
         overdue = now - self._last >= _SECONDS_BETWEEN_LINES and (examples or self._last)
         if overdue or (meter.done == meter.rows and examples):
             self._last = now
-            speed, token_speed, left = meter.rates
-            self.say(
-                f"{meter.done:,}/{meter.rows:,} rows, {speed:.1f} examples/s, "
-                f"{token_speed:,.0f} tokens/s, {_clock(left)} left{self._note}"
-            )
+            speeds, left = ", ".join(meter.speeds), meter.rates[-1]
+            self.say(f"{meter.done:,}/{meter.rows:,} rows, {speeds}, {_clock(left)} left{self._note}")
 
 
 class _Rates(ProgressColumn):
@@ -98,8 +101,7 @@ class _Rates(ProgressColumn):
         self._meter = meter
 
     def render(self, task: Task) -> Text:
-        speed, token_speed, _ = self._meter.rates
-        return Text(f"{speed:.1f} examples/s  {token_speed:,.0f} tokens/s", style="cyan")
+        return Text("  ".join(self._meter.speeds), style="cyan")
 
 
 class Bar:
@@ -126,7 +128,7 @@ class Bar:
         """Show it behind the name."""
         self._progress.update(self._task, description=f"{self._what} ({text})" if text else self._what)
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         """Move on."""
         self._progress.update(self._task, advance=examples)
         self._meter.batch(examples, tokens)
@@ -156,7 +158,7 @@ class _Quiet(Silent):
     def start(self, rows: int, done: int, what: str) -> None:
         self._meter.start(rows, done)
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         self._meter.batch(examples, tokens)
 
 

@@ -32,7 +32,8 @@ def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
         yield _reasons(run)
     if run.has_spectra and run.counts.ok:
         yield _measures(run)
-        yield _similarities(run)
+        if run.scan("similarity").select("cosine").count().collect().item():
+            yield _similarities(run)
         if by:
             yield from _groups(run, by)
     if run.metrics:

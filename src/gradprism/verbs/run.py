@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.errors import GradPrismError
+from gradprism.import_recipe import ImportRecipe
 from gradprism.places import place
 from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.compare import replay_comparison
+from gradprism.verbs.import_ import replay_import
 from gradprism.verbs.options import Engine, Flag, Json, Quiet, Several
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
@@ -50,7 +52,8 @@ def run(
         Of a study: only this model, MODEL or NAME=MODEL, in place of the recipe's; or the recipe's own of this name.
         Repeat it for several. Others than the recipe's also compute the scores that need a causal language model.
     limit
-        Of a study: at most so many rows of each set, and ten times as many of each pool.
+        Of a study: at most so many rows of each set, and ten times as many of each pool; in a folder of its own,
+        OUT-first-N, unless --out names one.
     plan
         Of a study: say what it would do and how long that takes, and do nothing.
     quiet
@@ -64,6 +67,8 @@ def run(
     if engine is not None:
         loaded = _on(engine, loaded)
     if isinstance(loaded, StudyRecipe):
+        if limit and not out:  # other rows are another study, which must not meet the whole one
+            loaded = loaded.model_copy(update={"out": f"{loaded.out}-first-{limit}"})
         study = located(loaded, place(recipe).resolve().parent, data, limit, model)
         return show_plan(study, quiet, json) if plan else replay_study(study, quiet)
     _refuse_for_others(loaded, data=data, model=model, limit=limit, plan=plan)
@@ -73,6 +78,8 @@ def run(
         return replay_comparison(loaded, quiet, json)
     if isinstance(loaded, SelectRecipe):
         return replay_selection(loaded, quiet, json)
+    if isinstance(loaded, ImportRecipe):
+        return replay_import(loaded, by, quiet, json)
     return replay_spectra(loaded, by, quiet, json)
 
 

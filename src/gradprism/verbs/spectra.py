@@ -76,7 +76,7 @@ def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: boo
         with watching(quiet) as observer:
             finished = run_recipe(recipe, observer)
     except KeyboardInterrupt:
-        return _stopped(recipe.out)
+        return stopped(recipe.out)
     if json or not quiet:
         print_summary(finished, by, json)
     if not finished.counts.ok:
@@ -85,7 +85,8 @@ def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: boo
     return 0
 
 
-def _stopped(out: str) -> int:
+def stopped(out: str) -> int:
+    """Say how far a run has come."""
     from gradprism.store.run import open_run
 
     err = Console(stderr=True, highlight=False, markup=False)

@@ -1,0 +1,102 @@
+"""One example of a run -> one line of a published file."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from gradprism.data.example import Example
+from gradprism.interop.naming import OWN_KEYS, Place, same_layer_name
+
+Row = Mapping[str, Any]
+_TEXTS = ("instruction", "input", "context", "output", "system", "chosen", "messages", "conversations")
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which cosines a run has, of any example: every line of a file has the same keys."""
+
+    of_layers: bool
+    same_layer: bool
+
+
+def line_of(
+    example: Example, row: Row, spectra: pl.DataFrame, similarity: pl.DataFrame, kinds: Kinds
+) -> dict[str, Any]:
+    """`row` is of the table of examples; `spectra` and `similarity` are those of this example alone."""
+    weights = {
+        Place(each["layer"], each["projection"]).weight: _statistics(each, row["n_tokens"])
+        for each in spectra.iter_rows(named=True)
+    }
+    taken = {*_TEXTS, *OWN_KEYS, *weights}
+    own = {name: value for name, value in _own_columns(example, row).items() if name not in taken}
+    cosines = [*similarity.iter_rows(named=True)]
+    line = {**_texts(example), **own, "loss": row["loss"], **weights}
+    if kinds.of_layers:
+        parts = spectra.group_by("projection", maintain_order=True)
+        layers = {str(name): part["layer"].sort().to_list() for (name,), part in parts}
+        line["cosine_sim"] = {f"{name}_proj": _matrix(found, name, cosines) for name, found in layers.items()}
+    if kinds.same_layer:
+        line["cosine_sim_qkvo"] = _same_layer(spectra["layer"].unique().sort().to_list(), cosines)
+    return line
+
+
+def _texts(example: Example) -> dict[str, str]:
+    """A conversation as the `paper` template has it: what stands before the last answer, in lines."""
+    *before, answer = example.answered
+    texts = {"output": answer.content}
+    if [turn.role for turn in before] == ["system", "user"]:
+        texts["system"] = before.pop(0).content
+    return {"instruction": "\n".join(turn.content for turn in before), **texts}
+
+
+def _own_columns(example: Example, row: Row) -> dict[str, Any]:
+    """The data's other scalar columns, and its `id` where it has one."""
+    columns: dict[str, Any] = json.loads(row["columns"] or "{}")
+    named = {"id": row["example_id"]} if row["example_id"] != str(example.row) else {}
+    return named | {name: value for name, value in columns.items() if value is not None}
+
+
+def _statistics(row: Row, n_tokens: int | None) -> dict[str, Any]:
+    entries = {
+        "M_mean": row["grad_mean"], "M_max": row["grad_max"], "M_min": row["grad_min"],
+        "frobenius_norm": row["frobenius_norm"],
+    }  # fmt: skip
+    if row["singular_values"] is not None:
+        return entries | {"S_list": row["singular_values"]}
+    return entries | {"S_sum": row["nuclear_norm"], "S_max": row["spectral_norm"], "S_min": _smallest(row, n_tokens)}
+
+
+def _smallest(row: Row, n_tokens: int | None) -> float | None:
+    """Zero where there are fewer tokens than either side of the weight; otherwise a run does not know it."""
+    if n_tokens is None or row["d_out"] is None:
+        return None
+    return 0.0 if n_tokens - 1 < min(row["d_out"], row["d_in"]) else None
+
+
+def _matrix(layers: Sequence[int], projection: str, cosines: Sequence[Row]) -> dict[str, Any]:
+    """Symmetric, 1 on the diagonal, null where the run has not measured it."""
+    place = {layer: number for number, layer in enumerate(layers)}
+    matrix: list[list[float | None]] = [[None] * len(layers) for _ in layers]
+    for number in range(len(layers)):
+        matrix[number][number] = 1.0
+    for row in _of_layers(projection, cosines):
+        i, j = place[row["layer"]], place[row["other_layer"]]
+        matrix[i][j] = matrix[j][i] = row["cosine"]
+    return {"layer_indices": list(layers), "matrix": matrix}
+
+
+def _of_layers(projection: str, cosines: Sequence[Row]) -> Iterator[Row]:
+    """Where there are all pairs, these hold the neighbours too."""
+    for kind in ("adjacent", "all_layers"):
+        yield from (row for row in cosines if row["kind"] == kind and row["pair"] == projection)
+
+
+def _same_layer(layers: Sequence[int], cosines: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {str(layer): {} for layer in layers}
+    for row in sorted(cosines, key=lambda row: row["pair"], reverse=True):
+        if row["kind"] == "same_layer":
+            found[str(row["layer"])][same_layer_name(row["pair"])] = row["cosine"]
+    return found

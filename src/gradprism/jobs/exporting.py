@@ -1,0 +1,98 @@
+"""A run in, a file of gradient statistics out, as the papers' own scripts write and read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.data.example import Example
+from gradprism.data.writing import written_whole
+from gradprism.errors import GradPrismError
+from gradprism.interop.written import Kinds, line_of
+from gradprism.jobs.observer import Observer, Silent
+from gradprism.places import is_shared, place
+from gradprism.store.layout import part_path, published_parts
+from gradprism.store.origin import data_of
+from gradprism.store.reading import read_parquet
+from gradprism.store.run import Run, open_run
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what of the published form it lacks."""
+
+    path: Path
+    lines: int
+    left_out: int  # rows that were not measured
+    notes: tuple[str, ...]
+
+
+def export_paper(
+    run: str | Path | Run, out: str | Path, *, data: Any = None, observer: Observer | None = None
+) -> Exported:
+    """Write a run as JSON Lines in the form that Li et al. published (arXiv 2504.10766), a line a measured row.
+
+    `out`: a file that ends in .jsonl, or its place in an object store. `data` stands in for the data of the run where
+    that was moved, or was Python objects: its texts go into the file. Raises `GradPrismError`.
+    """
+    watch = observer or Silent()
+    opened, target = run if isinstance(run, Run) else open_run(run), place(out)
+    _refuse(opened, target)
+    watch.say("Reading the data")
+    examples = data_of(opened, data)
+    watch.start(opened.counts.done, 0, "Exporting")
+    lines = 0
+    with written_whole(target, None) as writer:
+        for line in _lines(opened, iter(examples), watch):
+            writer.write(line)
+            lines += 1
+    return Exported(target, lines, opened.counts.rows - lines, tuple(_notes(opened)))
+
+
+def _refuse(run: Run, target: Path) -> None:
+    if not run.has_spectra or not run.counts.ok:
+        raise GradPrismError(f"The run {run.path} has no spectra to export. Measure them: gradprism spectra.")
+    if not target.name.endswith(".jsonl"):
+        raise GradPrismError(f"--out {target}: expected the name of a file that ends in .jsonl.")
+    if not is_shared(target) and not target.parent.is_dir():
+        raise GradPrismError(f"--out {target}: there is no folder {target.parent}.")
+
+
+def _lines(run: Run, examples: Iterator[Example], watch: Observer) -> Iterator[dict[str, Any]]:
+    """One part of the run in memory at a time; its rows are those of the data, in order."""
+    kinds = _kinds(run)
+    for index in published_parts(run.path):
+        table, spectra, similarity = (
+            read_parquet(part_path(run.path, name, index)) for name in ("examples", "spectra", "similarity")
+        )
+        of_row = {name: frame.partition_by("row", as_dict=True) for name, frame in
+                  (("spectra", spectra), ("similarity", similarity))}  # fmt: skip
+        for row in table.iter_rows(named=True):
+            example = next(example for example in examples if example.row == row["row"])
+            if row["status"] == "ok":
+                key = (row["row"],)
+                yield line_of(
+                    example, row, of_row["spectra"][key], of_row["similarity"].get(key, similarity.clear()), kinds
+                )
+            watch.batch(1, None)
+
+
+def _kinds(run: Run) -> Kinds:
+    there = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
+    return Kinds(bool(there & {"adjacent", "all_layers"}), "same_layer" in there)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    """What published files have and this one has not, and the option that measures it."""
+    spectra = run.scan("spectra").select(
+        pl.col("grad_max").is_null().all().alias("entries"), pl.col("singular_values").is_null().all().alias("values")
+    ).collect()  # fmt: skip
+    if spectra["entries"][0]:
+        yield "M_max and M_min are null: gradprism spectra --entry-stats measures them."
+    if spectra["values"][0]:
+        yield "S_sum, S_max and S_min in place of S_list, as in the earlier paper: the run holds no singular values."
+    kinds = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
+    if "adjacent" in kinds and "all_layers" not in kinds:
+        yield "cosine_sim has neighbouring layers, and null elsewhere: gradprism spectra --all-layers measures all."
