@@ -179,7 +179,7 @@ class StudyRecipe(Settings):
     def all_contrasts(self) -> dict[str, Contrast]:
         """Those given, then the two ends of each pool by each score."""
         ends = {
-            f"{p}-{s}": Contrast(first=f"{p}-{s}-high", second=f"{p}-{s}-low", metric=s)
+            f"{p}-{s}": Contrast(first=f"{p}-{s}-high", second=f"{p}-{s}-low", metric=f"column:gradprism.{s}")
             for p in self.pools
             for s in self.scores
         }

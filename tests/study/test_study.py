@@ -1,5 +1,6 @@
 """A study of real answers on a tiny model: every step, its tables, its page; resumed, and with parts that fail."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -98,6 +99,18 @@ def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done
     assert "it needs sets/bare" in found.failed[f"runs/{MODEL}/whole/bare"]
     assert next(each.verdict for each in found.judged if each.name == "thinking") == "was not tested"
     assert "no_such.jsonl" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: Outcome, tmp_path: Path) -> None:
+    """The same folder, another way to read: every run of it is refused, and its old comparisons with them."""
+    out = tmp_path / "out"
+    shutil.copytree(done.recipe.out, out)
+    texts = done.recipe.texts
+    changed = {**texts, "first-4": texts["first-4"].model_copy(update={"response_tokens": 5})}
+    found = run_recipe(done.recipe.model_copy(update={"texts": changed, "out": str(out)}))
+    assert {each.text for each in found.compared} == {"whole"}
+    assert "text.response_tokens" in found.failed[f"runs/{MODEL}/first-4/careful"]
+    assert not any(each.cut for each in found.judged)
 
 
 def test_where_nothing_can_be_compared_the_reasons_are_said(done: Outcome, tmp_path: Path) -> None:

@@ -36,13 +36,14 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None) -> "Outcom
     A step that fails costs those that need it; its reason is kept, and the rest goes on. The same call resumes a study
     that was stopped. Raises `GradPrismError` where nothing at all could be compared.
     """
-    need("scipy", "report")
+    for module in ("scipy", "matplotlib"):
+        need(module, "report")
     from gradprism.study.outcome import outcome_of
 
     watch = observer or Silent()
     _write(recipe, RECIPE_FILE, recipe_text(recipe).encode())
     failed = _work_through(recipe, watch)
-    watch.say("Judging")
+    watch.start(0, 0, "Judging")
     outcome = outcome_of(recipe, failed)
     if not outcome.compared:
         reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
@@ -81,7 +82,9 @@ def _do(recipe: "Recipe", watch: Observer) -> None:
         spectra.run_recipe(recipe, watch)
     elif isinstance(recipe, ScoreRecipe):
         run_scores(recipe, watch)
-    elif isinstance(recipe, SelectRecipe):
+        return
+    watch.start(0, 0, "Choosing and comparing")  # nothing is in batches there: Ctrl-C acts at once
+    if isinstance(recipe, SelectRecipe):
         select.run_recipe(recipe)
     elif isinstance(recipe, CompareRecipe):
         compare.run_recipe(recipe)
@@ -109,7 +112,6 @@ def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
 
 def _draw(outcome: "Outcome", watch: Observer) -> dict[str, str]:
     """A figure for each claim on a measure: its file below the study, by the claim's name."""
-    need("matplotlib", "report")
     from gradprism.figures.claims import claim_plot
     from gradprism.figures.files import figure_bytes, make
     from gradprism.figures.plot import Missing

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.evidence import LEFT
 from gradprism.store.run import Run
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table
@@ -18,7 +19,7 @@ from gradprism.study.separation import separation_table
 from gradprism.study_recipe import StudyRecipe
 
 NEAR = 0.1
-"""A mean cosine is near 0 where its whole interval lies within this."""
+"""Cosines are near 0 where the whole interval of the median of their sizes lies within this."""
 _MEASURES = ("nuclear_norm", "effective_rank")
 
 
@@ -30,8 +31,13 @@ def separation(compared: Iterable[Compared]) -> pl.DataFrame:
 
 def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
     """The mean over projections, as it is and at equal length; null where that extrapolates."""
-    held = _sign("held_difference")
-    decided = pl.col("held_difference_low").is_not_null() & ~pl.col("held_extrapolates").fill_null(True)
+    low, high = pl.col("held_difference_low"), pl.col("held_difference_high")
+    little = pl.max_horizontal(low.abs(), high.abs()) <= LEFT * pl.col("difference").abs()
+    held = (
+        pl.when(low > 0).then(pl.lit("shown")).when(high < 0).then(pl.lit("opposite"))
+        .when(little).then(pl.lit("length")).otherwise(pl.lit("undecided"))
+    )  # fmt: skip
+    decided = low.is_not_null() & ~pl.col("held_extrapolates").fill_null(True)
     return table.filter(projection="mean").with_columns(
         _sign("difference").alias("raw"), pl.when(decided).then(held).otherwise(pl.lit("undecided")).alias("held")
     )
@@ -49,9 +55,8 @@ def cosines(runs: Mapping[tuple[str, str, str], Run]) -> pl.DataFrame:
 
 
 def judged_cosines(table: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """Near 0 or not, of each set and pair."""
-    inside = (pl.col("mean_low") >= -NEAR) & (pl.col("mean_high") <= NEAR)
-    outside = (pl.col("mean_low") > NEAR) | (pl.col("mean_high") < -NEAR)
+    """Near 0 or not, of each set and pair: by the size of cosines, whatever their signs."""
+    inside, outside = pl.col("median_abs_high") <= NEAR, pl.col("median_abs_low") > NEAR
     said = pl.when(inside).then(pl.lit("shown")).when(outside).then(pl.lit("opposite")).otherwise(pl.lit("not shown"))
     return table.filter(kind=kind).with_columns(
         (pl.col("set") + " " + pl.col("pair")).alias("contrast"), said.alias("raw"), pl.lit("undecided").alias("held")

@@ -22,12 +22,11 @@ from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[
-    "holds", "fails", "is explained by length", "turns around at equal length", "is not decided at equal length",
-    "was not tested",
+    "holds", "fails", "is not shown", "is explained by length", "turns around at equal length",
+    "is not decided at equal length", "was not tested",
 ]  # fmt: skip
 _MOST = 0.5
 _Z = 1.959963984540054
-_HELD_AS = {"length": "length", "none": "not shown"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _judged(claim: Claim, row: Row) -> dict[str, Any]:
     raw = raw_difference(row).found
     kind = finding(row).kind
     found = {control.found for control in controls(row)} & {*SIGNS}
-    held = _HELD_AS.get(kind, "undecided")
+    held = "length" if kind == "length" else "undecided"
     if kind in ("survives", "partly", "reversed", "hidden"):
         held = "shown" if found == {sign} else "opposite"
     overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
@@ -79,15 +78,17 @@ def with_cuts_decided(table: pl.DataFrame, whole: str) -> pl.DataFrame:
     It is length where the whole interval lies within half of what the same contrast shows in the text `whole`: that no
     difference can be shown says nothing by itself.
     """
-    effect = next((name for name in ("raw_effect", "difference") if name in table.columns), None)
-    if effect is None or "raw" not in table.columns:
+    if "raw" not in table.columns:
         return table
+    is_open = (pl.col("text") != whole) & (pl.col("raw") == "not shown")
+    effect = next((name for name in ("raw_effect", "difference") if name in table.columns), None)
+    if effect is None:
+        return table.with_columns(pl.when(is_open).then(pl.lit("undecided")).otherwise("raw").alias("raw"))
     keys = ["model", "contrast"]
     before = table.filter(text=whole).select(*keys, pl.col(effect).abs().alias("before"))
     reach = pl.max_horizontal(pl.col(f"{effect}_low").abs(), pl.col(f"{effect}_high").abs())
     little = (reach <= LEFT * pl.col("before")).fill_null(False)
     decided = pl.when(little).then(pl.lit("length")).otherwise(pl.lit("undecided"))
-    is_open = (pl.col("text") != whole) & (pl.col("raw") == "not shown")
     joined = table.join(before, on=keys, how="left", maintain_order="left")
     return joined.with_columns(pl.when(is_open).then(decided).otherwise("raw").alias("raw")).drop("before")
 
@@ -142,24 +143,35 @@ def count(values: Iterable[str]) -> Count:
     return Count(**{name: found.count(name) for name in ("shown", "opposite", "not_shown", "length", "undecided")})
 
 
-def verdict(raw: Count, held: Count, cut: Iterable[Count]) -> Verdict:
-    """Of the counts in the first text, raw and held, and raw in each text that cuts responses to one length.
+def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
+    """Of the counts of the first text, and of each control on those comparisons that show the claim there.
 
-    It *fails* where no more than half of the comparisons show it raw. Otherwise each control that decides (at least
-    half of its comparisons do) has a say. It *holds* where in all of them more than half of what is decided shows it,
-    *turns around* where in one of them more than half shows the opposite, and is *explained by length* else.
+    Controls are equal length within the first text, and each text that cuts responses to one length. The claim *fails*
+    where more than half of the comparisons show the opposite, and *is not shown* where no more than half show it.
+    Otherwise each control that decides (at least half of its comparisons do) has a say. It *holds* where in all of them
+    more than half of what is decided shows it, *turns around* where in one more than half shows the opposite, and *is
+    explained by length* where in one more than half is length. Else it *is not decided*.
     """
+    plain = verdict_as_it_is(raw)
+    if plain != "holds":
+        return plain
+    deciding = [each for each in controls if each.decided and each.decided >= _MOST * each.all]
+    if deciding and all(each.shown > _MOST * each.decided for each in deciding):
+        return "holds"
+    if any(each.opposite > _MOST * each.decided for each in deciding):
+        return "turns around at equal length"
+    if any(each.length > _MOST * each.decided for each in deciding):
+        return "is explained by length"
+    return "is not decided at equal length"
+
+
+def verdict_as_it_is(raw: Count) -> Verdict:
+    """Of a claim that no length stands behind."""
     if not raw.all:
         return "was not tested"
-    if raw.shown <= _MOST * raw.all:
+    if raw.opposite > _MOST * raw.all:
         return "fails"
-    deciding = [each for each in (held, *cut) if each.decided and each.decided >= _MOST * each.all]
-    if not deciding:
-        return "is not decided at equal length"
-    if all(each.shown > _MOST * each.decided for each in deciding):
-        return "holds"
-    turned = any(each.opposite > _MOST * each.decided for each in deciding)
-    return "turns around at equal length" if turned else "is explained by length"
+    return "holds" if raw.shown > _MOST * raw.all else "is not shown"
 
 
 @dataclass(frozen=True)

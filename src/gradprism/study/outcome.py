@@ -12,7 +12,16 @@ from gradprism.places import place
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.study import asked
-from gradprism.study.claims import Compared, Count, Verdict, claim_table, count, verdict, with_cuts_decided
+from gradprism.study.claims import (
+    Compared,
+    Count,
+    Verdict,
+    claim_table,
+    count,
+    verdict,
+    verdict_as_it_is,
+    with_cuts_decided,
+)
 from gradprism.study.steps import comparison_name, run_name
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
@@ -24,9 +33,9 @@ class Judged:
     name: str
     claim: Claim
     table: pl.DataFrame  # `claims.claim_table`
-    raw: Count
-    held: Count
-    cut: Mapping[str, Count]  # by texts that cut every response to one length
+    raw: Count  # as it is, in the first text
+    held: Count  # at equal length, of those comparisons that show the claim as it is
+    cut: Mapping[str, Count]  # of the same, by texts that cut every response to one length
     verdict: Verdict
 
 
@@ -54,7 +63,7 @@ class Outcome:
 
 def outcome_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> Outcome:
     """Read the runs and comparisons that there are, and judge."""
-    compared = tuple(_compared(recipe))
+    compared = tuple(_compared(recipe, failed))
     if not compared:
         return Outcome(recipe, (), (), {}, failed)
     tables = {
@@ -63,7 +72,7 @@ def outcome_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> Outcome:
         "predictors": asked.predictors(recipe, compared),
         "agreement": asked.agreement(compared),
         "curves": asked.curves(recipe, compared),
-        "cosines": asked.cosines(_runs(recipe)) if _asks_for_cosines(recipe) else pl.DataFrame(),
+        "cosines": asked.cosines(_runs(recipe, failed)) if _asks_for_cosines(recipe) else pl.DataFrame(),
     }
     judged = tuple(
         _judged(name, claim, recipe, _table(claim, recipe, compared, tables)) for name, claim in recipe.claims.items()
@@ -90,13 +99,14 @@ def _asks_for_cosines(recipe: StudyRecipe) -> bool:
     return any(claim.measure.endswith("_cosine") for claim in recipe.claims.values())
 
 
-def _runs(recipe: StudyRecipe) -> dict[tuple[str, str, str], Run]:
-    """The runs that there are, by model, text and set."""
+def _runs(recipe: StudyRecipe, failed: Mapping[str, str]) -> dict[tuple[str, str, str], Run]:
+    """The runs that there are, by model, text and set; of a failed step none, whatever lies there from before."""
     places = {
         (model, text, name): place(recipe.out) / run_name(model, text, name)
         for text in recipe.texts
         for model in recipe.models
         for name in recipe.all_sets
+        if run_name(model, text, name) not in failed
     }
     return {key: open_run(folder) for key, folder in places.items() if (folder / RUN_FILE).is_file()}
 
@@ -105,12 +115,13 @@ def _joined(tables: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
 
 
-def _compared(recipe: StudyRecipe) -> Iterator[Compared]:
+def _compared(recipe: StudyRecipe, failed: Mapping[str, str]) -> Iterator[Compared]:
     for text in recipe.texts:
         for model in recipe.models:
             for contrast in recipe.all_contrasts:
-                folder = place(recipe.out) / comparison_name(model, text, contrast)
-                if is_comparison(folder):
+                name = comparison_name(model, text, contrast)
+                folder = place(recipe.out) / name
+                if name not in failed and is_comparison(folder):
                     yield Compared(model, text, contrast, open_comparison(folder))
 
 
@@ -125,10 +136,20 @@ def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -
     texts = recipe.texts
     whole = next(iter(texts))
     table = with_cuts_decided(table, whole)
-    cut = {text: _count(table, text, "raw") for text, how in texts.items() if how.response_tokens and text != whole}
+    raw, held, counted = _count(table, whole, "raw"), Count(), table
+    if is_of_length(claim) and table.width:
+        keys = ["model", "contrast"]
+        counted = table.join(table.filter(text=whole, raw="shown").select(keys), on=keys)
+        held = _count(counted, whole, "held")
+    cut = {text: _count(counted, text, "raw") for text, how in texts.items() if how.response_tokens and text != whole}
     cut = {text: found for text, found in cut.items() if found.all}
-    raw, held = _count(table, whole, "raw"), _count(table, whole, "held")
-    return Judged(name, claim, table, raw, held, cut, verdict(raw, held, cut.values()))
+    said = verdict(raw, [held, *cut.values()]) if is_of_length(claim) else verdict_as_it_is(raw)
+    return Judged(name, claim, table, raw, held, cut, said)
+
+
+def is_of_length(claim: Claim) -> bool:
+    """Whether two sets are compared, whose lengths may differ."""
+    return claim.expect in ("lower", "higher") or claim.measure == "separation"
 
 
 def _count(table: pl.DataFrame, text: str, column: str) -> Count:

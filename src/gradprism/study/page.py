@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability, share
 from gradprism.study.claims import Count, Pooled, pooled
-from gradprism.study.outcome import Judged, Outcome
+from gradprism.study.outcome import Judged, Outcome, is_of_length
 
 
 def page(outcome: Outcome, figures: Mapping[str, str], made: Sequence[str], extra: Sequence[str] = ()) -> str:
@@ -31,11 +31,13 @@ def page(outcome: Outcome, figures: Mapping[str, str], made: Sequence[str], extr
 def in_words(each: Judged, outcome: Outcome) -> str:
     """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
     texts = outcome.recipe.texts
-    sentences = [_counted("As it is", each.raw)]
-    if each.held.all:
-        sentences.append(_counted("at equal length (pairs, regression and ranks)", each.held))
+    sentences, of_those = [_counted("As it is", each.raw)], "of those, " if is_of_length(each.claim) else ""
+    if each.held.decided:
+        by = "length regressed out" if each.claim.measure == "separation" else "pairs, regression and ranks"
+        sentences.append(_counted(f"{of_those}at equal length ({by})", each.held))
     for text, found in each.cut.items():
-        sentences.append(_counted(f"with every response cut to {texts[text].response_tokens} tokens", found))
+        tokens = texts[text].response_tokens
+        sentences.append(_counted(f"{of_those}with every response cut to {tokens} token{'s' * (tokens != 1)}", found))
     said = "; ".join(sentence for sentence in sentences if sentence)
     ratios = [words for model in outcome.recipe.models if (words := _ratios(each, model, outcome))]
     return ". ".join(part for part in (said, *ratios) if part) + ("." if said or ratios else "")
@@ -46,8 +48,8 @@ def _counted(where: str, found: Count) -> str:
         return ""
     opposite = f", {found.opposite} the opposite" if found.opposite else ""
     if found.undecided:
-        return f"{where}, of {found.all} comparisons {found.decided} decide: {found.shown} show it{opposite}"
-    return f"{where}, {found.shown} of {found.all} comparisons show it{opposite}"
+        return f"{where}, {found.decided} of {found.all} decide, and {found.shown} show it{opposite}"
+    return f"{where}, {found.shown} of {found.all} show it{opposite}"
 
 
 def _ratios(each: Judged, model: str, outcome: Outcome) -> str:
@@ -172,14 +174,24 @@ _RULES = """## How the words are chosen
 
 First and second are the two sets of a contrast; a gap is first - second, of means over layers and projections, with
 its 95% BCa interval over examples. AUC is the probability that a random row of the first exceeds one of the second. A
-comparison *shows* a claim where the interval excludes 0 on the claimed side and q < 0.05 (permutation, Benjamini-
-Hochberg over layers and projections). At equal length there are three controls: pairs of rows whose response tokens
-differ by at most 5%, a regression on group, log prompt and log response tokens, and the Spearman correlation with the
-group given both. † marks groups that hardly overlap in length: there the latter two extrapolate and are no evidence.
-*length*: all three leave less than half of the raw figure; *undecided*: they disagree, or cannot say. A text that
-cuts every response to the same number of tokens is a control by itself, of the rows that have so many; what is not
-shown there is *length* where the whole interval lies within half of what the first text shows, and else *undecided*.
+comparison *shows* a claim on a measure where the interval excludes 0 on the claimed side and q < 0.05 (permutation,
+Benjamini-Hochberg over layers and projections); one on changes from layer to layer where the two sets' intervals do
+not meet; one on separation where the interval of the difference excludes 0; one on cosines where the interval of the
+median of their sizes lies within 0.1; one on curves where those of different models agree less than those of one
+model, by an interval that excludes 0. *Not shown* says nothing against it: the rows may be too few.
 
-A claim **fails** where no more than half of its comparisons show it as it is. It **holds** where in every control that
-decides (at least half of its comparisons do) more than half of those show it; it **turns around** where in one of them
-more than half show the opposite; else it **is explained by length**."""
+At equal length there are three controls: pairs of rows of like response length, a regression on group, log prompt and
+log response tokens, and the Spearman correlation with the group given both. † marks groups that hardly overlap in
+length: there the latter two extrapolate and are no evidence. *length*: all three leave less than half of the raw
+figure; *undecided*: they disagree, or cannot say. A text that cuts every response to the same number of tokens holds
+the length of responses, not that of prompts, in those rows that have so many; what is not shown there is *length*
+where the whole interval lies within half of what the first text shows, and else *undecided*.
+
+Ratios are geometric means over the contrasts in brackets, each with the same weight; a control is of those contrasts
+alone in which it could be computed. Their intervals take contrasts as independent, and some share rows.
+
+A claim **fails** where more than half of its comparisons show the opposite, and **is not shown** where no more than
+half show it. Otherwise the comparisons that show it are looked at under each control that decides (at least half of
+them do): it **holds** where in all of these more than half of what is decided shows it, **turns around** where in one
+more than half shows the opposite, and **is explained by length** where in one more than half is *length*; else it
+**is not decided at equal length**."""
