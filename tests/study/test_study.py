@@ -15,6 +15,8 @@ from gradprism.study.outcome import Outcome
 from gradprism.study_recipe import StudyModel, StudyRecipe
 from gradprism.verbs.study import located
 
+pytestmark = pytest.mark.slow  # whole studies
+
 EXAMPLE = ROOT / "examples" / "study.yaml"
 MODEL = "tiny"
 

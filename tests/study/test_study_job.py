@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.command import run
 from tests.made_studies import ROWS, loaded_study, written_study
 
@@ -11,6 +12,8 @@ from gradprism import open_run
 from gradprism.jobs.study import run_recipe
 from gradprism.recipe import CheckpointSettings, ScoreRecipe
 from gradprism.study.steps import steps_of
+
+pytestmark = pytest.mark.slow  # whole studies
 
 
 def pool_study(folder: Path, model: Path, **changes: Any) -> Path:
