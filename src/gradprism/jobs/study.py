@@ -1,7 +1,6 @@
 """A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.compare_recipe import CompareRecipe
@@ -16,8 +15,8 @@ from gradprism.recipe import ScoreRecipe, SpectraRecipe, recipe_text
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.disk import disk_errors, parquet_bytes, replace
 from gradprism.store.layout import RECIPE_FILE
-from gradprism.store.run import open_run
-from gradprism.study.steps import run_name, steps_of
+from gradprism.store.run import Run
+from gradprism.study.steps import steps_of
 from gradprism.study_recipe import StudyRecipe
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _publish(outcome: "Outcome", watch: Observer) -> None:
         _write(recipe, f"tables/{name}.parquet", parquet_bytes(table))
         _write(recipe, f"tables/{name}.csv", table.write_csv().encode())
     figures = _draw(outcome, watch)
-    _write(recipe, PAGE, page(outcome, figures, [*_made(recipe)]).encode())
+    _write(recipe, PAGE, page(outcome, figures, [*_made(outcome)]).encode())
 
 
 def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
@@ -134,20 +133,21 @@ def _draw(outcome: "Outcome", watch: Observer) -> dict[str, str]:
     return drawn
 
 
-def _made(recipe: StudyRecipe) -> Iterator[str]:
+def _made(outcome: "Outcome") -> Iterator[str]:
     """What it was made of, in lines: models, sets, time, machine."""
-    machine = of_machine()
+    from gradprism.study.outcome import runs_of
+
+    recipe, machine, found = outcome.recipe, of_machine(), runs_of(outcome.recipe, outcome.failed)
     for model in recipe.models:
         for text in recipe.texts:
-            folders = (place(recipe.out) / run_name(model, text, name) for name in recipe.all_sets)
-            yield _summed(f"{model}, {text}", [folder for folder in folders if (folder / "run.json").is_file()])
+            own = [run for (of_model, of_text, _), run in found.items() if (of_model, of_text) == (model, text)]
+            yield _summed(f"{model}, {text}", own)
     hardware: Mapping[str, object] = machine["hardware"]
     yield "machine: " + ", ".join(f"{name} {value}" for name, value in hardware.items())
     yield "versions: " + ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
 
 
-def _summed(name: str, folders: list[Path]) -> str:
-    runs = [open_run(folder) for folder in folders]
+def _summed(name: str, runs: list[Run]) -> str:
     ok, tokens = sum(run.counts.ok for run in runs), sum(run.counts.tokens or 0 for run in runs)
     skipped = sum(run.counts.skipped + run.counts.failed for run in runs)
     seconds = sum(session["seconds"] for run in runs for session in run.record["sessions"])

@@ -13,7 +13,7 @@ from gradprism.analysis.statistics.bootstrap import percentile_interval, times_d
 from gradprism.analysis.statistics.drawn import drawn_quantiles
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
 from gradprism.errors import GradPrismError
-from gradprism.study.features import feature_matrix, layer_means, log_lengths, varying
+from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, varying
 from gradprism.tables import MEASURES
 
 AGREEMENT = pl.Schema(  # of two models: Spearman correlation of layer means over the same examples
@@ -89,16 +89,7 @@ def _agreement(one: tuple[str, Comparison], two: tuple[str, Comparison]) -> pl.D
     columns = {
         "first_model": [one[0]] * len(found),
         "second_model": [two[0]] * len(found),
-        "measure": [measure for measure, _ in found],
-        "projection": [projection for _, projection in found],
-        "n": raw.n,
-        "spearman": raw.value,
-        "low": raw.low,
-        "high": raw.high,
-        "partial": partial.value,
-        "partial_low": partial.low,
-        "partial_high": partial.high,
-        "partial_p": partial.p,
+        **correlation_columns(found, raw, partial),
     }
     return pl.DataFrame(columns, schema=AGREEMENT).fill_nan(None)
 

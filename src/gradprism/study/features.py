@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
+from gradprism.analysis.statistics.rank_correlation import Correlation
 
 TOKENS = ("n_prompt_tokens", "n_response_tokens")
 Feature = tuple[str, str]  # measure (or kind of cosine), projection (or `mean`, or a pair)
@@ -42,3 +43,21 @@ def varying(lengths: np.ndarray) -> np.ndarray:
     different = [len(np.unique(column[np.isfinite(column)])) > 1 for column in lengths.T]
     unknown = ~np.isfinite(lengths).any(axis=0)
     return np.asarray(lengths[:, np.array(different, dtype=bool) | unknown])
+
+
+def correlation_columns(
+    found: Sequence[tuple[str, str]], raw: Correlation, given_lengths: Correlation
+) -> dict[str, object]:
+    """The columns that tables of correlations share: measures and projections, raw figures, and those given lengths."""
+    return {
+        "measure": [measure for measure, _ in found],
+        "projection": [projection for _, projection in found],
+        "n": raw.n,
+        "spearman": raw.value,
+        "low": raw.low,
+        "high": raw.high,
+        "partial": given_lengths.value,
+        "partial_low": given_lengths.low,
+        "partial_high": given_lengths.high,
+        "partial_p": given_lengths.p,
+    }

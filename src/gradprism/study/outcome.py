@@ -72,7 +72,7 @@ def outcome_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> Outcome:
         "predictors": asked.predictors(recipe, compared),
         "agreement": asked.agreement(compared),
         "curves": asked.curves(recipe, compared),
-        "cosines": asked.cosines(_runs(recipe, failed)) if _asks_for_cosines(recipe) else pl.DataFrame(),
+        "cosines": asked.cosines(runs_of(recipe, failed)) if _asks_for_cosines(recipe) else pl.DataFrame(),
     }
     judged = tuple(
         _judged(name, claim, recipe, _table(claim, recipe, compared, tables)) for name, claim in recipe.claims.items()
@@ -99,7 +99,7 @@ def _asks_for_cosines(recipe: StudyRecipe) -> bool:
     return any(claim.measure.endswith("_cosine") for claim in recipe.claims.values())
 
 
-def _runs(recipe: StudyRecipe, failed: Mapping[str, str]) -> dict[tuple[str, str, str], Run]:
+def runs_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> dict[tuple[str, str, str], Run]:
     """The runs that there are, by model, text and set; of a failed step none, whatever lies there from before."""
     places = {
         (model, text, name): place(recipe.out) / run_name(model, text, name)

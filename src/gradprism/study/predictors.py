@@ -10,7 +10,7 @@ from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.prediction import rank_gain
 from gradprism.analysis.statistics.rank_correlation import left_out_partial_spearman, partial_spearman, spearman
 from gradprism.errors import GradPrismError
-from gradprism.study.features import feature_matrix, layer_means, log_lengths, matrix, varying
+from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, matrix, varying
 from gradprism.tables import MEASURES
 
 PREDICTORS = pl.Schema(
@@ -58,16 +58,7 @@ def predictor_table(comparison: Comparison, metric: str) -> pl.DataFrame:
     raw, partial = spearman(values, target), partial_spearman(values, target, lengths)
     length_r2, gain = rank_gain(values, target, lengths)
     columns = {
-        "measure": [measure for measure, _ in found],
-        "projection": [projection for _, projection in found],
-        "n": raw.n,
-        "spearman": raw.value,
-        "low": raw.low,
-        "high": raw.high,
-        "partial": partial.value,
-        "partial_low": partial.low,
-        "partial_high": partial.high,
-        "partial_p": partial.p,
+        **correlation_columns(found, raw, partial),
         "partial_q": benjamini_hochberg(partial.p, [None] * len(found)),
         "length_r2": length_r2,
         "gain": gain,

@@ -1,6 +1,6 @@
 """Import published statistics."""
 
-import sys
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -8,8 +8,7 @@ from cyclopts import Parameter
 from gradprism.import_recipe import ImportRecipe, OriginSettings
 from gradprism.recipe import checked
 from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Data, Json, Quiet, Read, Text
-from gradprism.verbs.show import print_summary
-from gradprism.verbs.spectra import stopped
+from gradprism.verbs.spectra import followed
 
 _DEFAULT = OriginSettings()
 
@@ -52,16 +51,5 @@ def import_(
 
 def replay_import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool) -> int:
     from gradprism.jobs.importing import run_recipe
-    from gradprism.terminal.progress import watching
 
-    try:
-        with watching(quiet) as observer:
-            finished = run_recipe(recipe, observer)
-    except KeyboardInterrupt:
-        return stopped(recipe.out)
-    if json or not quiet:
-        print_summary(finished, by, json)
-    if not finished.counts.ok:
-        sys.stderr.write(f"gradprism: no row could be imported; for the reasons: gradprism show {recipe.out}\n")
-        return 1
-    return 0
+    return followed(partial(run_recipe, recipe), recipe.out, "imported", by, quiet, json)

@@ -1,6 +1,9 @@
 """Measure gradients."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -23,6 +26,10 @@ from gradprism.verbs.options import (
     Text,
 )
 from gradprism.verbs.show import print_summary
+
+if TYPE_CHECKING:
+    from gradprism.jobs.observer import Observer
+    from gradprism.store.run import Run
 
 
 def spectra(
@@ -70,22 +77,28 @@ def spectra(
 
 def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool) -> int:
     from gradprism.jobs.spectra import run_recipe
+
+    return followed(partial(run_recipe, recipe), recipe.out, "measured", by, quiet, json)
+
+
+def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
+    """Do a job that makes a run, and show it; `done` says what becomes of a row."""
     from gradprism.terminal.progress import watching
 
     try:
         with watching(quiet) as observer:
-            finished = run_recipe(recipe, observer)
+            finished = job(observer)
     except KeyboardInterrupt:
-        return stopped(recipe.out)
+        return _stopped(out)
     if json or not quiet:
         print_summary(finished, by, json)
     if not finished.counts.ok:
-        sys.stderr.write(f"gradprism: no row could be measured; for the reasons: gradprism show {recipe.out}\n")
+        sys.stderr.write(f"gradprism: no row could be {done}; for the reasons: gradprism show {out}\n")
         return 1
     return 0
 
 
-def stopped(out: str) -> int:
+def _stopped(out: str) -> int:
     """Say how far a run has come."""
     from gradprism.store.run import open_run
 
