@@ -48,6 +48,8 @@ class Encoder(ABC):
     def encode(self, example: Example) -> Encoded:
         """Token ids and loss mask of an example, cut on the right at `max_length`, or after `response_tokens`.
 
+        Only the first counts as truncated: the second takes what was asked for.
+
         Raises `RowProblemError` where no token would carry a loss, or the template's mask cannot be trusted.
         """
         turns = self._conversation(example)
@@ -63,7 +65,7 @@ class Encoder(ABC):
             raise RowProblemError(f"the prompt fills max_length: no response token among the first {cut}")
         if self.settings.response_tokens is not None:
             cut = self._after(self.settings.response_tokens, mask[:cut])
-        return Encoded(tuple(ids[:cut]), tuple(mask[:cut]), len(ids) > cut)
+        return Encoded(tuple(ids[:cut]), tuple(mask[:cut]), truncated=len(ids) > self.settings.max_length)
 
     def _after(self, wanted: int, mask: Sequence[bool]) -> int:
         """Position after so many tokens of the loss. Raises `RowProblemError` where there are fewer."""
