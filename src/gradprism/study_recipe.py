@@ -156,6 +156,10 @@ class StudyRecipe(Settings):
             for pattern in claim.contrasts:
                 if not [*chosen(contrasts, (pattern,))]:
                     raise ValueError(f"claims.{name}: no contrast {pattern!r}; there are {', '.join(contrasts)}")
+        if taken := {"raw", "held"} & {*self.texts}:
+            raise ValueError(f"texts: {', '.join(taken)} is a word of the tables; expected another name")
+        if dotted := [name for name in self.scores if "." in name]:
+            raise ValueError(f"scores: {', '.join(dotted)} has a dot; expected letters, digits, '-' and '_'")
         if self.compare.by or self.compare.against:
             raise ValueError("compare: `by` and `against` are of a single comparison; a study names its contrasts")
         if any(pool.select for pool in self.pools.values()):

@@ -1,6 +1,9 @@
 """A study of real answers on a tiny model: every step, its tables, its page; resumed, and with parts that fail."""
 
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -82,6 +85,30 @@ def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
     for line in text.splitlines():
         if line.startswith("![") and "](" in line:
             assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()
+
+
+def test_the_query_beside_the_tables_gives_them(done: Outcome) -> None:
+    """The page's own lines, run in the study's folder: both columns of each measure are the same."""
+    code = re.search(r"```python\n(.*?)```", (Path(done.recipe.out) / "README.md").read_text(), re.DOTALL)
+    assert code
+    shown = subprocess.run([sys.executable, "-c", code[1].replace("print(", "table = (") + _CHECK],
+                           check=False, cwd=done.recipe.out, capture_output=True, text=True)  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.split() == ["4", "True"]
+
+
+_CHECK = """
+twice = [(table[name] - table[f"{name}, of the table"]).abs().max() for name in ("nuclear_norm", "effective_rank")]
+print(table.height, max(twice) < 1e-12)
+"""
+
+
+def test_the_page_tells_of_predictors_and_curves(done: Outcome) -> None:
+    text = (Path(done.recipe.out) / "README.md").read_text()
+    assert "## Curves over depth" in text
+    assert ("## Which measure tells" in text) == ("predictors" in done.tables)
+    assert "hardware: " in text
+    assert len([*(Path(done.recipe.out) / "reports").glob("*.html")]) == len(done.recipe.all_contrasts)
 
 
 def test_a_second_time_nothing_is_measured_again(done: Outcome) -> None:

@@ -1,6 +1,7 @@
 """A study's steps: their order, what a failed one costs, and that nothing is done twice."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from tests.command import run
 from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism import open_run
+from gradprism.errors import GradPrismError
 from gradprism.jobs.study import run_recipe
-from gradprism.recipe import CheckpointSettings, ScoreRecipe
+from gradprism.recipe import CheckpointSettings, ScoreRecipe, SpectraRecipe
 from gradprism.study.steps import steps_of
 
 pytestmark = pytest.mark.slow  # whole studies
@@ -31,7 +33,7 @@ def pool_study(folder: Path, model: Path, **changes: Any) -> Path:
 def test_every_step_comes_after_what_it_needs(tiny_checkpoint: Path, tmp_path: Path) -> None:
     steps = steps_of(loaded_study(pool_study(tmp_path, tiny_checkpoint)))
     names = [step.name for step in steps]
-    assert len(set(names)) == len(names) == 2 + 2 + 6 + 3
+    assert len(set(names)) == len(names) == 2 + 2 + 6 + 3 + 3
     for place, step in enumerate(steps):
         assert {*step.needs} <= {*names[:place]}
     high = next(step for step in steps if step.name == "runs/tiny/whole/pool-size-high")
@@ -44,6 +46,7 @@ def test_texts_take_the_sets_that_they_name(tiny_checkpoint: Path, tmp_path: Pat
     names = [step.name for step in steps_of(loaded_study(written_study(tmp_path, tiny_checkpoint, texts=texts)))]
     assert names == [
         "runs/tiny/whole/long", "runs/tiny/whole/short", "runs/tiny/some/long", "comparisons/tiny/whole/length",
+        "reports/length.html",
     ]  # fmt: skip
 
 
@@ -55,6 +58,84 @@ def test_all_of_one_study_is_done_and_done_once(tiny_checkpoint: Path, tmp_path:
     assert (tmp_path / "out/comparisons/tiny/whole/length/comparison.json").is_file()
     assert not run_recipe(loaded_study(path)).failed
     assert [len(open_run(each).record["sessions"]) for each in runs] == [1, 1]
+
+
+def test_a_study_that_is_done_asks_for_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Neither data nor model are there any more, and no file but those of the outcome is written."""
+    model = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
+    path = written_study(tmp_path, model)
+    first = run_recipe(loaded_study(path))
+    made = {file: file.stat().st_mtime_ns for file in _made(tmp_path / "out")}
+    assert {file.suffix for file in made} >= {".parquet", ".html", ".json"}
+    shutil.rmtree(model)
+    second = run_recipe(loaded_study(path))
+    assert not second.failed
+    assert second.verdicts.equals(first.verdicts)
+    assert {file: file.stat().st_mtime_ns for file in _made(tmp_path / "out")} == made
+
+
+def _made(out: Path) -> list[Path]:
+    return [file for kind in ("runs", "comparisons", "reports") for file in (out / kind).rglob("*") if file.is_file()]
+
+
+def test_what_was_removed_is_made_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = written_study(tmp_path, tiny_checkpoint)
+    run_recipe(loaded_study(path))
+    comparison, report = tmp_path / "out/comparisons/tiny/whole/length", tmp_path / "out/reports/length.html"
+    shutil.rmtree(comparison)
+    report.unlink()
+    assert not run_recipe(loaded_study(path)).failed
+    assert (comparison / "comparison.json").exists()
+    assert report.exists()
+
+
+def test_other_settings_make_a_comparison_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    study = loaded_study(written_study(tmp_path, tiny_checkpoint))
+    run_recipe(study)
+    levels = tmp_path / "out/comparisons/tiny/whole/length/levels.parquet"
+    before = levels.stat().st_mtime_ns
+    run_recipe(study.model_copy(update={"compare": study.compare.model_copy(update={"seed": 7})}))
+    assert levels.stat().st_mtime_ns > before
+
+
+def test_changed_data_are_refused_as_ever(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = written_study(tmp_path, tiny_checkpoint)
+    run_recipe(loaded_study(path))
+    with (tmp_path / "long.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(ROWS[0] | {"id": "one more"}) + "\n")
+    with pytest.raises(GradPrismError, match="other settings or data"):
+        run_recipe(loaded_study(path))
+
+
+def test_a_damaged_comparison_costs_itself_alone(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """It is not made anew, since its record is as it was: the page says what to do."""
+    sets = {name: {"data": f"{name}.jsonl"} for name in ("long", "short")}
+    contrasts = {"length": {"first": "long", "second": "short"}, "again": {"first": "short", "second": "long"}}
+    path = written_study(tmp_path, tiny_checkpoint, sets=sets, contrasts=contrasts)
+    run_recipe(loaded_study(path))
+    (tmp_path / "out/comparisons/tiny/whole/length/levels.parquet").write_bytes(b"nothing")
+    found = run_recipe(loaded_study(path))
+    assert [each.contrast for each in found.compared] == ["again"]
+    assert "damaged" in found.failed["comparisons/tiny/whole/length"]
+    assert "damaged" in (tmp_path / "out/README.md").read_text()
+    assert not (tmp_path / "out/figures/depth-length.png").exists()
+    assert (tmp_path / "out/figures/depth-again.png").exists()
+
+
+def test_a_hub_is_asked_once_for_what_it_does_not_give(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"tiny": {"model": str(tiny_checkpoint)}, "away": {"model": "nobody/nothing"}}
+    asked = list[str]()
+
+    def spectra_of(recipe: SpectraRecipe, *_: Any) -> None:
+        asked.append(recipe.checkpoint.model)
+        raise GradPrismError(f"No model at {recipe.checkpoint.model}")
+
+    monkeypatch.setattr("gradprism.jobs.study.spectra.run_recipe", spectra_of)
+    with pytest.raises(GradPrismError, match="Nothing could be compared"):
+        run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, models=models)))
+    assert asked == [str(tiny_checkpoint)] * 2 + ["nobody/nothing"]
 
 
 def test_a_study_goes_on_where_it_was_stopped(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -73,13 +154,23 @@ def test_a_failed_step_costs_only_what_needs_it(tiny_checkpoint: Path, tmp_path:
     done = run_recipe(loaded_study(pool_study(tmp_path, tiny_checkpoint)))
     assert {*done.failed} == {
         "pools/pool/scores/best", "sets/pool-best", "runs/tiny/whole/pool-best-high", "runs/tiny/whole/pool-best-low",
-        "comparisons/tiny/whole/pool-best",
+        "comparisons/tiny/whole/pool-best", "reports/pool-best.html",
     }  # fmt: skip
     assert "nowhere" in done.failed["pools/pool/scores/best"]
     assert done.failed["sets/pool-best"] == "it needs pools/pool/scores/best, which has failed"
     highest = [json.loads(text) for text in (tmp_path / "out/sets/pool-size.high.jsonl").read_text().splitlines()]
     assert {row["id"] for row in highest} == {"r4", "r5"}  # the longest
     assert open_run(tmp_path / "out/runs/tiny/whole/pool-size-high").counts.ok == 2
+
+
+def test_verdicts_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = written_study(tmp_path, tiny_checkpoint)
+    told = json.loads(run("run", path, "--json").stdout)
+    assert [each["verdict"] for each in told["verdicts"]]
+    assert told["failed"] == {}
+    by = run("run", path, "--by", "kind")
+    assert (by.returncode, by.stdout) == (2, "")
+    assert "--by kind: of a single run" in by.stderr
 
 
 def test_a_set_that_is_not_there_costs_its_own_runs(tiny_checkpoint: Path, tmp_path: Path) -> None:

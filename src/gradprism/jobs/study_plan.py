@@ -5,7 +5,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.data.encode import PaperEncoder
 from gradprism.engine.shards import rows_in
@@ -18,6 +17,7 @@ from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, Spec
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import published_parts, read_record, score_table
 from gradprism.store.scores import read_score_record
+from gradprism.study.done import Done
 from gradprism.study.plan import (
     Pace,
     Plan,
@@ -43,6 +43,7 @@ class Planner:
         """`looker` sees this machine's models and data."""
         self._recipe, self._looker = recipe, looker
         self._steps = steps_of(recipe)
+        self._done = Done(place(recipe.out))
         self._unseen: dict[tuple[str, str], Unseen] = {}
         self._rates: dict[str, float] = {}
 
@@ -53,7 +54,7 @@ class Planner:
         runs = tuple(self._run(step) for step in self._of(SpectraRecipe))
         return Plan(
             recipe.title, recipe.out, runs, scores,
-            self._finished(SelectRecipe, _selected), self._finished(CompareRecipe, _compared),
+            self._finished(SelectRecipe), self._finished(CompareRecipe),
             tuple(self._unseen.values()), self._device, recipe.engine.workers or 1,
             dict(self._rates),
         )  # fmt: skip
@@ -61,9 +62,9 @@ class Planner:
     def _of(self, kind: type) -> list[Step]:
         return [step for step in self._steps if isinstance(step.recipe, kind)]
 
-    def _finished(self, kind: type, done: Any) -> tuple[int, int]:
+    def _finished(self, kind: type) -> tuple[int, int]:
         steps = self._of(kind)
-        return len(steps), sum(done(step.recipe) for step in steps)
+        return len(steps), sum(step in self._done for step in steps)
 
     def _run(self, step: Step) -> PlannedRun:
         made = step.recipe
@@ -236,14 +237,3 @@ def _scored_by(made: ScoreRecipe) -> tuple[str, CheckpointSettings | None]:
         local = colon and kind == "local"
         return judge, CheckpointSettings(model=model, dtype=made.judge.judge_dtype) if local else None
     return (made.checkpoint.model, made.checkpoint) if made.checkpoint else ("no model is named", None)
-
-
-def _selected(made: SelectRecipe) -> bool:
-    out = place(str(made.out))
-    if not made.select.is_two_groups:
-        return out.exists()
-    return all((out.parent / f"{out.stem}.{end}{out.suffix}").exists() for end in ("high", "low"))
-
-
-def _compared(made: CompareRecipe) -> bool:
-    return (place(str(made.out)) / COMPARISON_FILE).exists()

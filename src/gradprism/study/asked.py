@@ -1,15 +1,17 @@
 """Claims that are not on one measure of two sets: separation, cosines near 0, and whether models agree.
 
 Each gives a table with a row an answer and the columns `model`, `text`, `contrast` (or the set, or the measure), `raw`
-and `held`, so that verdicts are counted as those of other claims.
+and `held`, so that verdicts are counted as those of other claims. What cannot be asked of one comparison or run costs
+its own rows alone: `failed` takes the reason.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT
+from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table
@@ -21,12 +23,17 @@ from gradprism.study_recipe import StudyRecipe
 NEAR = 0.1
 """Cosines are near 0 where the whole interval of the median of their sizes lies within this."""
 _MEASURES = ("nuclear_norm", "effective_rank")
+Failed = MutableMapping[str, str]
+_Making = tuple[str, Callable[[], pl.DataFrame]]  # what is made, and how
 
 
-def separation(compared: Iterable[Compared]) -> pl.DataFrame:
+def separation(compared: Iterable[Compared], failed: Failed) -> pl.DataFrame:
     """How much better effective rank separates the sets of each contrast than nuclear norm does: SEPARATION."""
-    tables = [_placed(separation_table(each.comparison), each) for each in compared]
-    return pl.concat(tables) if tables else pl.DataFrame()
+
+    def of(each: Compared) -> _Making:
+        return f"separation of {each.name}", lambda: _placed(separation_table(each.comparison), each)
+
+    return _joined(map(of, compared), failed)
 
 
 def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
@@ -43,15 +50,14 @@ def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def cosines(runs: Mapping[tuple[str, str, str], Run]) -> pl.DataFrame:
+def cosines(runs: Mapping[tuple[str, str, str], Run], failed: Failed) -> pl.DataFrame:
     """COSINE_SUMMARY of every run, by model, text and set."""
-    tables = [
-        cosine_table(run).select(pl.lit(model).alias("model"), pl.lit(text).alias("text"), pl.lit(name).alias("set"),
-                                 pl.all())
-        for (model, text, name), run in runs.items()
-        if run.counts.ok
-    ]  # fmt: skip
-    return pl.concat(tables) if tables else pl.DataFrame()
+
+    def of(model: str, text: str, name: str, run: Run) -> _Making:
+        where = {"model": model, "text": text, "set": name}
+        return f"cosines of {model}/{text}/{name}", lambda: _below(where, cosine_table(run))
+
+    return _joined((of(*key, run) for key, run in runs.items()), failed)
 
 
 def judged_cosines(table: pl.DataFrame, kind: str) -> pl.DataFrame:
@@ -73,7 +79,7 @@ def curves(recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
     found = []
     for text, by_set in by_text.items():
         summed = curve_summary(curve_table(by_set, families=families, measures=_MEASURES))
-        found.append(summed.select(pl.lit(text).alias("text"), pl.all()))
+        found.append(_below({"text": text}, summed))
     return pl.concat(found) if found else pl.DataFrame()
 
 
@@ -92,36 +98,50 @@ def judged_curves(table: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def agreement(compared: Iterable[Compared]) -> pl.DataFrame:
+def agreement(compared: Iterable[Compared], failed: Failed) -> pl.DataFrame:
     """AGREEMENT of each contrast and text: whether models rank the same examples alike."""
-    by_place: dict[tuple[str, str], dict[str, Compared]] = {}
+    by_place: dict[tuple[str, str], dict[str, Comparison]] = {}
     for each in compared:
-        by_place.setdefault((each.text, each.contrast), {})[each.model] = each
-    tables = [
-        agreement_table({model: each.comparison for model, each in models.items()}).select(
-            pl.lit(text).alias("text"), pl.lit(contrast).alias("contrast"), pl.all()
-        )
-        for (text, contrast), models in by_place.items()
-        if len(models) > 1
-    ]
-    return pl.concat(tables) if tables else pl.DataFrame()
+        by_place.setdefault((each.text, each.contrast), {})[each.model] = each.comparison
+
+    def of(text: str, contrast: str, models: Mapping[str, Comparison]) -> _Making:
+        where = {"text": text, "contrast": contrast}
+        return f"agreement of models on {text}/{contrast}", lambda: _below(where, agreement_table(models))
+
+    return _joined((of(*key, models) for key, models in by_place.items() if len(models) > 1), failed)
 
 
-def predictors(recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
+def predictors(recipe: StudyRecipe, compared: Iterable[Compared], failed: Failed) -> pl.DataFrame:
     """PREDICTORS of each contrast whose sets are the ends of a metric."""
-    contrasts = recipe.all_contrasts
+    metrics = {name: contrast.metric for name, contrast in recipe.all_contrasts.items()}
+
+    def of(each: Compared, metric: str) -> _Making:
+        def made() -> pl.DataFrame:
+            return _placed(_below({"metric": metric}, predictor_table(each.comparison, metric)), each)
+
+        return f"predictors of {metric} in {each.name}", made
+
+    return _joined((of(each, metric) for each in compared if (metric := metrics[each.contrast])), failed)
+
+
+def _joined(makings: Iterable[_Making], failed: Failed) -> pl.DataFrame:
+    """One below the other what can be made; without columns where nothing can."""
     tables = []
-    for each in compared:
-        metric = contrasts[each.contrast].metric
-        if metric and metric in each.comparison.examples.columns:
-            table = predictor_table(each.comparison, metric)
-            tables.append(_placed(table.select(pl.lit(metric).alias("metric"), pl.all()), each))
+    for name, make in makings:
+        try:
+            tables.append(make())
+        except GradPrismError as error:
+            failed[name] = str(error)
     return pl.concat(tables) if tables else pl.DataFrame()
 
 
 def _placed(table: pl.DataFrame, each: Compared) -> pl.DataFrame:
-    where = {"model": each.model, "text": each.text, "contrast": each.contrast}
-    return table.select(*(pl.lit(value).alias(name) for name, value in where.items()), pl.all())
+    return _below({"model": each.model, "text": each.text, "contrast": each.contrast}, table)
+
+
+def _below(heads: Mapping[str, str], table: pl.DataFrame) -> pl.DataFrame:
+    """Which of them each row is of, as the first columns."""
+    return table.select(*(pl.lit(value).alias(name) for name, value in heads.items()), pl.all())
 
 
 def _sign(name: str) -> pl.Expr:

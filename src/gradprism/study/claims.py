@@ -18,6 +18,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.analysis.findings import finding
 from gradprism.analysis.length_match import overlap_in_length
+from gradprism.study.steps import comparison_name
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
@@ -37,6 +38,11 @@ class Compared:
     text: str
     contrast: str
     comparison: Comparison
+
+    @property
+    def name(self) -> str:
+        """Of the step that made it."""
+        return comparison_name(self.model, self.text, self.contrast)
 
 
 def claim_table(claim: Claim, recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:

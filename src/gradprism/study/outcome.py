@@ -8,6 +8,7 @@ import polars as pl
 
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.analysis.paper_table import paper_table
+from gradprism.errors import GradPrismError
 from gradprism.places import place
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run, open_run
@@ -44,6 +45,7 @@ class Outcome:
     """All that is to be said of a study."""
 
     recipe: StudyRecipe
+    runs: Mapping[tuple[str, str, str], Run]  # by model, text and set
     compared: tuple[Compared, ...]
     judged: tuple[Judged, ...]
     tables: Mapping[str, pl.DataFrame]  # `contrasts`: of every comparison its paper table; and those of `asked`
@@ -62,67 +64,86 @@ class Outcome:
 
 
 def outcome_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> Outcome:
-    """Read the runs and comparisons that there are, and judge."""
+    """Read the runs and comparisons that there are, and judge; what cannot be read or judged is told as failed."""
+    failed = dict(failed)
+    runs = _opened(recipe, failed)
     compared = tuple(_compared(recipe, failed))
     if not compared:
-        return Outcome(recipe, (), (), {}, failed)
+        return Outcome(recipe, runs, (), (), {}, failed)
     tables = {
         "contrasts": _joined([_contrast_table(each, recipe) for each in compared]),
-        "separation": asked.separation(compared),
-        "predictors": asked.predictors(recipe, compared),
-        "agreement": asked.agreement(compared),
+        "separation": asked.separation(compared, failed),
+        "predictors": asked.predictors(recipe, compared, failed),
+        "agreement": asked.agreement(compared, failed),
         "curves": asked.curves(recipe, compared),
-        "cosines": asked.cosines(runs_of(recipe, failed)) if _asks_for_cosines(recipe) else pl.DataFrame(),
+        "cosines": asked.cosines(runs, failed) if _asks_for_cosines(recipe) else pl.DataFrame(),
     }
     judged = tuple(
         _judged(name, claim, recipe, _table(claim, recipe, compared, tables)) for name, claim in recipe.claims.items()
     )
-    return Outcome(recipe, compared, judged, {name: each for name, each in tables.items() if each.width}, failed)
+    tables = {name: each for name, each in tables.items() if each.width}
+    return Outcome(recipe, runs, compared, judged, tables, failed)
 
 
 def _table(
     claim: Claim, recipe: StudyRecipe, compared: tuple[Compared, ...], tables: Mapping[str, pl.DataFrame]
 ) -> pl.DataFrame:
+    """The rows that test a claim; none where the table that they are of could not be made."""
+    if claim.measure in ("separation", "families") or claim.measure.endswith("_cosine"):
+        table = tables[{"separation": "separation", "families": "curves"}.get(claim.measure, "cosines")]
+        return _of_table(claim, recipe, table) if table.width else table
+    return claim_table(claim, recipe, compared)
+
+
+def _of_table(claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -> pl.DataFrame:
     contrasts = dict(chosen(recipe.all_contrasts, claim.contrasts))
     if claim.measure == "separation":
-        return asked.judged_separation(tables["separation"].filter(pl.col("contrast").is_in([*contrasts])))
-    if claim.measure.endswith("_cosine"):
-        sets = {name for contrast in contrasts.values() for name in (contrast.first, contrast.second)}
-        kind = claim.measure.removesuffix("_cosine")
-        return asked.judged_cosines(tables["cosines"].filter(pl.col("set").is_in([*sets])), kind)
+        return asked.judged_separation(table.filter(pl.col("contrast").is_in([*contrasts])))
     if claim.measure == "families":
-        return asked.judged_curves(tables["curves"])
-    return claim_table(claim, recipe, compared)
+        return asked.judged_curves(table)
+    sets = {name for contrast in contrasts.values() for name in (contrast.first, contrast.second)}
+    return asked.judged_cosines(table.filter(pl.col("set").is_in([*sets])), claim.measure.removesuffix("_cosine"))
 
 
 def _asks_for_cosines(recipe: StudyRecipe) -> bool:
     return any(claim.measure.endswith("_cosine") for claim in recipe.claims.values())
 
 
-def runs_of(recipe: StudyRecipe, failed: Mapping[str, str]) -> dict[tuple[str, str, str], Run]:
+def _opened(recipe: StudyRecipe, failed: dict[str, str]) -> dict[tuple[str, str, str], Run]:
     """The runs that there are, by model, text and set; of a failed step none, whatever lies there from before."""
-    places = {
-        (model, text, name): place(recipe.out) / run_name(model, text, name)
-        for text in recipe.texts
-        for model in recipe.models
-        for name in recipe.all_sets
-        if run_name(model, text, name) not in failed
-    }
-    return {key: open_run(folder) for key, folder in places.items() if (folder / RUN_FILE).is_file()}
+    runs = {}
+    for text in recipe.texts:
+        for model in recipe.models:
+            for name in recipe.all_sets:
+                step = run_name(model, text, name)
+                folder = place(recipe.out) / step
+                if step in failed or not (folder / RUN_FILE).is_file():
+                    continue
+                try:
+                    runs[model, text, name] = run = open_run(folder)
+                    run.counts  # noqa: B018 - read now, while a damaged file costs its own run alone
+                except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
+                    runs.pop((model, text, name), None)
+                    failed[step] = str(error)
+    return runs
 
 
 def _joined(tables: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
 
 
-def _compared(recipe: StudyRecipe, failed: Mapping[str, str]) -> Iterator[Compared]:
+def _compared(recipe: StudyRecipe, failed: dict[str, str]) -> Iterator[Compared]:
     for text in recipe.texts:
         for model in recipe.models:
             for contrast in recipe.all_contrasts:
                 name = comparison_name(model, text, contrast)
                 folder = place(recipe.out) / name
-                if name not in failed and is_comparison(folder):
+                if name in failed or not is_comparison(folder):
+                    continue
+                try:
                     yield Compared(model, text, contrast, open_comparison(folder))
+                except GradPrismError as error:
+                    failed[name] = str(error)
 
 
 def _contrast_table(each: Compared, recipe: StudyRecipe) -> pl.DataFrame:

@@ -2,25 +2,36 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 
 from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability, share
 from gradprism.study.claims import Count, Pooled, pooled
+from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Judged, Outcome, is_of_length
+from gradprism.study.sections import again, sections
 
 
-def page(outcome: Outcome, figures: Mapping[str, str], made: Sequence[str], extra: Sequence[str] = ()) -> str:
-    """Markdown. `figures`: files by claims' names; `made`: lines on what it was made of; `extra`: more sections."""
+@dataclass(frozen=True)
+class Drawings:
+    """Pictures below the study's folder."""
+
+    of_claims: Mapping[str, str]  # by claim
+    of_depth: Mapping[str, str]  # by contrast
+
+
+def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
+    """Markdown. `made`: lines on what it was made of."""
     recipe = outcome.recipe
     parts = [
         f"# {recipe.title}",
         "\n".join(f"- **{each.claim.says}**: {each.verdict}. {in_words(each, outcome)}" for each in outcome.judged),
         "How these words are chosen is said at the end.",
-        *(_section(each, outcome, figures.get(each.name)) for each in outcome.judged),
-        *extra,
+        *(_section(each, outcome, drawn.of_claims.get(each.name)) for each in outcome.judged),
+        *sections(outcome, drawn.of_depth),
+        again(outcome),
         *_left_out(outcome),
         "## How it was made\n\n" + "\n".join(f"- {line}" for line in made),
         _RULES,
@@ -97,7 +108,7 @@ def _lines(rows: pl.DataFrame) -> Iterator[str]:
 def _effects(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "first", "second", "gap", "AUC", "q", "pairs of like length", "regression",
              "partial ρ", "shows it"]  # fmt: skip
-    yield from _head(heads, 2)
+    yield from head(heads, 2)
     for row in rows.iter_rows(named=True):
         log = row["regression_scale"] == "log"
         gap = f"{number(row['difference'])} [{number(row['difference_low'])}, {number(row['difference_high'])}]"
@@ -108,7 +119,7 @@ def _effects(rows: pl.DataFrame) -> Iterator[str]:
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
                  number(row["mean_second"]), gap, auc, probability(row["q"]), pairs, regression, partial,
                  f"{row['raw']}; {row['held']}"]  # fmt: skip
-        yield f"| {' | '.join(cells)} |"
+        yield line(cells)
 
 
 def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -> str:
@@ -120,48 +131,39 @@ def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -
 
 
 def _intervals(rows: pl.DataFrame) -> Iterator[str]:
-    yield from _head(["model", "contrast", "measure", "first", "second", "shows it"], 3)
+    yield from head(["model", "contrast", "measure", "first", "second", "shows it"], 3)
     for row in rows.iter_rows(named=True):
         ends = [
             f"{number(row[f'mean_{one}'])} [{number(row[f'{one}_low'])}, {number(row[f'{one}_high'])}]"
             for one in ("first", "second")
         ]
-        yield f"| {row['model']} | {row['contrast']} | {title(row['measure'])} | {ends[0]} | {ends[1]} | {row['raw']} |"
+        yield line([row["model"], row["contrast"], title(row["measure"]), *ends, row["raw"]])
 
 
 def _separations(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations",
              "the same at equal length", "shows it"]  # fmt: skip
-    yield from _head(heads, 2)
+    yield from head(heads, 2)
     for row in rows.iter_rows(named=True):
-        held = _with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
+        held = with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
                  share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"]),
-                 _with_interval(row, "difference"), held, f"{row['raw']}; {row['held']}"]  # fmt: skip
-        yield f"| {' | '.join(cells)} |"
+                 with_interval(row, "difference"), held, f"{row['raw']}; {row['held']}"]  # fmt: skip
+        yield line(cells)
 
 
 def _cosines(rows: pl.DataFrame) -> Iterator[str]:
-    yield from _head(["model", "set and pair", "n", "mean", "median of size", "95% of sizes below", "near 0"], 2)
+    yield from head(["model", "set and pair", "n", "mean", "median of size", "95% of sizes below", "near 0"], 2)
     for row in rows.iter_rows(named=True):
-        values = [_with_interval(row, name) for name in ("mean", "median_abs", "q95_abs")]
-        yield f"| {' | '.join([row['model'], row['contrast'], str(row['n']), *values, row['raw']])} |"
+        values = [with_interval(row, name) for name in ("mean", "median_abs", "q95_abs")]
+        yield line([row["model"], row["contrast"], row["n"], *values, row["raw"]])
 
 
 def _curves(rows: pl.DataFrame) -> Iterator[str]:
-    yield from _head(["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1)
+    yield from head(["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1)
     for row in rows.iter_rows(named=True):
-        values = [_with_interval(row, "median"), _with_interval(row | {"below": row["below_same_model"]}, "below")]
-        yield f"| {' | '.join([row['contrast'], str(row['n_pairs']), str(row['n_sets']), *values, row['raw']])} |"
-
-
-def _with_interval(row: dict[str, Any], name: str) -> str:
-    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
-
-
-def _head(heads: Sequence[str], words: int) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield f"| {' | '.join(['---'] * words + ['---:'] * (len(heads) - words))} |"
+        values = [with_interval(row, "median"), with_interval(row | {"below": row["below_same_model"]}, "below")]
+        yield line([row["contrast"], row["n_pairs"], row["n_sets"], *values, row["raw"]])
 
 
 def _left_out(outcome: Outcome) -> Iterator[str]:

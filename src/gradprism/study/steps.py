@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.places import is_shared, place
-from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
+from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, Settings, SpectraRecipe, TextSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 from gradprism.study_recipe import StudyRecipe, StudySet
 
@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
+class ReportSettings(Settings):
+    """One page of comparisons of several models."""
+
+    comparisons: tuple[str, ...]
+    out: str
+
+
 @dataclass(frozen=True)
 class Step:
-    """One run, score, selection or comparison."""
+    """One run, score, selection, comparison or report."""
 
     name: str  # of its place in the study's folder
-    recipe: "Recipe"
+    recipe: "Recipe | ReportSettings"
     needs: tuple[str, ...] = ()  # names of other steps
 
 
 def steps_of(recipe: StudyRecipe) -> list[Step]:
-    """All steps: scores and selections first, then runs, then comparisons; all of one model together."""
-    return [*_scores(recipe), *_selections(recipe), *_of_models(recipe)]
+    """All steps: scores and selections first, then runs, comparisons, and reports of the first text."""
+    return [*_scores(recipe), *_selections(recipe), *_of_models(recipe), *_reports(recipe)]
 
 
 def run_name(model: str, text: str, name: str) -> str:
@@ -93,6 +100,17 @@ def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
                 out = _in(recipe, comparison_name(model, text, name))
                 made_of = CompareRecipe(runs=runs, compare=recipe.compare, out=out)
                 yield Step(comparison_name(model, text, name), made_of, needs)
+
+
+def _reports(recipe: StudyRecipe) -> Iterator[Step]:
+    """A page a contrast, of all models."""
+    text, how = next(iter(recipe.texts.items()))
+    for name, contrast in recipe.all_contrasts.items():
+        if how.takes(contrast.first) and how.takes(contrast.second):
+            needs = tuple(comparison_name(model, text, name) for model in recipe.models)
+            out = f"reports/{name}.html"
+            made = ReportSettings(comparisons=tuple(_in(recipe, each) for each in needs), out=_in(recipe, out))
+            yield Step(out, made, needs)
 
 
 def _set(recipe: StudyRecipe, name: str, rows: int | None) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gradprism.jobs.study import PAGE
+from gradprism.jobs.study_files import PAGE
 from gradprism.places import place
 from gradprism.study.claims import Count
 from gradprism.study.outcome import Outcome

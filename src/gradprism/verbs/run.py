@@ -67,10 +67,12 @@ def run(
     if engine is not None:
         loaded = _on(engine, loaded)
     if isinstance(loaded, StudyRecipe):
+        if by is not None:
+            raise GradPrismError(f"--by {by}: of a single run; a study names its sets and contrasts.")
         if limit and not out:  # other rows are another study, which must not meet the whole one
             loaded = loaded.model_copy(update={"out": f"{loaded.out}-first-{limit}"})
         study = located(loaded, place(recipe).resolve().parent, data, limit, model)
-        return show_plan(study, quiet, json) if plan else replay_study(study, quiet)
+        return show_plan(study, quiet, json) if plan else replay_study(study, quiet, json)
     _refuse_for_others(loaded, data=data, model=model, limit=limit, plan=plan)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)

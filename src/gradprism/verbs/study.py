@@ -26,19 +26,22 @@ def located(
     return recipe if limit is None else with_limit(recipe, limit)
 
 
-def replay_study(recipe: StudyRecipe, quiet: bool) -> int:
+def replay_study(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
     """Do what a recipe says, and show it."""
     from gradprism.jobs.study import run_recipe
     from gradprism.terminal.progress import watching
     from gradprism.terminal.study import study_of
 
     try:
-        with watching(quiet) as observer:
+        with watching(quiet or json) as observer:
             outcome = run_recipe(recipe, observer)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
         return 130
-    if not quiet:
+    if json:
+        told = {"out": recipe.out, "verdicts": outcome.verdicts.to_dicts(), "failed": dict(outcome.failed)}
+        sys.stdout.write(jsonlib.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
         Console(highlight=False).print(study_of(outcome))
     return 1 if outcome.failed else 0
 

@@ -1,0 +1,139 @@
+"""What the page of a study says beside its claims: predictors, agreement between models, curves, the tables again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+
+from gradprism.analysis.cohort import MEAN
+from gradprism.analysis.titles import headed, title
+from gradprism.numbers import number, probability, share
+from gradprism.study.markdown import head, line, with_interval
+from gradprism.study.outcome import Outcome
+from gradprism.study.steps import run_name
+
+MAIN = ("effective_rank", "nuclear_norm")
+
+
+def sections(outcome: Outcome, depth: Mapping[str, str]) -> Iterator[str]:
+    """Markdown, a section each. `depth`: figures of curves over depth, by contrast."""
+    tables, whole = outcome.tables, next(iter(outcome.recipe.texts))
+    if "predictors" in tables:
+        yield _predictors(tables["predictors"].filter(text=whole))
+    if "agreement" in tables:
+        yield _agreement(tables["agreement"].filter(text=whole, projection=MEAN))
+    if depth:
+        yield _depth(outcome, depth)
+
+
+def _predictors(table: pl.DataFrame) -> str:
+    lines = [
+        "## Which measure tells a quality metric beyond length",
+        "Of each contrast whose sets are the ends of a metric: the measure whose rank correlation ρ with the metric, "
+        "given log prompt and response tokens, is largest, with its 95% interval; q over all measures of the contrast "
+        "(Benjamini-Hochberg); the share of rows that can be left out one at a time without another taking its place; "
+        "and what it adds to the R² of the metric's rank by lengths, each row predicted by the others. The largest of "
+        "many is too large by chance; ends of a metric have no middle, so that all of these are larger than among all "
+        "rows of the data: compare measures, not figures of other data.",
+        "\n".join(_best(table)),
+        "The mean over layers and projections of each measure, over the same contrasts:",
+        "\n".join(_by_measure(table)),
+    ]
+    return "\n\n".join(lines)
+
+
+def _best(table: pl.DataFrame) -> Iterator[str]:
+    yield from head(["model", "contrast", "n", "best measure", "ρ given lengths", "q", "stays best", "added R²",
+                     *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
+    keys = ["model", "contrast", "metric"]
+    for (model, contrast, _), rows in table.group_by(keys, maintain_order=True):
+        known = rows.filter(pl.col("partial").is_not_null())
+        if known.is_empty():
+            yield line([model, contrast, "–", "lengths tell all, or rows are too few", *["–"] * 6])
+            continue
+        best = known.sort(pl.col("partial").abs(), descending=True).row(0, named=True)
+        main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
+        name = title(f"{best['measure']}:{best['projection']}")
+        yield line([
+            model, contrast, best["n"], name, with_interval(best, "partial"),
+            probability(best["partial_q"]), share(best["best"]), number(best["gain"], 2),
+            *(with_interval(each[0], "partial") if each else "–" for each in main),
+        ])  # fmt: skip
+
+
+def _by_measure(table: pl.DataFrame) -> Iterator[str]:
+    yield from head(["model", "measure", "contrasts", "median size of ρ", "given lengths", "of those q < 0.05"], 2)
+    means = table.filter(pl.col("projection") == MEAN)
+    found = means.group_by("model", "measure", maintain_order=True).agg(
+        pl.col("partial").is_not_null().sum().alias("n"), pl.col("spearman").abs().median(),
+        pl.col("partial").abs().median(), (pl.col("partial_q") < 0.05).sum().alias("clear"),
+    )  # fmt: skip
+    for row in found.sort("model", "partial", descending=[False, True], maintain_order=True).iter_rows(named=True):
+        yield line([row["model"], title(row["measure"]), row["n"], share(row["spearman"]), share(row["partial"]),
+                    row["clear"]])  # fmt: skip
+
+
+def _agreement(table: pl.DataFrame) -> str:
+    """Of every two models, over the rows of both sets of a contrast."""
+    lines = [
+        "## Whether models agree on the same examples",
+        "Spearman correlation between two models of an example's mean over layers and projections, rows of both sets "
+        "of a contrast together, and the same given log prompt and response tokens (mean of both models' logs).",
+    ]
+    for name in MAIN:
+        rows = table.filter(measure=name)
+        if rows.is_empty():
+            continue
+        lines += [headed(name), "\n".join(_agreements(rows))]
+    return "\n\n".join(lines)
+
+
+def _agreements(rows: pl.DataFrame) -> Iterator[str]:
+    yield from head(["contrast", "models", "n", "ρ", "ρ given lengths"], 2)
+    for row in rows.iter_rows(named=True):
+        raw = with_interval({"raw": row["spearman"], "raw_low": row["low"], "raw_high": row["high"]}, "raw")
+        models = f"{row['first_model']}, {row['second_model']}"
+        yield line([row["contrast"], models, row["n"], raw, with_interval(row, "partial")])
+
+
+def _depth(outcome: Outcome, depth: Mapping[str, str]) -> str:
+    """The first contrast of each claim as a picture, the others as links."""
+    shown = dict.fromkeys(name for each in outcome.judged for name in _contrasts(each.table)[:1] if name in depth)
+    pictures = "\n\n".join(f"`{name}`\n\n![Curves over depth: {name}]({depth[name]})" for name in shown)
+    others = ", ".join(f"[{name}]({file})" for name, file in depth.items() if name not in shown)
+    parts = ["## Curves over depth", pictures, others and f"Other contrasts: {others}."]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _contrasts(table: pl.DataFrame) -> Sequence[str]:
+    if not {"contrast", "text"} <= {*table.columns}:
+        return ()
+    return table["contrast"].unique(maintain_order=True).to_list()
+
+
+def again(outcome: Outcome) -> str:
+    """A query that computes a gap of the tables from the runs; it runs in the study's folder."""
+    first = outcome.compared[0]
+    contrast = outcome.recipe.all_contrasts[first.contrast]
+    runs = (run_name(first.model, first.text, name) for name in (contrast.first, contrast.second))
+    return _AGAIN.format(first=next(runs), second=next(runs), model=first.model, text=first.text,
+                         contrast=first.contrast)  # fmt: skip
+
+
+_AGAIN = """## The tables again, from the runs
+
+In the study's folder, with polars; `tables/contrasts` has the same gaps to the last digits. Rows are those that were
+measured (`status` ok), of each the mean over layers:
+
+```python
+import polars as pl
+
+def means(run):
+    rows = pl.scan_parquet(f"{{run}}/spectra/*.parquet").group_by("projection", "row")
+    of_rows = rows.agg(pl.col("nuclear_norm", "effective_rank").mean())
+    return of_rows.group_by("projection").mean().drop("row").sort("projection").collect()
+
+first, second = means("{first}"), means("{second}")
+gaps = first.select("projection", *(first[name] - second[name] for name in ("nuclear_norm", "effective_rank")))
+table = pl.read_parquet("tables/contrasts.parquet").filter(model="{model}", text="{text}", contrast="{contrast}")
+print(gaps.join(table.pivot("measure", index="projection", values="gap"), on="projection", suffix=", of the table"))
+```"""
