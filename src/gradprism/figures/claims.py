@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import polars as pl
@@ -14,6 +15,7 @@ from gradprism.figures.colours import model_look
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
 from gradprism.figures.styles import Style
+from gradprism.figures.text import distinct, literal
 from gradprism.figures.ticks import scale_for, set_x
 
 RAW, MATCHED, REGRESSION = "as it is", "matched in length", "regression on length"
@@ -23,6 +25,7 @@ _COLUMNS = {
     REGRESSION: ("regression_effect", "regression_low", "regression_high", "regression_n"),
 }
 _MOST_COLUMNS = 4
+_NAMES = 0.25  # most of the width that names of contrasts may take
 
 
 def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mapping[str, int]) -> Plot | Missing:
@@ -40,13 +43,19 @@ def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mappi
     measure = title(logged["measure"][0])
     caption = (
         f"{one_line(says)}: ratio of the geometric means of {measure} (mean over layers and projections) of the "
-        "first set and the second, for each contrast and model. From the left: as it is; over pairs of like response "
+        "first set and the second, for each contrast and model. In order: as it is; over pairs of like response "
         "length; from a regression of logs with log prompt and response tokens"
         + "".join(f"; with every response cut to its first {n} token{'s' * (n > 1)}" for n in cut.values())
-        + ". Bars are 95% intervals; the axis is logarithmic."
+        + ". Bars are 95% intervals; the axis is logarithmic. Hollow: the sets hardly overlap in length, so that the "
+        "regression extrapolates, and is no evidence." + _left_out(table, logged)
     )
     models = tuple(table["model"].unique(maintain_order=True))
     return Plot(figure, caption, data, partial(draw_claim, data, models, logged["measure"][0]))
+
+
+def _left_out(table: pl.DataFrame, logged: pl.DataFrame) -> str:
+    names = table.join(logged, on="contrast", how="anti")["contrast"].unique(maintain_order=True)
+    return f" Without a ratio, since a value is not above 0: {', '.join(map(one_line, names))}." if len(names) else ""
 
 
 def _parts(table: pl.DataFrame, whole: str, cut: Mapping[str, int]) -> Iterator[pl.DataFrame]:
@@ -58,9 +67,10 @@ def _parts(table: pl.DataFrame, whole: str, cut: Mapping[str, int]) -> Iterator[
 
 def _part(table: pl.DataFrame, control: str, columns: Sequence[str]) -> pl.DataFrame:
     value, low, high, n = columns
+    extrapolates = ~pl.col("overlap").fill_null(False) if control == REGRESSION else pl.lit(False)
     return table.select(
         "model", "contrast", "first", "second", "measure", pl.lit(control).alias("control"),
-        pl.col(n).cast(pl.Int64).alias("n"),
+        pl.col(n).cast(pl.Int64).alias("n"), extrapolates.alias("extrapolates"),
         *(pl.col(column).cast(pl.Float64).exp().alias(as_)
           for column, as_ in ((value, "value"), (low, "low"), (high, "high"))),
     )  # fmt: skip
@@ -72,8 +82,9 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], measure: str, style: S
     contrasts = data["contrast"].unique(maintain_order=True).to_list()
     headings = [Heading(control) for control in controls]
     legend = [line_entry(model, model_look(place), style) for place, model in enumerate(models)]
-    height = 1.5 * style.tick_font * (len(contrasts) * max(len(models), 1.5) / 2 + 1) / 72
-    columns = min(_MOST_COLUMNS, len(controls))
+    height = 1.5 * style.tick_font * (len(contrasts) * max(len(models) / 2, 1) + 1) / 72
+    style = replace(style, panel_heights=(height, height))  # every name has its line, however many there are
+    columns = len(controls) if len(controls) <= _MOST_COLUMNS else math.ceil(len(controls) / 2)
     canvas = make_canvas(
         style, headings, legend, columns, [Heading(f"{headed(measure)}: first set over second")], height
     )
@@ -82,6 +93,8 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], measure: str, style: S
                                log=True),
         4,
     )  # fmt: skip
+    room = _NAMES * style.text_width
+    names = [literal(name) for name in distinct(contrasts, room, style, style.tick_font)]
     for place, (axes, control) in enumerate(zip(canvas.panels, controls, strict=True)):
         axes.set_label(control)
         set_x(axes, scale)
@@ -89,7 +102,7 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], measure: str, style: S
         _draw_marks(canvas, axes, data.filter(control=control), contrasts, models)
         axes.grid(False, axis="y")
         axes.set_ylim(len(contrasts) - 0.4, -0.6)
-        axes.set_yticks(range(len(contrasts)), contrasts)
+        axes.set_yticks(range(len(contrasts)), names)
         axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
     canvas.label_x(f"ratio {LOG_SCALE}")
     return finish(canvas, headings)
@@ -104,5 +117,7 @@ def _draw_marks(
         look = model_look(place)
         y = contrasts.index(row["contrast"]) + (place - (len(models) - 1) / 2) * step
         ends = [row[end] if row[end] is not None else math.nan for end in ("low", "high")]
-        axes.plot(ends, [y, y], color=look.colour, zorder=2)
-        axes.plot([row["value"]], [y], marker=look.marker, color=look.colour, markersize=1.3 * style.marker, zorder=3)
+        filled = "white" if row["extrapolates"] else look.colour
+        axes.plot(ends, [y, y], color=look.colour, linestyle=":" if row["extrapolates"] else "-", zorder=2)
+        axes.plot([row["value"]], [y], marker=look.marker, color=look.colour, markerfacecolor=filled,
+                  markersize=1.3 * style.marker, zorder=3)  # fmt: skip

@@ -95,7 +95,7 @@ def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
     for text in outcome.recipe.texts:
         rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
         if not rows.is_empty():
-            parts.append(f"`{text}`" + "\n\n" + "\n".join(_lines(rows)))
+            parts += [f"`{text}` (all columns: `tables/claim-{each.name}`)", "\n".join(_lines(rows))]
     return "\n\n".join(parts)
 
 
@@ -153,10 +153,17 @@ def _separations(rows: pl.DataFrame) -> Iterator[str]:
 
 
 def _cosines(rows: pl.DataFrame) -> Iterator[str]:
-    yield from head(["model", "set and pair", "n", "mean", "median of size", "95% of sizes below", "near 0"], 2)
-    for row in rows.iter_rows(named=True):
-        values = [with_interval(row, name) for name in ("mean", "median_abs", "q95_abs")]
-        yield line([row["model"], row["contrast"], row["n"], *values, row["raw"]])
+    """A row a model and pair; every set is in the table that the page names."""
+    heads = ["model", "pair", "sets", "near 0", "median of size, over sets", "largest: set", "its median of size",
+             "its 95% of sizes below", "its mean"]  # fmt: skip
+    yield from head(heads, 2)
+    for (model, pair), sets in rows.group_by("model", "pair", maintain_order=True):
+        ordered = sets.sort("median_abs")
+        least, last = ordered.row(0, named=True), ordered.row(-1, named=True)
+        values = (with_interval(last, name) for name in ("median_abs", "q95_abs", "mean"))
+        middle = f"{number(least['median_abs'])} to {number(last['median_abs'])}"
+        near = (sets["raw"] == "shown").sum()
+        yield line([model, pair, sets.height, near, middle, last["set"], *values])
 
 
 def _curves(rows: pl.DataFrame) -> Iterator[str]:
