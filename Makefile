@@ -7,7 +7,7 @@ RUN    ?= runs/demo
 # Files of tests side by side, each with one thread: twice as fast as all threads for one test at a time.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo browser test check bench bench-more clean
+.PHONY: setup demo browser test check study bench bench-more clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -54,6 +54,14 @@ test: $(STAMP) browser
 
 check: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(PYTEST) -m "not slow"
+
+# What is kept of it beside its recipe: the page, the tables as CSV and the figures. No text of the data is in them.
+study: $(STAMP)
+	@test -n "$(DATA)" || { echo "make study DATA=DIR; studies/small.yaml says what DIR holds"; exit 2; }
+	@$(BIN)/gradprism run studies/small.yaml --data $(DATA) || test $$? = 1
+	@rm -rf studies/small && mkdir -p studies/small/tables studies/small/figures
+	@cp runs/small-study/README.md studies/small/ && cp runs/small-study/tables/*.csv studies/small/tables/
+	@cp runs/small-study/figures/*.png studies/small/figures/ && du -sh studies/small
 
 bench: $(STAMP)
 	@echo "==> Cost of all layers against an ordinary training pass, side by side (about 45 minutes on two cores)"

@@ -12,7 +12,7 @@ from tests.made_groups import given_run
 
 import gradprism
 from gradprism.recipe import checked
-from gradprism.study.claims import Compared, Count, claim_table, count, pooled, verdict, with_cuts_decided
+from gradprism.study.claims import Compared, Count, claim_table, count, pooled_ratio, verdict, with_cuts_decided
 from gradprism.study.outcome import Judged
 from gradprism.study_recipe import StudyRecipe
 
@@ -144,7 +144,7 @@ def test_ratios_are_pooled_with_equal_weights(effects: list[tuple[float, float]]
          "raw_effect_low": [e - 1.959963984540054 * s for e, s in effects],
          "raw_effect_high": [e + 1.959963984540054 * s for e, s in effects]}
     )  # fmt: skip
-    found = pooled(table, "raw_effect", "raw_effect")
+    found = pooled_ratio(table, "raw_effect", "raw_effect")
     assert found is not None
     mean = math.fsum(e for e, _ in effects) / len(effects)
     error = math.sqrt(math.fsum(s * s for _, s in effects)) / len(effects)
@@ -157,5 +157,5 @@ def test_nothing_is_pooled_of_nothing() -> None:
     empty = pl.DataFrame(
         {"regression_scale": ["log"], "raw_effect": [None], "raw_effect_low": [None], "raw_effect_high": [None]}
     )
-    assert pooled(empty, "raw_effect", "raw_effect") is None
-    assert pooled(empty, "no_such", "no_such") is None
+    assert pooled_ratio(empty, "raw_effect", "raw_effect") is None
+    assert pooled_ratio(empty, "no_such", "no_such") is None

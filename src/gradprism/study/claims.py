@@ -182,7 +182,7 @@ def verdict_as_it_is(raw: Count) -> Verdict:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Geometric mean of the ratios of several contrasts of one model, each with the same weight.
+    """Mean over several contrasts of one model, each with the same weight.
 
     Its interval takes the contrasts as independent; sets of different contrasts may share rows.
     """
@@ -193,14 +193,22 @@ class Pooled:
     high: float
 
 
-def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
-    """Of the columns of EFFECTS named `effect`, with the interval `ends`_low and _high, on the scale of logs."""
+def pooled_ratio(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
+    """Geometric mean of the ratios whose logs are EFFECTS' column `effect`, with the interval `ends`_low and _high."""
     if effect not in table.columns:
         return None
+    found = pooled(table.filter(regression_scale="log"), effect, ends)
+    if found is None:
+        return None
+    return Pooled(found.n, math.exp(found.value), math.exp(found.low), math.exp(found.high))
+
+
+def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
+    """Of the rows that have the column `effect` and its interval; None where no row has."""
     low, high = f"{ends}_low", f"{ends}_high"
-    found = table.filter(pl.col("regression_scale") == "log").select(effect, low, high).drop_nulls().drop_nans()
+    found = table.select(effect, low, high).drop_nulls().drop_nans()
     if found.is_empty():
         return None
     error = ((found[high] - found[low]) / (2 * _Z)).to_numpy()
     mean, spread = float(found[effect].to_numpy().mean()), float(np.sqrt((error**2).sum())) / found.height
-    return Pooled(found.height, math.exp(mean), math.exp(mean - _Z * spread), math.exp(mean + _Z * spread))
+    return Pooled(found.height, mean, mean - _Z * spread, mean + _Z * spread)

@@ -8,7 +8,7 @@ import polars as pl
 
 from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability, share
-from gradprism.study.claims import Count, Pooled, pooled
+from gradprism.study.claims import Count, Pooled, pooled, pooled_ratio
 from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.sections import again, sections
@@ -41,16 +41,14 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
 
 def in_words(each: Judged, outcome: Outcome) -> str:
     """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
-    texts = outcome.recipe.texts
     sentences, of_those = [_counted("As it is", each.raw)], "of those, " if is_of_length(each.claim) else ""
     if each.held.decided:
         by = "length regressed out" if each.claim.measure == "separation" else "pairs, regression and ranks"
         sentences.append(_counted(f"{of_those}at equal length ({by})", each.held))
-    for text, found in each.cut.items():
-        tokens = texts[text].response_tokens
-        sentences.append(_counted(f"{of_those}with every response cut to {tokens} token{'s' * (tokens != 1)}", found))
+    for text, words in _cuts(each, outcome).items():
+        sentences.append(_counted(f"{of_those}with every response {words}", each.cut[text]))
     said = "; ".join(sentence for sentence in sentences if sentence)
-    ratios = [words for model in outcome.recipe.models if (words := _ratios(each, model, outcome))]
+    ratios = [words for model in outcome.recipe.models if (words := _averages(each, model, outcome))]
     return ". ".join(part for part in (said, *ratios) if part) + ("." if said or ratios else "")
 
 
@@ -63,27 +61,50 @@ def _counted(where: str, found: Count) -> str:
     return f"{where}, {found.shown} of {found.all} show it{opposite}"
 
 
-def _ratios(each: Judged, model: str, outcome: Outcome) -> str:
-    """Mean ratio over contrasts."""
+def _averages(each: Judged, model: str, outcome: Outcome) -> str:
+    """By how much, as a mean over contrasts."""
     whole, table = next(iter(outcome.recipe.texts)), each.table
+    if each.claim.measure == "separation" and table.width:
+        return _separated(table.filter(model=model), whole, model, _cuts(each, outcome))
     if "regression_scale" not in table.columns:
         return ""
     own = table.filter(model=model)
     first = own.filter(text=whole)
     found = {
-        "as it is": pooled(first, "raw_effect", "raw_effect"),
-        "over pairs of like length": pooled(first, "matched_effect", "matched"),
-        "by regression, where lengths overlap": pooled(first.filter("overlap"), "regression_effect", "regression"),
+        "as it is": pooled_ratio(first, "raw_effect", "raw_effect"),
+        "over pairs of like length": pooled_ratio(first, "matched_effect", "matched"),
+        "by regression, where lengths overlap": pooled_ratio(
+            first.filter("overlap"), "regression_effect", "regression"
+        ),
     }
-    for text in each.cut:
-        tokens = outcome.recipe.texts[text].response_tokens
-        found[f"cut to {tokens} tokens"] = pooled(own.filter(text=text), "raw_effect", "raw_effect")
-    shown = [f"{_ratio(ratio)} {name} ({ratio.n})" for name, ratio in found.items() if ratio]
+    for text, words in _cuts(each, outcome).items():
+        found[words] = pooled_ratio(own.filter(text=text), "raw_effect", "raw_effect")
+    shown = [f"×{_value(ratio)} {name} ({ratio.n})" for name, ratio in found.items() if ratio]
     return f"{model}, ratio of geometric means (contrasts): {', '.join(shown)}" if shown else ""
 
 
-def _ratio(found: Pooled) -> str:
-    return f"×{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+def _separated(own: pl.DataFrame, whole: str, model: str, cuts: Mapping[str, str]) -> str:
+    first = own.filter(text=whole)
+    found = {
+        "as it is": pooled(first, "difference", "difference"),
+        "at equal length, where lengths overlap":
+            pooled(first.filter(~pl.col("held_extrapolates")), "held_difference", "held_difference"),
+        **{words: pooled(own.filter(text=text), "difference", "difference") for text, words in cuts.items()},
+    }  # fmt: skip
+    shown = [f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}] {name} ({mean.n})"
+             for name, mean in found.items() if mean]  # fmt: skip
+    said = "mean AUC of effective rank above that of nuclear norm, each as it separates (contrasts)"
+    return f"{model}, {said}: {', '.join(shown)}" if shown else ""
+
+
+def _cuts(each: Judged, outcome: Outcome) -> dict[str, str]:
+    """Texts that cut responses, in words."""
+    tokens = {text: outcome.recipe.texts[text].response_tokens for text in each.cut}
+    return {text: f"cut to {n} token{'s' * (n != 1)}" for text, n in tokens.items()}
+
+
+def _value(found: Pooled) -> str:
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
 
 
 def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
