@@ -58,10 +58,11 @@ check: $(STAMP)
 # What is kept of it beside its recipe: the page, the tables as CSV and the figures. No text of the data is in them.
 study: $(STAMP)
 	@test -n "$(DATA)" || { echo "make study DATA=DIR; studies/small.yaml says what DIR holds"; exit 2; }
-	@$(BIN)/gradprism run studies/small.yaml --data $(DATA) || test $$? = 1
-	@rm -rf studies/small && mkdir -p studies/small/tables studies/small/figures
-	@cp runs/small-study/README.md studies/small/ && cp runs/small-study/tables/*.csv studies/small/tables/
-	@cp runs/small-study/figures/*.png studies/small/figures/ && du -sh studies/small
+	@$(BIN)/gradprism run studies/small.yaml --data $(DATA) || test $$? = 3
+	@rm -rf studies/.small && mkdir -p studies/.small/tables studies/.small/figures
+	@cp runs/small-study/README.md studies/.small/ && cp runs/small-study/tables/*.csv studies/.small/tables/
+	@cp runs/small-study/figures/*.png studies/.small/figures/
+	@rm -rf studies/small && mv studies/.small studies/small && du -sh studies/small
 
 bench: $(STAMP)
 	@echo "==> Cost of all layers against an ordinary training pass, side by side (about 45 minutes on two cores)"

@@ -70,8 +70,11 @@ class TextSettings(Settings):
     max_length: int = Field(default=2048, ge=2)
     """Tokens kept of an example; longer ones are cut on the right, and recorded as truncated."""
     response_tokens: int | None = Field(default=None, ge=1)
-    """Keep exactly the first N tokens that carry the loss, and nothing after them; examples with fewer are skipped. So
-    that every gradient is of equally many tokens: a control of length."""
+    """Keep exactly the first N tokens that carry the loss, and nothing after them; examples with fewer are skipped."""
+    prompt_tokens: int | None = Field(default=None, ge=1)
+    """Keep exactly the last N tokens before the first one that carries the loss (and a token that the tokenizer sets
+    before every text); examples with fewer are skipped. With `response_tokens` every gradient is of equally many
+    tokens: a control of length."""
 
     def within(self, config: Any) -> Self:
         """The same, with no more tokens than a model of this (transformers) configuration has positions for."""

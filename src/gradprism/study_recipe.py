@@ -24,6 +24,8 @@ from gradprism.select_recipe import SelectSettings
 from gradprism.tables import MEASURES
 
 Value = TypeVar("Value")
+FEWEST_TOKENS = 4
+"""Of a response; how the first one or two tokens compare says how answers begin."""
 
 
 def _file_name(name: str) -> str:
@@ -70,8 +72,15 @@ class StudyText(TextSettings):
 
     rows: int | None = Field(default=None, ge=1)
     """At most the first so many of each set."""
+    sample: int | None = Field(default=None, ge=1)
+    """So many of each set at random, the same ones for every model; a set that has fewer fails."""
     sets: tuple[str, ...] = ("*",)
     """Only sets of these names, also with * for any letters."""
+
+    @property
+    def equalises(self) -> bool:
+        """Whether every gradient is of equally many tokens, and not of so few that a phrase decides."""
+        return self.prompt_tokens is not None and (self.response_tokens or 0) >= FEWEST_TOKENS
 
     def takes(self, name: str) -> bool:
         """Whether a set is read this way."""

@@ -347,6 +347,38 @@ def test_responses_are_cut_to_a_common_number_of_tokens(encode: Any) -> None:
 
 
 @pytest.mark.parametrize("encode", [paper, chat])
+def test_windows_hold_equally_many_tokens_of_prompt_and_response(encode: Any) -> None:
+    whole = encode(CONVERSATION)
+    scored = [place for place, is_scored in enumerate(whole.response_mask) if is_scored]
+    for before in range(1, scored[0] + 1):
+        cut = encode(CONVERSATION, prompt_tokens=before, response_tokens=2)
+        assert cut.ids == whole.ids[scored[0] - before : scored[1] + 1]
+        assert cut.response_mask == whole.response_mask[scored[0] - before : scored[1] + 1]
+        assert not cut.truncated
+    with pytest.raises(RowProblemError, match=f"fewer than {scored[0] + 1} prompt tokens"):
+        encode(CONVERSATION, prompt_tokens=scored[0] + 1)
+
+
+def test_a_window_keeps_the_token_that_begins_every_text() -> None:
+    """As Gemma has one: attention leans on it, and it is no token of the prompt."""
+
+    class Beginning:
+        bos_token_id = 7
+
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+            return {"input_ids": [7, *(100 + ord(letter) for letter in text)]}
+
+    encoder = PaperEncoder(Beginning(), TextSettings(prompt_tokens=2, response_tokens=1))
+    cut = encoder.encode(Example(0, "r", (Turn("user", "abc"), Turn("assistant", "xyz"))))
+    assert cut.ids == (7, 100 + ord("c"), 100 + ord("\n"), 100 + ord("x"))
+    assert cut.response_mask == (False, False, False, True)
+    with pytest.raises(RowProblemError, match="fewer than 5 prompt tokens"):
+        PaperEncoder(Beginning(), TextSettings(prompt_tokens=5)).encode(
+            Example(0, "r", (Turn("user", "abc"), Turn("assistant", "xyz")))
+        )
+
+
+@pytest.mark.parametrize("encode", [paper, chat])
 @pytest.mark.parametrize(
     "turns", [[], [(U, "why?")], [(U, "why?"), (A, "")], [(U, "why?"), (A, " \n\t")], [(S, "be brief"), (A, "")]]
 )

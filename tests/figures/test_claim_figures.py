@@ -37,7 +37,7 @@ def table(
     ])  # fmt: skip
 
 
-def plot_of(made: pl.DataFrame, cut: dict[str, int] | None = None) -> Plot:
+def plot_of(made: pl.DataFrame, cut: dict[str, str] | None = None) -> Plot:
     plot = claim_plot("quality", "Better data rank higher", made, "whole", cut or {})
     assert isinstance(plot, Plot)
     return plot
@@ -45,18 +45,20 @@ def plot_of(made: pl.DataFrame, cut: dict[str, int] | None = None) -> Plot:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("cut", [{}, {"first-4": 4}, {"first-16": 16, "first-1": 1}, {"a": 1, "b": 2, "c": 3, "d": 4}])
+@pytest.mark.parametrize(
+    "cut", [{}, {"first-4": "four"}, {"first-16": "sixteen", "first-1": "one"}, dict.fromkeys("abcd", "")]
+)
 @pytest.mark.parametrize(("models", "times"), [(1, 1), (2, 5), (4, 2)])
-def test_nothing_overlaps(style: str, cut: dict[str, int], models: int, times: int) -> None:
+def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: int) -> None:
     names = tuple(f"{name} {i}" for i in range(times) for name in CONTRASTS)
     made = table(models, ("whole", *cut), names)
     assert faults(make(plot_of(made, cut), style_named(style))) == []
 
 
 def test_numbers_are_ratios_of_the_table() -> None:
-    data = plot_of(table(1, ("whole", "first-4")), {"first-4": 4}).data
+    data = plot_of(table(1, ("whole", "first-4")), {"first-4": "four"}).data
     assert data["control"].unique(maintain_order=True).to_list() == [
-        "as it is", "matched in length", "regression on length", "first 4 tokens",
+        "as it is", "matched in length", "regression on length", "first-4",
     ]  # fmt: skip
     found = data.row(by_predicate=(pl.col("control") == "as it is") & (pl.col("contrast") == "s1-gsm8k"), named=True)
     assert (found["value"], found["low"], found["high"]) == pytest.approx(
@@ -80,6 +82,51 @@ def data_of(plot: Plot, control: str) -> list[bool]:
 
 def is_hollow(mark: Line2D) -> bool:
     return mark.get_markerfacecolor() == "white"
+
+
+def test_separations_are_drawn_as_differences() -> None:
+    made = pl.DataFrame([
+        {"model": m, "text": text, "contrast": c, "projection": p, "n_first": 9, "difference": 0.1,
+         "difference_low": 0.0, "difference_high": 0.2, "held_difference": -0.1,
+         "held_difference_low": -0.2, "held_difference_high": 0.0, "held_extrapolates": c == "b"}
+        for m in ("x", "y") for text in ("whole", "w") for c in ("a", "b") for p in ("q", "mean")
+    ])  # fmt: skip
+    plot = plot_of(made, {"w": "how"})
+    assert plot.data["control"].unique(maintain_order=True).to_list() == ["as it is", "length regressed out", "w"]
+    assert plot.data.height == 3 * 2 * 2
+    assert data_of(plot, "length regressed out") == [False, True, False, True]
+    assert faults(make(plot, style_named("acl"))) == []
+    assert "w: how." in plot.caption
+
+
+def test_cosines_have_a_panel_for_each_pair() -> None:
+    made = pl.DataFrame([
+        {"model": m, "text": text, "set": s, "contrast": f"{s} {p}", "pair": p, "n": 9, "median_abs": 0.05,
+         "median_abs_low": 0.04, "median_abs_high": 0.06}
+        for m in ("x", "y") for text in ("whole", "w") for s in CONTRASTS for p in ("q", "k", "v", "o")
+    ])  # fmt: skip
+    plot = plot_of(made, {"w": "how"})
+    assert plot.data["control"].unique(maintain_order=True).to_list() == ["q", "k", "v", "o"]
+    assert plot.data["contrast"].unique(maintain_order=True).to_list() == [*CONTRASTS]
+    assert faults(make(plot, style_named("neurips"))) == []
+
+
+def test_curves_and_changes_are_drawn() -> None:
+    curves = pl.DataFrame({"model": ["all"], "text": ["whole"], "contrast": ["nuclear_norm different family"],
+                           "n_pairs": [12], "below_same_model": [0.3], "below_low": [0.1],
+                           "below_high": [0.5]})  # fmt: skip
+    assert plot_of(curves).data["value"].to_list() == [0.3]
+    changes = pl.DataFrame({
+        "model": ["x", "y"], "text": ["whole"] * 2, "contrast": ["a"] * 2, "projection": ["mean"] * 2,
+        "measure": ["mad:nuclear_norm"] * 2, "mean_first": [2.0, 3.0],
+        "first_low": [1.0, None], "first_high": [4.0, None],
+        "mean_second": [5.0, 0.0], "second_low": [4.0, 0.0], "second_high": [6.0, 0.0]})  # fmt: skip
+    data = plot_of(changes).data
+    assert data["control"].to_list() == ["first set", "first set", "second set"]  # a MAD of 0 has no logarithm
+    assert data["value"].to_list() == pytest.approx([2.0, 3.0, 5.0])
+    assert data["high"].to_list()[0] == pytest.approx(4.0)
+    for made in (curves, changes):
+        assert faults(make(plot_of(made), style_named("icml"))) == []
 
 
 def test_contrasts_without_a_ratio_are_named() -> None:

@@ -23,17 +23,19 @@ FLATTER = {"says": "first is flatter", "measure": "mad:effective_rank", "expect"
 def recipe_of(contrasts: int, **claims: object) -> StudyRecipe:
     values = {
         "title": "t", "out": "o", "models": {"m": {"model": "m"}},
-        "texts": {"whole": {}, "cut": {"response_tokens": 8}},
+        "texts": {"whole": {}, "cut": {"prompt_tokens": 8, "response_tokens": 8}},
         "sets": {"high": {"data": "a.json"}, "low": {"data": "b.json"}},
         "contrasts": {f"c{i}": {"first": "high", "second": "low"} for i in range(contrasts)}, "claims": claims,
     }  # fmt: skip
     return checked(StudyRecipe, values)
 
 
-def compared(folder: Path, place: int, gain: float, by_length: bool, text: str = "whole") -> Compared:
+def compared(
+    folder: Path, place: int, gain: float, by_length: bool, text: str = "whole", longer: float = 0.4
+) -> Compared:
     """Measures follow length (or not), the first set longer, and `gain` of them goes beyond it."""
     random, runs = np.random.default_rng(place), {}
-    for name, centre, factor in (("high", 5.0, gain), ("low", 4.6, 1.0)):
+    for name, centre, factor in (("high", 4.6 + longer, gain), ("low", 4.6, 1.0)):
         tokens = np.exp(random.normal(centre, 0.4, 120)).astype(int) + 2
         along = tokens[:, None, None] ** 0.5 if by_length else 10.0
         noise = random.lognormal(0, 0.15, (120, 2, 3))
@@ -59,17 +61,46 @@ def test_the_verdict_on_a_known_truth(tmp_path: Path, gain: float, by_length: bo
     result = judged(recipe_of(2, claim=HIGHER), found)
     assert result.verdict == expected
     assert result.raw.all == 2
-    assert result.held.all == result.raw.shown
-    assert sum(each.all for each in result.cut.values()) == result.raw.shown
+    asked = {"shown": result.raw.shown, "opposite": result.raw.opposite}.get(str(result.of), 2)
+    assert result.held.all == asked
+    assert sum(each.all for each in result.cut.values()) == asked
 
 
 def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:
     """Longer responses raise the measure, and at equal length the first set lies below the second."""
-    found = [compared(tmp_path, place, 0.85, True) for place in range(2)]
+    found = [compared(tmp_path, place, 0.85, True, longer=0.7) for place in range(2)]
     found += [compared(tmp_path, place, 0.85, False, "cut") for place in range(2)]
-    if judged(recipe_of(2, claim=HIGHER), found[:2]).raw.shown == 2:
-        assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around at equal length"
+    assert judged(recipe_of(2, claim=HIGHER), found[:2]).raw.shown == 2
+    assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around at equal length"
+    lower = HIGHER | {"expect": "lower"}
+    assert judged(recipe_of(2, claim=lower), found).verdict == "turns around at equal length"
     assert judged(recipe_of(2, claim=HIGHER), found[2:]).verdict == "was not tested"
+
+
+def test_a_claim_that_length_speaks_against_fails_by_length(tmp_path: Path) -> None:
+    found = [compared(tmp_path, place, 1.0, True) for place in range(2)]
+    assert judged(recipe_of(2, claim=HIGHER | {"expect": "lower"}), found).verdict == "fails, by length"
+
+
+def test_what_could_not_be_compared_at_equal_length_does_not_decide(tmp_path: Path) -> None:
+    """Of three comparisons that show the claim, one can be made in the window: it has no say for all."""
+    found = [compared(tmp_path, place, 1.3, False) for place in range(3)]
+    found.append(compared(tmp_path, 0, 0.7, False, "cut"))
+    result = judged(recipe_of(3, claim=HIGHER), found)
+    assert (result.cut["cut"].opposite, result.cut["cut"].undecided) == (1, 2)
+    assert result.verdict == "holds"
+
+
+def test_a_window_of_too_few_tokens_decides_nothing(tmp_path: Path) -> None:
+    found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
+    found += [compared(tmp_path, place, 0.7, False, "cut") for place in range(2)]
+    recipe = recipe_of(2, claim=HIGHER)
+    assert judged(recipe, found).verdict == "turns around at equal length"
+    for fewer in ({"response_tokens": 3}, {"prompt_tokens": None}):
+        cut = recipe.texts["cut"].model_copy(update=fewer)
+        short = recipe.model_copy(update={"texts": recipe.texts | {"cut": cut}})
+        result = judged(short, found)
+        assert (result.verdict, result.cut["cut"].opposite) == ("holds", 2)
 
 
 def test_what_a_cut_text_does_not_show_is_length_only_if_little_can_be_left() -> None:
@@ -89,8 +120,9 @@ def test_a_claim_takes_the_contrasts_it_names(tmp_path: Path) -> None:
     found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
     recipe = recipe_of(2, claim=HIGHER | {"contrasts": ["c1"]})
     table = claim_table(recipe.claims["claim"], recipe, found)
-    assert table["contrast"].to_list() == ["c1"]
-    assert table["raw"].to_list() == ["shown"]
+    assert {*table["contrast"]} == {"c1"}
+    assert table["projection"].to_list() == ["q", "k", "mean"]
+    assert {*table["raw"]} == {"shown"}
 
 
 def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> None:
@@ -112,7 +144,10 @@ def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> No
     ("raw", "controls", "expected"),
     [
         (Count(), [], "was not tested"),
-        (Count(opposite=2, shown=1), [Count(shown=1)], "fails"),
+        (Count(opposite=2, shown=1), [Count(opposite=1)], "fails"),
+        (Count(opposite=2, shown=1), [Count(undecided=1)], "fails"),
+        (Count(opposite=2, shown=1), [Count(shown=1)], "turns around at equal length"),
+        (Count(opposite=2, shown=1), [Count(length=1)], "fails, by length"),
         (Count(shown=1, not_shown=1), [Count(shown=1)], "is not shown"),
         (Count(not_shown=4), [], "is not shown"),
         (Count(shown=2), [Count(undecided=2)], "is not decided at equal length"),

@@ -41,7 +41,7 @@ def done(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Out
 def test_every_step_is_done(done: Outcome) -> None:
     out = Path(done.recipe.out)
     assert not done.failed
-    assert {run.parent.parent.name for run in out.glob("runs/*/*/*/run.json")} == {"whole", "first-4"}
+    assert {run.parent.parent.name for run in out.glob("runs/*/*/*/run.json")} == {"whole", "window-12"}
     assert len([*out.glob("runs/*/*/*/run.json")]) == 8
     assert len(done.compared) == 4
     assert {path.name for path in out.iterdir()} >= {"README.md", "recipe.yaml", "tables", "figures", "runs"}
@@ -135,11 +135,11 @@ def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: Outcome, tmp
     out = tmp_path / "out"
     shutil.copytree(done.recipe.out, out)
     texts = done.recipe.texts
-    changed = {**texts, "first-4": texts["first-4"].model_copy(update={"response_tokens": 5})}
+    changed = {**texts, "window-12": texts["window-12"].model_copy(update={"response_tokens": 5})}
     found = run_recipe(done.recipe.model_copy(update={"texts": changed, "out": str(out)}))
     assert {each.text for each in found.compared} == {"whole"}
-    assert "text.response_tokens" in found.failed[f"runs/{MODEL}/first-4/careful"]
-    assert not any(each.cut for each in found.judged)
+    assert "text.response_tokens" in found.failed[f"runs/{MODEL}/window-12/careful"]
+    assert not any(count.decided for each in found.judged for count in each.cut.values())
 
 
 def test_where_nothing_can_be_compared_the_reasons_are_said(done: Outcome, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from tests.made_studies import ROWS, loaded_study, written_study
 from gradprism import open_run
 from gradprism.errors import GradPrismError
 from gradprism.jobs.study import run_recipe
-from gradprism.recipe import CheckpointSettings, ScoreRecipe, SpectraRecipe
+from gradprism.recipe import CheckpointSettings, EngineSettings, ExecutionSettings, ScoreRecipe, SpectraRecipe
+from gradprism.study.done import Done
 from gradprism.study.steps import steps_of
 
 pytestmark = pytest.mark.slow  # whole studies
@@ -68,6 +69,8 @@ def test_a_study_that_is_done_asks_for_nothing(tiny_checkpoint: Path, tmp_path: 
     made = {file: file.stat().st_mtime_ns for file in _made(tmp_path / "out")}
     assert {file.suffix for file in made} >= {".parquet", ".html", ".json"}
     shutil.rmtree(model)
+    for name in ("long", "short"):
+        (tmp_path / f"{name}.jsonl").unlink()
     second = run_recipe(loaded_study(path))
     assert not second.failed
     assert second.verdicts.equals(first.verdicts)
@@ -96,6 +99,32 @@ def test_other_settings_make_a_comparison_again(tiny_checkpoint: Path, tmp_path:
     before = levels.stat().st_mtime_ns
     run_recipe(study.model_copy(update={"compare": study.compare.model_copy(update={"seed": 7})}))
     assert levels.stat().st_mtime_ns > before
+
+
+def test_another_engine_makes_nothing_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    study = loaded_study(written_study(tmp_path, tiny_checkpoint))
+    run_recipe(study)
+    done = Done(tmp_path / "out")
+    other = study.model_copy(update={"engine": EngineSettings(engine="ray"), "execution": ExecutionSettings(threads=1)})
+    assert all(step in done for step in steps_of(other))
+
+
+def test_a_model_that_was_trained_on_is_another(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
+    study = loaded_study(written_study(tmp_path, model))
+    run_recipe(study)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rope_theta": 5000.0}))
+    with pytest.raises(GradPrismError, match="other settings or data"):
+        run_recipe(study)
+
+
+def test_reports_are_of_the_models_that_there_are(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    models = {"tiny": {"model": str(tiny_checkpoint)}, "gone": {"model": str(tmp_path / "gone")}}
+    done = run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, models=models)))
+    assert "comparisons/gone/whole/length" in done.failed
+    assert "reports/length.html" not in done.failed
+    assert (tmp_path / "out/reports/length.html").is_file()
 
 
 def test_changed_data_are_refused_as_ever(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -130,7 +159,7 @@ def test_a_hub_is_asked_once_for_what_it_does_not_give(
 
     def spectra_of(recipe: SpectraRecipe, *_: Any) -> None:
         asked.append(recipe.checkpoint.model)
-        raise GradPrismError(f"No model at {recipe.checkpoint.model}")
+        raise GradPrismError(f"Cannot load the model {recipe.checkpoint.model!r}: no network")
 
     monkeypatch.setattr("gradprism.jobs.study.spectra.run_recipe", spectra_of)
     with pytest.raises(GradPrismError, match="Nothing could be compared"):
@@ -176,7 +205,7 @@ def test_verdicts_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
 def test_a_set_that_is_not_there_costs_its_own_runs(tiny_checkpoint: Path, tmp_path: Path) -> None:
     sets = {"long": {"data": "long.jsonl"}, "short": {"data": "short.jsonl"}, "gone": {"data": "gone.jsonl"}}
     done = run("run", written_study(tmp_path, tiny_checkpoint, sets=sets), "-q")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert not (tmp_path / "out/runs/tiny/whole/gone").exists()
     assert open_run(tmp_path / "out/runs/tiny/whole/long").counts.ok == 3
 

@@ -46,11 +46,10 @@ class Encoder(ABC):
         self.settings = settings
 
     def encode(self, example: Example) -> Encoded:
-        """Token ids and loss mask of an example, cut on the right at `max_length`, or after `response_tokens`.
+        """Token ids and loss mask of an example, cut on the right at `max_length`, and to the tokens asked for.
 
-        Only the first counts as truncated: the second takes what was asked for.
-
-        Raises `RowProblemError` where no token would carry a loss, or the template's mask cannot be trusted.
+        Only the first counts as truncated. Raises `RowProblemError` where no token would carry a loss, where there are
+        fewer tokens than asked for, or where the template's mask cannot be trusted.
         """
         turns = self._conversation(example)
         spoken = [turn for turn in turns if turn.role == "assistant"]
@@ -60,19 +59,26 @@ class Encoder(ABC):
         mask[:1] = [False]  # nothing predicts the first token
         if not any(mask):
             raise RowProblemError("the response has no token of its own (the mask is empty)")
-        cut = self.settings.max_length
-        if not any(mask[1:cut]):
-            raise RowProblemError(f"the prompt fills max_length: no response token among the first {cut}")
-        if self.settings.response_tokens is not None:
-            cut = self._after(self.settings.response_tokens, mask[:cut])
-        return Encoded(tuple(ids[:cut]), tuple(mask[:cut]), truncated=len(ids) > self.settings.max_length)
+        longest = self.settings.max_length
+        if not any(mask[1:longest]):
+            raise RowProblemError(f"the prompt fills max_length: no response token among the first {longest}")
+        kept = self._kept(ids[:longest], mask[:longest])
+        return Encoded(tuple(ids[i] for i in kept), tuple(mask[i] for i in kept), truncated=len(ids) > longest)
 
-    def _after(self, wanted: int, mask: Sequence[bool]) -> int:
-        """Position after so many tokens of the loss. Raises `RowProblemError` where there are fewer."""
-        places = [place for place, is_scored in enumerate(mask) if is_scored]
-        if len(places) < wanted:
-            raise RowProblemError(f"fewer than {wanted} response tokens")
-        return places[wanted - 1] + 1
+    def _kept(self, ids: Sequence[int], mask: Sequence[bool]) -> list[int]:
+        """Positions that are asked for. Raises `RowProblemError` where there are too few."""
+        scored = [place for place, is_scored in enumerate(mask) if is_scored]
+        first, stop, head = 0, len(ids), 0
+        if (wanted := self.settings.response_tokens) is not None:
+            if len(scored) < wanted:
+                raise RowProblemError(f"fewer than {wanted} response tokens")
+            stop = scored[wanted - 1] + 1
+        if (before := self.settings.prompt_tokens) is not None:
+            head = int(ids[0] == getattr(self.tokenizer, "bos_token_id", None))
+            first = scored[0] - before
+            if first < head:
+                raise RowProblemError(f"fewer than {before} prompt tokens")
+        return [*range(min(head, first)), *range(first, stop)]
 
     @abstractmethod
     def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:

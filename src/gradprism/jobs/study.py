@@ -1,6 +1,10 @@
 """A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.errors import GradPrismError
@@ -15,7 +19,7 @@ from gradprism.recipe import ScoreRecipe, SpectraRecipe, recipe_text
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.study.done import Done
-from gradprism.study.steps import ReportSettings, steps_of
+from gradprism.study.steps import ReportSettings, Step, steps_of
 from gradprism.study_recipe import StudyRecipe
 
 if TYPE_CHECKING:
@@ -24,8 +28,8 @@ if TYPE_CHECKING:
     from gradprism.study.plan import Plan
 
 
-def run_recipe(recipe: StudyRecipe, observer: Observer | None = None) -> "Outcome":
-    """Do every step of a study, then write its tables, figures and page.
+def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
+    """Do every step of a study, then write its tables, figures and page, which names the `command` that was given.
 
     A step that fails costs those that need it; its reason is kept, and the rest goes on. The same call resumes a study
     that was stopped. Raises `GradPrismError` where nothing at all could be compared.
@@ -42,7 +46,7 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None) -> "Outcom
     if not outcome.compared:
         reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
         raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
-    publish(outcome, watch)
+    publish(outcome, watch, command)
     return outcome
 
 
@@ -58,34 +62,44 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
     """All steps; returns the reasons of those that failed."""
     steps, failed, done = steps_of(recipe), dict[str, str](), Done(place(recipe.out))
     away = dict[str, str]()  # models and data of a hub that were not to be had, and the step that asked
-    for number, step in enumerate(steps, 1):
+    for number, planned in enumerate(steps, 1):
+        step = _of_what_there_is(planned, failed)
         missing = [name for name in step.needs if name in failed]
-        asked = [name for name in _hub_names(step.recipe) if name in away]
+        asked = [name for key, name in _hub_sources(step.recipe).items() if key in away]
         if missing:
             failed[step.name] = f"it needs {missing[0]}, which has failed"
         elif step in done:
             continue
         elif asked:
-            failed[step.name] = f"it needs {asked[0]}, which was not to be had for {away[asked[0]]}"
+            failed[step.name] = f"it needs {asked[0]}, which was not to be had before"
         else:
             watch.say(f"{number} of {len(steps)}: {step.name}")
             try:
                 _do(step.recipe, watch)
                 done.add(step)
-            except GradPrismError as error:
+            except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
                 failed[step.name] = str(error)
-                away |= {name: step.name for name in _hub_names(step.recipe) if name in str(error)}
+                away |= {key: name for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
                 watch.say(f"{step.name} has failed: {str(error).splitlines()[0]}")
     return failed
 
 
-def _hub_names(recipe: "Recipe | ReportSettings") -> list[str]:
-    """Names of models and data that are no files here: to ask for each again and again takes long where no hub is."""
-    named = [*getattr(recipe, "data", ())]
-    checkpoint = getattr(recipe, "checkpoint", None)
+def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
+    """A report of the models whose comparisons there are; other steps as they are."""
+    there = tuple(name for name in step.needs if name not in failed)
+    if not isinstance(step.recipe, ReportSettings) or not there or there == step.needs:
+        return step
+    kept = tuple(out for name, out in zip(step.needs, step.recipe.comparisons, strict=True) if name in there)
+    return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=there)
+
+
+def _hub_sources(recipe: "Recipe | ReportSettings") -> dict[str, str]:
+    """Models and data that are no files here, by what is asked for: to ask again takes long where there is no hub."""
+    read, checkpoint = getattr(recipe, "read", None), getattr(recipe, "checkpoint", None)
+    named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
     if checkpoint is not None:
-        named.append(checkpoint.model)
-    return [name for name in named if "/" in name and not is_shared(place(name)) and not place(name).exists()]
+        named.append((f"model {checkpoint.model} {checkpoint.revision}", checkpoint.model))
+    return {key: name for key, name in named if not is_shared(place(name)) and not place(name).exists()}
 
 
 def _do(recipe: "Recipe | ReportSettings", watch: Observer) -> None:

@@ -1,6 +1,6 @@
 """What is said of a study, as files in its folder: tables, figures, and the page that holds both."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,7 +22,7 @@ _OURS = ("claim-", "depth-", "contrasts.", "separation.", "predictors.", "agreem
 Named: TypeAlias = "Iterator[tuple[str, Plot | Missing]]"
 
 
-def publish(outcome: "Outcome", watch: Observer) -> None:
+def publish(outcome: "Outcome", watch: Observer, command: str) -> None:
     """Tables, figures, and the page that holds both; what an earlier outcome had and this one has not goes."""
     from gradprism.study.page import Drawings, page
 
@@ -31,8 +31,8 @@ def publish(outcome: "Outcome", watch: Observer) -> None:
         out.write(f"tables/{name}.parquet", parquet_bytes(table))
         out.write(f"tables/{name}.csv", table.write_csv().encode())
     drawn = Drawings(dict(_draw(_claim_plots(outcome), out, watch)), dict(_draw(_depth_plots(outcome), out, watch)))
-    out.write(PAGE, page(outcome, drawn, [*_made(outcome)]).encode())
-    out.remove_others()
+    out.write(PAGE, page(outcome, drawn, [*_made(outcome, command)]).encode())
+    out.remove_others(outcome.failed)
 
 
 class _Published:
@@ -46,13 +46,17 @@ class _Published:
         write(self._recipe, name, content)
         self._names.add(name)
 
-    def remove_others(self) -> None:
+    def remove_others(self, failed: Iterable[str]) -> None:
         """Tables and figures of an earlier outcome."""
         for folder in ("tables", "figures"):
             there = place(self._recipe.out) / folder
             for name in names_in(there):
                 if name.startswith(_OURS) and f"{folder}/{name}" not in self._names:
                     (there / name).unlink()
+        reports = place(self._recipe.out) / "reports"
+        kept = {f"{name}.html" for name in self._recipe.all_contrasts}
+        for name in {*names_in(reports)} - (kept - {name.removeprefix("reports/") for name in failed}):
+            (reports / name).unlink()
 
 
 def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
@@ -64,13 +68,14 @@ def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
 
 
 def _claim_plots(outcome: "Outcome") -> Named:
-    """A figure for each claim on a measure, by the claim's name."""
+    """A figure for each claim, by the claim's name."""
     from gradprism.figures.claims import claim_plot
+    from gradprism.study.page import cut_in_words
 
     texts = outcome.recipe.texts
     whole = next(iter(texts))
     for each in outcome.judged:
-        cut = {text: n for text in each.cut if (n := texts[text].response_tokens)}
+        cut = {text: cut_in_words(texts[text]) for text in each.cut}
         yield each.name, claim_plot(each.name, each.claim.says, each.table, whole, cut)
 
 
@@ -105,14 +110,17 @@ def _draw(plots: Named, out: _Published, watch: Observer) -> Iterator[tuple[str,
         yield name, f"figures/{plot.name}.png"
 
 
-def _made(outcome: "Outcome") -> Iterator[str]:
+def _made(outcome: "Outcome", command: str) -> Iterator[str]:
     """What it was made of, in lines: models, sets, time, and on which machines, as the runs have it on record."""
     recipe, found = outcome.recipe, outcome.runs
+    if command:
+        yield f"command: `{command}`"
     for model in recipe.models:
         for text in recipe.texts:
             own = [run for (of_model, of_text, _), run in found.items() if (of_model, of_text) == (model, text)]
             if own:
                 yield _summed(f"{model}, {text}", own)
+    yield _summed("all runs", [*found.values()])
     yield "where it was run: `runs/`, `comparisons/`, and in `reports/` a page of each contrast with every example"
     for kind in ("hardware", "versions"):
         for facts in dict.fromkeys(_in_words(run.record.get(kind, {})) for run in found.values()):

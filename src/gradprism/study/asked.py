@@ -37,7 +37,7 @@ def separation(compared: Iterable[Compared], failed: Failed) -> pl.DataFrame:
 
 
 def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
-    """The mean over projections, as it is and at equal length; null where that extrapolates."""
+    """As it is and at equal length; undecided where that extrapolates."""
     low, high = pl.col("held_difference_low"), pl.col("held_difference_high")
     little = pl.max_horizontal(low.abs(), high.abs()) <= LEFT * pl.col("difference").abs()
     held = (
@@ -45,7 +45,7 @@ def judged_separation(table: pl.DataFrame) -> pl.DataFrame:
         .when(little).then(pl.lit("length")).otherwise(pl.lit("undecided"))
     )  # fmt: skip
     decided = low.is_not_null() & ~pl.col("held_extrapolates").fill_null(True)
-    return table.filter(projection="mean").with_columns(
+    return table.with_columns(
         _sign("difference").alias("raw"), pl.when(decided).then(held).otherwise(pl.lit("undecided")).alias("held")
     )
 
@@ -130,7 +130,7 @@ def _joined(makings: Iterable[_Making], failed: Failed) -> pl.DataFrame:
     for name, make in makings:
         try:
             tables.append(make())
-        except GradPrismError as error:
+        except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
             failed[name] = str(error)
     return pl.concat(tables) if tables else pl.DataFrame()
 

@@ -2,7 +2,7 @@
 
 A claim on a measure expects a sign of first - second. Of each comparison it is *shown*, *opposite* or *not shown* raw,
 by the interval and q of the difference of means; and again at equal length, by `analysis.findings`: shown, opposite,
-*length* (all controls leave little of it) or *undecided*. A text that cuts every response to one number of tokens is a
+*length* (all controls leave little of it) or *undecided*. A text whose gradients are all of equally many tokens is a
 control of length by itself: there `raw` says what is shown at equal length.
 """
 
@@ -23,7 +23,7 @@ from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[
-    "holds", "fails", "is not shown", "is explained by length", "turns around at equal length",
+    "holds", "fails", "fails, by length", "is not shown", "is explained by length", "turns around at equal length",
     "is not decided at equal length", "was not tested",
 ]  # fmt: skip
 _MOST = 0.5
@@ -46,9 +46,10 @@ class Compared:
 
 
 def claim_table(claim: Claim, recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
-    """A row a model, text and contrast of the claim, and what it shows of it: `raw`, and `held` at equal length.
+    """A row a model, text, contrast and projection (`mean` is what counts), and what it shows of the claim: `raw`, and
+    `held` at equal length.
 
-    The other columns are those of EFFECTS, of the mean over layers and projections; or of MAD.
+    The other columns are those of EFFECTS, of means over layers; or of MAD.
     """
     names = {name for name, _ in chosen(recipe.all_contrasts, claim.contrasts)}
     rows = [row for each in compared if each.contrast in names for row in _rows(claim, each)]
@@ -59,9 +60,7 @@ def _rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
     where = {"model": each.model, "text": each.text, "contrast": each.contrast}
     if claim.measure.startswith("mad:"):
         return [where | row for row in _mad_rows(claim, each.comparison)]
-    found = each.comparison.effects.filter(
-        pl.col("layer").is_null(), measure=claim.measure, projection="mean"
-    )  # fmt: skip
+    found = each.comparison.effects.filter(pl.col("layer").is_null(), measure=claim.measure)
     return [where | row | _judged(claim, row) for row in found.iter_rows(named=True)]
 
 
@@ -90,7 +89,7 @@ def with_cuts_decided(table: pl.DataFrame, whole: str) -> pl.DataFrame:
     effect = next((name for name in ("raw_effect", "difference") if name in table.columns), None)
     if effect is None:
         return table.with_columns(pl.when(is_open).then(pl.lit("undecided")).otherwise("raw").alias("raw"))
-    keys = ["model", "contrast"]
+    keys = [name for name in ("model", "contrast", "projection") if name in table.columns]
     before = table.filter(text=whole).select(*keys, pl.col(effect).abs().alias("before"))
     reach = pl.max_horizontal(pl.col(f"{effect}_low").abs(), pl.col(f"{effect}_high").abs())
     little = (reach <= LEFT * pl.col("before")).fill_null(False)
@@ -107,6 +106,8 @@ def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
     }
     rows = []
     for first, second in comparison.contrasts:
+        if first not in mads or second not in mads:  # of one layer nothing changes
+            continue
         one, other = mads[first], mads[second]
         ends = [one["mad_low"], one["mad_high"], other["mad_low"], other["mad_high"]]
         raw = "not shown"
@@ -150,34 +151,40 @@ def count(values: Iterable[str]) -> Count:
 
 
 def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
-    """Of the counts of the first text, and of each control on those comparisons that show the claim there.
+    """Of the counts of the first text, and of each control on those comparisons that show what most of them show.
 
-    Controls are equal length within the first text, and each text that cuts responses to one length. The claim *fails*
-    where more than half of the comparisons show the opposite, and *is not shown* where no more than half show it.
-    Otherwise each control that decides (at least half of its comparisons do) has a say. It *holds* where in all of them
-    more than half of what is decided shows it, *turns around* where in one more than half shows the opposite, and *is
-    explained by length* where in one more than half is length. Else it *is not decided*.
+    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens. What
+    more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides (at
+    least half of its comparisons do). The claim *holds*, where it is shown, if in all of them more than half of what is
+    decided shows it; it *turns around* if in one more than half shows the other side; it *is explained by length* if in
+    one more than half is length; else it *is not decided*. Where the opposite is shown it *fails*, also by length, or
+    *turns around*. It *is not shown* where neither side has more than half.
     """
     plain = verdict_as_it_is(raw)
-    if plain != "holds":
+    if plain not in ("holds", "fails"):
         return plain
+    side, other = ("shown", "opposite") if plain == "holds" else ("opposite", "shown")
     deciding = [each for each in controls if each.decided and each.decided >= _MOST * each.all]
-    if deciding and all(each.shown > _MOST * each.decided for each in deciding):
-        return "holds"
-    if any(each.opposite > _MOST * each.decided for each in deciding):
+    if deciding and all(getattr(each, side) > _MOST * each.decided for each in deciding):
+        return plain
+    if any(getattr(each, other) > _MOST * each.decided for each in deciding):
         return "turns around at equal length"
     if any(each.length > _MOST * each.decided for each in deciding):
-        return "is explained by length"
-    return "is not decided at equal length"
+        return "is explained by length" if plain == "holds" else "fails, by length"
+    return "is not decided at equal length" if plain == "holds" else "fails"
+
+
+def majority(raw: Count) -> Shown | None:
+    """What more than half of the comparisons show: the claim, its opposite, or neither."""
+    return "shown" if raw.shown > _MOST * raw.all else "opposite" if raw.opposite > _MOST * raw.all else None
 
 
 def verdict_as_it_is(raw: Count) -> Verdict:
     """Of a claim that no length stands behind."""
     if not raw.all:
         return "was not tested"
-    if raw.opposite > _MOST * raw.all:
-        return "fails"
-    return "holds" if raw.shown > _MOST * raw.all else "is not shown"
+    found = majority(raw)
+    return "holds" if found == "shown" else "fails" if found == "opposite" else "is not shown"
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from gradprism import __version__
 from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.errors import GradPrismError
 from gradprism.places import is_shared, place
-from gradprism.recipe import ScoreRecipe, recipe_text
+from gradprism.recipe import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.disk import disk_errors, json_bytes, replace
-from gradprism.store.layout import RUN_FILE, SCORE_FILE, published_parts, score_table
+from gradprism.store.layout import RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
 from gradprism.study.steps import ReportSettings, Step
 
 if TYPE_CHECKING:
@@ -24,52 +24,78 @@ if TYPE_CHECKING:
 STEPS_FILE = "steps.json"
 
 
+class _Known(TypedDict):
+    asked: str  # digest of the settings, of the steps before, and of the results
+    files: dict[str, str]  # size and time of every file that was read
+
+
 class Done:
     """The steps that were done, each by what it was asked, what it read and what it wrote.
 
-    A step is done while all three are as they were: other settings, changed files of data, steps before it that were
-    done again, or results that were removed make it a step to do. Data and models of a hub are taken as they were.
+    A step is done while all three are as they were: other settings, changed files of data or models, steps before it
+    that were done again, or results that were removed make it a step to do. Files that are not there any more, and
+    what a hub or a store holds, are taken to be as they were.
     """
 
     def __init__(self, folder: Path) -> None:
         """Read what is known of the study in a folder; nothing where its file is not there or not whole."""
         self._file = folder / STEPS_FILE
-        self._stamps = dict[str, str]()
+        self._steps = dict[str, _Known]()
         with suppress(OSError, ValueError, TypeError):
-            self._stamps = dict(json.loads(self._file.read_text(encoding="utf-8")))
+            self._steps = dict(json.loads(self._file.read_text(encoding="utf-8")))
 
     def __contains__(self, step: Step) -> bool:
         """Whether nothing is left to do of a step; those that it needs are to be looked at before."""
-        known = self._stamps.get(step.name)
-        return known is not None and known == self._stamp(step)
+        known = self._steps.get(step.name)
+        if known is None or known["asked"] != self._asked(step):
+            return False
+        now = _state(step.recipe)
+        return all(now.get(name, state) == state for name, state in known["files"].items())
 
     def add(self, step: Step) -> None:
         """Remember a step that has just been done."""
-        stamp = self._stamp(step)
-        if stamp is None:
+        asked = self._asked(step)
+        if asked is None:
             return
-        self._stamps[step.name] = stamp
+        self._steps[step.name] = {"asked": asked, "files": _state(step.recipe)}
         with disk_errors(self._file, "the study"):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            replace(self._file, json_bytes(self._stamps))
+            replace(self._file, json_bytes(self._steps))
 
-    def _stamp(self, step: Step) -> str | None:
-        """Digest of a step's settings, data and results, and of the steps before it; None where some are not there."""
+    def _asked(self, step: Step) -> str | None:
+        """None where results, or steps before it, are not there."""
         try:
-            before = [self._stamps[name] for name in step.needs]
-            seen = [__version__, recipe_text(step.recipe), *before, *_read(step.recipe), *_written(step.recipe)]
+            before = [self._steps[name]["asked"] for name in step.needs]
+            settings = step.recipe.model_dump_json(exclude={"engine", "execution"})  # they change no number
+            seen = [__version__, settings, *before, *_written(step.recipe)]
         except (OSError, KeyError, GradPrismError):
             return None
         return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
-def _read(recipe: "Recipe | ReportSettings") -> Iterator[str]:
-    """Size and time of the files of data that are here; what runs hold is the affair of the steps that made them."""
-    sources: tuple[str, ...] = getattr(recipe, "data", ())
-    for path in map(place, sources):
-        if not is_shared(path) and path.is_file():
-            state = path.stat()
-            yield f"{path} {state.st_size} {state.st_mtime_ns}"
+def _state(recipe: "Recipe | ReportSettings") -> dict[str, str]:
+    """Size and time of the files that a step reads and no other step makes: data, models, templates."""
+    named = [*getattr(recipe, "data", ())]
+    for part, name in _FILES:
+        settings = getattr(recipe, part, None)
+        named.append(getattr(settings, name, None))
+    paths = [place(name) for name in named if name is not None]
+    return {str(file): _size_and_time(file) for path in paths if not is_shared(path) for file in _files(path)}
+
+
+_FILES = (("checkpoint", "model"), ("checkpoint", "adapter"), ("text", "template"), ("prism", "architecture"))
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those in a folder; of a run, which other steps make, none."""
+    if (path / RUN_FILE).exists():
+        return []
+    return [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+
+
+def _size_and_time(file: Path) -> str:
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def _written(recipe: "Recipe | ReportSettings") -> Iterator[str]:
@@ -87,7 +113,8 @@ def _written(recipe: "Recipe | ReportSettings") -> Iterator[str]:
         table = score_table(recipe.name or recipe.metric)
         yield f"{published_parts(out, table)} {_digest(out / table / SCORE_FILE)}"
     else:
-        yield f"{published_parts(out)} {_digest(out / RUN_FILE)}"
+        parts = [published_parts(out, table) for table in TABLES]
+        yield f"{parts} {_digest(out / RUN_FILE)}"
 
 
 def _digest(file: Path) -> str:

@@ -17,8 +17,9 @@ def line(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def with_interval(row: Mapping[str, Any], name: str) -> str:
-    """A value and its interval: NAME, NAME_low, NAME_high; a dash where there is none."""
+def with_interval(row: Mapping[str, Any], name: str, ends: str = "") -> str:
+    """A value and its interval: NAME, and NAME_low and NAME_high or those of `ends`; a dash where there is none."""
     if row[name] is None:
         return "–"
-    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+    ends = ends or name
+    return f"{number(row[name])} [{number(row[f'{ends}_low'])}, {number(row[f'{ends}_high'])}]"

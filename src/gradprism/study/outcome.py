@@ -1,11 +1,12 @@
 """What a study comes to: its tables, a verdict on every claim, and what could not be done."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.analysis.paper_table import paper_table
 from gradprism.errors import GradPrismError
@@ -16,9 +17,11 @@ from gradprism.study import asked
 from gradprism.study.claims import (
     Compared,
     Count,
+    Shown,
     Verdict,
     claim_table,
     count,
+    majority,
     verdict,
     verdict_as_it_is,
     with_cuts_decided,
@@ -35,8 +38,9 @@ class Judged:
     claim: Claim
     table: pl.DataFrame  # `claims.claim_table`
     raw: Count  # as it is, in the first text
-    held: Count  # at equal length, of those comparisons that show the claim as it is
-    cut: Mapping[str, Count]  # of the same, by texts that cut every response to one length
+    of: Shown | None  # what most comparisons show as it is: the next are of those; of all where neither side has most
+    held: Count  # at equal length
+    cut: Mapping[str, Count]  # in texts that cut every response to one length, with what could not be compared there
     verdict: Verdict
 
 
@@ -157,15 +161,34 @@ def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -
     texts = recipe.texts
     whole = next(iter(texts))
     table = with_cuts_decided(table, whole)
-    raw, held, counted = _count(table, whole, "raw"), Count(), table
+    counted = table.filter(projection=MEAN) if "projection" in table.columns else table
+    raw = _count(counted, whole, "raw")
+    of, held = majority(raw), Count()
     if is_of_length(claim) and table.width:
-        keys = ["model", "contrast"]
-        counted = table.join(table.filter(text=whole, raw="shown").select(keys), on=keys)
+        first = counted.filter(text=whole)
+        first = first.filter(raw=of) if of else first
+        counted = counted.join(first.select("model", "contrast"), on=["model", "contrast"])
         held = _count(counted, whole, "held")
-    cut = {text: _count(counted, text, "raw") for text, how in texts.items() if how.response_tokens and text != whole}
+    cut = {text: _cut(counted, recipe, text) for text, how in texts.items() if how.response_tokens and text != whole}
     cut = {text: found for text, found in cut.items() if found.all}
-    said = verdict(raw, [held, *cut.values()]) if is_of_length(claim) else verdict_as_it_is(raw)
-    return Judged(name, claim, table, raw, held, cut, said)
+    deciding = [found for text, found in cut.items() if texts[text].equalises]
+    said = verdict(raw, [held, *deciding]) if is_of_length(claim) else verdict_as_it_is(raw)
+    return Judged(name, claim, table, raw, of, held, cut, said)
+
+
+def _cut(counted: pl.DataFrame, recipe: StudyRecipe, text: str) -> Count:
+    """Of the comparisons that count, those of another text; what the text takes and nothing could compare is open."""
+    found = _count(counted, text, "raw")
+    if not {"model", "contrast"} <= {*counted.columns}:
+        return found
+    there = counted.filter(text=text).select("model", "contrast").unique().rows()
+    asked = [row for row in counted.select("model", "contrast").unique().rows() if _takes(recipe, text, row[1])]
+    return replace(found, undecided=found.undecided + len({*asked} - {*there}))
+
+
+def _takes(recipe: StudyRecipe, text: str, contrast: str) -> bool:
+    named = recipe.all_contrasts.get(contrast)  # of cosines and curves a set or a measure stands there
+    return named is not None and recipe.texts[text].takes(named.first) and recipe.texts[text].takes(named.second)
 
 
 def is_of_length(claim: Claim) -> bool:

@@ -9,7 +9,7 @@ from gradprism.data.formats import read_file
 from gradprism.data.schemas import parse_columns
 from gradprism.errors import GradPrismError
 from gradprism.recipe import CheckpointSettings, checked
-from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet
+from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet, StudyText
 
 _KINDS = (".json", ".jsonl", ".parquet")
 _POOL_ROWS = 10  # rows of a pool for each that is taken at one end, in a study of a few rows
@@ -53,7 +53,7 @@ def with_limit(recipe: StudyRecipe, rows: int) -> StudyRecipe:
     if rows < 1:
         raise GradPrismError(f"--limit {rows}: expected 1 or more rows of each set.")
     ends = min(recipe.ends, max(rows, 2))
-    texts = {name: how.model_copy(update={"rows": min(how.rows or rows, rows)}) for name, how in recipe.texts.items()}
+    texts = {name: _fewer(how, rows) for name, how in recipe.texts.items()}
     pools = {
         name: where.model_copy(
             update={"sample": None, "limit": min(where.limit or _POOL_ROWS * ends, _POOL_ROWS * ends)}
@@ -61,6 +61,13 @@ def with_limit(recipe: StudyRecipe, rows: int) -> StudyRecipe:
         for name, where in recipe.pools.items()
     }
     return recipe.model_copy(update={"texts": texts, "pools": pools, "ends": ends})
+
+
+def _fewer(how: StudyText, rows: int) -> StudyText:
+    """A sample stays one: the ends of a set that is ordered are not like the whole."""
+    if how.sample is not None:
+        return how.model_copy(update={"sample": min(how.sample, rows)})
+    return how.model_copy(update={"rows": min(how.rows or rows, rows)})
 
 
 def _model(recipe: StudyRecipe, text: str) -> tuple[str, StudyModel]:

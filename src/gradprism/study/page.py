@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import title
 from gradprism.numbers import number, probability, share
 from gradprism.study.claims import Count, Pooled, pooled, pooled_ratio
 from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.sections import again, sections
+from gradprism.study_recipe import FEWEST_TOKENS, StudyText
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,11 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
 
 def in_words(each: Judged, outcome: Outcome) -> str:
     """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
-    sentences, of_those = [_counted("As it is", each.raw)], "of those, " if is_of_length(each.claim) else ""
+    sentences, of = [_counted("As it is", each.raw)], "of those, " if each.of and is_of_length(each.claim) else ""
     if each.held.decided:
         by = "length regressed out" if each.claim.measure == "separation" else "pairs, regression and ranks"
-        sentences.append(_counted(f"{of_those}at equal length ({by})", each.held))
-    for text, words in _cuts(each, outcome).items():
-        sentences.append(_counted(f"{of_those}with every response {words}", each.cut[text]))
+        sentences.append(_counted(f"{of}at equal length ({by})", each.held))
+    sentences += [_counted(f"{of}{words}", each.cut[text]) for text, words in _cuts(each, outcome).items()]
     said = "; ".join(sentence for sentence in sentences if sentence)
     ratios = [words for model in outcome.recipe.models if (words := _averages(each, model, outcome))]
     return ". ".join(part for part in (said, *ratios) if part) + ("." if said or ratios else "")
@@ -63,7 +64,7 @@ def _counted(where: str, found: Count) -> str:
 
 def _averages(each: Judged, model: str, outcome: Outcome) -> str:
     """By how much, as a mean over contrasts."""
-    whole, table = next(iter(outcome.recipe.texts)), each.table
+    whole, table = next(iter(outcome.recipe.texts)), _means(each.table)
     if each.claim.measure == "separation" and table.width:
         return _separated(table.filter(model=model), whole, model, _cuts(each, outcome))
     if "regression_scale" not in table.columns:
@@ -93,14 +94,25 @@ def _separated(own: pl.DataFrame, whole: str, model: str, cuts: Mapping[str, str
     }  # fmt: skip
     shown = [f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}] {name} ({mean.n})"
              for name, mean in found.items() if mean]  # fmt: skip
-    said = "mean AUC of effective rank above that of nuclear norm, each as it separates (contrasts)"
+    said = "separation by effective rank less that by nuclear norm (contrasts)"
     return f"{model}, {said}: {', '.join(shown)}" if shown else ""
 
 
 def _cuts(each: Judged, outcome: Outcome) -> dict[str, str]:
     """Texts that cut responses, in words."""
-    tokens = {text: outcome.recipe.texts[text].response_tokens for text in each.cut}
-    return {text: f"cut to {n} token{'s' * (n != 1)}" for text, n in tokens.items()}
+    return {text: cut_in_words(outcome.recipe.texts[text]) for text in each.cut}
+
+
+def cut_in_words(how: StudyText) -> str:
+    """What is kept of each example."""
+    n, before = how.response_tokens or 0, how.prompt_tokens
+    prompt = f"the last {before} of the prompt and " if before else ""
+    return f"cut to {prompt}the first {n} token{'s' * (n != 1)} of the response"
+
+
+def _means(table: pl.DataFrame) -> pl.DataFrame:
+    """What counts: the mean over projections, where there are several."""
+    return table.filter(projection=MEAN) if "projection" in table.columns else table
 
 
 def _value(found: Pooled) -> str:
@@ -113,11 +125,38 @@ def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
         parts[1] += f" Claimed by {each.claim.source}."
     if figure:
         parts.append(f"![{each.claim.says}]({figure})")
-    for text in outcome.recipe.texts:
+    for text, how in outcome.recipe.texts.items():
         rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
         if not rows.is_empty():
-            parts += [f"`{text}` (all columns: `tables/claim-{each.name}`)", "\n".join(_lines(rows))]
+            kind = f": every example {cut_in_words(how)}" if how.response_tokens else ""
+            parts += [f"### `{text}`{kind}", "\n".join(_lines(_means(rows)))]
+            if _means(rows).height < rows.height:
+                parts += ["<details><summary>By projection</summary>", "\n".join(_by_projection(rows)), "</details>"]
+    parts.append(f"All columns, and every projection: `tables/claim-{each.name}`.")
     return "\n\n".join(parts)
+
+
+def _by_projection(rows: pl.DataFrame) -> Iterator[str]:
+    """The gap of each, or the difference of separations."""
+    others = rows.filter(pl.col("projection") != MEAN)
+    names = others["projection"].unique(maintain_order=True).to_list()
+    held = "held_difference" if "held_difference" in rows.columns else "partial_spearman"
+    yield from head(["model", "contrast", *(f"{name}, {of}" for name in names for of in ("gap", _HELD[held]))], 2)
+    for (model, contrast), part in others.group_by("model", "contrast", maintain_order=True):
+        found = {row["projection"]: row for row in part.iter_rows(named=True)}
+        cells = [
+            words
+            for name in names
+            for words in (
+                (with_interval(found[name], "difference"), with_interval(found[name], held, _ENDS[held]))
+                if name in found else ("–", "–")
+            )
+        ]  # fmt: skip
+        yield line([model, contrast, *cells])
+
+
+_HELD = {"held_difference": "at equal length", "partial_spearman": "partial ρ"}
+_ENDS = {"held_difference": "held_difference", "partial_spearman": "partial"}
 
 
 def _lines(rows: pl.DataFrame) -> Iterator[str]:
@@ -128,7 +167,7 @@ def _lines(rows: pl.DataFrame) -> Iterator[str]:
 
 def _effects(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "first", "second", "gap", "AUC", "q", "pairs of like length", "regression",
-             "partial ρ", "shows it"]  # fmt: skip
+             "partial ρ", "as it is", "at equal length"]  # fmt: skip
     yield from head(heads, 2)
     for row in rows.iter_rows(named=True):
         log = row["regression_scale"] == "log"
@@ -139,7 +178,7 @@ def _effects(rows: pl.DataFrame) -> Iterator[str]:
         partial = _effect(row, "partial_spearman", "partial", False) + ("" if row["overlap"] else " †")
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
                  number(row["mean_second"]), gap, auc, probability(row["q"]), pairs, regression, partial,
-                 f"{row['raw']}; {row['held']}"]  # fmt: skip
+                 row["raw"], row["held"]]  # fmt: skip
         yield line(cells)
 
 
@@ -163,13 +202,13 @@ def _intervals(rows: pl.DataFrame) -> Iterator[str]:
 
 def _separations(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations",
-             "the same at equal length", "shows it"]  # fmt: skip
+             "the same at equal length", "as it is", "at equal length"]  # fmt: skip
     yield from head(heads, 2)
     for row in rows.iter_rows(named=True):
         held = with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
                  share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"]),
-                 with_interval(row, "difference"), held, f"{row['raw']}; {row['held']}"]  # fmt: skip
+                 with_interval(row, "difference"), held, row["raw"], row["held"]]  # fmt: skip
         yield line(cells)
 
 
@@ -200,28 +239,33 @@ def _left_out(outcome: Outcome) -> Iterator[str]:
         yield "## What could not be done\n\n" + "\n".join(lines)
 
 
-_RULES = """## How the words are chosen
+_RULES = f"""## How the words are chosen
 
 First and second are the two sets of a contrast; a gap is first - second, of means over layers and projections, with
-its 95% BCa interval over examples. AUC is the probability that a random row of the first exceeds one of the second. A
-comparison *shows* a claim on a measure where the interval excludes 0 on the claimed side and q < 0.05 (permutation,
-Benjamini-Hochberg over layers and projections); one on changes from layer to layer where the two sets' intervals do
-not meet; one on separation where the interval of the difference excludes 0; one on cosines where the interval of the
-median of their sizes lies within 0.1; one on curves where those of different models agree less than those of one
-model, by an interval that excludes 0. *Not shown* says nothing against it: the rows may be too few.
+its 95% BCa interval over examples. AUC is the probability that a random row of the first exceeds one of the second;
+the separation of a measure is AUC or 1 - AUC, whichever is larger, whichever set is higher. A comparison *shows* a
+claim on a measure where the interval excludes 0 on the claimed side and q < 0.05 (permutation, Benjamini-Hochberg over
+layers and projections); one on changes from layer to layer (mean absolute differences, which are larger for larger
+gradients) where the two sets' intervals do not meet; one on separation where the interval of the difference excludes
+0; one on cosines where the interval of the median of their sizes lies within 0.1; one on curves where those of
+different models agree less than those of one model, by an interval that excludes 0. *Not shown* says nothing against
+it: the rows may be too few.
 
 At equal length there are three controls: pairs of rows of like response length, a regression on group, log prompt and
-log response tokens, and the Spearman correlation with the group given both. † marks groups that hardly overlap in
-length: there the latter two extrapolate and are no evidence. *length*: all three leave less than half of the raw
-figure; *undecided*: they disagree, or cannot say. A text that cuts every response to the same number of tokens holds
-the length of responses, not that of prompts, in those rows that have so many; what is not shown there is *length*
-where the whole interval lies within half of what the first text shows, and else *undecided*.
+log response tokens, and the Spearman correlation with the group given both. † marks sets that hardly overlap in
+response length: there the latter two extrapolate and are no evidence. *length*: all three leave less than half of the
+raw figure; *undecided*: they disagree, or cannot say. A text that cuts prompts and responses to fixed numbers of tokens
+gives every gradient equally many tokens, in those rows that have so many: another control, unless it keeps fewer than
+{FEWEST_TOKENS} tokens of the response, or whole prompts; such a text is shown and decides nothing. What is not shown
+in a text that cuts is *length* where its whole interval lies within half of what the first text shows, else
+*undecided*.
 
 Ratios are geometric means over the contrasts in brackets, each with the same weight; a control is of those contrasts
 alone in which it could be computed. Their intervals take contrasts as independent, and some share rows.
 
-A claim **fails** where more than half of its comparisons show the opposite, and **is not shown** where no more than
-half show it. Otherwise the comparisons that show it are looked at under each control that decides (at least half of
-them do): it **holds** where in all of these more than half of what is decided shows it, **turns around** where in one
-more than half shows the opposite, and **is explained by length** where in one more than half is *length*; else it
-**is not decided at equal length**."""
+What more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides
+(at least half of those comparisons do; what could not be compared does not). A claim **holds** where, in all of these,
+more than half of what is decided shows it; **turns around** where in one more than half shows the other side; **is
+explained by length** where in one more than half is *length*; else it **is not decided at equal length**. Where the
+opposite is shown it **fails**, and **fails, by length** where in a control more than half is *length*. It **is not
+shown** where neither side has more than half."""

@@ -11,7 +11,7 @@ from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.places import is_shared, place
 from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, Settings, SpectraRecipe, TextSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
-from gradprism.study_recipe import StudyRecipe, StudySet
+from gradprism.study_recipe import StudyRecipe, StudySet, StudyText
 
 if TYPE_CHECKING:
     from gradprism.recipe import Recipe
@@ -82,7 +82,7 @@ def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
     for text, how in recipe.texts.items():
         for model, checkpoint in recipe.models.items():
             for name in filter(how.takes, recipe.all_sets):
-                data, read, needs = _set(recipe, name, how.rows)
+                data, read, needs = _set(recipe, name, how)
                 made = SpectraRecipe(
                     data=data, read=read, text=_as(TextSettings, how), checkpoint=_as(CheckpointSettings, checkpoint),
                     prism=recipe.prism, execution=recipe.execution, engine=recipe.engine, part_rows=recipe.part_rows,
@@ -113,20 +113,25 @@ def _reports(recipe: StudyRecipe) -> Iterator[Step]:
             yield Step(out, made, needs)
 
 
-def _set(recipe: StudyRecipe, name: str, rows: int | None) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
+def _set(recipe: StudyRecipe, name: str, how: StudyText) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
     """Data of a set, which of its rows, and the step that makes it if one does."""
     if name in recipe.sets and recipe.sets[name].select:
-        return (_in(recipe, f"sets/{name}.jsonl"),), _first(ReadSettings(), rows), (f"sets/{name}",)
+        return (_in(recipe, f"sets/{name}.jsonl"),), _taken(ReadSettings(), how), (f"sets/{name}",)
     if name in recipe.sets:
         where = recipe.sets[name]
-        return _data(recipe, where), _first(_read(where), rows), ()
+        return _data(recipe, where), _taken(_read(where), how), ()
     pool, score, end = recipe.chosen_sets[name]
     file = _in(recipe, f"sets/{pool}-{score}.{end}.jsonl")
-    return (file,), _first(ReadSettings(), rows), (f"sets/{pool}-{score}",)
+    return (file,), _taken(ReadSettings(), how), (f"sets/{pool}-{score}",)
 
 
-def _first(read: ReadSettings, rows: int | None) -> ReadSettings:
-    return read.model_copy(update={"limit": min(read.limit or rows, rows)}) if rows else read
+def _taken(read: ReadSettings, how: StudyText) -> ReadSettings:
+    changes: dict[str, int] = {}
+    if how.rows:
+        changes["limit"] = min(read.limit or how.rows, how.rows)
+    if how.sample:
+        changes["sample"] = min(read.sample or how.sample, how.sample)
+    return read.model_copy(update=changes)
 
 
 def _read(where: StudySet) -> ReadSettings:

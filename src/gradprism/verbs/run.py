@@ -72,7 +72,11 @@ def run(
         if limit and not out:  # other rows are another study, which must not meet the whole one
             loaded = loaded.model_copy(update={"out": f"{loaded.out}-first-{limit}"})
         study = located(loaded, place(recipe).resolve().parent, data, limit, model)
-        return show_plan(study, quiet, json) if plan else replay_study(study, quiet, json)
+        if plan:
+            return show_plan(study, quiet, json)
+        models = "".join(f" --model {name}" for name in model)
+        rows = f" --limit {limit}" if limit else ""
+        return replay_study(study, quiet, json, f"gradprism run {recipe}{' --data DIR' if data else ''}{models}{rows}")
     _refuse_for_others(loaded, data=data, model=model, limit=limit, plan=plan)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)

@@ -17,7 +17,8 @@ def located(
     recipe: StudyRecipe, folder: Path, data: str | None, limit: int | None, models: Sequence[str] = ()
 ) -> StudyRecipe:
     """A recipe as it is meant where it lies: its root, or `data`, as an absolute path; at most `limit` rows a set."""
-    root = place(data) if data is not None else folder / recipe.root
+    own = folder if recipe.root == "." else folder / recipe.root
+    root = place(data) if data is not None else own
     if models:
         recipe = with_models(recipe, models)
     recipe = recipe.model_copy(update={"root": str(root.resolve()), "out": str(place(recipe.out).resolve())})
@@ -26,15 +27,15 @@ def located(
     return recipe if limit is None else with_limit(recipe, limit)
 
 
-def replay_study(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
-    """Do what a recipe says, and show it."""
+def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
+    """Do what a recipe says, and show it; 3 where some steps failed."""
     from gradprism.jobs.study import run_recipe
     from gradprism.terminal.progress import watching
     from gradprism.terminal.study import study_of
 
     try:
         with watching(quiet or json) as observer:
-            outcome = run_recipe(recipe, observer)
+            outcome = run_recipe(recipe, observer, command)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
         return 130
@@ -43,7 +44,7 @@ def replay_study(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
         sys.stdout.write(jsonlib.dumps(told, indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
         Console(highlight=False).print(study_of(outcome))
-    return 1 if outcome.failed else 0
+    return 3 if outcome.failed else 0
 
 
 def show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
