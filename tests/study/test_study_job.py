@@ -9,9 +9,11 @@ import pytest
 from tests.command import run
 from tests.made_studies import ROWS, loaded_study, written_study
 
+import gradprism
 from gradprism import open_run
 from gradprism.errors import GradPrismError
 from gradprism.jobs.study import run_recipe
+from gradprism.models.checkpoints import Checkpoint
 from gradprism.recipe import CheckpointSettings, EngineSettings, ExecutionSettings, ScoreRecipe, SpectraRecipe
 from gradprism.study.done import Done
 from gradprism.study.steps import steps_of
@@ -101,6 +103,25 @@ def test_other_settings_make_a_comparison_again(tiny_checkpoint: Path, tmp_path:
     assert levels.stat().st_mtime_ns > before
 
 
+def test_one_model_is_loaded_once(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what a run by itself gives."""
+    loaded = list[str]()
+    load = Checkpoint.load_model
+
+    def counted(self: Checkpoint, *given: Any) -> Any:
+        loaded.append(self.name)
+        return load(self, *given)
+
+    monkeypatch.setattr(Checkpoint, "load_model", counted)
+    run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
+    assert loaded == [str(tiny_checkpoint)]
+    second = tmp_path / "out/runs/tiny/whole/short"
+    alone = gradprism.spectra(
+        tmp_path / "short.jsonl", tiny_checkpoint, max_length=64, part_rows=2, out=tmp_path / "alone"
+    )
+    assert open_run(second).spectra.equals(alone.spectra)
+
+
 def test_another_engine_makes_nothing_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
     study = loaded_study(written_study(tmp_path, tiny_checkpoint))
     run_recipe(study)
@@ -157,7 +178,7 @@ def test_a_hub_is_asked_once_for_what_it_does_not_give(
     models = {"tiny": {"model": str(tiny_checkpoint)}, "away": {"model": "nobody/nothing"}}
     asked = list[str]()
 
-    def spectra_of(recipe: SpectraRecipe, *_: Any) -> None:
+    def spectra_of(recipe: SpectraRecipe, *_: Any, **__: Any) -> None:
         asked.append(recipe.checkpoint.model)
         raise GradPrismError(f"Cannot load the model {recipe.checkpoint.model!r}: no network")
 

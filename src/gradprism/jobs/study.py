@@ -1,8 +1,8 @@
 """A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.report import write_report
 from gradprism.jobs.score import run_scores
 from gradprism.jobs.study_files import publish, write
+from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.places import is_shared, place
 from gradprism.recipe import ScoreRecipe, SpectraRecipe, recipe_text
 from gradprism.select_recipe import SelectRecipe
@@ -23,6 +24,7 @@ from gradprism.study.steps import ReportSettings, Step, steps_of
 from gradprism.study_recipe import StudyRecipe
 
 if TYPE_CHECKING:
+    from gradprism.models.device import Spread
     from gradprism.recipe import Recipe
     from gradprism.study.outcome import Outcome
     from gradprism.study.plan import Plan
@@ -60,7 +62,7 @@ def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
 
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
     """All steps; returns the reasons of those that failed."""
-    steps, failed, done = steps_of(recipe), dict[str, str](), Done(place(recipe.out))
+    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), _Models()
     away = dict[str, str]()  # models and data of a hub that were not to be had, and the step that asked
     for number, planned in enumerate(steps, 1):
         step = _of_what_there_is(planned, failed)
@@ -75,7 +77,7 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
         else:
             watch.say(f"{number} of {len(steps)}: {step.name}")
             try:
-                _do(step.recipe, watch)
+                _do(step.recipe, models, watch)
                 done.add(step)
             except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
                 failed[step.name] = str(error)
@@ -102,9 +104,41 @@ def _hub_sources(recipe: "Recipe | ReportSettings") -> dict[str, str]:
     return {key: name for key, name in named if not is_shared(place(name)) and not place(name).exists()}
 
 
-def _do(recipe: "Recipe | ReportSettings", watch: Observer) -> None:
+class _Models:
+    """Keeps the model that was loaded last: most steps of a study work on the same one as the step before."""
+
+    def __init__(self) -> None:
+        self._last: _Kept | None = None
+
+    def of(self, recipe: SpectraRecipe, watch: Observer) -> "_Kept | None":
+        """None where workers load it for themselves. Raises `GradPrismError` where there is none of this name."""
+        if recipe.engine.engine != "local":
+            return None
+        if self._last is None or self._last.settings != recipe.checkpoint:
+            self._last = None  # before the next one is loaded
+            found = find_checkpoint(recipe.checkpoint, watch.say)
+            self._last = _Kept(found.name, found.location, found.gguf_file, found.settings)
+        return self._last
+
+
+@dataclass(frozen=True)
+class _Kept(Checkpoint):
+    """A checkpoint that is loaded once: what analyzes a model leaves it as it was."""
+
+    _loaded: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def load_model(self, device: str = "cpu", spread: "Spread | None" = None) -> Any:
+        """The one that was loaded before, if it is on this device; a model that is spread is always loaded."""
+        if spread is not None:
+            return super().load_model(device, spread)
+        if device not in self._loaded:
+            self._loaded[device] = super().load_model(device)
+        return self._loaded[device]
+
+
+def _do(recipe: "Recipe | ReportSettings", models: _Models, watch: Observer) -> None:
     if isinstance(recipe, SpectraRecipe):
-        spectra.run_recipe(recipe, watch)
+        spectra.run_recipe(recipe, watch, model=models.of(recipe, watch))
     elif isinstance(recipe, ScoreRecipe):
         run_scores(recipe, watch)
         return
