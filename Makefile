@@ -47,10 +47,11 @@ test: $(STAMP) browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> Types"
 	@$(BIN)/mypy
-	@echo "==> Tests (real weights included; several minutes on two cores)"
-	@$(PYTEST) -m "not cluster"
-	@echo "==> Tests of the Ray engine, one after the other"
-	@$(BIN)/pytest -m cluster
+	@echo "==> Tests (real weights included; some twelve minutes on two cores)"
+	@mkdir -p .cache && $(BIN)/pytest -m cluster > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
+	  $(PYTEST) -m "not cluster"; first=$$?; \
+	  echo "==> Tests of the Ray engine, one after the other, begun beside the others: they mostly wait"; \
+	  wait $$ray; second=$$?; cat .cache/cluster-tests.txt; test $$first = 0 && test $$second = 0
 
 check: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(PYTEST) -m "not slow"
