@@ -35,6 +35,8 @@ from gradprism.store.parts import publish_part, publish_scores
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, SCORES, SIMILARITY, SPECTRA, Tables
 
+pytestmark = pytest.mark.slow  # a server of objects in a process of its own
+
 NOTHING = Tables(*(pl.DataFrame(schema=schema) for schema in (EXAMPLES, SPECTRA, SIMILARITY)))
 ABOUT = {"identity": {"a": 1}, "data": {"rows": 1, "fingerprint": "", "sources": []}, "sessions": []}
 

@@ -51,6 +51,7 @@ def judged(recipe: StudyRecipe, all_compared: list[Compared]) -> Judged:
     return _judged(name, claim, recipe, claim_table(claim, recipe, all_compared))
 
 
+@pytest.mark.slow  # eight comparisons
 @pytest.mark.parametrize(
     ("gain", "by_length", "expected"),
     [(1.3, False, "holds"), (1.0, True, "is explained by length"), (1.0, False, "is not shown"), (0.6, False, "fails")],

@@ -69,6 +69,7 @@ def test_characters_stand_in_for_a_tokenizer_that_is_not_here(tmp_path: Path) ->
     assert [(item.kind, item.name, item.given) for item in plan.unseen] == [("model", "far", "owner/name")]
 
 
+@pytest.mark.slow  # a study is run first
 def test_what_is_done_is_counted_and_times_the_rest(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     run_recipe(loaded_study(path, limit=2))
@@ -85,6 +86,7 @@ def test_what_is_done_is_counted_and_times_the_rest(tiny_checkpoint: Path, tmp_p
     assert not plan.rates  # nothing was estimated
 
 
+@pytest.mark.slow  # a study is run first
 def test_runs_that_would_be_refused_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     run_recipe(loaded_study(path, limit=2))
@@ -111,6 +113,7 @@ def test_sets_of_a_pool_are_expected_from_its_rows(tiny_checkpoint: Path, tmp_pa
     assert plan.total.rows == 6 + 4 * 2 + 6  # what the judge is asked is not computed here
 
 
+@pytest.mark.slow  # a study is run first
 def test_a_set_that_is_yet_to_be_selected_has_at_most_its_source(tiny_checkpoint: Path, tmp_path: Path) -> None:
     sets = {
         "some": {"data": "long.jsonl", "select": {"where": "id != 'r4'"}},
