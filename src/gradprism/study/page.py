@@ -44,7 +44,7 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
 def in_words(each: Judged, outcome: Outcome) -> str:
     """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
     sentences, of = [_counted("As it is", each.raw)], "of those, " if each.of and is_of_length(each.claim) else ""
-    if each.held.decided:
+    if is_of_length(each.claim):
         by = "length regressed out" if each.claim.measure == "separation" else "pairs, regression and ranks"
         sentences.append(_counted(f"{of}at equal length ({by})", each.held))
     sentences += [_counted(f"{of}{words}", each.cut[text]) for text, words in _cuts(each, outcome).items()]
@@ -56,6 +56,8 @@ def in_words(each: Judged, outcome: Outcome) -> str:
 def _counted(where: str, found: Count) -> str:
     if not found.all:
         return ""
+    if not found.decided:
+        return f"{where}, none of {found.all} decides"
     opposite = f", {found.opposite} the opposite" if found.opposite else ""
     if found.undecided:
         return f"{where}, {found.decided} of {found.all} decide, and {found.shown} show it{opposite}"
@@ -71,12 +73,11 @@ def _averages(each: Judged, model: str, outcome: Outcome) -> str:
         return ""
     own = table.filter(model=model)
     first = own.filter(text=whole)
+    alike = first.filter("overlap")
     found = {
         "as it is": pooled_ratio(first, "raw_effect", "raw_effect"),
-        "over pairs of like length": pooled_ratio(first, "matched_effect", "matched"),
-        "by regression, where lengths overlap": pooled_ratio(
-            first.filter("overlap"), "regression_effect", "regression"
-        ),
+        "where lengths overlap over pairs of like length": pooled_ratio(alike, "matched_effect", "matched"),
+        "there by regression": pooled_ratio(alike, "regression_effect", "regression"),
     }
     for text, words in _cuts(each, outcome).items():
         found[words] = pooled_ratio(own.filter(text=text), "raw_effect", "raw_effect")
