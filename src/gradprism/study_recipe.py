@@ -26,6 +26,8 @@ from gradprism.tables import MEASURES
 Value = TypeVar("Value")
 FEWEST_TOKENS = 4
 """Of a response; how the first one or two tokens compare says how answers begin."""
+NEAR = 0.1
+"""Cosines are near 0 where the whole interval of the median of their sizes lies within this."""
 
 
 def _file_name(name: str) -> str:

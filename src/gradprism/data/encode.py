@@ -62,11 +62,12 @@ class Encoder(ABC):
         longest = self.settings.max_length
         if not any(mask[1:longest]):
             raise RowProblemError(f"the prompt fills max_length: no response token among the first {longest}")
-        kept = self._kept(ids[:longest], mask[:longest])
-        return Encoded(tuple(ids[i] for i in kept), tuple(mask[i] for i in kept), truncated=len(ids) > longest)
+        head, window = self._window(ids[:longest], mask[:longest])
+        kept = tuple(ids[:head] + ids[window]), tuple(mask[:head] + mask[window])
+        return Encoded(*kept, truncated=len(ids) > longest)
 
-    def _kept(self, ids: Sequence[int], mask: Sequence[bool]) -> list[int]:
-        """Positions that are asked for. Raises `RowProblemError` where there are too few."""
+    def _window(self, ids: Sequence[int], mask: Sequence[bool]) -> tuple[int, slice]:
+        """What is asked for: so many tokens at the start, and a stretch. Raises `RowProblemError` on too few."""
         scored = [place for place, is_scored in enumerate(mask) if is_scored]
         first, stop, head = 0, len(ids), 0
         if (wanted := self.settings.response_tokens) is not None:
@@ -78,7 +79,7 @@ class Encoder(ABC):
             first = scored[0] - before
             if first < head:
                 raise RowProblemError(f"fewer than {before} prompt tokens")
-        return [*range(min(head, first)), *range(first, stop)]
+        return head, slice(first, stop)
 
     @abstractmethod
     def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:

@@ -18,9 +18,9 @@ from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
 from gradprism.figures.ticks import scale_for, set_x
+from gradprism.study_recipe import NEAR
 
 RAW, MATCHED, REGRESSION, HELD = "as it is", "matched in length", "regression on length", "length regressed out"
-NEAR = 0.1
 _MOST_COLUMNS = 4
 _NAMES = 0.25  # most of the width that names of contrasts may take
 _BARS = "Bars are 95% intervals."

@@ -63,7 +63,7 @@ def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
     """All steps; returns the reasons of those that failed."""
     steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), _Models()
-    away = dict[str, str]()  # models and data of a hub that were not to be had, and the step that asked
+    away = set[str]()  # models and data of a hub that were not to be had
     for number, planned in enumerate(steps, 1):
         step = _of_what_there_is(planned, failed)
         missing = [name for name in step.needs if name in failed]
@@ -81,7 +81,7 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
                 done.add(step)
             except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
                 failed[step.name] = str(error)
-                away |= {key: name for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
+                away |= {key for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
                 watch.say(f"{step.name} has failed: {str(error).splitlines()[0]}")
     return failed
 

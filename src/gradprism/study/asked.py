@@ -18,10 +18,8 @@ from gradprism.study.cosines import cosine_table
 from gradprism.study.families import agreement_table, curve_summary, curve_table
 from gradprism.study.predictors import predictor_table
 from gradprism.study.separation import separation_table
-from gradprism.study_recipe import StudyRecipe
+from gradprism.study_recipe import NEAR, StudyRecipe
 
-NEAR = 0.1
-"""Cosines are near 0 where the whole interval of the median of their sizes lies within this."""
 _MEASURES = ("nuclear_norm", "effective_rank")
 Failed = MutableMapping[str, str]
 _Making = tuple[str, Callable[[], pl.DataFrame]]  # what is made, and how

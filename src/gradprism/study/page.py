@@ -13,7 +13,7 @@ from gradprism.study.claims import Count, Pooled, pooled, pooled_ratio
 from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.sections import again, sections
-from gradprism.study_recipe import FEWEST_TOKENS, StudyText
+from gradprism.study_recipe import FEWEST_TOKENS, NEAR, StudyText
 
 
 @dataclass(frozen=True)
@@ -172,14 +172,13 @@ def _effects(rows: pl.DataFrame) -> Iterator[str]:
     yield from head(heads, 2)
     for row in rows.iter_rows(named=True):
         log = row["regression_scale"] == "log"
-        gap = f"{number(row['difference'])} [{number(row['difference_low'])}, {number(row['difference_high'])}]"
         auc = f"{share(row['auc'])} [{share(row['auc_low'])}, {share(row['auc_high'])}]"
         pairs = _effect(row, "matched_effect", "matched", log) + f" ({row['matched_pairs']})"
         regression = _effect(row, "regression_effect", "regression", log) + ("" if row["overlap"] else " †")
         partial = _effect(row, "partial_spearman", "partial", False) + ("" if row["overlap"] else " †")
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
-                 number(row["mean_second"]), gap, auc, probability(row["q"]), pairs, regression, partial,
-                 row["raw"], row["held"]]  # fmt: skip
+                 number(row["mean_second"]), with_interval(row, "difference"), auc, probability(row["q"]), pairs,
+                 regression, partial, row["raw"], row["held"]]  # fmt: skip
         yield line(cells)
 
 
@@ -194,11 +193,8 @@ def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -
 def _intervals(rows: pl.DataFrame) -> Iterator[str]:
     yield from head(["model", "contrast", "measure", "first", "second", "shows it"], 3)
     for row in rows.iter_rows(named=True):
-        ends = [
-            f"{number(row[f'mean_{one}'])} [{number(row[f'{one}_low'])}, {number(row[f'{one}_high'])}]"
-            for one in ("first", "second")
-        ]
-        yield line([row["model"], row["contrast"], title(row["measure"]), *ends, row["raw"]])
+        means = [with_interval(row, f"mean_{one}", one) for one in ("first", "second")]
+        yield line([row["model"], row["contrast"], title(row["measure"]), *means, row["raw"]])
 
 
 def _separations(rows: pl.DataFrame) -> Iterator[str]:
@@ -248,7 +244,7 @@ the separation of a measure is AUC or 1 - AUC, whichever is larger, whichever se
 claim on a measure where the interval excludes 0 on the claimed side and q < 0.05 (permutation, Benjamini-Hochberg over
 layers and projections); one on changes from layer to layer (mean absolute differences, which are larger for larger
 gradients) where the two sets' intervals do not meet; one on separation where the interval of the difference excludes
-0; one on cosines where the interval of the median of their sizes lies within 0.1; one on curves where those of
+0; one on cosines where the interval of the median of their sizes lies within {NEAR}; one on curves where those of
 different models agree less than those of one model, by an interval that excludes 0. *Not shown* says nothing against
 it: the rows may be too few.
 
