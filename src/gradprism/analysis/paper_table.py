@@ -8,6 +8,7 @@ import polars as pl
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_tables import COSINES
 from gradprism.analysis.titles import title
+from gradprism.markdown import head, line
 from gradprism.numbers import number, probability, share
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -64,14 +65,13 @@ def summary(comparison: Comparison) -> str:
 def _markdown(comparison: Comparison, first: str, second: str) -> str:
     table = paper_table(comparison).filter((pl.col("first") == first) & (pl.col("second") == second))
     heads = ["measure", "projection", first, second, "gap", "95% interval", "AUC", "q"]
-    lines = [heads, ["---"] * 2 + ["---:"] * 6]
+    lines = [*head(heads, 2)]
     for row in table.iter_rows(named=True):
         values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
         interval = f"{number(row['gap_low'])} to {number(row['gap_high'])}"
-        lines.append(
-            [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
-        )
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+        cells = [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
+        lines.append(line(cells))
+    return "\n".join(lines)
 
 
 def _block(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 
 from gradprism.analysis.selection import Selection
 from gradprism.data.source import ExampleSet
+from gradprism.markdown import head, line
 from gradprism.recipe import ReadSettings, recipe_text
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 
@@ -62,8 +63,7 @@ def _markdown(frame: pl.DataFrame) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *(map(_cell, row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([*head(header, len(header)), *(line(map(_cell, row)) for row in rows)])
 
 
 def _cell(value: Any) -> str:
@@ -71,7 +71,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def command(recipe: SelectRecipe) -> str:

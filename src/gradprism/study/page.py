@@ -8,9 +8,9 @@ import polars as pl
 
 from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import title
+from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
 from gradprism.study.claims import Count, Pooled, pooled, pooled_ratio
-from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.sections import again, sections
 from gradprism.study_recipe import FEWEST_TOKENS, NEAR, StudyText

@@ -6,8 +6,8 @@ import polars as pl
 
 from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import headed, title
+from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
-from gradprism.study.markdown import head, line, with_interval
 from gradprism.study.outcome import Outcome
 from gradprism.study.steps import run_name
 

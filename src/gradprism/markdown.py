@@ -13,8 +13,9 @@ def head(heads: Sequence[str], words: int) -> Iterator[str]:
 
 
 def line(cells: Iterable[object]) -> str:
-    """One row."""
-    return f"| {' | '.join(map(str, cells))} |"
+    """One row; what would end a cell or the row does not."""
+    words = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(words)} |"
 
 
 def with_interval(row: Mapping[str, Any], name: str, ends: str = "") -> str:
