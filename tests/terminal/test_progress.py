@@ -68,6 +68,21 @@ def test_the_bar_shows_rates_and_time_left() -> None:
     assert sys.stderr is not console.file
 
 
+def test_work_without_rows_has_a_name_and_no_counts() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    from gradprism.terminal.progress import _bar
+
+    meter = Meter()
+    progress: Progress = _bar(meter, console)
+    with progress:
+        Bar(meter, progress).start(0, 0, "7 of 12: comparisons/smollm2-135m/whole/wiz-ifd-gpt2")
+        progress.refresh()
+        drawn = console.file.getvalue().split("\r")[-1]  # type: ignore[attr-defined]
+    assert "7 of 12: comparisons/smollm2-135m/whole/wiz-ifd-gpt2" in drawn
+    assert "0/0" not in drawn
+    assert "examples/s" not in drawn
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -75,9 +75,11 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
         elif asked:
             failed[step.name] = f"it needs {asked[0]}, which was not to be had before"
         else:
-            watch.say(f"{number} of {len(steps)}: {step.name}")
+            which = f"{number} of {len(steps)}"
+            watch.say(f"{which}: {step.name}")
+            watch.start(0, 0, f"{which}: {step.name}")  # until there are batches Ctrl-C acts at once
             try:
-                _do(step.recipe, models, watch)
+                _do(step.recipe, models, _Within(watch, which))
                 done.add(step)
             except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
                 failed[step.name] = str(error)
@@ -136,14 +138,32 @@ class _Kept(Checkpoint):
         return self._loaded[device]
 
 
+@dataclass(frozen=True)
+class _Within:
+    """Tells of the work of one step, and which of all it is."""
+
+    _watch: Observer
+    _which: str
+
+    def say(self, text: str) -> None:
+        self._watch.say(text)
+
+    def start(self, rows: int, done: int, what: str) -> None:
+        self._watch.start(rows, done, f"{self._which}, {what[:1].lower()}{what[1:]}")
+
+    def batch(self, examples: int, tokens: int | None) -> None:
+        self._watch.batch(examples, tokens)
+
+    def note(self, text: str) -> None:
+        self._watch.note(text)
+
+
 def _do(recipe: "Recipe | ReportSettings", models: _Models, watch: Observer) -> None:
     if isinstance(recipe, SpectraRecipe):
         spectra.run_recipe(recipe, watch, model=models.of(recipe, watch))
     elif isinstance(recipe, ScoreRecipe):
         run_scores(recipe, watch)
-        return
-    watch.start(0, 0, "Choosing and comparing")  # nothing is in batches there: Ctrl-C acts at once
-    if isinstance(recipe, SelectRecipe):
+    elif isinstance(recipe, SelectRecipe):
         select.run_recipe(recipe)
     elif isinstance(recipe, CompareRecipe):
         compare.run_recipe(recipe)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -78,7 +78,8 @@ class PlainLines:
     def start(self, rows: int, done: int, what: str) -> None:
         """Say where the work stands."""
         self._meter.start(rows, done)
-        self.say(f"{what}: {rows:,} rows" + (f", {done:,} already done" if done else ""))
+        if rows:
+            self.say(f"{what}: {rows:,} rows" + (f", {done:,} already done" if done else ""))
 
     def note(self, text: str) -> None:
         """Keep it for the next line."""
@@ -102,6 +103,17 @@ class _Rates(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text("  ".join(self._meter.speeds), style="cyan")
+
+
+class _OfRows(ProgressColumn):
+    """A column that work without rows leaves empty."""
+
+    def __init__(self, column: ProgressColumn):
+        super().__init__()
+        self._column = column
+
+    def render(self, task: Task) -> RenderableType:
+        return Text() if task.total == 0 else self._column.render(task)
 
 
 class Bar:
@@ -163,10 +175,9 @@ class _Quiet(Silent):
 
 
 def _bar(meter: Meter, console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=14), MofNCompleteColumn(),
-        _Rates(meter), TimeRemainingColumn(compact=True), console=console, transient=True,
-    )  # fmt: skip
+    counts = (BarColumn(bar_width=14), MofNCompleteColumn(), _Rates(meter), TimeRemainingColumn(compact=True))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *map(_OfRows, counts))
+    return Progress(*columns, console=console, transient=True)
 
 
 @contextmanager
