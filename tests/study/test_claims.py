@@ -96,7 +96,7 @@ def test_a_window_of_too_few_tokens_decides_nothing(tmp_path: Path) -> None:
     found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
     found += [compared(tmp_path, place, 0.7, False, "cut") for place in range(2)]
     recipe = recipe_of(2, claim=HIGHER)
-    assert judged(recipe, found).verdict == "turns around at equal length"
+    assert judged(recipe, found).verdict == "depends on the control of length"
     for fewer in ({"response_tokens": 3}, {"prompt_tokens": None}):
         cut = recipe.texts["cut"].model_copy(update=fewer)
         short = recipe.model_copy(update={"texts": recipe.texts | {"cut": cut}})
@@ -158,8 +158,14 @@ def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> No
         (Count(shown=4), [Count(shown=1, length=3)], "is explained by length"),
         (Count(shown=4), [Count(shown=1, opposite=1)], "is not decided at equal length"),
         (Count(shown=4), [Count(undecided=4), Count(shown=3, undecided=1)], "holds"),
-        (Count(shown=4), [Count(shown=4), Count(length=4)], "is explained by length"),
-        (Count(shown=4), [Count(length=4), Count(opposite=3, shown=1)], "turns around at equal length"),
+        (Count(shown=4), [Count(opposite=3, length=1)], "turns around at equal length"),
+        (Count(shown=4), [Count(opposite=2, length=1, shown=1)], "turns around at equal length"),
+        (Count(shown=4), [Count(length=4), Count(opposite=3, shown=1)], "is explained by length"),
+        (Count(shown=4), [Count(shown=4), Count(length=4)], "depends on the control of length"),
+        (Count(shown=4), [Count(shown=4), Count(opposite=4)], "depends on the control of length"),
+        (Count(shown=4), [Count(shown=4), Count(length=4, undecided=6)], "holds"),
+        (Count(opposite=4), [Count(opposite=4), Count(length=4)], "depends on the control of length"),
+        (Count(opposite=4), [Count(opposite=2, shown=2)], "fails"),
     ],
 )
 def test_the_verdict_case_by_case(raw: Count, controls: list[Count], expected: str) -> None:

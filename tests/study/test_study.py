@@ -81,7 +81,7 @@ def test_tables_equal_a_recomputation_from_the_runs(done: Outcome) -> None:
 def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
     text = (Path(done.recipe.out) / "README.md").read_text()
     for each in done.judged:
-        assert f"- **{each.claim.says}**: {each.verdict}" in text
+        assert f"| **{each.claim.says}** | **{each.verdict}** |" in text.split("\n## ")[0]
     for line in text.splitlines():
         if line.startswith("![") and "](" in line:
             assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()

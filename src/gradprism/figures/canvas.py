@@ -223,7 +223,10 @@ def _legend_columns(legend: Sequence[Entry], across: float, style: Style) -> tup
 def _legend_labels(legend: Sequence[Entry], room: float, style: Style) -> list[str]:
     """Shortened to `room` inches; matplotlib leaves out what begins with an underscore, hence the space."""
     counts = ["" if entry.n is None else f" (n = {entry.n:,})" for entry in legend]
-    taken = max(width(count, style, style.tick_font) for count in counts)
-    names = distinct([entry.name for entry in legend], room - taken, style, style.tick_font)
-    shown = (literal(f" {name}" if name.startswith("_") else name) for name in names)
+    names = dict[Entry, str]()
+    for count in dict.fromkeys(counts):
+        alike = [entry for entry, own in zip(legend, counts, strict=True) if own == count]
+        left = room - width(count, style, style.tick_font)
+        names |= zip(alike, distinct([entry.name for entry in alike], left, style, style.tick_font), strict=True)
+    shown = (literal(f" {names[entry]}" if names[entry].startswith("_") else names[entry]) for entry in legend)
     return [name + count for name, count in zip(shown, counts, strict=True)]

@@ -138,25 +138,23 @@ def _cosines(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
 
 
 def _curves(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    titles = {measure: title(measure) for measure in table["measure"].unique()}
+    named = table.with_columns(contrast=pl.col("measure").replace(titles) + ", " + pl.col("kind"))
     parts = [
-        _Part(text, table.filter(text=text), "below_same_model", "below", "n_pairs")
+        _Part(text, named.filter(text=text), "below_same_model", "below", "n_pairs")
         for text in table["text"].unique(maintain_order=True)
     ]
     caption = (
-        "How much lower the correlation of mean curves over depth is between models than between sets of one model "
+        "How much lower the correlation r of mean curves over depth is between models than between sets of one model "
         f"(medians over pairs of curves). {_BARS}"
     )
-    return (
-        Axis("Agreement of curves within a model less between models", "difference of correlations", 0.0),
-        parts,
-        caption,
-    )
+    return Axis("Agreement of curves within a model less between models", "difference of r", 0.0), parts, caption
 
 
 def _changes(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     first = table.filter(text=whole)
     parts = [
-        _Part(f"{side} set{'' if text == whole else f', {text}'}", rows, f"mean_{side}", side)
+        _Part(f"{side}{' set' if text == whole else f', {text}'}", rows, f"mean_{side}", side)
         for text, rows in ((whole, first), *((text, table.filter(text=text)) for text in cut))
         for side in ("first", "second")
         if not rows.is_empty()

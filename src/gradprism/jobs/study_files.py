@@ -70,7 +70,7 @@ def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
 def _claim_plots(outcome: "Outcome") -> Named:
     """A figure for each claim, by the claim's name."""
     from gradprism.figures.claims import claim_plot
-    from gradprism.study.page import cut_in_words
+    from gradprism.study.overview import cut_in_words
 
     texts = outcome.recipe.texts
     whole = next(iter(texts))

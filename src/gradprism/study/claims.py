@@ -24,7 +24,7 @@ from gradprism.study_recipe import Claim, StudyRecipe, chosen
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[
     "holds", "fails", "fails, by length", "is not shown", "is explained by length", "turns around at equal length",
-    "is not decided at equal length", "was not tested",
+    "depends on the control of length", "is not decided at equal length", "was not tested",
 ]  # fmt: skip
 _MOST = 0.5
 _Z = 1.959963984540054
@@ -155,23 +155,33 @@ def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
 
     Controls are equal length within the first text, and each text whose gradients are all of equally many tokens. What
     more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides (at
-    least half of its comparisons do). The claim *holds*, where it is shown, if in all of them more than half of what is
-    decided shows it; it *turns around* if in one more than half shows the other side; it *is explained by length* if in
-    one more than half is length; else it *is not decided*. Where the opposite is shown it *fails*, also by length, or
-    *turns around*. It *is not shown* where neither side has more than half.
+    least half of its comparisons do). A control *keeps* it where more than half of what is decided shows it, else it
+    loses it: to length, or to the other side, whichever has more. A claim that is shown *holds* where all controls keep
+    it, and *depends on the control* where some do; where none does it *is explained by length* if one loses it to
+    length, and *turns around* if one or more lose it to the other side alone. It *is not decided* where no control
+    decides, or none is more than a tie. Where the opposite is shown it *fails*, in place of *holds* and of *is not
+    decided*, or *fails, by length*. It *is not shown* where neither side has more than half.
     """
     plain = verdict_as_it_is(raw)
     if plain not in ("holds", "fails"):
         return plain
-    side, other = ("shown", "opposite") if plain == "holds" else ("opposite", "shown")
-    deciding = [each for each in controls if each.decided and each.decided >= _MOST * each.all]
-    if deciding and all(getattr(each, side) > _MOST * each.decided for each in deciding):
-        return plain
-    if any(getattr(each, other) > _MOST * each.decided for each in deciding):
+    shown = plain == "holds"
+    said = {_kept(each, shown) for each in controls if each.decided and each.decided >= _MOST * each.all}
+    if "kept" in said:
+        return plain if said == {"kept"} else "depends on the control of length"
+    if "length" in said:
+        return "is explained by length" if shown else "fails, by length"
+    if "other" in said:
         return "turns around at equal length"
-    if any(each.length > _MOST * each.decided for each in deciding):
-        return "is explained by length" if plain == "holds" else "fails, by length"
-    return "is not decided at equal length" if plain == "holds" else "fails"
+    return "is not decided at equal length" if shown else "fails"
+
+
+def _kept(control: Count, shown: bool) -> Literal["kept", "length", "other", "tie"]:
+    """What a control leaves of what is shown, or of its opposite."""
+    side, other = (control.shown, control.opposite) if shown else (control.opposite, control.shown)
+    if 2 * side >= control.decided:
+        return "kept" if 2 * side > control.decided else "tie"
+    return "other" if other > control.length else "length"
 
 
 def majority(raw: Count) -> Shown | None:

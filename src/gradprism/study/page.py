@@ -10,10 +10,11 @@ from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import title
 from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
-from gradprism.study.claims import Count, Pooled, pooled, pooled_ratio
+from gradprism.study.averages import means
 from gradprism.study.outcome import Judged, Outcome, is_of_length
+from gradprism.study.overview import cut_in_words, overview, table_of
 from gradprism.study.sections import again, sections
-from gradprism.study_recipe import FEWEST_TOKENS, NEAR, StudyText
+from gradprism.study_recipe import FEWEST_TOKENS, NEAR
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
     recipe = outcome.recipe
     parts = [
         f"# {recipe.title}",
-        "\n".join(f"- **{each.claim.says}**: {each.verdict}. {in_words(each, outcome)}" for each in outcome.judged),
-        "How these words are chosen is said at the end.",
+        *overview(outcome),
         *(_section(each, outcome, drawn.of_claims.get(each.name)) for each in outcome.judged),
         *sections(outcome, drawn.of_depth),
         again(outcome),
@@ -41,100 +41,40 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def in_words(each: Judged, outcome: Outcome) -> str:
-    """The counts behind a verdict, and the mean ratio of each model, raw and at equal length."""
-    sentences, of = [_counted("As it is", each.raw)], "of those, " if each.of and is_of_length(each.claim) else ""
-    if is_of_length(each.claim):
-        by = "length regressed out" if each.claim.measure == "separation" else "pairs, regression and ranks"
-        sentences.append(_counted(f"{of}at equal length ({by})", each.held))
-    sentences += [_counted(f"{of}{words}", each.cut[text]) for text, words in _cuts(each, outcome).items()]
-    said = "; ".join(sentence for sentence in sentences if sentence)
-    ratios = [words for model in outcome.recipe.models if (words := _averages(each, model, outcome))]
-    return ". ".join(part for part in (said, *ratios) if part) + ("." if said or ratios else "")
-
-
-def _counted(where: str, found: Count) -> str:
-    if not found.all:
-        return ""
-    if not found.decided:
-        return f"{where}, none of {found.all} decides"
-    opposite = f", {found.opposite} the opposite" if found.opposite else ""
-    if found.undecided:
-        return f"{where}, {found.decided} of {found.all} decide, and {found.shown} show it{opposite}"
-    return f"{where}, {found.shown} of {found.all} show it{opposite}"
-
-
-def _averages(each: Judged, model: str, outcome: Outcome) -> str:
-    """By how much, as a mean over contrasts."""
-    whole, table = next(iter(outcome.recipe.texts)), _means(each.table)
-    if each.claim.measure == "separation" and table.width:
-        return _separated(table.filter(model=model), whole, model, _cuts(each, outcome))
-    if "regression_scale" not in table.columns:
-        return ""
-    own = table.filter(model=model)
-    first = own.filter(text=whole)
-    alike = first.filter("overlap")
-    found = {
-        "as it is": pooled_ratio(first, "raw_effect", "raw_effect"),
-        "where lengths overlap over pairs of like length": pooled_ratio(alike, "matched_effect", "matched"),
-        "there by regression": pooled_ratio(alike, "regression_effect", "regression"),
-    }
-    for text, words in _cuts(each, outcome).items():
-        found[words] = pooled_ratio(own.filter(text=text), "raw_effect", "raw_effect")
-    shown = [f"×{_value(ratio)} {name} ({ratio.n})" for name, ratio in found.items() if ratio]
-    return f"{model}, ratio of geometric means (contrasts): {', '.join(shown)}" if shown else ""
-
-
-def _separated(own: pl.DataFrame, whole: str, model: str, cuts: Mapping[str, str]) -> str:
-    first = own.filter(text=whole)
-    found = {
-        "as it is": pooled(first, "difference", "difference"),
-        "at equal length, where lengths overlap":
-            pooled(first.filter(~pl.col("held_extrapolates")), "held_difference", "held_difference"),
-        **{words: pooled(own.filter(text=text), "difference", "difference") for text, words in cuts.items()},
-    }  # fmt: skip
-    shown = [f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}] {name} ({mean.n})"
-             for name, mean in found.items() if mean]  # fmt: skip
-    said = "separation by effective rank less that by nuclear norm (contrasts)"
-    return f"{model}, {said}: {', '.join(shown)}" if shown else ""
-
-
-def _cuts(each: Judged, outcome: Outcome) -> dict[str, str]:
-    """Texts that cut responses, in words."""
-    return {text: cut_in_words(outcome.recipe.texts[text]) for text in each.cut}
-
-
-def cut_in_words(how: StudyText) -> str:
-    """What is kept of each example."""
-    n, before = how.response_tokens or 0, how.prompt_tokens
-    prompt = f"the last {before} of the prompt and " if before else ""
-    return f"cut to {prompt}the first {n} token{'s' * (n != 1)} of the response"
-
-
-def _means(table: pl.DataFrame) -> pl.DataFrame:
-    """What counts: the mean over projections, where there are several."""
-    return table.filter(projection=MEAN) if "projection" in table.columns else table
-
-
-def _value(found: Pooled) -> str:
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
-
-
 def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
-    parts = [f"## {each.claim.says}", f"**{each.verdict}**. {in_words(each, outcome)}"]
+    parts = [f"## {each.claim.says}", table_of([each], outcome), *_by_whom(each, outcome)]
     if each.claim.source:
-        parts[1] += f" Claimed by {each.claim.source}."
+        parts.append(f"Claimed by {each.claim.source}.")
     if figure:
         parts.append(f"![{each.claim.says}]({figure})")
     for text, how in outcome.recipe.texts.items():
         rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
         if not rows.is_empty():
             kind = f": every example {cut_in_words(how)}" if how.response_tokens else ""
-            parts += [f"### `{text}`{kind}", "\n".join(_lines(_means(rows)))]
-            if _means(rows).height < rows.height:
+            parts += [f"### `{text}`{kind}", "\n".join(_lines(means(rows)))]
+            if means(rows).height < rows.height:
                 parts += ["<details><summary>By projection</summary>", "\n".join(_by_projection(rows)), "</details>"]
     parts.append(f"All columns, and every projection: `tables/claim-{each.name}`.")
     return "\n\n".join(parts)
+
+
+def _by_whom(each: Judged, outcome: Outcome) -> Iterator[str]:
+    """Which contrasts show a claim, or its opposite, under a control where others do not."""
+    table, lines = means(each.table), []
+    controls = {
+        "at equal length": (next(iter(outcome.recipe.texts)), "held"),
+        **{text: (text, "raw") for text in each.cut},
+    }
+    for name, (text, column) in controls.items() if is_of_length(each.claim) and table.width else ():
+        rows = table.filter(text=text)
+        for word, said in (("shown", "it is shown"), ("opposite", "the opposite is shown")):
+            found = rows.filter(pl.col(column) == word)
+            if 0 < found.height < rows.height:
+                of = (f"{', '.join(own['contrast'])} ({model})"
+                      for (model,), own in found.group_by("model", maintain_order=True))  # fmt: skip
+                lines.append(f"- {name}, {said} by {'; '.join(of)}")
+    if lines:
+        yield "\n".join(lines)
 
 
 def _by_projection(rows: pl.DataFrame) -> Iterator[str]:
@@ -261,8 +201,10 @@ Ratios are geometric means over the contrasts in brackets, each with the same we
 alone in which it could be computed. Their intervals take contrasts as independent, and some share rows.
 
 What more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides
-(at least half of those comparisons do; what could not be compared does not). A claim **holds** where, in all of these,
-more than half of what is decided shows it; **turns around** where in one more than half shows the other side; **is
-explained by length** where in one more than half is *length*; else it **is not decided at equal length**. Where the
-opposite is shown it **fails**, and **fails, by length** where in a control more than half is *length*. It **is not
-shown** where neither side has more than half."""
+(at least half of those comparisons do; what could not be compared does not). A control keeps it where more than half
+of what is decided shows it; else it loses it, to *length* or to the other side, whichever has more. A claim **holds**
+where all of these controls keep it, and **depends on the control of length** where some do and some do not: texts that
+cut hold beginnings alone, and what a later part of a response shows is not in them. Where none keeps it, it **is
+explained by length** if one loses it to length, and **turns around** if it is lost to the other side alone. It **is
+not decided at equal length** where no control decides. Where the opposite is shown it **fails**, or **fails, by
+length**. It **is not shown** where neither side has more than half."""

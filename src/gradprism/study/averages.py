@@ -1,0 +1,84 @@
+"""By how much a claim holds: for each model, as it is and under each control of length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from gradprism.analysis.cohort import MEAN
+from gradprism.analysis.titles import title
+from gradprism.markdown import with_interval
+from gradprism.numbers import number
+from gradprism.study.claims import Pooled, pooled, pooled_ratio
+from gradprism.study.outcome import Judged
+
+RAW, HELD = "raw", "held"
+
+
+@dataclass(frozen=True)
+class Average:
+    """A number with its 95% interval, in words."""
+
+    model: str
+    column: str
+    """RAW, HELD, or a text that cuts responses."""
+    value: str
+
+
+def averages(each: Judged, whole: str) -> Iterator[Average]:
+    """Of the means over projections. `whole` is the text that holds no length."""
+    table = means(each.table)
+    kinds = {"regression_scale": _ratios, "held_difference": _separations, "median_abs": _cosines,
+             "below_same_model": _curves, "first_low": _changes}  # fmt: skip
+    made = next((make for column, make in kinds.items() if column in table.columns), None)
+    if made is None:
+        return
+    for (model, text), rows in table.group_by("model", "text", maintain_order=True):
+        if text == whole or text in each.cut:
+            yield from made(rows, str(model), str(text), text == whole)
+
+
+def means(table: pl.DataFrame) -> pl.DataFrame:
+    """What counts: the mean over projections, where there are several."""
+    return table.filter(projection=MEAN) if "projection" in table.columns else table
+
+
+def _ratios(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+    """Of geometric means; the controls over contrasts whose sets overlap in length."""
+    if found := pooled_ratio(rows, "raw_effect", "raw_effect"):
+        yield Average(model, RAW if is_whole else text, f"×{_in_words(found)}")
+    if is_whole:
+        for name, ends in (("pairs", "matched"), ("regression", "regression")):
+            if found := pooled_ratio(rows.filter("overlap"), f"{ends}_effect", ends):
+                yield Average(model, HELD, f"{name} ×{_in_words(found)}")
+
+
+def _separations(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+    if found := pooled(rows, "difference", "difference"):
+        yield Average(model, RAW if is_whole else text, _in_words(found))
+    held = rows.filter(~pl.col("held_extrapolates"))
+    if is_whole and (found := pooled(held, "held_difference", "held_difference")):
+        yield Average(model, HELD, _in_words(found))
+
+
+def _cosines(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+    """The set and pair with the largest."""
+    last = rows.sort("median_abs").row(-1, named=True)
+    yield Average(model, RAW if is_whole else text, f"at most {with_interval(last, 'median_abs')}")
+
+
+def _curves(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+    for row in rows.iter_rows(named=True):
+        below = with_interval(row | {"below": row["below_same_model"]}, "below")
+        said = f"{title(row['measure'])} {with_interval(row, 'median')}, below by {below}"
+        yield Average(model, RAW if is_whole else text, said)
+
+
+def _changes(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+    for row in rows.iter_rows(named=True):
+        first, second = (with_interval(row, f"mean_{one}", one) for one in ("first", "second"))
+        yield Average(model, RAW if is_whole else text, f"{row['contrast']}: {first} against {second}")
+
+
+def _in_words(found: Pooled) -> str:
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}] ({found.n})"
