@@ -112,10 +112,12 @@ def test_cosines_have_a_panel_for_each_pair() -> None:
 
 
 def test_curves_and_changes_are_drawn() -> None:
-    curves = pl.DataFrame({"model": ["all"], "text": ["whole"], "contrast": ["nuclear_norm different family"],
-                           "n_pairs": [12], "below_same_model": [0.3], "below_low": [0.1],
-                           "below_high": [0.5]})  # fmt: skip
+    curves = pl.DataFrame({
+        "model": ["all"], "text": ["whole"], "contrast": ["nuclear_norm different family"],
+        "measure": ["nuclear_norm"], "kind": ["different family"],
+        "n_pairs": [12], "below_same_model": [0.3], "below_low": [0.1], "below_high": [0.5]})  # fmt: skip
     assert plot_of(curves).data["value"].to_list() == [0.3]
+    assert plot_of(curves).data["contrast"].to_list() == ["nuclear norm, different family"]
     changes = pl.DataFrame({
         "model": ["x", "y"], "text": ["whole"] * 2, "contrast": ["a"] * 2, "projection": ["mean"] * 2,
         "measure": ["mad:nuclear_norm"] * 2, "mean_first": [2.0, 3.0],
