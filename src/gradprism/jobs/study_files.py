@@ -128,7 +128,9 @@ def _made(outcome: "Outcome", command: str) -> Iterator[str]:
 
 
 def _in_words(facts: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+    """Of the platform the system alone: the rest is the build of a kernel."""
+    short = {name: str(value).split("-")[0] if name == "platform" else value for name, value in facts.items()}
+    return ", ".join(f"{name} {value}" for name, value in short.items())
 
 
 def _summed(name: str, runs: list[Run]) -> str:

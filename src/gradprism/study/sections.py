@@ -135,5 +135,6 @@ def means(run):
 first, second = means("{first}"), means("{second}")
 gaps = first.select("projection", *(first[name] - second[name] for name in ("nuclear_norm", "effective_rank")))
 table = pl.read_parquet("tables/contrasts.parquet").filter(model="{model}", text="{text}", contrast="{contrast}")
-print(gaps.join(table.pivot("measure", index="projection", values="gap"), on="projection", suffix=", of the table"))
+both = gaps.join(table.pivot("measure", index="projection", values="gap"), on="projection", suffix=", of the table")
+print(both.select("projection", "^nuclear_norm.*$", "^effective_rank.*$"))
 ```"""
