@@ -1,0 +1,42 @@
+"""The study that is kept beside its recipe: whole, small, and quoted as it is."""
+
+import re
+
+import polars as pl
+import pytest
+import yaml
+from tests.conftest import ROOT
+
+STUDY = ROOT / "studies" / "small"
+PAGE = (STUDY / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_kept_is_small_and_linked() -> None:
+    assert sum(path.stat().st_size for path in STUDY.rglob("*") if path.is_file()) < 15e6
+    pictures = re.findall(r"\]\((figures/[^)]+)\)", PAGE)
+    assert {*pictures} == {f"figures/{path.name}" for path in (STUDY / "figures").iterdir()}
+
+
+def test_every_claim_of_the_recipe_has_its_verdict_on_the_page() -> None:
+    recipe = yaml.safe_load((STUDY.parent / "small.yaml").read_text(encoding="utf-8"))
+    verdicts = pl.read_csv(STUDY / "tables" / "verdicts.csv")
+    assert verdicts["claim"].to_list() == [*recipe["claims"]]
+    for row in verdicts.iter_rows(named=True):
+        assert f"| **{row['says']}** | **{row['verdict']}** | {row['raw: shown']} of {row['raw: all']}" in PAGE
+
+
+@pytest.mark.parametrize("page", ["README.md", "studies/README.md"])
+def test_what_is_quoted_stands_in_the_study(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    part = (
+        text[text.find("## What the papers' claims come to") : text.find("## In Python")]
+        if page == "README.md"
+        else text
+    )
+    overview = PAGE.split("\n## ")[0]
+    for quoted in re.findall(r"[×-]?[\d.]+ \[[^\]]+\]", part):
+        assert quoted in overview
+    for verdict in re.findall(r"\| ((?:is|depends|holds|fails|turns)[^|]*) \|$", part, re.MULTILINE):
+        assert f"**{verdict}**" in overview
+    for seconds in re.findall(r"[\d,]+ seconds of one core", part):
+        assert f"tokens, {seconds.split()[0]} s" in PAGE
