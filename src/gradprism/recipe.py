@@ -73,8 +73,15 @@ class TextSettings(Settings):
     """Keep exactly the first N tokens that carry the loss, and nothing after them; examples with fewer are skipped."""
     prompt_tokens: int | None = Field(default=None, ge=1)
     """Keep exactly the last N tokens before the first one that carries the loss (and a token that the tokenizer sets
-    before every text); examples with fewer are skipped. With `response_tokens` every gradient is of equally many
-    tokens: a control of length."""
+    before every text); examples with fewer are skipped. With `response_tokens`, all of one turn, every gradient is of
+    equally many tokens: a control of length."""
+
+    @property
+    def most_tokens(self) -> int:
+        """Of an example, at most."""
+        if self.prompt_tokens is None or self.response_tokens is None:
+            return self.max_length
+        return min(self.max_length, 1 + self.prompt_tokens + self.response_tokens)
 
     def within(self, config: Any) -> Self:
         """The same, with no more tokens than a model of this (transformers) configuration has positions for."""

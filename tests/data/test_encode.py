@@ -357,6 +357,10 @@ def test_windows_hold_equally_many_tokens_of_prompt_and_response(encode: Any) ->
         assert not cut.truncated
     with pytest.raises(RowProblemError, match=f"fewer than {scored[0] + 1} prompt tokens"):
         encode(CONVERSATION, prompt_tokens=scored[0] + 1)
+    in_first = next(n for n, place in enumerate(scored) if place != scored[0] + n)
+    assert encode(CONVERSATION, prompt_tokens=1, response_tokens=in_first).n_tokens == 1 + in_first
+    with pytest.raises(RowProblemError, match="are of several turns"):
+        encode(CONVERSATION, prompt_tokens=1, response_tokens=in_first + 1)
 
 
 def test_a_window_keeps_the_token_that_begins_every_text() -> None:

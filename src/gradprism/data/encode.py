@@ -79,6 +79,8 @@ class Encoder(ABC):
             first = scored[0] - before
             if first < head:
                 raise RowProblemError(f"fewer than {before} prompt tokens")
+            if wanted is not None and scored[wanted - 1] - scored[0] != wanted - 1:  # else T would not be the same
+                raise RowProblemError(f"the first {wanted} response tokens are of several turns")
         return head, slice(first, stop)
 
     @abstractmethod

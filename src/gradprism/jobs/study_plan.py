@@ -177,7 +177,7 @@ class Planner:
 
 def _at_most(rows: int | None, text: TextSettings) -> Reading:
     """Of data that cannot be seen: no row has more tokens than it may have."""
-    return Reading(rows, 0, rows * text.max_length, "bound") if rows else Reading(None)
+    return Reading(rows, 0, rows * text.most_tokens, "bound") if rows else Reading(None)
 
 
 def _chosen_of(reading: Reading, limit: int | None) -> Reading:

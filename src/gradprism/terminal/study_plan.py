@@ -13,7 +13,8 @@ _LEGEND: dict[Basis, str] = {
     "scaled": "~ counted on up to 200 rows of each set, spread over it, and scaled",
     "characters": "≈ UTF-8 bytes / 4: the model's tokenizer is not here",
     "bound": (
-        "≤ at most: max_length tokens a row of data that cannot be seen here; all that a set is yet to be selected from"
+        "≤ at most: max_length or a whole window a row of data that cannot be seen here; all that a set is yet to be "
+        "selected from"
     ),
 }
 _KINDS = {"model": "models", "score": "scores", "data": "data", "run": "runs"}
