@@ -138,6 +138,8 @@ class StudyRecipe(Settings):
 
     verb: Literal["study"] = "study"
     title: str
+    about: str = ""
+    """What a reader must know of the sets, in Markdown."""
     out: str
     root: str = "."
     models: dict[Name, StudyModel] = Field(min_length=1)

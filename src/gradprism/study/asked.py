@@ -11,6 +11,7 @@ import polars as pl
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT
+from gradprism.analysis.length_match import overlap_in_length
 from gradprism.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.study.claims import Compared
@@ -115,11 +116,20 @@ def predictors(recipe: StudyRecipe, compared: Iterable[Compared], failed: Failed
 
     def of(each: Compared, metric: str) -> _Making:
         def made() -> pl.DataFrame:
-            return _placed(_below({"metric": metric}, predictor_table(each.comparison, metric)), each)
+            overlap = pl.lit(_overlap(each.comparison)).alias("overlap")
+            return _placed(_below({"metric": metric}, predictor_table(each.comparison, metric)), each).with_columns(
+                overlap
+            )
 
         return f"predictors of {metric} in {each.name}", made
 
     return _joined((of(each, metric) for each in compared if (metric := metrics[each.contrast])), failed)
+
+
+def _overlap(comparison: Comparison) -> bool:
+    """Whether the sets overlap in length, so that what is said given lengths does not extrapolate."""
+    row = comparison.effects.row(0, named=True)
+    return overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
 
 
 def _joined(makings: Iterable[_Making], failed: Failed) -> pl.DataFrame:

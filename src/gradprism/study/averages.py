@@ -10,9 +10,7 @@ from gradprism.analysis.titles import title
 from gradprism.markdown import with_interval
 from gradprism.numbers import number
 from gradprism.study.claims import Pooled, pooled, pooled_ratio
-from gradprism.study.outcome import Judged
-
-RAW, HELD = "raw", "held"
+from gradprism.study.outcome import HELD, RAW, Judged
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,10 @@ def _separations(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> I
 
 
 def _cosines(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
-    """The set and pair with the largest."""
-    last = rows.sort("median_abs").row(-1, named=True)
-    yield Average(model, RAW if is_whole else text, f"at most {with_interval(last, 'median_abs')}")
+    """The set and pair with the largest median, and with the largest 95% point."""
+    largest = (rows.sort(name).row(-1, named=True) for name in ("median_abs", "q95_abs"))
+    median, point = (with_interval(row, name) for row, name in zip(largest, ("median_abs", "q95_abs"), strict=True))
+    yield Average(model, RAW if is_whole else text, f"at most {median}, 95% of sizes below {point}")
 
 
 def _curves(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:

@@ -7,11 +7,10 @@ control of length by itself: there `raw` says what is shown at equal length.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
@@ -24,7 +23,8 @@ from gradprism.study_recipe import Claim, StudyRecipe, chosen
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[
     "holds", "fails", "fails, by length", "is not shown", "is explained by length", "turns around at equal length",
-    "depends on the control of length", "is not decided at equal length", "was not tested",
+    "does not hold at equal length", "depends on the control of length", "is not decided at equal length",
+    "was not tested",
 ]  # fmt: skip
 _MOST = 0.5
 _Z = 1.959963984540054
@@ -77,20 +77,20 @@ def _judged(claim: Claim, row: Row) -> dict[str, Any]:
     return {"raw": said, "held": held, "overlap": overlap}
 
 
-def with_cuts_decided(table: pl.DataFrame, whole: str) -> pl.DataFrame:
-    """`raw` of texts that cut responses: what is not shown there is *length* or *undecided*.
+def with_cuts_decided(table: pl.DataFrame, whole: str, cuts: Collection[str]) -> pl.DataFrame:
+    """`raw` of the texts `cuts`, which cut responses: what is not shown there is *length* or *undecided*.
 
     It is length where the whole interval lies within half of what the same contrast shows in the text `whole`: that no
     difference can be shown says nothing by itself.
     """
     if "raw" not in table.columns:
         return table
-    is_open = (pl.col("text") != whole) & (pl.col("raw") == "not shown")
+    is_open = pl.col("text").is_in([*cuts]) & (pl.col("raw") == "not shown")
     effect = next((name for name in ("raw_effect", "difference") if name in table.columns), None)
     if effect is None:
         return table.with_columns(pl.when(is_open).then(pl.lit("undecided")).otherwise("raw").alias("raw"))
     keys = [name for name in ("model", "contrast", "projection") if name in table.columns]
-    before = table.filter(text=whole).select(*keys, pl.col(effect).abs().alias("before"))
+    before = table.filter(text=whole).select(*keys, pl.col(effect).abs().fill_nan(None).alias("before"))
     reach = pl.max_horizontal(pl.col(f"{effect}_low").abs(), pl.col(f"{effect}_high").abs())
     little = (reach <= LEFT * pl.col("before")).fill_null(False)
     decided = pl.when(little).then(pl.lit("length")).otherwise(pl.lit("undecided"))
@@ -151,37 +151,49 @@ def count(values: Iterable[str]) -> Count:
 
 
 def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
-    """Of the counts of the first text, and of each control on those comparisons that show what most of them show.
+    """Of the counts of the first text, and of each control on the same comparisons.
 
-    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens. What
-    more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides (at
-    least half of its comparisons do). A control *keeps* it where more than half of what is decided shows it, else it
-    loses it: to length, or to the other side, whichever has more. A claim that is shown *holds* where all controls keep
-    it, and *depends on the control* where some do; where none does it *is explained by length* if one loses it to
-    length, and *turns around* if one or more lose it to the other side alone. It *is not decided* where no control
-    decides, or none is more than a tie. Where the opposite is shown it *fails*, in place of *holds* and of *is not
-    decided*, or *fails, by length*. It *is not shown* where neither side has more than half.
+    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens; those
+    that do not decide (`decides`) are left aside. What more than half of the comparisons show, the claim or its
+    opposite, is *kept* by a control if more than half of what is decided there shows it, and else lost: to length or to
+    the other side, if more than half is that, or to both.
+
+    ========================================  =============================  ================================
+    the controls                              of a claim that is shown       of one whose opposite is shown
+    ========================================  =============================  ================================
+    none decides                              is not decided                 is not decided
+    all keep it                               holds                          fails
+    some keep it                              depends on the control         depends on the control
+    all lose it to length                     is explained by length         fails, by length
+    all lose it to the other side             turns around                   turns around
+    all lose it, in one way and another       does not hold                  depends on the control
+    ========================================  =============================  ================================
     """
     plain = verdict_as_it_is(raw)
     if plain not in ("holds", "fails"):
         return plain
-    shown = plain == "holds"
-    said = {_kept(each, shown) for each in controls if each.decided and each.decided >= _MOST * each.all}
-    if "kept" in said:
-        return plain if said == {"kept"} else "depends on the control of length"
-    if "length" in said:
+    shown, left = plain == "holds", {_left(each, plain == "holds") for each in controls if decides(each)}
+    if not left:
+        return "is not decided at equal length"
+    if left == {"kept"}:
+        return plain
+    if left == {"length"}:
         return "is explained by length" if shown else "fails, by length"
-    if "other" in said:
+    if left == {"other"}:
         return "turns around at equal length"
-    return "is not decided at equal length" if shown else "fails"
+    return "depends on the control of length" if "kept" in left or not shown else "does not hold at equal length"
 
 
-def _kept(control: Count, shown: bool) -> Literal["kept", "length", "other", "tie"]:
+def decides(control: Count) -> bool:
+    """Whether at least half of the comparisons are decided under a control; what was not compared there is not."""
+    return bool(control.decided) and control.decided >= _MOST * control.all
+
+
+def _left(control: Count, shown: bool) -> Literal["kept", "length", "other", "mixed"]:
     """What a control leaves of what is shown, or of its opposite."""
     side, other = (control.shown, control.opposite) if shown else (control.opposite, control.shown)
-    if 2 * side >= control.decided:
-        return "kept" if 2 * side > control.decided else "tie"
-    return "other" if other > control.length else "length"
+    half = _MOST * control.decided
+    return "kept" if side > half else "length" if control.length > half else "other" if other > half else "mixed"
 
 
 def majority(raw: Count) -> Shown | None:
@@ -201,7 +213,8 @@ def verdict_as_it_is(raw: Count) -> Verdict:
 class Pooled:
     """Mean over several contrasts of one model, each with the same weight.
 
-    Its interval takes the contrasts as independent; sets of different contrasts may share rows.
+    Its interval is of these contrasts, not of others. Its standard error is the mean of theirs, which is as large as it
+    can be, since contrasts may share sets.
     """
 
     n: int  # contrasts
@@ -227,5 +240,5 @@ def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
     if found.is_empty():
         return None
     error = ((found[high] - found[low]) / (2 * _Z)).to_numpy()
-    mean, spread = float(found[effect].to_numpy().mean()), float(np.sqrt((error**2).sum())) / found.height
+    mean, spread = float(found[effect].to_numpy().mean()), float(error.mean())
     return Pooled(found.height, mean, mean - _Z * spread, mean + _Z * spread)

@@ -17,17 +17,18 @@ from gradprism.study import asked
 from gradprism.study.claims import (
     Compared,
     Count,
-    Shown,
     Verdict,
     claim_table,
     count,
-    majority,
+    decides,
     verdict,
     verdict_as_it_is,
     with_cuts_decided,
 )
 from gradprism.study.steps import comparison_name, run_name
 from gradprism.study_recipe import Claim, StudyRecipe, chosen
+
+RAW, HELD = "raw", "held"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,15 @@ class Judged:
     claim: Claim
     table: pl.DataFrame  # `claims.claim_table`
     raw: Count  # as it is, in the first text
-    of: Shown | None  # what most comparisons show as it is: the next are of those; of all where neither side has most
     held: Count  # at equal length
-    cut: Mapping[str, Count]  # in texts that cut every response to one length, with what could not be compared there
+    cut: Mapping[str, Count]  # in texts that cut every response; what was not compared there is undecided
+    deciding: frozenset[str]  # which of these controls the verdict rests on: HELD, texts
     verdict: Verdict
+
+    @property
+    def controls(self) -> dict[str, Count]:
+        """By name."""
+        return {HELD: self.held, **self.cut}
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,10 @@ class Outcome:
         rows = []
         for each in self.judged:
             row: dict[str, Any] = {"claim": each.name, "says": each.claim.says, "verdict": each.verdict}
-            for name, found in {"raw": each.raw, "held": each.held, **each.cut}.items():
-                row |= {f"{name}: shown": found.shown, f"{name}: opposite": found.opposite, f"{name}: all": found.all}
+            for name, found in {RAW: each.raw, **each.controls}.items():
+                counts = {"shown": found.shown, "opposite": found.opposite, "length": found.length, "all": found.all}
+                row |= {f"{name}: {word}": n for word, n in counts.items()}
+                row |= {} if name == RAW else {f"{name}: decides": name in each.deciding}
             rows.append(row)
         return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -158,37 +166,19 @@ def _contrast_table(each: Compared, recipe: StudyRecipe) -> pl.DataFrame:
 
 
 def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -> Judged:
-    texts = recipe.texts
-    whole = next(iter(texts))
-    table = with_cuts_decided(table, whole)
+    texts, compares = recipe.texts, is_of_length(claim)
+    whole, cuts = next(iter(texts)), [text for text, how in texts.items() if how.response_tokens]
+    table = with_cuts_decided(table, whole, cuts)
     counted = table.filter(projection=MEAN) if "projection" in table.columns else table
     raw = _count(counted, whole, "raw")
-    of, held = majority(raw), Count()
-    if is_of_length(claim) and table.width:
-        first = counted.filter(text=whole)
-        first = first.filter(raw=of) if of else first
-        counted = counted.join(first.select("model", "contrast"), on=["model", "contrast"])
-        held = _count(counted, whole, "held")
-    cut = {text: _cut(counted, recipe, text) for text, how in texts.items() if how.response_tokens and text != whole}
-    cut = {text: found for text, found in cut.items() if found.all}
-    deciding = [found for text, found in cut.items() if texts[text].equalises]
-    said = verdict(raw, [held, *deciding]) if is_of_length(claim) else verdict_as_it_is(raw)
-    return Judged(name, claim, table, raw, of, held, cut, said)
-
-
-def _cut(counted: pl.DataFrame, recipe: StudyRecipe, text: str) -> Count:
-    """Of the comparisons that count, those of another text; what the text takes and nothing could compare is open."""
-    found = _count(counted, text, "raw")
-    if not {"model", "contrast"} <= {*counted.columns}:
-        return found
-    there = counted.filter(text=text).select("model", "contrast").unique().rows()
-    asked = [row for row in counted.select("model", "contrast").unique().rows() if _takes(recipe, text, row[1])]
-    return replace(found, undecided=found.undecided + len({*asked} - {*there}))
-
-
-def _takes(recipe: StudyRecipe, text: str, contrast: str) -> bool:
-    named = recipe.all_contrasts.get(contrast)  # of cosines and curves a set or a measure stands there
-    return named is not None and recipe.texts[text].takes(named.first) and recipe.texts[text].takes(named.second)
+    held = _count(counted, whole, "held") if compares else Count()
+    cut = {text: found for text in cuts if text != whole and (found := _count(counted, text, "raw")).all}
+    if not compares:
+        return Judged(name, claim, table, raw, held, cut, frozenset(), verdict_as_it_is(raw))
+    cut = {text: replace(found, undecided=found.undecided + max(raw.all - found.all, 0)) for text, found in cut.items()}
+    controls = {HELD: held, **{text: found for text, found in cut.items() if texts[text].equalises}}
+    deciding = frozenset(text for text, found in controls.items() if decides(found))
+    return Judged(name, claim, table, raw, held, cut, deciding, verdict(raw, controls.values()))
 
 
 def is_of_length(claim: Claim) -> bool:

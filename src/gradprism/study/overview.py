@@ -3,19 +3,21 @@
 from collections.abc import Iterator, Sequence
 
 from gradprism.markdown import head, line
-from gradprism.study.averages import HELD, RAW, averages
+from gradprism.study.averages import averages
 from gradprism.study.claims import Count
-from gradprism.study.outcome import Judged, Outcome
+from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 from gradprism.study_recipe import StudyText
 
 
 def overview(outcome: Outcome) -> Iterator[str]:
     """Markdown: how many claims have which verdict, the table, and what its columns are."""
     said = [each.verdict for each in outcome.judged]
-    counted = ", ".join(f"{said.count(verdict)} × *{verdict}*" for verdict in dict.fromkeys(said))
-    yield f"{len(said)} claims on {' and '.join(outcome.recipe.models)}: {counted}."
+    verdicts = ", ".join(f"{said.count(verdict)} × *{verdict}*" for verdict in dict.fromkeys(said))
+    yield f"{len(said)} claims on {' and '.join(outcome.recipe.models)}: {verdicts}."
     yield table_of(outcome.judged, outcome)
     yield "\n".join(_columns(outcome))
+    if outcome.recipe.about:
+        yield outcome.recipe.about.strip()
 
 
 def table_of(judged: Sequence[Judged], outcome: Outcome) -> str:
@@ -28,9 +30,7 @@ def table_of(judged: Sequence[Judged], outcome: Outcome) -> str:
 
 
 def _rows(each: Judged, whole: str, columns: Sequence[str]) -> Iterator[str]:
-    counts = {RAW: each.raw, HELD: each.held, **each.cut}
-    yield line([f"**{each.claim.says}**", f"**{each.verdict}**",
-                *(_counted(counts.get(column, Count())) for column in columns)])  # fmt: skip
+    yield line([f"**{each.claim.says}**", f"**{each.verdict}**", *(counted(each, column) for column in columns)])
     found = [*averages(each, whole)]
     for model in dict.fromkeys(average.model for average in found):
         cells = ["<br>".join(average.value for average in found if (average.model, average.column) == (model, column))
@@ -38,28 +38,32 @@ def _rows(each: Judged, whole: str, columns: Sequence[str]) -> Iterator[str]:
         yield line([model, "", *cells])
 
 
-def _counted(found: Count) -> str:
+def counted(each: Judged, column: str) -> str:
+    """The counts of a column; in brackets where the verdict does not rest on it."""
+    found = {RAW: each.raw, **each.controls}.get(column, Count())
     if not found.all:
         return "–"
-    if not found.decided:
-        return f"none of {found.all} decides"
     others = {"the opposite": found.opposite, "length": found.length, "undecided": found.undecided}
-    return ", ".join([f"{found.shown} of {found.all}", *(f"{n} {name}" for name, n in others.items() if n)])
+    said = ", ".join([f"{found.shown} of {found.all}", *(f"{n} {name}" for name, n in others.items() if n)])
+    return f"({said})" if is_of_length(each.claim) and column not in (RAW, *each.deciding) else said
 
 
 def _columns(outcome: Outcome) -> Iterator[str]:
     yield (
-        "- Beside a claim: how many comparisons show it, of all; how many show the opposite, or *length* alone, or "
-        "leave it *undecided*. Where sets are compared, the columns behind *as it is* count those comparisons alone "
-        "that show there what most of them show."
+        "- Beside a claim: how many comparisons (of cosines, sets and projections) of all models show it; how many "
+        "show the opposite, or *length* alone, or leave it *undecided*, also since their sets were not cut so. In "
+        "brackets: fewer than half are decided there, or the cut keeps too little, and the verdict does not rest on it."
     )
     yield (
         "- Beside a model: ratio of geometric means, first set over second (in brackets, over how many contrasts); of "
-        "separation, the difference of two AUC; of cosines, the set and pair whose median size is largest; of curves, "
-        "the median correlation between models, and how far below that within one model; of changes from layer to "
-        "layer, their means in both sets. All with 95% intervals."
+        "separation, the difference of two AUC; of cosines, the largest median size of a set and pair, and the largest "
+        "95% point; of curves, the median correlation between models, and how far below that within one model; of "
+        "changes from layer to layer, their means in both sets. All with 95% intervals."
     )
-    yield "- *at equal length*: pairs of like response length, regression on lengths, partial rank correlation."
+    yield (
+        "- *at equal length*: pairs of like response length, regression on lengths, partial rank correlation; the "
+        "ratios are of sets that overlap in length."
+    )
     for text in cuts(outcome.judged):
         yield f"- `{text}`: every example {cut_in_words(outcome.recipe.texts[text])}."
     yield "- How the words are chosen is said at the end."

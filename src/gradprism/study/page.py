@@ -198,13 +198,23 @@ in a text that cuts is *length* where its whole interval lies within half of wha
 *undecided*.
 
 Ratios are geometric means over the contrasts in brackets, each with the same weight; a control is of those contrasts
-alone in which it could be computed. Their intervals take contrasts as independent, and some share rows.
+alone in which it could be computed. Their intervals are of these contrasts, not of others, and as wide as they are if
+all of them were to err together, since some share rows.
 
-What more than half of the comparisons show, the claim or its opposite, is looked at under each control that decides
-(at least half of those comparisons do; what could not be compared does not). A control keeps it where more than half
-of what is decided shows it; else it loses it, to *length* or to the other side, whichever has more. A claim **holds**
-where all of these controls keep it, and **depends on the control of length** where some do and some do not: texts that
-cut hold beginnings alone, and what a later part of a response shows is not in them. Where none keeps it, it **is
-explained by length** if one loses it to length, and **turns around** if it is lost to the other side alone. It **is
-not decided at equal length** where no control decides. Where the opposite is shown it **fails**, or **fails, by
-length**. It **is not shown** where neither side has more than half."""
+The verdict is on what more than half of the comparisons show as it is, the claim or its opposite. A control decides
+where at least half of all comparisons are decided under it. It *keeps* what was seen where more than half of those
+show it, however small it has become; else what was seen is lost, to *length* or to the other side, if more than half
+is that, or to both.
+
+| controls of length | the claim is shown as it is | its opposite is |
+| --- | --- | --- |
+| none decides | is not decided at equal length | is not decided at equal length |
+| all keep it | **holds** | **fails** |
+| some keep it | depends on the control of length | depends on the control of length |
+| all lose it to *length* | is explained by length | fails, by length |
+| all lose it to the other side | turns around at equal length | turns around at equal length |
+| all lose it, one way and another | does not hold at equal length | depends on the control of length |
+
+Where neither side has more than half as it is, the claim **is not shown**. On cosines and curves there is no control:
+windows are shown beside them. Texts that cut hold the beginnings alone, of those rows that are long enough: what a
+later part of a response shows is not in them, nor are the shortest rows, of which sets of low quality have many."""

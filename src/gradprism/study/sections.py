@@ -18,14 +18,15 @@ def sections(outcome: Outcome, depth: Mapping[str, str]) -> Iterator[str]:
     """Markdown, a section each. `depth`: figures of curves over depth, by contrast."""
     tables, whole = outcome.tables, next(iter(outcome.recipe.texts))
     if "predictors" in tables:
-        yield _predictors(tables["predictors"].filter(text=whole))
+        exact = [text for text, how in outcome.recipe.texts.items() if how.equalises]
+        yield _predictors(tables["predictors"], [whole, *exact])
     if "agreement" in tables:
         yield _agreement(tables["agreement"].filter(text=whole, projection=MEAN))
     if depth:
         yield _depth(outcome, depth)
 
 
-def _predictors(table: pl.DataFrame) -> str:
+def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
     lines = [
         "## Which measure tells a quality metric beyond length",
         "Of each contrast whose sets are the ends of a metric: the measure whose rank correlation ρ with the metric, "
@@ -33,11 +34,14 @@ def _predictors(table: pl.DataFrame) -> str:
         "(Benjamini-Hochberg); the share of rows that can be left out one at a time without another taking its place; "
         "and what it adds to the R² of the metric's rank by lengths, each row predicted by the others. The largest of "
         "many is too large by chance; ends of a metric have no middle, so that all of these are larger than among all "
-        "rows of the data: compare measures, not figures of other data.",
-        "\n".join(_best(table)),
-        "The mean over layers and projections of each measure, over the same contrasts:",
-        "\n".join(_by_measure(table)),
+        "rows of the data: compare measures, not figures of other data. † The sets hardly overlap in response length, "
+        "and what is given lengths extrapolates; where all gradients are of equally many tokens nothing has to.",
     ]
+    for text in texts:
+        if not (own := table.filter(text=text)).is_empty():
+            lines += [f"### `{text}`", "\n".join(_best(own))]
+            lines += ["The mean over layers and projections of each measure, over the same contrasts:"]
+            lines += ["\n".join(_by_measure(own))]
     return "\n\n".join(lines)
 
 
@@ -52,11 +56,11 @@ def _best(table: pl.DataFrame) -> Iterator[str]:
             continue
         best = known.sort(pl.col("partial").abs(), descending=True).row(0, named=True)
         main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
-        name = title(f"{best['measure']}:{best['projection']}")
+        name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["overlap"] else " †"
         yield line([
-            model, contrast, best["n"], name, with_interval(best, "partial"),
+            model, contrast, best["n"], name, with_interval(best, "partial") + mark,
             probability(best["partial_q"]), share(best["best"]), number(best["gain"], 2),
-            *(with_interval(each[0], "partial") if each else "–" for each in main),
+            *(with_interval(each[0], "partial") + mark if each else "–" for each in main),
         ])  # fmt: skip
 
 

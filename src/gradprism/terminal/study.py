@@ -8,7 +8,7 @@ from rich.text import Text
 from gradprism.jobs.study_files import PAGE
 from gradprism.places import place
 from gradprism.study.claims import Count
-from gradprism.study.outcome import Outcome
+from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 from gradprism.study.overview import cuts
 
 _VERDICT = 32  # the longest
@@ -24,13 +24,17 @@ def study_of(outcome: Outcome) -> RenderableType:
         table.add_column("", width=_VERDICT)
         for name in columns:
             table.add_column(name, justify="right", min_width=len(name))
-        counts = (each.raw, each.held, *(each.cut.get(text, Count()) for text in columns[2:]))
-        table.add_row(each.verdict, *map(_shown, counts))
+        table.add_row(each.verdict, *(_shown(each, name) for name in (RAW, HELD, *columns[2:])))
         lines += [Text(f"\n{each.claim.says}"), Padding(table, (0, 0, 0, 2))]
-    lines.append(Text("\nn/m: of m comparisons that decide, n show the claim", style="dim"))
+    said = "n/m: of m comparisons n show the claim; in brackets: too few are decided for a verdict"
+    lines.append(Text(f"\n{said}", style="dim"))
     lines += [Text(f"{name}: {reason.splitlines()[0]}", style="yellow") for name, reason in outcome.failed.items()]
     return Group(*lines, Text(f"\nThe study is in {recipe.out}; begin with {place(recipe.out) / PAGE}."))
 
 
-def _shown(found: Count) -> str:
-    return f"{found.shown}/{found.decided}" if found.all else "–"
+def _shown(each: Judged, column: str) -> str:
+    found = each.raw if column == RAW else each.controls.get(column, Count())
+    if not found.all:
+        return "–"
+    counts = f"{found.shown}/{found.all}"
+    return counts if column == RAW or column in each.deciding or not is_of_length(each.claim) else f"({counts})"
