@@ -33,7 +33,7 @@ def averages(each: Judged, whole: str) -> Iterator[Average]:
         return
     for (model, text), rows in table.group_by("model", "text", maintain_order=True):
         if text == whole or text in each.cut:
-            yield from made(rows, str(model), str(text), text == whole)
+            yield from made(rows, str(model), RAW if text == whole else str(text))
 
 
 def means(table: pl.DataFrame) -> pl.DataFrame:
@@ -41,42 +41,42 @@ def means(table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(projection=MEAN) if "projection" in table.columns else table
 
 
-def _ratios(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+def _ratios(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     """Of geometric means; the controls over contrasts whose sets overlap in length."""
     if found := pooled_ratio(rows, "raw_effect", "raw_effect"):
-        yield Average(model, RAW if is_whole else text, f"×{_in_words(found)}")
-    if is_whole:
+        yield Average(model, column, f"×{_in_words(found)}")
+    if column == RAW:
         for name, ends in (("pairs", "matched"), ("regression", "regression")):
             if found := pooled_ratio(rows.filter("overlap"), f"{ends}_effect", ends):
                 yield Average(model, HELD, f"{name} ×{_in_words(found)}")
 
 
-def _separations(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+def _separations(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     if found := pooled(rows, "difference", "difference"):
-        yield Average(model, RAW if is_whole else text, _in_words(found))
+        yield Average(model, column, _in_words(found))
     held = rows.filter(~pl.col("held_extrapolates"))
-    if is_whole and (found := pooled(held, "held_difference", "held_difference")):
+    if column == RAW and (found := pooled(held, "held_difference", "held_difference")):
         yield Average(model, HELD, _in_words(found))
 
 
-def _cosines(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+def _cosines(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     """The set and pair with the largest median, and with the largest 95% point."""
     largest = (rows.sort(name).row(-1, named=True) for name in ("median_abs", "q95_abs"))
     median, point = (with_interval(row, name) for row, name in zip(largest, ("median_abs", "q95_abs"), strict=True))
-    yield Average(model, RAW if is_whole else text, f"at most {median}, 95% of sizes below {point}")
+    yield Average(model, column, f"at most {median}, 95% of sizes below {point}")
 
 
-def _curves(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+def _curves(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     for row in rows.iter_rows(named=True):
         below = with_interval(row | {"below": row["below_same_model"]}, "below")
         said = f"{title(row['measure'])} {with_interval(row, 'median')}, below by {below}"
-        yield Average(model, RAW if is_whole else text, said)
+        yield Average(model, column, said)
 
 
-def _changes(rows: pl.DataFrame, model: str, text: str, is_whole: bool) -> Iterator[Average]:
+def _changes(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     for row in rows.iter_rows(named=True):
         first, second = (with_interval(row, f"mean_{one}", one) for one in ("first", "second"))
-        yield Average(model, RAW if is_whole else text, f"{row['contrast']}: {first} against {second}")
+        yield Average(model, column, f"{row['contrast']}: {first} against {second}")
 
 
 def _in_words(found: Pooled) -> str:
