@@ -1,5 +1,6 @@
 """A study of real answers on a tiny model: every step, its tables, its page; resumed, and with parts that fail."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 from tests.conftest import ROOT
 
 from gradprism.errors import GradPrismError
@@ -16,6 +18,7 @@ from gradprism.recipe import load_recipe
 from gradprism.store.run import open_run
 from gradprism.study.outcome import Outcome
 from gradprism.study_recipe import StudyModel, StudyRecipe
+from gradprism.terminal.study import study_of
 from gradprism.verbs.study import located
 
 pytestmark = pytest.mark.slow  # whole studies
@@ -85,6 +88,17 @@ def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
     for line in text.splitlines():
         if line.startswith("![") and "](" in line:
             assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()
+
+
+def test_the_verdicts_fit_a_narrow_terminal(done: Outcome) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(study_of(done))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    for each in done.judged:
+        assert f"  {each.verdict}" in [line.rstrip() for line in lines]
+    for text in {text for each in done.judged for text in each.cut}:
+        assert any(text in line for line in lines)
 
 
 def test_the_query_beside_the_tables_gives_them(done: Outcome) -> None:

@@ -11,8 +11,6 @@ from gradprism.study.claims import Count
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 from gradprism.study.overview import cuts
 
-_VERDICT = 32  # the longest
-
 
 def study_of(outcome: Outcome) -> RenderableType:
     """The verdicts, what failed, and where everything is."""
@@ -21,11 +19,10 @@ def study_of(outcome: Outcome) -> RenderableType:
     columns = ("as it is", "at equal length", *cuts(outcome.judged))
     for number, each in enumerate(outcome.judged):
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not number, header_style="dim")
-        table.add_column("", width=_VERDICT)
         for name in columns:
             table.add_column(name, justify="right", min_width=len(name))
-        table.add_row(each.verdict, *(_shown(each, name) for name in (RAW, HELD, *columns[2:])))
-        lines += [Text(f"\n{each.claim.says}"), Padding(table, (0, 0, 0, 2))]
+        table.add_row(*(_shown(each, name) for name in (RAW, HELD, *columns[2:])))
+        lines += [Text(f"\n{each.claim.says}"), Text(f"  {each.verdict}", style="bold"), Padding(table, (0, 0, 0, 4))]
     said = "n/m: of m comparisons n show the claim; in brackets: too few are decided for a verdict"
     lines.append(Text(f"\n{said}", style="dim"))
     lines += [Text(f"{name}: {reason.splitlines()[0]}", style="yellow") for name, reason in outcome.failed.items()]
