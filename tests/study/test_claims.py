@@ -62,7 +62,7 @@ def test_the_verdict_on_a_known_truth(tmp_path: Path, gain: float, by_length: bo
     result = judged(recipe_of(2, claim=HIGHER), found)
     assert result.verdict == expected
     assert result.raw.all == 2
-    assert {name: each.all for name, each in result.controls.items()} == {"held": 2, "cut": 2}
+    assert {name: each.all for name, each in result.counts.items()} == {"raw": 2, "held": 2, "cut": 2}
 
 
 def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:

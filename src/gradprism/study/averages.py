@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import title
 from gradprism.markdown import with_interval
 from gradprism.numbers import number
-from gradprism.study.claims import Pooled, pooled, pooled_ratio
+from gradprism.study.claims import Pooled, means, pooled, pooled_ratio
 from gradprism.study.outcome import HELD, RAW, Judged
 
 
@@ -34,11 +33,6 @@ def averages(each: Judged, whole: str) -> Iterator[Average]:
     for (model, text), rows in table.group_by("model", "text", maintain_order=True):
         if text == whole or text in each.cut:
             yield from made(rows, str(model), RAW if text == whole else str(text))
-
-
-def means(table: pl.DataFrame) -> pl.DataFrame:
-    """What counts: the mean over projections, where there are several."""
-    return table.filter(projection=MEAN) if "projection" in table.columns else table
 
 
 def _ratios(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:

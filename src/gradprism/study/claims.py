@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.analysis.findings import finding
@@ -75,6 +76,11 @@ def _judged(claim: Claim, row: Row) -> dict[str, Any]:
     overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     said = "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite"
     return {"raw": said, "held": held, "overlap": overlap}
+
+
+def means(table: pl.DataFrame) -> pl.DataFrame:
+    """What counts of a claim: the mean over projections, where there are several."""
+    return table.filter(projection=MEAN) if "projection" in table.columns else table
 
 
 def with_cuts_decided(table: pl.DataFrame, whole: str, cuts: Collection[str]) -> pl.DataFrame:

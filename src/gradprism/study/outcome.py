@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.analysis.paper_table import paper_table
 from gradprism.errors import GradPrismError
@@ -21,6 +20,7 @@ from gradprism.study.claims import (
     claim_table,
     count,
     decides,
+    means,
     verdict,
     verdict_as_it_is,
     with_cuts_decided,
@@ -45,9 +45,13 @@ class Judged:
     verdict: Verdict
 
     @property
-    def controls(self) -> dict[str, Count]:
-        """By name."""
-        return {HELD: self.held, **self.cut}
+    def counts(self) -> dict[str, Count]:
+        """As it is, and of each control, by name."""
+        return {RAW: self.raw, HELD: self.held, **self.cut}
+
+    def rests_on(self, name: str) -> bool:
+        """Whether the verdict does: where no sets are compared, no count has to decide anything."""
+        return name == RAW or name in self.deciding or not is_of_length(self.claim)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Outcome:
         rows = []
         for each in self.judged:
             row: dict[str, Any] = {"claim": each.name, "says": each.claim.says, "verdict": each.verdict}
-            for name, found in {RAW: each.raw, **each.controls}.items():
+            for name, found in each.counts.items():
                 counts = {"shown": found.shown, "opposite": found.opposite, "length": found.length, "all": found.all}
                 row |= {f"{name}: {word}": n for word, n in counts.items()}
                 row |= {} if name == RAW else {f"{name}: decides": name in each.deciding}
@@ -169,7 +173,7 @@ def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -
     texts, compares = recipe.texts, is_of_length(claim)
     whole, cuts = next(iter(texts)), [text for text, how in texts.items() if how.response_tokens]
     table = with_cuts_decided(table, whole, cuts)
-    counted = table.filter(projection=MEAN) if "projection" in table.columns else table
+    counted = means(table)
     raw = _count(counted, whole, "raw")
     held = _count(counted, whole, "held") if compares else Count()
     cut = {text: found for text in cuts if text != whole and (found := _count(counted, text, "raw")).all}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gradprism.markdown import head, line
 from gradprism.study.averages import averages
 from gradprism.study.claims import Count
-from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
+from gradprism.study.outcome import HELD, RAW, Judged, Outcome
 from gradprism.study_recipe import StudyText
 
 
@@ -30,7 +30,7 @@ def table_of(judged: Sequence[Judged], outcome: Outcome) -> str:
 
 
 def _rows(each: Judged, whole: str, columns: Sequence[str]) -> Iterator[str]:
-    yield line([f"**{each.claim.says}**", f"**{each.verdict}**", *(counted(each, column) for column in columns)])
+    yield line([f"**{each.claim.says}**", f"**{each.verdict}**", *(_counted(each, column) for column in columns)])
     found = [*averages(each, whole)]
     for model in dict.fromkeys(average.model for average in found):
         cells = ["<br>".join(average.value for average in found if (average.model, average.column) == (model, column))
@@ -38,14 +38,14 @@ def _rows(each: Judged, whole: str, columns: Sequence[str]) -> Iterator[str]:
         yield line([model, "", *cells])
 
 
-def counted(each: Judged, column: str) -> str:
+def _counted(each: Judged, column: str) -> str:
     """The counts of a column; in brackets where the verdict does not rest on it."""
-    found = {RAW: each.raw, **each.controls}.get(column, Count())
+    found = each.counts.get(column, Count())
     if not found.all:
         return "–"
     others = {"the opposite": found.opposite, "length": found.length, "undecided": found.undecided}
     said = ", ".join([f"{found.shown} of {found.all}", *(f"{n} {name}" for name, n in others.items() if n)])
-    return f"({said})" if is_of_length(each.claim) and column not in (RAW, *each.deciding) else said
+    return said if each.rests_on(column) else f"({said})"
 
 
 def _columns(outcome: Outcome) -> Iterator[str]:

@@ -10,7 +10,7 @@ from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import title
 from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
-from gradprism.study.averages import means
+from gradprism.study.claims import means
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.overview import cut_in_words, overview, table_of
 from gradprism.study.sections import again, sections

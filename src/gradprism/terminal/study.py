@@ -8,7 +8,7 @@ from rich.text import Text
 from gradprism.jobs.study_files import PAGE
 from gradprism.places import place
 from gradprism.study.claims import Count
-from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
+from gradprism.study.outcome import HELD, RAW, Judged, Outcome
 from gradprism.study.overview import cuts
 
 
@@ -30,8 +30,8 @@ def study_of(outcome: Outcome) -> RenderableType:
 
 
 def _shown(each: Judged, column: str) -> str:
-    found = each.raw if column == RAW else each.controls.get(column, Count())
+    found = each.counts.get(column, Count())
     if not found.all:
         return "–"
     counts = f"{found.shown}/{found.all}"
-    return counts if column == RAW or column in each.deciding or not is_of_length(each.claim) else f"({counts})"
+    return counts if each.rests_on(column) else f"({counts})"
