@@ -1,8 +1,12 @@
-"""How many workers fit, and what each gets."""
+"""How many workers fit, and what each gets; and heads that are reached and serve no connection at first."""
+
+import types
+from typing import Any
 
 import pytest
 
-from gradprism.engine.cluster import Crew, crew_for
+from gradprism.engine import cluster
+from gradprism.engine.cluster import Crew, connected, crew_for
 from gradprism.errors import GradPrismError
 from gradprism.recipe import EngineSettings
 
@@ -61,3 +65,45 @@ def test_a_bare_head_says_nothing_about_its_workers(options: dict[str, float]) -
 def test_options_of_the_cluster_without_it_are_refused() -> None:
     with pytest.raises(ValueError, match="workers: of the Ray engine; add --engine ray"):
         EngineSettings(workers=2)
+
+
+class BusyHead:
+    """Stands in for Ray where a head cannot start what serves a connection; no real one does so on demand."""
+
+    exceptions = types.SimpleNamespace(RayError=KeyError)
+
+    def __init__(self, failures: int):
+        self.failures, self.tries, self.stopped = failures, 0, False
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **_: Any) -> None:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise ConnectionAbortedError("Initialization failure from server:\nTraceback ...\nZombieProcess: pid=7\n")
+
+    def shutdown(self) -> None:
+        self.stopped = True
+
+
+def join(ray: BusyHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "need", lambda *_: ray)
+    monkeypatch.setattr(cluster, "_PAUSE", 0.0)
+    with connected(EngineSettings(engine="ray", address="ray://head:10001")):
+        assert not ray.stopped
+
+
+def test_a_head_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = BusyHead(failures=2)
+    join(ray, monkeypatch)
+    assert ray.tries == 3
+    assert ray.stopped
+
+
+def test_a_head_that_never_serves_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = BusyHead(failures=100)
+    with pytest.raises(GradPrismError, match="no Ray cluster was reached: ZombieProcess: pid=7"):
+        join(ray, monkeypatch)
+    assert ray.tries < 10
+    assert ray.stopped

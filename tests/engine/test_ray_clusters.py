@@ -105,8 +105,10 @@ def test_from_outside_the_cluster() -> None:
             for process in [*psutil.Process(head.pid).children(recursive=True), head]:
                 process.kill()
         head.wait()
+        logs = Path(folder).glob("session_latest/logs/ray_client_server*")
+        served = "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in sorted(logs))
         shutil.rmtree(folder, ignore_errors=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, f"{done.stderr[-2000:]}\n{served}"
 
 
 def free_port() -> int:

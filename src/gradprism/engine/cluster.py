@@ -2,12 +2,13 @@
 
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gradprism.engine.deaths import first_line
+from gradprism.engine.deaths import first_line, last_line
 from gradprism.errors import GradPrismError
 from gradprism.extras import need
 from gradprism.recipe import EngineSettings
@@ -19,6 +20,9 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*(worker died or was killed|[Ww]orkers? .*killed due to memory pressure)",
 }
+
+# Reached by ray://, a head may yet fail to start the process that serves the connection, as it does where it is busy.
+_TRIES, _PAUSE = 4, 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,18 @@ def _environment() -> Iterator[None]:
 def _connect(ray: Any, settings: EngineSettings) -> None:
     own = {} if settings.address else {"include_dashboard": False}
     try:
-        ray.init(address=settings.address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        for further in reversed(range(_TRIES)):
+            try:
+                ray.init(address=settings.address or "local", log_to_driver=False, logging_level="ERROR", **own)
+                return
+            except ConnectionAbortedError:
+                if not further:
+                    raise
+                time.sleep(_PAUSE)
     except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        why = last_line(error) if isinstance(error, ConnectionAbortedError) else first_line(error)
         raise GradPrismError(
-            f"--address {settings.address or '(none)'}: no Ray cluster was reached: {first_line(error)}\n"
+            f"--address {settings.address or '(none)'}: no Ray cluster was reached: {why}\n"
             "Expected `auto` on a machine of the cluster, ray://HEAD:10001 from elsewhere, or no --address for a "
             "cluster of its own on this machine. One that asks for a token (Ray 2.60 does by itself) gets it from "
             "RAY_AUTH_TOKEN or ~/.ray/auth_token, where RAY_AUTH_MODE=token is set."

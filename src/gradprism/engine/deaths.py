@@ -11,14 +11,18 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
+def last_line(error: BaseException) -> str:
+    """What an error says in its last line, as one that quotes a traceback does; its name where it says nothing."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
 def reason_of(error: Exception) -> str:
     """The reason in a line."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "memory pressure" in text or "running low on memory" in text:
         return "out of memory"
     if getattr(error, "actor_init_failed", False):
-        last = [line.strip() for line in text.splitlines() if line.strip()][-1]
-        return f"{last} (expected the same gradprism and Ray on every machine)"
+        return f"{last_line(error)} (expected the same gradprism and Ray on every machine)"
     if went_with_its_node(error):
         return "its machine went"
     if "connection error code 2" in text:  # end of file: it went without a word
