@@ -23,6 +23,14 @@ def test_every_claim_of_the_recipe_has_its_verdict_on_the_page() -> None:
     assert verdicts["claim"].to_list() == [*recipe["claims"]]
     for row in verdicts.iter_rows(named=True):
         assert f"| **{row['says']}** | **{row['verdict']}** | {row['raw: shown']} of {row['raw: all']}" in PAGE
+        said = f"**{row['says']}**: this *{row['verdict']}*, for as it is {row['raw: shown']} of {row['raw: all']} "
+        assert PAGE.count(said) == 2  # among the findings, and where the claim is shown whole
+        of_claim = re.findall(re.escape(said) + ".*", PAGE)
+        for text in [name.removesuffix(": decides") for name in verdicts.columns if name.endswith(": decides")]:
+            if row[f"{text}: decides"] and text != "held":
+                assert all(
+                    f"in `{text}` {row[f'{text}: shown']} of {row[f'{text}: all']} " in each for each in of_claim
+                )
 
 
 @pytest.mark.parametrize("page", ["README.md", "studies/README.md"])

@@ -20,6 +20,8 @@ class Average:
     column: str
     """RAW, HELD, or a text that cuts responses."""
     value: str
+    contrasts: int | None = None
+    """Over how many it is the mean."""
 
 
 def averages(each: Judged, whole: str) -> Iterator[Average]:
@@ -38,19 +40,19 @@ def averages(each: Judged, whole: str) -> Iterator[Average]:
 def _ratios(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     """Of geometric means; the controls over contrasts whose sets overlap in length."""
     if found := pooled_ratio(rows, "raw_effect", "raw_effect"):
-        yield Average(model, column, f"×{_in_words(found)}")
+        yield Average(model, column, f"×{_in_words(found)}", found.n)
     if column == RAW:
         for name, ends in (("pairs", "matched"), ("regression", "regression")):
             if found := pooled_ratio(rows.filter("overlap"), f"{ends}_effect", ends):
-                yield Average(model, HELD, f"{name} ×{_in_words(found)}")
+                yield Average(model, HELD, f"{name} ×{_in_words(found)}", found.n)
 
 
 def _separations(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     if found := pooled(rows, "difference", "difference"):
-        yield Average(model, column, _in_words(found))
+        yield Average(model, column, _in_words(found), found.n)
     held = rows.filter(~pl.col("held_extrapolates"))
     if column == RAW and (found := pooled(held, "held_difference", "held_difference")):
-        yield Average(model, HELD, _in_words(found))
+        yield Average(model, HELD, _in_words(found), found.n)
 
 
 def _cosines(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
@@ -74,4 +76,4 @@ def _changes(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
 
 
 def _in_words(found: Pooled) -> str:
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}] ({found.n})"
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"

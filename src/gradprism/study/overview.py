@@ -3,29 +3,43 @@
 from collections.abc import Iterator, Sequence
 
 from gradprism.markdown import head, line
-from gradprism.study.averages import averages
+from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome
+from gradprism.study.sentences import predictor_sentence, verdict_sentence
 from gradprism.study_recipe import StudyText
 
 
 def overview(outcome: Outcome) -> Iterator[str]:
-    """Markdown: how many claims have which verdict, the table, and what its columns are."""
+    """Markdown: how many claims have which verdict, what was found, all in a table, and what its columns are."""
     said = [each.verdict for each in outcome.judged]
     verdicts = ", ".join(f"{said.count(verdict)} × *{verdict}*" for verdict in dict.fromkeys(said))
-    yield f"{len(said)} claims on {' and '.join(outcome.recipe.models)}: {verdicts}."
-    yield table_of(outcome.judged, outcome)
+    models = " and ".join(outcome.recipe.models)
+    order = ", in this order" if len(outcome.recipe.models) > 1 else ""
+    yield f"{len(said)} claims on {models}: {verdicts}. Numbers in brackets are those of the models{order}."
+    yield "\n".join(f"- {sentence}" for sentence in _sentences(outcome))
+    yield "The same in a table:"
+    yield _table(outcome)
     yield "\n".join(_columns(outcome))
     if outcome.recipe.about:
         yield outcome.recipe.about.strip()
 
 
-def table_of(judged: Sequence[Judged], outcome: Outcome) -> str:
+def _sentences(outcome: Outcome) -> Iterator[str]:
+    yield from (verdict_sentence(each, outcome) for each in outcome.judged)
+    if (table := outcome.tables.get("predictors")) is not None:
+        exact = [text for text, how in outcome.recipe.texts.items() if how.equalises]
+        yield from filter(
+            None, (predictor_sentence(table, text) for text in exact[:1] or list(outcome.recipe.texts)[:1])
+        )
+
+
+def _table(outcome: Outcome) -> str:
     """A row a claim with its counts, and below it one for each model with the numbers."""
-    whole, cut = next(iter(outcome.recipe.texts)), cuts(judged)
+    whole, cut = next(iter(outcome.recipe.texts)), cuts(outcome.judged)
     return "\n".join([
         *head(["claim", "verdict", "as it is", "at equal length", *cut], 2),
-        *(row for each in judged for row in _rows(each, whole, [RAW, HELD, *cut])),
+        *(row for each in outcome.judged for row in _rows(each, whole, [RAW, HELD, *cut])),
     ])  # fmt: skip
 
 
@@ -33,9 +47,13 @@ def _rows(each: Judged, whole: str, columns: Sequence[str]) -> Iterator[str]:
     yield line([f"**{each.claim.says}**", f"**{each.verdict}**", *(_counted(each, column) for column in columns)])
     found = [*averages(each, whole)]
     for model in dict.fromkeys(average.model for average in found):
-        cells = ["<br>".join(average.value for average in found if (average.model, average.column) == (model, column))
-                 or "–" for column in columns]  # fmt: skip
+        own = [(average.column, _with_contrasts(average)) for average in found if average.model == model]
+        cells = ("<br>".join(words for of, words in own if of == column) or "–" for column in columns)
         yield line([model, "", *cells])
+
+
+def _with_contrasts(average: Average) -> str:
+    return f"{average.value} ({average.contrasts})" if average.contrasts else average.value
 
 
 def _counted(each: Judged, column: str) -> str:

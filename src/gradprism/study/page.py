@@ -12,8 +12,9 @@ from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
 from gradprism.study.claims import means
 from gradprism.study.outcome import Judged, Outcome, is_of_length
-from gradprism.study.overview import cut_in_words, overview, table_of
+from gradprism.study.overview import cut_in_words, overview
 from gradprism.study.sections import again, sections
+from gradprism.study.sentences import verdict_sentence
 from gradprism.study_recipe import FEWEST_TOKENS, NEAR
 
 
@@ -42,7 +43,7 @@ def page(outcome: Outcome, drawn: Drawings, made: Sequence[str]) -> str:
 
 
 def _section(each: Judged, outcome: Outcome, figure: str | None) -> str:
-    parts = [f"## {each.claim.says}", table_of([each], outcome), *_by_whom(each, outcome)]
+    parts = [f"## {each.claim.says}", verdict_sentence(each, outcome), *_by_whom(each, outcome)]
     if each.claim.source:
         parts.append(f"Claimed by {each.claim.source}.")
     if figure:

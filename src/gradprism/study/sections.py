@@ -9,6 +9,7 @@ from gradprism.analysis.titles import headed, title
 from gradprism.markdown import head, line, with_interval
 from gradprism.numbers import number, probability, share
 from gradprism.study.outcome import Outcome
+from gradprism.study.sentences import best_of, predictor_sentence
 from gradprism.study.steps import run_name
 
 MAIN = ("effective_rank", "nuclear_norm")
@@ -39,10 +40,10 @@ def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
     ]
     for text in texts:
         if not (own := table.filter(text=text)).is_empty():
-            lines += [f"### `{text}`", "\n".join(_best(own))]
+            lines += [f"### `{text}`", predictor_sentence(table, text), "\n".join(_best(own))]
             lines += ["The mean over layers and projections of each measure, over the same contrasts:"]
             lines += ["\n".join(_by_measure(own))]
-    return "\n\n".join(lines)
+    return "\n\n".join(part for part in lines if part)
 
 
 def _best(table: pl.DataFrame) -> Iterator[str]:
@@ -50,11 +51,10 @@ def _best(table: pl.DataFrame) -> Iterator[str]:
                      *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
     keys = ["model", "contrast", "metric"]
     for (model, contrast, _), rows in table.group_by(keys, maintain_order=True):
-        known = rows.filter(pl.col("partial").is_not_null())
-        if known.is_empty():
+        best = best_of(rows)
+        if best is None:
             yield line([model, contrast, "–", "lengths tell all, or rows are too few", *["–"] * 6])
             continue
-        best = known.sort(pl.col("partial").abs(), descending=True).row(0, named=True)
         main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
         name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["overlap"] else " †"
         yield line([

@@ -1,0 +1,80 @@
+"""What a study found, in sentences: of each claim the verdict and what it rests on, and what predicts a metric."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from gradprism.analysis.titles import title
+from gradprism.study.averages import Average, averages
+from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
+
+_KINDS = {"families": "curves", "adjacent_cosine": "sets and projections", "same_layer_cosine": "sets and pairs"}
+_WHERE = {RAW: "as it is", HELD: "in pairs of like length, by regression and by partial rank correlation"}
+
+
+def verdict_sentence(each: Judged, outcome: Outcome) -> str:
+    """Markdown: a claim, its verdict, and what this rests on, with the numbers of each model in their order."""
+    if not each.raw.all:
+        return f"**{each.claim.says}**: this *{each.verdict}*."
+    found = [*averages(each, next(iter(outcome.recipe.texts)))]
+    controls = [name for name, counted in each.counts.items() if counted.all and name != RAW]
+    said = [_clause(each, RAW, found)]
+    if is_of_length(each.claim):
+        said += [_clause(each, name, found) for name in controls if name in each.deciding]
+    if is_of_length(each.claim) and not each.deciding:
+        said.append(
+            "no control of length decides: " + ", ".join(_aside(each, name, found, outcome) for name in controls)
+        )
+    return f"**{each.claim.says}**: this *{each.verdict}*, for {'; '.join(said)}."
+
+
+def _aside(each: Judged, column: str, found: Sequence[Average], outcome: Outcome) -> str:
+    """Of a control that does not decide."""
+    cuts_too_much = column != HELD and not outcome.recipe.texts[column].equalises
+    return _clause(each, column, found) + (", where too few tokens are left to decide" if cuts_too_much else "")
+
+
+def _clause(each: Judged, column: str, found: Sequence[Average]) -> str:
+    counted = each.counts[column]
+    others = [
+        f"{n} {one if n == 1 else several}"
+        for n, one, several in (
+            (counted.opposite, "shows the opposite", "show the opposite"),
+            (counted.length, "is length alone", "are length alone"),
+            (counted.undecided, "is undecided", "are undecided"),
+        )
+        if n
+    ]
+    kind = f" {_KINDS.get(each.claim.measure, 'comparisons')}" if column == RAW else ""
+    said = ", ".join([f"{counted.shown} of {counted.all}{kind} show it", *others])
+    of_models: dict[str, list[str]] = {}
+    for average in found:
+        if average.column == column:
+            of_models.setdefault(average.model, []).append(average.value)
+    numbers = "; ".join(", ".join(values) for values in of_models.values())
+    return f"{_WHERE.get(column, f'in `{column}`')} {said}{f' ({numbers})' if numbers else ''}"
+
+
+def predictor_sentence(table: pl.DataFrame, text: str) -> str:
+    """Of PREDICTORS by model, text and contrast: which kind of measure tells a metric best, how often; in one text."""
+    groups = table.filter(text=text).group_by("model", "contrast", maintain_order=True)
+    best = [row for _, rows in groups if (row := best_of(rows))]
+    if not best:
+        return ""
+    kinds = Counter(title(row["measure"]) for row in best).most_common()
+    sizes = [abs(row["partial"]) for row in best]
+    clear = sum(row["partial_q"] is not None and row["partial_q"] < 0.05 for row in best)
+    return (
+        f"In `{text}`, what tells a metric best given the lengths is "
+        f"{', '.join(f'{kind} in {n}' for kind, n in kinds)} "
+        f"of {len(best)} contrasts and models, of some projection or of all together; its |ρ| is between "
+        f"{min(sizes):.2f} and {max(sizes):.2f}, in {clear} with q < 0.05."
+    )
+
+
+def best_of(rows: pl.DataFrame) -> dict[str, Any] | None:
+    """The row of PREDICTORS with the largest partial ρ; None where none is known."""
+    known = rows.filter(pl.col("partial").is_not_null())
+    return known.sort(pl.col("partial").abs(), descending=True).row(0, named=True) if known.height else None

@@ -1,0 +1,90 @@
+"""What a study found, in words."""
+
+import polars as pl
+
+from gradprism.recipe import checked
+from gradprism.study.claims import Count, Verdict
+from gradprism.study.outcome import HELD, Judged, Outcome
+from gradprism.study.sentences import predictor_sentence, verdict_sentence
+from gradprism.study_recipe import StudyRecipe
+
+RECIPE = checked(
+    StudyRecipe,
+    {
+        "title": "t", "out": "o", "models": {"a": {"model": "a"}, "b": {"model": "b"}},
+        "texts": {"whole": {}, "cut": {"prompt_tokens": 8, "response_tokens": 8},
+                  "short": {"prompt_tokens": 8, "response_tokens": 1}},
+        "sets": {"high": {"data": "a.json"}, "low": {"data": "b.json"}},
+        "contrasts": {"c": {"first": "high", "second": "low"}},
+        "claims": {"higher": {"says": "First is higher", "measure": "effective_rank", "expect": "higher"}},
+    },
+)  # fmt: skip
+OUTCOME = Outcome(RECIPE, {}, (), (), {})
+
+
+def judged(
+    raw: Count, held: Count, cut: dict[str, Count], deciding: set[str], verdict: Verdict, table: pl.DataFrame
+) -> Judged:
+    return Judged("higher", RECIPE.claims["higher"], table, raw, held, cut, frozenset(deciding), verdict)
+
+
+def effects(*rows: tuple[str, str, float, float, float]) -> pl.DataFrame:
+    """Of ratios, by model and text, with what `averages` reads; no pairs, no regression."""
+    nothing = {f"{name}_{end}": None for name in ("matched", "regression") for end in ("effect", "low", "high")}
+    return pl.DataFrame(
+        [{"model": model, "text": text, "projection": "mean", "regression_scale": "log", "overlap": False,
+          "raw_effect": value, "raw_effect_low": low, "raw_effect_high": high, **nothing}
+         for model, text, value, low, high in rows]
+    )  # fmt: skip
+
+
+def test_a_verdict_is_said_with_what_it_rests_on() -> None:
+    table = effects(("a", "whole", 0.0, -0.1, 0.1), ("b", "whole", 0.693147, 0.6, 0.8), ("a", "cut", 0.0, -0.01, 0.01))
+    found = judged(Count(shown=3, opposite=1), Count(undecided=4), {"cut": Count(shown=2, opposite=1, length=1)},
+                   {"cut"}, "holds", table)  # fmt: skip
+    assert verdict_sentence(found, OUTCOME) == (
+        "**First is higher**: this *holds*, for as it is 3 of 4 comparisons show it, 1 shows the opposite "
+        "(×1.00 [0.905, 1.11]; ×2.00 [1.81, 2.21]); in `cut` 2 of 4 show it, 1 shows the opposite, 1 is length alone "
+        "(×1.00 [0.990, 1.01])."
+    )
+
+
+def test_where_no_control_decides_each_is_shown_and_why() -> None:
+    found = judged(
+        Count(shown=2), Count(length=2, opposite=2), {"short": Count(length=2)}, set(),
+        "is not decided at equal length", effects(("a", "whole", 0.0, -0.1, 0.1)),
+    )  # fmt: skip
+    said = verdict_sentence(found, OUTCOME)
+    assert "no control of length decides: in pairs of like length, by regression and by partial rank" in said
+    assert "0 of 4 show it, 2 show the opposite, 2 are length alone, in `short` 0 of 2 show it" in said
+    assert said.endswith("in `short` 0 of 2 show it, 2 are length alone, where too few tokens are left to decide.")
+
+
+def test_pairs_and_regression_stand_together_for_a_model() -> None:
+    table = effects(("a", "whole", 0.0, -0.1, 0.1), ("b", "whole", 0.0, -0.1, 0.1)).with_columns(
+        overlap=pl.lit(True), matched_effect=pl.lit(0.1), matched_low=pl.lit(0.0), matched_high=pl.lit(0.2)
+    )
+    found = judged(Count(shown=2), Count(shown=2), {}, {HELD}, "holds", table)
+    assert verdict_sentence(found, OUTCOME).endswith(
+        "2 of 2 show it (pairs ×1.11 [1.00, 1.22]; pairs ×1.11 [1.00, 1.22])."
+    )
+
+
+def test_what_was_not_tested_is_said_in_five_words() -> None:
+    found = judged(Count(), Count(), {}, set(), "was not tested", pl.DataFrame())
+    assert verdict_sentence(found, OUTCOME) == "**First is higher**: this *was not tested*."
+
+
+def test_which_measure_is_best_is_counted() -> None:
+    rows = [
+        ("a", "c", "effective_rank", "q", 0.30, 0.01), ("a", "c", "nuclear_norm", "mean", -0.20, 0.01),
+        ("b", "c", "effective_rank", "mean", 0.10, 0.2), ("b", "c", "stable_rank", "k", None, None),
+        ("a", "d", "nuclear_norm", "o", -0.25, 0.04), ("a", "d", "effective_rank", "o", 0.05, 0.9),
+    ]  # fmt: skip
+    columns = ["model", "contrast", "measure", "projection", "partial", "partial_q"]
+    table = pl.DataFrame(rows, schema=columns, orient="row").with_columns(text=pl.lit("cut"))
+    assert predictor_sentence(table, "cut") == (
+        "In `cut`, what tells a metric best given the lengths is effective rank in 2, nuclear norm in 1 of 3 contrasts "
+        "and models, of some projection or of all together; its |ρ| is between 0.10 and 0.30, in 2 with q < 0.05."
+    )
+    assert predictor_sentence(table, "whole") == ""
