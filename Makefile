@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    ?= runs/demo
 # Files of tests side by side, each with one thread: twice as fast as all threads for one test at a time. They give way to
 # the tests of Ray beside them, whose clusters have to answer in time.
-PYTEST := OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo browser test check study bench bench-more clean
 .DEFAULT_GOAL := demo

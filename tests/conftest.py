@@ -33,6 +33,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples" / "sample.jsonl"
 SHARED = ROOT.parent / "shared"
 
+# Files that take a minute or more. The one that begins last decides when all have ended.
+LONGEST = (
+    "test_reference.py", "test_real_weights.py", "test_ifd.py", "test_kill.py", "test_overlaps.py", "test_quantised.py",
+    "test_benchmarks.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def sample_rows() -> list[dict[str, str]]:

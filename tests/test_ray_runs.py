@@ -209,7 +209,7 @@ def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
     cluster: None, shared: Path, smollm2: tuple[Any, Any], tmp_path: Path
 ) -> None:
     data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
-    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 96, "--part-rows", 8, "-q"]
+    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 64, "--part-rows", 8, "-q"]
     with one_thread():
         assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
     assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0

