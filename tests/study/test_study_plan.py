@@ -215,6 +215,9 @@ def test_times_of_parts_are_added_and_what_has_none_is_told() -> None:
 def test_paces() -> None:
     assert estimated_pace(1e8, 12e9) == Pace(pytest.approx(0.09), measured=False)  # 0.9 of an ordinary pass
     assert estimated_pace(2e9, 12e9) == Pace(pytest.approx(1.0), measured=False)  # wide: half of one
+    assert estimated_pace(2e9, 12e9, half_on_gpu=True) == Pace(
+        pytest.approx(10.0), measured=False
+    )  # fp64 takes the time
     assert estimated_pace(1e8, 8e9, "ifd") == Pace(pytest.approx(0.1), measured=False)
     assert estimated_pace(1e8, 4e9, "instag") is None
     assert measured_pace([(3.0, 10), (9.0, 0), (1.0, 10)]) == Pace(0.2, measured=True)

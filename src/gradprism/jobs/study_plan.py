@@ -150,10 +150,11 @@ class Planner:
     def _estimate(self, parameters: float | None, dtype: str, metric: str | None) -> Pace | None:
         if parameters is None:
             return None
-        return estimated_pace(parameters, self._rate(dtype) * (self._recipe.engine.workers or 1), metric)
-
-    def _rate(self, dtype: str) -> float:
         kind = "bfloat16" if dtype == "auto" and self._device != "cpu" else dtype.replace("auto", "float32")
+        rate = self._rate(kind) * (self._recipe.engine.workers or 1)
+        return estimated_pace(parameters, rate, metric, self._device != "cpu" and kind != "float32")
+
+    def _rate(self, kind: str) -> float:
         if kind not in self._rates:
             self._rates[kind] = multiplication_rate(self._device, kind)
         return self._rates[kind]

@@ -10,6 +10,9 @@ length of the text, the tokenizer not being here; at most so many, the data not 
 BASES: tuple[Basis, ...] = ("counted", "scaled", "characters", "bound", "unknown")
 NARROW, WIDE = 0.9, 0.5
 """Time of one example here over that of an ordinary training pass of it, by the width of the model (docs/speed.md)."""
+HALF_ON_GPU = 5.0
+"""The same for weights of 16 bits on a GPU, over a pass at half of its rate: the fp64 problems are what takes the time.
+An H100 with 7.6e9 parameters: 5.3 at 512 tokens, 12 at 2,048."""
 ATTAINED = 0.5
 """Part of a matrix product's rate that whole passes reach: 0.40 and 0.56 with the built-in models on a CPU (fp32)."""
 _WIDE_FROM = 1e9  # parameters: the table's wide rows have the shapes of models of 1 and 7 billion
@@ -169,7 +172,7 @@ def seconds_left(reading: Reading, done: int, pace: Pace | None) -> float | None
     return reading.tokens * (1 - done / reading.rows) * pace.seconds
 
 
-def estimated_pace(parameters: float, rate: float, metric: str | None = None) -> Pace | None:
+def estimated_pace(parameters: float, rate: float, metric: str | None = None, half_on_gpu: bool = False) -> Pace | None:
     """Of gradients, or of a metric: operations a token (2 a parameter forward, 4 backward) over the machine's rate.
 
     Only an order of magnitude: a machine that is busy, or narrow models and long texts, easily double it.
@@ -177,7 +180,7 @@ def estimated_pace(parameters: float, rate: float, metric: str | None = None) ->
     if metric is not None:
         passes = PASSES.get(metric)
         return None if passes is None else Pace(passes * parameters / (rate * ATTAINED), measured=False)
-    share = WIDE if parameters >= _WIDE_FROM else NARROW
+    share = HALF_ON_GPU if half_on_gpu else WIDE if parameters >= _WIDE_FROM else NARROW
     return Pace(6 * parameters * share / (rate * ATTAINED), measured=False)
 
 
