@@ -16,13 +16,25 @@ def overview(outcome: Outcome) -> Iterator[str]:
     verdicts = ", ".join(f"{said.count(verdict)} × *{verdict}*" for verdict in dict.fromkeys(said))
     models = " and ".join(outcome.recipe.models)
     order = ", in this order" if len(outcome.recipe.models) > 1 else ""
-    yield f"{len(said)} claims on {models}: {verdicts}. Numbers in brackets are those of the models{order}."
+    yield f"{len(said)} claims on {models}: {verdicts}."
+    windows = [
+        f"in `{text}` every example is {cut_in_words(outcome.recipe.texts[text])}" for text in cuts(outcome.judged)
+    ]
+    yield (
+        f"Numbers in brackets are those of the models{order}, with 95% intervals; × is a ratio of geometric means, "
+        f"first set over second.{f' {_sentence(windows)}' if windows else ''}"
+    )
     yield "\n".join(f"- {sentence}" for sentence in _sentences(outcome))
     yield "The same in a table:"
     yield _table(outcome)
     yield "\n".join(_columns(outcome))
     if outcome.recipe.about:
         yield outcome.recipe.about.strip()
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    said = "; ".join(parts)
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _sentences(outcome: Outcome) -> Iterator[str]:
@@ -82,8 +94,6 @@ def _columns(outcome: Outcome) -> Iterator[str]:
         "- *at equal length*: pairs of like response length, regression on lengths, partial rank correlation; the "
         "ratios are of sets that overlap in length."
     )
-    for text in cuts(outcome.judged):
-        yield f"- `{text}`: every example {cut_in_words(outcome.recipe.texts[text])}."
     yield "- How the words are chosen is said at the end."
 
 
