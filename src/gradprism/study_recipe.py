@@ -130,6 +130,10 @@ class Claim(Settings):
         directed = self.measure in MEASURES or self.measure.startswith("mad:")
         if directed and self.expect not in ("lower", "higher"):
             raise ValueError(f"a claim on {self.measure} expects `lower` or `higher`")
+        if not directed and self.expect in ("lower", "higher"):
+            raise ValueError(f"a claim on {self.measure} has no `expect: {self.expect}`; leave it out")
+        if self.measure == "families" and self.contrasts != ("*",):
+            raise ValueError("a claim on families is of the curves of all sets; leave `contrasts` out")
         return self
 
 

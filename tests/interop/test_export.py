@@ -39,7 +39,8 @@ def test_there_and_back_is_exact(tmp_path: Path, form: str) -> None:
     if form != "spectra":
         rows = [summarised(row) for row in rows]
     if form == "sums":
-        rows = [row | {"cosine_sim_qkvo": {"0": {"k_proj_x_v_proj": 0.1}}} for row in rows]
+        some = {"0": {"k_proj_x_v_proj": 0.1}, "1": {}, "2": {}}  # of shapes that differ there is no cosine
+        rows = [row | {"cosine_sim_qkvo": some} for row in rows]
     assert equal(*there_and_back(tmp_path, rows, part_rows=3))
 
 
@@ -85,6 +86,31 @@ def test_failed_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "(rows: 2; left out, without gradients: 1)" in done.stdout
     assert [line["instruction"] for line in lines(tmp_path / "b.jsonl")] == ["Question 0", "Question 2"]
+
+
+def test_rows_that_are_numbered_anew_keep_their_ids(tmp_path: Path) -> None:
+    """A line was left out, or only some rows were imported: the line's number is not the row's."""
+    rows = paper_rows(5)
+    del rows[1]["loss"]
+    for chosen, ids in ((None, ["0", "2", "3", "4"]), ("2:5", ["2", "3", "4"])):
+        folder = tmp_path / str(chosen).replace(":", "-")
+        folder.mkdir()
+        first = import_paper(written(folder / "first.jsonl", rows), out=folder / "first", rows=chosen)
+        export_paper(first, folder / "second.jsonl")
+        second = import_paper(folder / "second.jsonl", out=folder / "second")
+        assert first.examples.filter(status="ok")["example_id"].to_list() == ids
+        assert second.examples["example_id"].to_list() == ids
+        assert second.spectra["effective_rank"].to_list() == first.spectra["effective_rank"].to_list()
+
+
+def test_the_file_that_a_run_was_imported_from_is_never_replaced(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", paper_rows(2))
+    made, before = import_paper(path, out=tmp_path / "run"), path.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for target in (path, tmp_path / "run" / ".." / "a.jsonl", tmp_path / "link.jsonl"):
+        with pytest.raises(GradPrismError, match="holds the data that is read"):
+            export_paper(made, target)
+    assert path.read_bytes() == before
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,11 @@ from tests.made_papers import SHAPES, Fields, paper_rows, summarised, weight, wr
 
 import gradprism
 from gradprism import GradPrismError, import_paper, open_run
-from gradprism.data.example import RowProblemError
+from gradprism.data.example import Example, RowProblemError
 from gradprism.interop.line import layout_of, read_line
 from gradprism.interop.noise import without_noise
+from gradprism.jobs import importing
+from gradprism.jobs.observer import Silent
 
 TOKENS = (4, 7, 9, 12, 30)  # the last one is more than any side
 
@@ -152,10 +154,14 @@ def broken(row: Fields) -> dict[str, tuple[Any, str]]:
         "S_list huge": (with_weight(S_list=[10**400]), "too large"),
         "S_list negative": (with_weight(S_list=[1.0, -1.0]), "negative"),
         "norm infinite": (with_weight(frobenius_norm=float("inf")), "frobenius_norm of layer 1 k is inf"),
-        "no cosines": (without("cosine_sim"), "no 'cosine_sim', unlike the first readable line"),
+        "no cosines": (without("cosine_sim"), "no 'cosine_sim', unlike most of the first lines"),
         "a matrix that is not square": (
             changed(row, cosine_sim={**row["cosine_sim"], "k_proj": {"layer_indices": [0, 1, 2], "matrix": [[1.0]]}}),
             "is not 3 x 3",
+        ),
+        "a layer without its cosines": (
+            changed(row, cosine_sim_qkvo={key: each for key, each in row["cosine_sim_qkvo"].items() if key != "1"}),
+            "cosine_sim_qkvo has no layer 1",
         ),
         "other layers": (
             changed(row, cosine_sim={**row["cosine_sim"], "k_proj": {"layer_indices": [0, 1, 5], "matrix": k_matrix}}),
@@ -237,6 +243,25 @@ def test_the_model_gives_shapes_and_tokens(
     assert made.record["imported"]["tokens_by"] is not None
 
 
+def test_texts_that_are_longer_than_the_limit_are_said(
+    tmp_path: Path, tiny_checkpoint: Path, rows: list[Fields]
+) -> None:
+    said = list[str]()
+
+    class Hearing(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    long = [changed(row, output="again and " * 30) for row in rows]
+    for most in (20, 2000):
+        import_paper(written(tmp_path / "a.jsonl", long), out=tmp_path / f"{most}", model=str(tiny_checkpoint),
+                     max_length=most, observer=Hearing())  # fmt: skip
+    assert [text for text in said if "longer than" in text] == [
+        f"{len(rows)} texts are longer than --max-length 20: their tokens are counted and their singular values cut "
+        "there. Give the length that the file was made with."
+    ]
+
+
 def test_a_model_that_did_not_make_the_file(tmp_path: Path, tiny_checkpoint: Path) -> None:
     path = written(tmp_path / "paper.jsonl", paper_rows(2, layers=6))
     with pytest.raises(GradPrismError, match="did not make this file"):
@@ -264,6 +289,31 @@ def test_resumed_with_the_same_settings_alone(tmp_path: Path, rows: list[Fields]
     of_another_model = [changed(row, loss=row["loss"] + 1) for row in rows]
     with pytest.raises(GradPrismError, match="first line"):
         imported(tmp_path, of_another_model, part_rows=2)
+
+
+def test_parts_that_are_there_are_not_worked_out_again(
+    tmp_path: Path, rows: list[Fields], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(tmp_path, rows, part_rows=2)
+    (tmp_path / "run" / "examples" / "part-00001.parquet").unlink()
+    read, usual = list[int](), importing._row
+
+    def noted(example: Example, *rest: Any) -> Any:
+        read.append(example.row)
+        return usual(example, *rest)
+
+    monkeypatch.setattr(importing, "_row", noted)
+    imported(tmp_path, rows, part_rows=2)
+    assert read == [2, 3]
+
+
+def test_a_damaged_first_line_costs_itself_alone(tmp_path: Path) -> None:
+    """Without matrices over layers nothing in the line itself says that a weight is missing."""
+    rows = [{key: value for key, value in row.items() if key != "cosine_sim"} for row in paper_rows(6)]
+    del rows[0][weight(1, "q")]
+    made = imported(tmp_path, rows)
+    assert made.examples["status"].to_list() == ["failed", *["ok"] * 5]
+    assert "1 missing (layer 1 q)" in made.examples["reason"][0]
 
 
 @pytest.mark.slow  # starts the command as a process of its own

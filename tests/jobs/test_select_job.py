@@ -182,7 +182,7 @@ def test_the_data_is_never_replaced(data: Path, tmp_path: Path) -> None:
     before = data.read_bytes()
     high = data.rename(tmp_path / "rows.high.jsonl")
     for source, out in ((high, "rows.high.jsonl"), (high, "../" + tmp_path.name + "/rows.jsonl")):
-        with pytest.raises(GradPrismError, match="the data that is selected from"):
+        with pytest.raises(GradPrismError, match="holds the data that is read"):
             select(source, "column:reward", top=5, bottom=5 if "high" not in out else None, out=tmp_path / out)
     assert high.read_bytes() == before
 

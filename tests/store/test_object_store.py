@@ -168,7 +168,7 @@ def test_scores_selections_comparisons_and_pages(bucket: Bucket, tiny_checkpoint
     assert "photosynthesis" in objects["page.html"].decode()  # the texts come from the data in the store
     assert gradprism.open_comparison(f"{bucket.url}/compared").groups[0].run == run
     again = command("select", run, "--by", "loss", "--top", 5, "--out", data)
-    assert "is the data that is selected from" in again.stderr
+    assert "holds the data that is read" in again.stderr
 
 
 def test_answers_of_a_judge_stay_in_the_users_cache(

@@ -43,7 +43,7 @@ def test_a_verdict_is_said_with_what_it_rests_on() -> None:
     found = judged(Count(shown=3, opposite=1), Count(undecided=4), {"cut": Count(shown=2, opposite=1, length=1)},
                    {"cut"}, "holds", table)  # fmt: skip
     assert verdict_sentence(found, OUTCOME) == (
-        "**First is higher**: this *holds*, for as it is 3 of 4 comparisons show it, 1 shows the opposite "
+        "**First is higher**: this *holds*. As it is, 3 of 4 comparisons show it, 1 shows the opposite "
         "(×1.00 [0.905, 1.11]; ×2.00 [1.81, 2.21]); in `cut` 2 of 4 show it, 1 shows the opposite, 1 is length alone "
         "(×1.00 [0.990, 1.01])."
     )
@@ -77,14 +77,15 @@ def test_what_was_not_tested_is_said_in_five_words() -> None:
 
 def test_which_measure_is_best_is_counted() -> None:
     rows = [
-        ("a", "c", "effective_rank", "q", 0.30, 0.01), ("a", "c", "nuclear_norm", "mean", -0.20, 0.01),
-        ("b", "c", "effective_rank", "mean", 0.10, 0.2), ("b", "c", "stable_rank", "k", None, None),
-        ("a", "d", "nuclear_norm", "o", -0.25, 0.04), ("a", "d", "effective_rank", "o", 0.05, 0.9),
+        ("a", "c", "effective_rank", "q", -0.30, -0.5, -0.1, 0.01), ("a", "c", "nuclear_norm", "o", 0.2, 0, 0.3, 0.01),
+        ("b", "c", "effective_rank", "mean", 0.1, 0, 0.2, 0.2), ("b", "c", "stable_rank", "k", None, None, None, None),
+        ("a", "d", "nuclear_norm", "o", -0.25, -0.4, -0.1, 0.04), ("a", "d", "effective_rank", "o", 0.05, 0, 0.1, 0.9),
     ]  # fmt: skip
-    columns = ["model", "contrast", "measure", "projection", "partial", "partial_q"]
+    columns = ["model", "contrast", "measure", "projection", "partial", "partial_low", "partial_high", "partial_q"]
     table = pl.DataFrame(rows, schema=columns, orient="row").with_columns(text=pl.lit("cut"))
     assert predictor_sentence(table, "cut") == (
         "In `cut`, what tells a metric best given the lengths is effective rank in 2, nuclear norm in 1 of 3 contrasts "
-        "and models, of some projection or of all together; its |ρ| is between 0.10 and 0.30, in 2 with q < 0.05."
+        "and models, of some projection or of all together; in 2 with q < 0.05. The strongest is effective rank "
+        "q in c (a), ρ -0.300 [-0.500, -0.100]. The best of many measures is too large by chance."
     )
     assert predictor_sentence(table, "whole") == ""

@@ -213,6 +213,35 @@ def test_a_failed_step_costs_only_what_needs_it(tiny_checkpoint: Path, tmp_path:
     assert open_run(tmp_path / "out/runs/tiny/whole/pool-size-high").counts.ok == 2
 
 
+def test_an_error_without_words_is_named(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("gradprism.jobs.study.compare.run_recipe", hang)
+    with pytest.raises(GradPrismError, match="comparisons/tiny/whole/length: TimeoutError"):
+        run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
+
+
+def test_nobody_elses_files_are_removed(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mine = [
+        out / "reports/notes.txt",
+        out / "reports/.hidden.html",
+        out / "figures/claim-notes.md",
+        out / "tables/a.csv",
+    ]
+    old = [out / "reports/before.html", out / "figures/claim-before.png", out / "tables/claim-before.csv"]
+    for file in [*mine, *old]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine", encoding="utf-8")
+    (out / "reports/archive").mkdir()
+    run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
+    assert all(file.exists() for file in [*mine, out / "reports/archive", out / "reports/length.html"])
+    assert not [file for file in old if file.exists()]
+
+
 def test_verdicts_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     told = json.loads(run("run", path, "--json").stdout)

@@ -8,8 +8,9 @@ from tests.command import run
 from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
-from gradprism.recipe import checked, load_recipe
+from gradprism.recipe import EngineSettings, checked, load_recipe
 from gradprism.study_recipe import StudyRecipe
+from gradprism.verbs.run import _command
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = {"length": {"first": "long", "second": "short"}}
@@ -34,7 +35,9 @@ CONTRAST = {"length": {"first": "long", "second": "short"}}
         ({"claims": {"c": {"says": "?", "measure": "effective_rank"}}}, "expects `lower` or `higher`"),
         ({"claims": {"c": {"says": "?", "measure": "mad:nuclear_norm", "expect": "near 0"}}}, "expects `lower`"),
         ({"claims": {"c": {"says": "?", "measure": "beauty"}}}, "measure"),
-        ({"claims": {"c": {"says": "?", "measure": "families", "contrasts": ["x*"]}}}, "no contrast 'x*'"),
+        ({"claims": {"c": {"says": "?", "measure": "families", "contrasts": ["x*"]}}}, "leave `contrasts` out"),
+        ({"claims": {"c": {"says": "?", "measure": "separation", "contrasts": ["x*"]}}}, "no contrast 'x*'"),
+        ({"claims": {"c": {"says": "?", "measure": "adjacent_cosine", "expect": "lower"}}}, "leave it out"),
         ({"pools": {"p": {"data": "p.jsonl"}}}, "pools and scores belong together"),
         ({"scores": {"length": {"metric": "length"}}}, "pools and scores belong together"),
         ({"compare": {"against": "long"}}, "a study names its contrasts"),
@@ -69,6 +72,14 @@ def test_options_of_a_study_are_refused_for_other_recipes(tmp_path: Path) -> Non
     done = run("run", path, "--plan", "--limit", 2)
     assert done.returncode == 2
     assert "--limit, --plan: of a study" in done.stderr
+
+
+def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:
+    engine = EngineSettings(engine="ray", workers=2)
+    assert _command("s.yaml", "/home/me/data", ("a", "b=c"), 4, "runs/x", engine) == (
+        "gradprism run s.yaml --data DIR --model a --model b=c --limit 4 --out runs/x --engine ray --workers 2"
+    )
+    assert _command("s.yaml", None, (), None, None, EngineSettings()) == "gradprism run s.yaml"
 
 
 def test_a_wrong_recipe_ends_with_its_message_alone(tmp_path: Path) -> None:

@@ -101,14 +101,14 @@ def _refuse_other_weights(here: Layout, first: Layout) -> None:
             sorted({*one.places} - {*other.places}) for one, other in ((first, here), (here, first))
         ]  # fmt: skip
         words = [f"{len(found)} {what} ({found[0]})" for what, found in (("missing", missing), ("more", more)) if found]
-        raise RowProblemError(f"other weights than the first readable line has: {', '.join(words)}")
+        raise RowProblemError(f"other weights than most of the first lines have: {', '.join(words)}")
     for name, wanted, there in (
         ("cosine_sim", first.has_layer_cosines, here.has_layer_cosines),
         ("cosine_sim_qkvo", first.has_same_layer_cosines, here.has_same_layer_cosines),
     ):
         if wanted != there:
             which = "no" if wanted else "a"
-            raise RowProblemError(f"{which} {name!r}, unlike the first readable line")
+            raise RowProblemError(f"{which} {name!r}, unlike most of the first lines")
 
 
 def _gradient(place: Place, given: object, layout: Layout) -> Gradient:
@@ -220,7 +220,9 @@ def _same_layer_cosines(given: object, layout: Layout) -> Iterator[Cosine]:
     if not isinstance(given, dict):
         raise RowProblemError("'cosine_sim_qkvo' is no object of layers")
     for layer in layout.layers:
-        if not isinstance(entry := given.get(str(layer), {}), dict):
+        if str(layer) not in given:
+            raise RowProblemError(f"cosine_sim_qkvo has no layer {layer}, whose weights the line has")
+        if not isinstance(entry := given[str(layer)], dict):
             raise RowProblemError(f"cosine_sim_qkvo of layer {layer} is a {type(entry).__name__}, expected an object")
         pairs = {pair: value for name, value in entry.items() if (pair := same_layer_pair(name))}
         for pair in sorted(pairs):

@@ -23,15 +23,18 @@ class Kinds:
 
 
 def line_of(
-    example: Example, row: Row, spectra: pl.DataFrame, similarity: pl.DataFrame, kinds: Kinds
+    example: Example, row: Row, spectra: pl.DataFrame, similarity: pl.DataFrame, kinds: Kinds, named: bool = False
 ) -> dict[str, Any]:
-    """`row` is of the table of examples; `spectra` and `similarity` are those of this example alone."""
+    """`row` is of the table of examples; `spectra` and `similarity` are those of this example alone.
+
+    `named`: whether the line needs its id, since its number in the file will be another.
+    """
     weights = {
         Place(each["layer"], each["projection"]).weight: _statistics(each, row["n_tokens"])
         for each in spectra.iter_rows(named=True)
     }
     taken = {*_TEXTS, *OWN_KEYS, *weights}
-    own = {name: value for name, value in _own_columns(example, row).items() if name not in taken}
+    own = {name: value for name, value in _own_columns(example, row, named).items() if name not in taken}
     cosines = [*similarity.iter_rows(named=True)]
     line = {**_texts(example), **own, "loss": row["loss"], **weights}
     if kinds.of_layers:
@@ -52,11 +55,11 @@ def _texts(example: Example) -> dict[str, str]:
     return {"instruction": "\n".join(turn.content for turn in before), **texts}
 
 
-def _own_columns(example: Example, row: Row) -> dict[str, Any]:
-    """The data's other scalar columns, and its `id` where it has one."""
+def _own_columns(example: Example, row: Row, named: bool) -> dict[str, Any]:
+    """The data's other scalar columns, and its `id` where it has one or is given one."""
     columns: dict[str, Any] = json.loads(row["columns"] or "{}")
-    named = {"id": row["example_id"]} if row["example_id"] != str(example.row) else {}
-    return named | {name: value for name, value in columns.items() if value is not None}
+    own_id = {"id": row["example_id"]} if named or row["example_id"] != str(example.row) else {}
+    return own_id | {name: value for name, value in columns.items() if value is not None}
 
 
 def _statistics(row: Row, n_tokens: int | None) -> dict[str, Any]:

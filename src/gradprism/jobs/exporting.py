@@ -12,6 +12,7 @@ from gradprism.data.writing import written_whole
 from gradprism.errors import GradPrismError
 from gradprism.interop.written import Kinds, line_of
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.jobs.select_files import refuse_replacing
 from gradprism.places import is_shared, place
 from gradprism.store.layout import part_path, published_parts
 from gradprism.store.origin import data_of
@@ -42,10 +43,12 @@ def export_paper(
     _refuse(opened, target)
     watch.say("Reading the data")
     examples = data_of(opened, data)
+    refuse_replacing([target], examples)
+    numbered_anew = _numbered_anew(opened)
     watch.start(opened.counts.done, 0, "Exporting")
     lines = 0
     with written_whole(target, None) as writer:
-        for line in _lines(opened, iter(examples), watch):
+        for line in _lines(opened, iter(examples), numbered_anew, watch):
             writer.write(line)
             lines += 1
     return Exported(target, lines, opened.counts.rows - lines, tuple(_notes(opened)))
@@ -60,7 +63,13 @@ def _refuse(run: Run, target: Path) -> None:
         raise GradPrismError(f"--out {target}: there is no folder {target.parent}.")
 
 
-def _lines(run: Run, examples: Iterator[Example], watch: Observer) -> Iterator[dict[str, Any]]:
+def _numbered_anew(run: Run) -> bool:
+    """Whether a line's number in the file is not the number of its row in the run: then each line is given its id."""
+    rows = run.scan("examples").filter(pl.col("status") == "ok").select("row").collect()["row"]
+    return bool((rows != pl.int_range(len(rows), eager=True)).any())
+
+
+def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Observer) -> Iterator[dict[str, Any]]:
     """One part of the run in memory at a time; its rows are those of the data, in order."""
     kinds = _kinds(run)
     for index in published_parts(run.path):
@@ -73,9 +82,8 @@ def _lines(run: Run, examples: Iterator[Example], watch: Observer) -> Iterator[d
             example = next(example for example in examples if example.row == row["row"])
             if row["status"] == "ok":
                 key = (row["row"],)
-                yield line_of(
-                    example, row, of_row["spectra"][key], of_row["similarity"].get(key, similarity.clear()), kinds
-                )
+                cosines = of_row["similarity"].get(key, similarity.clear())
+                yield line_of(example, row, of_row["spectra"][key], cosines, kinds, numbered_anew)
             watch.batch(1, None)
 
 

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.places import is_named, place
-from gradprism.recipe import CheckpointSettings, recipe_text
+from gradprism.recipe import CheckpointSettings, ReadSettings, recipe_text
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
@@ -68,20 +70,25 @@ def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
         n_done = rows_in(writer.done, recipe.part_rows, len(examples))
         watch.start(len(examples), n_done, "Importing")
         if len(writer.done) < n_parts(len(examples), recipe.part_rows):
-            _publish(_rows(examples, first.layout, origin), recipe.part_rows, writer, watch)
+            _publish(_rows(examples, first.layout, origin, writer.done, recipe.part_rows), recipe, writer, watch)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
+        if run.counts.truncated:
+            watch.say(
+                f"{run.counts.truncated:,} texts are longer than --max-length {recipe.text.max_length:,}: their tokens "
+                "are counted and their singular values cut there. Give the length that the file was made with."
+            )
     return open_run(recipe.out)
 
 
-def _publish(rows: "Iterator[ReadRow]", part_rows: int, writer: RunWriter, watch: Observer) -> None:
+def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter, watch: Observer) -> None:
     """Write what is not yet there, part by part: no more than one is held."""
     from gradprism.interop.tables import tables_of
 
     done = writer.done
     with record.session(writer.add_session) as account:
         account.device = "cpu"
-        for index, part in numbered_parts(rows, part_rows):
+        for index, part in numbered_parts(rows, recipe.part_rows):
             if index in done:
                 continue
             writer.publish(index, tables_of(part))
@@ -108,8 +115,14 @@ class _Origin:
     shapes: dict[Place, tuple[int, int]]
 
 
-def _rows(examples: ExampleSet, layout: Layout, origin: _Origin) -> "Iterator[ReadRow]":
-    return (_row(example, found, layout, origin) for example, found in examples.records())
+def _rows(
+    examples: ExampleSet, layout: Layout, origin: _Origin, done: Collection[int], part_rows: int
+) -> "Iterator[ReadRow]":
+    """Of parts that are there already nothing is worked out."""
+    from gradprism.interop.tables import ReadRow
+
+    for number, (example, found) in enumerate(examples.records()):
+        yield ReadRow(example) if number // part_rows in done else _row(example, found, layout, origin)
 
 
 def _row(example: Example, found: Record, layout: Layout, origin: _Origin) -> "ReadRow":
@@ -141,23 +154,33 @@ def _located(problem: str, found: Record) -> str:
 
 
 def _first_line(recipe: ImportRecipe) -> _First:
-    """Look for it among the first rows, and in the whole file only if there is none. Raises `GradPrismError`."""
+    """The first that is laid out as most of the first rows are; of the whole file only if none of these can be read.
+
+    Raises `GradPrismError`.
+    """
     head = recipe.read.model_copy(update={"limit": _HEAD, "sample": None})
     problems = list[str]()
-    for settings in (head, recipe.read):
-        for example, found in open_examples(recipe.data, settings).records():
-            try:
-                fields = _fields(example, found)
-                _refuse_other_names(fields, found)
-                layout = layout_of(fields)
-                return _First(found.where, layout, read_line(fields, layout), _digest(fields))
-            except RowProblemError as problem:
-                problems.append(_located(str(problem), found))
+    for settings, most in ((head, _HEAD), (recipe.read, 1)):
+        if readable := [*islice(_readable(recipe, settings, problems), most)]:
+            [(layout, _)] = Counter(first.layout for first in readable).most_common(1)
+            return next(first for first in readable if first.layout == layout)
     raise GradPrismError(
         f"No row of {', '.join(recipe.data)} can be imported. The first problem: {problems[0]}.\n"
         "Expected gradient statistics as Li et al. published them (arXiv 2504.10766): JSON Lines with instruction, "
         f"output, loss, and for each weight, such as {EXAMPLE_OF_A_WEIGHT}, {', '.join(sorted(_STATISTICS))}."
     )
+
+
+def _readable(recipe: ImportRecipe, settings: ReadSettings, problems: list[str]) -> Iterator[_First]:
+    """Lines that can be read, each by its own layout; what is wrong with the others goes to `problems`."""
+    for example, found in open_examples(recipe.data, settings).records():
+        try:
+            fields = _fields(example, found)
+            _refuse_other_names(fields, found)
+            layout = layout_of(fields)
+            yield _First(found.where, layout, read_line(fields, layout), _digest(fields))
+        except RowProblemError as problem:
+            problems.append(_located(str(problem), found))
 
 
 def _digest(fields: dict[str, Any]) -> str:

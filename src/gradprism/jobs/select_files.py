@@ -39,7 +39,7 @@ def write_selection(
     """
     out = place(recipe.out)
     files = files_of(out, selection)
-    _refuse_replacing([*files.values(), _card(out)], examples)
+    refuse_replacing([*files.values(), _card(out)], examples)
     added = _added(selection, taken_names)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -67,11 +67,11 @@ def _card(out: Path) -> Path:
     return out.with_name(f"{out.stem}.card.md")
 
 
-def _refuse_replacing(targets: list[Path], examples: ExampleSet) -> None:
+def refuse_replacing(targets: list[Path], examples: ExampleSet) -> None:
     sources = {place(source.name).resolve() for source in examples.sources}
     for target in targets:
         if target.resolve() in sources:
-            raise GradPrismError(f"{target} is the data that is selected from. Choose another --out.")
+            raise GradPrismError(f"{target} holds the data that is read. Choose another --out.")
 
 
 def _added(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:

@@ -82,9 +82,9 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
                 _do(step.recipe, models, _Within(watch, which))
                 done.add(step)
             except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
-                failed[step.name] = str(error)
+                failed[step.name] = str(error).strip() or type(error).__name__
                 away |= {key for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
-                watch.say(f"{step.name} has failed: {str(error).splitlines()[0]}")
+                watch.say(f"{step.name} has failed: {failed[step.name].splitlines()[0]}")
     return failed
 
 

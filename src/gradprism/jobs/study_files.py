@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE = "README.md"
 _OURS = ("claim-", "depth-", "contrasts.", "separation.", "predictors.", "agreement.", "curves.", "cosines.")
+_KINDS = (".parquet", ".csv", ".png", ".pdf")
 Named: TypeAlias = "Iterator[tuple[str, Plot | Missing]]"
 
 
@@ -32,7 +33,8 @@ def publish(outcome: "Outcome", watch: Observer, command: str) -> None:
         out.write(f"tables/{name}.csv", table.write_csv().encode())
     drawn = Drawings(dict(_draw(_claim_plots(outcome), out, watch)), dict(_draw(_depth_plots(outcome), out, watch)))
     out.write(PAGE, page(outcome, drawn, [*_made(outcome, command)]).encode())
-    out.remove_others(outcome.failed)
+    with disk_errors(place(outcome.recipe.out), "the study"):
+        out.remove_others(outcome.failed)
 
 
 class _Published:
@@ -47,16 +49,16 @@ class _Published:
         self._names.add(name)
 
     def remove_others(self, failed: Iterable[str]) -> None:
-        """Tables and figures of an earlier outcome."""
+        """Tables and figures of an earlier outcome, and the reports of contrasts that it had; nobody else's files."""
+        out = place(self._recipe.out)
         for folder in ("tables", "figures"):
-            there = place(self._recipe.out) / folder
-            for name in names_in(there):
-                if name.startswith(_OURS) and f"{folder}/{name}" not in self._names:
-                    (there / name).unlink()
-        reports = place(self._recipe.out) / "reports"
-        kept = {f"{name}.html" for name in self._recipe.all_contrasts}
-        for name in {*names_in(reports)} - (kept - {name.removeprefix("reports/") for name in failed}):
-            (reports / name).unlink()
+            for name in names_in(out / folder):
+                if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in self._names:
+                    (out / folder / name).unlink()
+        kept = {f"{name}.html" for name in self._recipe.all_contrasts} - {*(n.removeprefix("reports/") for n in failed)}
+        for name in names_in(out / "reports"):
+            if name.endswith(".html") and not name.startswith(".") and name not in kept:
+                (out / "reports" / name).unlink()
 
 
 def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":

@@ -21,15 +21,16 @@ def overview(outcome: Outcome) -> Iterator[str]:
         f"in `{text}` every example is {cut_in_words(outcome.recipe.texts[text])}" for text in cuts(outcome.judged)
     ]
     yield (
-        f"Numbers in brackets are those of the models{order}, with 95% intervals; × is a ratio of geometric means, "
-        f"first set over second.{f' {_sentence(windows)}' if windows else ''}"
+        "A comparison is of two sets on one model, all layers and projections together. In parentheses are the numbers "
+        f"of the models{order}, with 95% intervals; × is a ratio of geometric means, first set over second."
+        f"{f' {_sentence(windows)}' if windows else ''}"
     )
     yield "\n".join(f"- {sentence}" for sentence in _sentences(outcome))
+    if outcome.recipe.about:
+        yield outcome.recipe.about.strip()
     yield "The same in a table:"
     yield _table(outcome)
     yield "\n".join(_columns(outcome))
-    if outcome.recipe.about:
-        yield outcome.recipe.about.strip()
 
 
 def _sentence(parts: Sequence[str]) -> str:

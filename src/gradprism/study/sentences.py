@@ -7,11 +7,12 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.titles import title
+from gradprism.markdown import with_interval
 from gradprism.study.averages import Average, averages
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 
 _KINDS = {"families": "curves", "adjacent_cosine": "sets and projections", "same_layer_cosine": "sets and pairs"}
-_WHERE = {RAW: "as it is", HELD: "in pairs of like length, by regression and by partial rank correlation"}
+_WHERE = {RAW: "", HELD: "in pairs of like length, by regression and by partial rank correlation"}
 
 
 def verdict_sentence(each: Judged, outcome: Outcome) -> str:
@@ -27,7 +28,7 @@ def verdict_sentence(each: Judged, outcome: Outcome) -> str:
         said.append(
             "no control of length decides: " + ", ".join(_aside(each, name, found, outcome) for name in controls)
         )
-    return f"**{each.claim.says}**: this *{each.verdict}*, for {'; '.join(said)}."
+    return f"**{each.claim.says}**: this *{each.verdict}*. As it is, {'; '.join(said)}."
 
 
 def _aside(each: Judged, column: str, found: Sequence[Average], outcome: Outcome) -> str:
@@ -54,7 +55,7 @@ def _clause(each: Judged, column: str, found: Sequence[Average]) -> str:
         if average.column == column:
             of_models.setdefault(average.model, []).append(average.value)
     numbers = "; ".join(", ".join(values) for values in of_models.values())
-    return f"{_WHERE.get(column, f'in `{column}`')} {said}{f' ({numbers})' if numbers else ''}"
+    return f"{_WHERE.get(column, f'in `{column}`')} {said}{f' ({numbers})' if numbers else ''}".lstrip()
 
 
 def predictor_sentence(table: pl.DataFrame, text: str) -> str:
@@ -64,13 +65,15 @@ def predictor_sentence(table: pl.DataFrame, text: str) -> str:
     if not best:
         return ""
     kinds = Counter(title(row["measure"]) for row in best).most_common()
-    sizes = [abs(row["partial"]) for row in best]
+    strongest = max(best, key=lambda row: abs(row["partial"]))
     clear = sum(row["partial_q"] is not None and row["partial_q"] < 0.05 for row in best)
+    name = title(f"{strongest['measure']}:{strongest['projection']}")
+    where, rho = f"{strongest['contrast']} ({strongest['model']})", with_interval(strongest, "partial")
     return (
         f"In `{text}`, what tells a metric best given the lengths is "
         f"{', '.join(f'{kind} in {n}' for kind, n in kinds)} "
-        f"of {len(best)} contrasts and models, of some projection or of all together; its |ρ| is between "
-        f"{min(sizes):.2f} and {max(sizes):.2f}, in {clear} with q < 0.05."
+        f"of {len(best)} contrasts and models, of some projection or of all together; in {clear} with q < 0.05. The "
+        f"strongest is {name} in {where}, ρ {rho}. The best of many measures is too large by chance."
     )
 
 

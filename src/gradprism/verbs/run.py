@@ -74,9 +74,7 @@ def run(
         study = located(loaded, place(recipe).resolve().parent, data, limit, model)
         if plan:
             return show_plan(study, quiet, json)
-        models = "".join(f" --model {name}" for name in model)
-        rows = f" --limit {limit}" if limit else ""
-        return replay_study(study, quiet, json, f"gradprism run {recipe}{' --data DIR' if data else ''}{models}{rows}")
+        return replay_study(study, quiet, json, _command(recipe, data, model, limit, out, engine))
     _refuse_for_others(loaded, data=data, model=model, limit=limit, plan=plan)
     if isinstance(loaded, ScoreRecipe):
         return replay_scores(loaded, False, quiet, json)
@@ -87,6 +85,21 @@ def run(
     if isinstance(loaded, ImportRecipe):
         return replay_import(loaded, by, quiet, json)
     return replay_spectra(loaded, by, quiet, json)
+
+
+def _command(
+    recipe: str, data: str | None, model: Several, limit: int | None, out: str | None, engine: EngineSettings | None
+) -> str:
+    """What does the study again. Where the data lie is nobody's business."""
+    others = engine.model_dump(exclude_defaults=True) if engine else {}
+    options = [
+        *(["--data DIR"] if data else []),
+        *(f"--model {name}" for name in model),
+        *([f"--limit {limit}"] if limit else []),
+        *([f"--out {out}"] if out else []),
+        *(f"--{name.replace('_', '-')} {value}" for name, value in others.items()),
+    ]
+    return " ".join(["gradprism run", recipe, *options])
 
 
 def _refuse_for_others(recipe: "Recipe", **options: object) -> None:
