@@ -159,10 +159,10 @@ def count(values: Iterable[str]) -> Count:
 def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
     """Of the counts of the first text, and of each control on the same comparisons.
 
-    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens; those
-    that do not decide (`decides`) are left aside. What more than half of the comparisons show, the claim or its
-    opposite, is *kept* by a control if more than half of what is decided there shows it, and else lost: to length or to
-    the other side, if more than half is that, or to both.
+    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens. What
+    more than half of the comparisons show, the claim or its opposite, is *kept* by a control if more than half of all
+    show it there too, and *lost* if at least half are decided otherwise: to length or to the other side, if more than
+    half of what is decided is that, or to both. A control that does neither does not decide, and is left aside.
 
     ========================================  =============================  ================================
     the controls                              of a claim that is shown       of one whose opposite is shown
@@ -178,7 +178,8 @@ def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
     plain = verdict_as_it_is(raw)
     if plain not in ("holds", "fails"):
         return plain
-    shown, left = plain == "holds", {_left(each, plain == "holds") for each in controls if decides(each)}
+    shown = plain == "holds"
+    left = {found for each in controls if (found := _left(each, shown))}
     if not left:
         return "is not decided at equal length"
     if left == {"kept"}:
@@ -190,16 +191,21 @@ def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
     return "depends on the control of length" if "kept" in left or not shown else "does not hold at equal length"
 
 
-def decides(control: Count) -> bool:
-    """Whether at least half of the comparisons are decided under a control; what was not compared there is not."""
-    return bool(control.decided) and control.decided >= _MOST * control.all
+def decides(control: Count, raw: Count) -> bool:
+    """Whether a control keeps or loses what is shown as it is; what was not compared there is undecided."""
+    return _left(control, majority(raw) != "opposite") is not None
 
 
-def _left(control: Count, shown: bool) -> Literal["kept", "length", "other", "mixed"]:
-    """What a control leaves of what is shown, or of its opposite."""
+def _left(control: Count, shown: bool) -> Literal["kept", "length", "other", "mixed"] | None:
+    """What a control leaves of what is shown, or of its opposite; None where too little is decided to say."""
     side, other = (control.shown, control.opposite) if shown else (control.opposite, control.shown)
+    if side > _MOST * control.all:
+        return "kept"
+    lost = control.decided - side
+    if not lost or lost < _MOST * control.all:
+        return None
     half = _MOST * control.decided
-    return "kept" if side > half else "length" if control.length > half else "other" if other > half else "mixed"
+    return "length" if control.length > half else "other" if other > half else "mixed"
 
 
 def majority(raw: Count) -> Shown | None:

@@ -181,7 +181,7 @@ def _judged(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -
         return Judged(name, claim, table, raw, held, cut, frozenset(), verdict_as_it_is(raw))
     cut = {text: replace(found, undecided=found.undecided + max(raw.all - found.all, 0)) for text, found in cut.items()}
     controls = {HELD: held, **{text: found for text, found in cut.items() if texts[text].equalises}}
-    deciding = frozenset(text for text, found in controls.items() if decides(found))
+    deciding = frozenset(text for text, found in controls.items() if decides(found, raw))
     return Judged(name, claim, table, raw, held, cut, deciding, verdict(raw, controls.values()))
 
 

@@ -83,7 +83,7 @@ def _columns(outcome: Outcome) -> Iterator[str]:
     yield (
         "- Beside a claim: how many comparisons (of cosines, sets and projections) of all models show it; how many "
         "show the opposite, or *length* alone, or leave it *undecided*, also since their sets were not cut so. In "
-        "brackets: fewer than half are decided there, or the cut keeps too little, and the verdict does not rest on it."
+        "brackets: too few are decided there, or the cut keeps too little, and the verdict does not rest on it."
     )
     yield (
         "- Beside a model: ratio of geometric means, first set over second (in brackets, over how many contrasts); of "

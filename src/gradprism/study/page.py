@@ -202,10 +202,10 @@ Ratios are geometric means over the contrasts in brackets, each with the same we
 alone in which it could be computed. Their intervals are of these contrasts, not of others, and as wide as they are if
 all of them were to err together, since some share rows.
 
-The verdict is on what more than half of the comparisons show as it is, the claim or its opposite. A control decides
-where at least half of all comparisons are decided under it. It *keeps* what was seen where more than half of those
-show it, however small it has become; else what was seen is lost, to *length* or to the other side, if more than half
-is that, or to both.
+The verdict is on what more than half of the comparisons show as it is, the claim or its opposite. A control *keeps*
+what was seen where more than half of all comparisons show it under the control too, however small it has become. It
+*loses* it where at least half are decided otherwise: to length or to the other side, if more than half of those that
+are decided are that, or to both. Where it does neither it does not decide.
 
 | controls of length | the claim is shown as it is | its opposite is |
 | --- | --- | --- |
