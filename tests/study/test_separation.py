@@ -192,6 +192,13 @@ def test_both_separate_every_row() -> None:
     assert [row[name] for name in RAW[2:]] == [0, 0, 0]
 
 
+def test_measures_that_separate_alike_in_either_direction_differ_by_nothing() -> None:
+    """An area and 1 - area round apart; an interval must not exclude 0 by that."""
+    measure = np.random.default_rng(3).lognormal(size=21)
+    row = row_of(with_layer_means(effective_rank__mean=measure, nuclear_norm__mean=1 / measure), resamples=300)
+    assert [row[name] for name in RAW[2:]] == [0, 0, 0]
+
+
 def test_intervals_cover_no_difference_as_often_as_said() -> None:
     """Two measures that separate alike (AUC 0.71) beside a length that separates more; each projection a draw."""
     random, shape = np.random.default_rng(7), (80, 5, 2)  # rows, projections, measures
