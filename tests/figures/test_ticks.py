@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies
+from hypothesis import example, given, strategies
 from matplotlib.figure import Figure
 
 from gradprism.figures.ticks import linear_scale, log_scale, scale_for, set_x, set_y
@@ -21,6 +21,8 @@ def test_log_ticks_fit_their_room(low: float, factor: float, most: int) -> None:
 
 
 @given(strategies.floats(-1e6, 1e6), strategies.floats(0, 1e6), strategies.integers(2, 8))
+@example(5e-324, 0.0, 2)
+@example(0.0, 5e-324, 2)
 def test_linear_ticks_are_inside_and_no_more_than_fit(low: float, reach: float, most: int) -> None:
     scale = linear_scale(low, low + reach, most)
     assert scale.low < scale.high

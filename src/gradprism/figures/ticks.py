@@ -54,10 +54,13 @@ def scale_for(values: Iterable[float | None], most: int, log: bool = False, zero
     return linear_scale(min(shown), max(shown), most)
 
 
+_NOTHING = 1e-300  # twentieths of less are no numbers any more
+
+
 def linear_scale(low: float, high: float, most: int, whole: bool = False) -> Scale:
     """A linear axis with a margin of 5%; `whole` has ticks at whole numbers alone, and none in the margin."""
-    reach = high - low
-    margin = 0.05 * (reach if reach > 1e-6 * max(abs(low), abs(high)) else abs(low) or 10.0)
+    reach, size = high - low, max(abs(low), abs(high))
+    margin = 0.05 * (10.0 if size < _NOTHING else reach if reach > 1e-6 * size else abs(low))
     inside = (low, high) if whole else (low - margin, high + margin)
     low, high = low - margin, high + margin
     ticks = _linear_ticks(*inside, most, whole)
