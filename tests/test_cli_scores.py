@@ -51,6 +51,7 @@ def test_the_summary_as_json(tiny_checkpoint: Path, rows: Path, tmp_path: Path) 
     assert summary["quantiles"]["median"] == pytest.approx(values.median())
 
 
+@pytest.mark.slow  # starts the command several times
 def test_what_it_would_take_is_said_and_nothing_is_done(rows: Path, tmp_path: Path) -> None:
     with FaultyServer() as server:
         asked = ["score", rows, "--metric", "difficulty", "--judge", "m", "--base-url", server.url]
@@ -65,6 +66,7 @@ def test_what_it_would_take_is_said_and_nothing_is_done(rows: Path, tmp_path: Pa
     assert again["difficulty"]["rows"] == 0  # all is published
 
 
+@pytest.mark.slow  # starts the command several times
 def test_a_judge_into_a_run_and_nothing_asked_twice(rows: Path, tmp_path: Path) -> None:
     with FaultyServer("500", "malformed") as server:
         asked = ["score", rows, "--metric", "difficulty", "--judge", "m", "--base-url", server.url, "--concurrency", 1,

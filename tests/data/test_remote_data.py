@@ -25,6 +25,8 @@ from gradprism.data.writing import arrow_schema, written_whole
 from gradprism.places import place
 from gradprism.recipe import ReadSettings
 
+pytestmark = pytest.mark.slow  # two servers
+
 RAW = SAMPLE.read_bytes()
 
 

@@ -41,6 +41,7 @@ def written(rows: Rows, path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow  # several runs of a model
 def test_scores_beside_spectra_take_their_half_from_them(
     tiny_checkpoint: Path, rows: Rows, tmp_path: Path, seen: list[int]
 ) -> None:
@@ -59,6 +60,7 @@ def test_scores_beside_spectra_take_their_half_from_them(
     assert with_both.examples.equals(run.examples)
 
 
+@pytest.mark.slow  # several runs of a model
 @pytest.mark.parametrize("change", [{"template": "chat"}, {"max_length": 64}, {"dtype": "bfloat16"}])
 def test_other_settings_take_nothing_from_the_spectra(
     tiny_checkpoint: Path, rows: Rows, tmp_path: Path, seen: list[int], change: dict[str, Any]

@@ -27,6 +27,8 @@ from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, checked
 
+pytestmark = pytest.mark.slow  # models that are written to disk and loaded again
+
 MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
 BATCH = Batch.of([Encoded((5, 6, 7), (False, True, True), False)], torch.device("cpu"))
 LAYERS_ON_DISK = (
@@ -301,7 +303,6 @@ def test_random_weights_are_not_spread(tiny_checkpoint: Path) -> None:
         loaded(tiny_checkpoint, "=disk", from_scratch=True)
 
 
-@pytest.mark.slow  # the real model, four times
 def test_smollm2_spread(smollm2: Any, sample_rows: list[dict[str, str]]) -> None:
     model, tokenizer = smollm2
     expected = GradientAnalyzer(model, tokenizer, max_length=120).analyze(sample_rows[:2])

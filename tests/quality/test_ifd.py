@@ -72,6 +72,7 @@ def test_superfiltering_is_the_published_formula(
         assert score["value"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow  # four models, in batches and row by row
 @pytest.mark.parametrize("style", ["matched", "superfiltering"])
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_a_batch_gives_what_each_row_gives_alone(

@@ -23,6 +23,8 @@ from gradprism.store.scores import held_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import SCORES
 
+pytestmark = pytest.mark.slow  # waits for leases to run out, and for a server
+
 ELSEWHERE: dict[str, Any] = {"host": "another-machine", "pid": os.getpid(), "token": "theirs"}
 
 
