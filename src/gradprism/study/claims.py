@@ -28,7 +28,6 @@ Verdict = Literal[
     "was not tested",
 ]  # fmt: skip
 _MOST = 0.5
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -251,6 +250,5 @@ def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
     found = table.select(effect, low, high).drop_nulls().drop_nans()
     if found.is_empty():
         return None
-    error = ((found[high] - found[low]) / (2 * _Z)).to_numpy()
-    mean, spread = float(found[effect].to_numpy().mean()), float(error.mean())
-    return Pooled(found.height, mean, mean - _Z * spread, mean + _Z * spread)
+    mean, reach = float(found[effect].to_numpy().mean()), float((found[high] - found[low]).to_numpy().mean() / 2)
+    return Pooled(found.height, mean, mean - reach, mean + reach)
