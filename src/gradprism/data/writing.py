@@ -25,6 +25,14 @@ WRITTEN_SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 256  # rows held at a time
 
 
+def refuse_replacing(targets: Iterable[Path], sources: Iterable[Source]) -> None:
+    """Raises `GradPrismError` where a file that is to be written is one that is read."""
+    read = {place(source.name).resolve() for source in sources}
+    for target in targets:
+        if target.resolve() in read:
+            raise GradPrismError(f"{target} holds the data that is read. Choose another --out.")
+
+
 class RowWriter(ABC):
     """Takes rows one by one."""
 

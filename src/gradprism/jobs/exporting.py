@@ -8,11 +8,10 @@ from typing import Any
 import polars as pl
 
 from gradprism.data.example import Example
-from gradprism.data.writing import written_whole
+from gradprism.data.writing import refuse_replacing, written_whole
 from gradprism.errors import GradPrismError
 from gradprism.interop.written import Kinds, line_of
 from gradprism.jobs.observer import Observer, Silent
-from gradprism.jobs.select_files import refuse_replacing
 from gradprism.places import is_shared, place
 from gradprism.store.layout import part_path, published_parts
 from gradprism.store.origin import data_of
@@ -43,7 +42,7 @@ def export_paper(
     _refuse(opened, target)
     watch.say("Reading the data")
     examples = data_of(opened, data)
-    refuse_replacing([target], examples)
+    refuse_replacing([target], examples.sources)
     numbered_anew = _numbered_anew(opened)
     watch.start(opened.counts.done, 0, "Exporting")
     lines = 0

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gradprism.analysis.selection import Selection
 from gradprism.data.formats import Row
 from gradprism.data.source import ExampleSet
-from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, written_whole
+from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
 from gradprism.errors import GradPrismError
 from gradprism.jobs.data_card import data_card
 from gradprism.places import place
@@ -39,7 +39,7 @@ def write_selection(
     """
     out = place(recipe.out)
     files = files_of(out, selection)
-    refuse_replacing([*files.values(), _card(out)], examples)
+    refuse_replacing([*files.values(), _card(out)], examples.sources)
     added = _added(selection, taken_names)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,13 +65,6 @@ def _sister(out: Path, name: str) -> Path:
 
 def _card(out: Path) -> Path:
     return out.with_name(f"{out.stem}.card.md")
-
-
-def refuse_replacing(targets: list[Path], examples: ExampleSet) -> None:
-    sources = {place(source.name).resolve() for source in examples.sources}
-    for target in targets:
-        if target.resolve() in sources:
-            raise GradPrismError(f"{target} holds the data that is read. Choose another --out.")
 
 
 def _added(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:

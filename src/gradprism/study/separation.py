@@ -164,9 +164,8 @@ def _figures(prefix: str, is_first: np.ndarray, areas: list[np.ndarray]) -> dict
     """Of the AUCs (1 + resamples,) of each measure, those observed before all others."""
     n = int(is_first.sum()), int((~is_first).sum())
     separations = [np.maximum(area, 1 - area) for area in areas]
-    difference = np.round(
-        separations[0] - separations[1], 12
-    )  # 1 - area rounds, and an interval must not exclude 0 by it
+    # 1 - area rounds, and no interval must exclude 0 by that.
+    difference = np.round(separations[0] - separations[1], 12)
     ends = percentile_interval(difference[1:, None]) if min(n) > 1 else ([math.nan], [math.nan])
     numbers = (*n, *(each[0] for each in (*areas, *separations, difference)), *(float(end[0]) for end in ends))
     return {prefix + name: number for name, number in zip(_FIGURES, numbers, strict=True)}
