@@ -4,9 +4,9 @@
 
 Time: a training pass takes 6 N T floating-point operations for N parameters and T tokens; ours takes the share of it
 that `benchmarks.cost` measured on the shape of a 7B model, on a CPU. A GPU does the model's part of that at the rate
-given. Its fp64 eigenvalue problems are given as the core hours they took here, at 512 tokens; `python -m benchmarks.gpu`
-measures all of it on a GPU, and docs/speed.md has the figures of one. A model on several GPUs keeps one of them busy at a time, and pays
-for all. Storage: bytes per row of real runs (zstd Parquet).
+given. Its fp64 eigenvalue problems are given as the core hours they took here, at 512 tokens; `benchmarks.gpu` measures
+all of it on a GPU, and docs/speed.md has the figures of one. A model on several GPUs keeps one of them busy at a time,
+and pays for all. Storage: bytes per row of real runs (zstd Parquet).
 """
 
 import argparse
