@@ -35,8 +35,8 @@ SHARED = ROOT.parent / "shared"
 
 # Files that take a minute or more. The one that begins last decides when all have ended.
 LONGEST = (
-    "test_reference.py", "test_real_weights.py", "test_ifd.py", "test_kill.py", "test_overlaps.py", "test_quantised.py",
-    "test_benchmarks.py",
+    "test_report_browser.py", "test_reference.py", "test_overlaps.py", "test_ifd.py", "test_kill.py",
+    "test_judge_serve.py", "test_benchmarks.py", "test_quantised.py", "test_object_store.py", "test_real_weights.py",
 )  # fmt: skip
 
 

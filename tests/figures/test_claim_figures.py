@@ -43,10 +43,13 @@ def plot_of(made: pl.DataFrame, cut: dict[str, str] | None = None) -> Plot:
     return plot
 
 
+CUTS = [{}, {"first-4": "four"}, {"first-16": "sixteen", "first-1": "one"}, dict.fromkeys("abcd", "")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
-    "cut", [{}, {"first-4": "four"}, {"first-16": "sixteen", "first-1": "one"}, dict.fromkeys("abcd", "")]
+    ("style", "cut"),
+    [([*STYLES][(place + half) % len(STYLES)], cut) for place, cut in enumerate(CUTS) for half in (0, 2)],
 )
 @pytest.mark.parametrize(("models", "times"), [(1, 1), (2, 5), (4, 2)])
 def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: int) -> None:
