@@ -48,7 +48,7 @@ test: $(STAMP) browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> Types"
 	@$(BIN)/mypy
-	@echo "==> Tests (real weights included; some twelve minutes on two cores)"
+	@echo "==> Tests (real weights included; some fifteen minutes on two cores)"
 	@mkdir -p .cache && $(BIN)/pytest -m cluster > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
 	  $(PYTEST) -m "not cluster"; first=$$?; \
 	  echo "==> Tests of the Ray engine, one after the other, begun beside the others: they mostly wait"; \

@@ -122,7 +122,7 @@ def test_ctrl_c_ends_after_the_batch_and_says_how_to_resume(tiny_checkpoint: Pat
         if "rows," in line and "examples/s" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Repeat the same command to resume" in stderr
     assert "Traceback" not in stderr

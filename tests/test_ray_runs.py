@@ -103,7 +103,7 @@ def test_workers_killed_several_times(tiny_checkpoint: Path, undisturbed: Run, t
             killed += 1
         while process.poll() is None and n_published(tmp_path / "run") <= before:
             time.sleep(0.05)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert killed == 3
     finished = open_run(tmp_path / "run")
@@ -127,7 +127,7 @@ def test_the_driver_killed_and_the_command_repeated(tiny_checkpoint: Path, undis
     published = {part.name: part.stat().st_mtime_ns for part in (tmp_path / "run" / "examples").glob("part-*")}
     assert not open_run(tmp_path / "run").is_complete
     again = begun(tiny_checkpoint, tmp_path / "run")
-    _, err = again.communicate(timeout=240)
+    _, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     assert_equal_runs(undisturbed, open_run(tmp_path / "run"))
     now = {part.name: part.stat().st_mtime_ns for part in (tmp_path / "run" / "examples").glob("part-*")}
@@ -150,7 +150,7 @@ def test_ctrl_c_stops_it_and_leaves_nothing_running(tiny_checkpoint: Path, tmp_p
     started = psutil.Process(process.pid).children(recursive=True)
     assert any("raylet" in child.name() for child in started)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Repeat the same command to resume" in err
     assert "Traceback" not in err
