@@ -210,7 +210,7 @@ def test_forty_real_rows_with_smollm2(smollm2: tuple[Any, Any], sample_rows: Row
     for row in usable:  # one is 2e-6: of so small a ratio fp32 leaves 2e-5
         expected = superfiltering(model, tokenizer, rows[row], 2048)
         assert found["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)
-        if row % 2:  # the other half would take half a minute more
+        if row % 4:  # the others would take most of a minute more
             continue
         whole, prompt = tokenizer(text_of(rows[row]) + rows[row]["output"])["input_ids"], text_of(rows[row])
         n = len(tokenizer(prompt)["input_ids"])
