@@ -228,11 +228,11 @@ def test_nobody_elses_files_are_removed(tiny_checkpoint: Path, tmp_path: Path) -
     out = tmp_path / "out"
     mine = [
         out / "reports/notes.txt",
-        out / "reports/.hidden.html",
+        out / "reports/mine.html",
         out / "figures/claim-notes.md",
         out / "tables/a.csv",
     ]
-    old = [out / "reports/before.html", out / "figures/claim-before.png", out / "tables/claim-before.csv"]
+    old = [out / "figures/claim-before.png", out / "tables/claim-before.csv"]
     for file in [*mine, *old]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("mine", encoding="utf-8")
@@ -240,6 +240,9 @@ def test_nobody_elses_files_are_removed(tiny_checkpoint: Path, tmp_path: Path) -
     run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
     assert all(file.exists() for file in [*mine, out / "reports/archive", out / "reports/length.html"])
     assert not [file for file in old if file.exists()]
+    renamed = {"size": {"first": "long", "second": "short"}}
+    run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, contrasts=renamed)))
+    assert {file.name for file in (out / "reports").glob("*.html")} == {"mine.html", "size.html"}
 
 
 def test_verdicts_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from gradprism.places import names_in, place
 from gradprism.store.disk import disk_errors, parquet_bytes
 from gradprism.store.disk import replace as replace_file
 from gradprism.store.run import Run
+from gradprism.study.done import Done
 from gradprism.study_recipe import StudyRecipe
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class _Published:
             for name in names_in(out / folder):
                 if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in self._names:
                     (out / folder / name).unlink()
-        kept = {f"{name}.html" for name in self._recipe.all_contrasts} - {*(n.removeprefix("reports/") for n in failed)}
-        for name in names_in(out / "reports"):
-            if name.endswith(".html") and not name.startswith(".") and name not in kept:
-                (out / "reports" / name).unlink()
+        kept = {f"reports/{name}.html" for name in self._recipe.all_contrasts} - {*failed}
+        for name in Done(out).names - kept:
+            if name.startswith("reports/"):
+                (out / name).unlink(missing_ok=True)
 
 
 def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":

@@ -52,6 +52,11 @@ class Done:
         now = _state(step.recipe)
         return all(now.get(name, state) == state for name, state in known["files"].items())
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Steps that were ever done in this folder, those that an earlier recipe had among them."""
+        return frozenset(self._steps)
+
     def add(self, step: Step) -> None:
         """Remember a step that has just been done."""
         asked = self._asked(step)
