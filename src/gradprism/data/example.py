@@ -5,8 +5,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 Scalar = str | int | float | bool | None
@@ -18,27 +19,64 @@ class RowProblemError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message. `role` is system, user, assistant or tool."""
+    """One message, with all that a chat template may show of it.
+
+    `role` is system, developer, user, assistant or tool. `content` is text; parts of text are joined. `thinking` is
+    the reasoning before an answer, whatever its data call it. `tool_calls` are in the form of OpenAI's API and of chat
+    templates: {"function": {"name": ..., "arguments": ...}, ...}. A turn with `in_loss` False is context alone.
+    """
 
     role: str
-    content: str
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    name: str | None = None
+    tool_call_id: str | None = None
+    in_loss: bool = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether it says nothing: no content, thinking or tool call."""
+        return not (self.content.strip() or self.thinking.strip() or self.tool_calls)
+
+    @property
+    def text(self) -> str:
+        """Return all that it says as plain text, for people and judges: thinking, content, calls as JSON."""
+        calls = (json.dumps(call.get("function", call), ensure_ascii=False) for call in self.tool_calls)
+        return "\n".join(piece for piece in (self.thinking, self.content, *calls) if piece)
+
+    @property
+    def _hashed(self) -> list[Any]:
+        """Return role and content, and whatever else it has: an ordinary turn hashes as it always did."""
+        more = {f.name: getattr(self, f.name) for f in fields(self)[2:] if getattr(self, f.name) != f.default}
+        return [self.role, self.content, *([more] if more else [])]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and a response, or a conversation; or a row that could not be read, with its `problem`."""
+    """A prompt and a response, or a conversation; or a row that could not be read, with its `problem`.
+
+    `tools`, `documents` and `template_options` are what a row brings for its chat template besides the turns.
+    """
 
     row: int
     example_id: str
     turns: tuple[Turn, ...] = ()
     columns: Mapping[str, Scalar] = field(default_factory=dict)
     problem: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    documents: tuple[Mapping[str, Any], ...] = ()
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    is_conversation: bool = False
+    """Whether the row is a list of turns, or has more than one prompt and one response."""
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hexadecimal digits (64 bits of BLAKE2b) of the turns, or of the problem where there are none."""
-        content = [[turn.role, turn.content] for turn in self.turns] or self.problem
-        text = json.dumps(content, ensure_ascii=True)
+        """16 hexadecimal digits (64 bits of BLAKE2b) of all that a template sees, or of the problem in its place."""
+        content: Any = [turn._hashed for turn in self.turns] or self.problem
+        if self.tools or self.documents or self.template_options:
+            content = [content, self.tools, self.documents, dict(self.template_options)]
+        text = json.dumps(content, ensure_ascii=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
@@ -49,7 +87,7 @@ class Example:
         """
         if self.problem:
             raise RowProblemError(self.problem)
-        if any(_HALF_OF_A_PAIR.search(turn.content) for turn in self.turns):
+        if any(_HALF_OF_A_PAIR.search(turn.text) for turn in self.turns):
             raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
         answers = [place for place, turn in enumerate(self.turns) if turn.role == "assistant"]
         return self.turns[: answers[-1] + 1] if answers else ()
