@@ -63,6 +63,8 @@ class TextSettings(Settings):
     in chat-template form."""
     system: str | None = None
     """System prompt for examples that bring none."""
+    date: str | None = None
+    """The day that a chat template prints, YYYY-MM-DD; of those that print one, the day the run began by itself."""
     turns: Literal["all", "last"] = "all"
     """Loss on every assistant turn, or on the last one only."""
     end_of_turn: bool = True

@@ -1,6 +1,7 @@
 """Token ids and loss masks, against masks worked out by hand from the pieces of the text."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -175,6 +176,40 @@ def test_paper_counts_the_bos_that_the_tokenizer_adds_once() -> None:
     assert list(with_bos.response_mask) == [False, *bare.response_mask]
 
 
+@pytest.mark.parametrize("ends", ["$A </s>", "<s> $A </s>", "$A </s> </s>"])
+def test_paper_leaves_out_the_end_that_the_tokenizer_adds(ends: str) -> None:
+    tok = tokenizer.__wrapped__()
+    ids = [(name, tok.convert_tokens_to_ids(name)) for name in (BOS, EOS)]
+    tok.backend_tokenizer.post_processor = processors.TemplateProcessing(single=ends, special_tokens=ids)
+    assert tok("fox")["input_ids"][-1] == tok.eos_token_id
+    bare = paper(CONVERSATION, tokenizer(adds_bos=ends.startswith(BOS)))
+    assert paper(CONVERSATION, tok) == bare
+    assert answers_of(bare) == ["It is four.", "It jumps."]
+
+
+@pytest.mark.parametrize(
+    ("turn", "lost"),
+    [(Turn(A, "4", thinking="2 and 2"), "thinking"), (Turn(A, tool_calls=({"name": "f"},)), "tool calls")],
+)
+def test_paper_refuses_answers_that_it_has_no_form_for(turn: Turn, lost: str) -> None:
+    encoder = PaperEncoder(tokenizer(), TextSettings())
+    with pytest.raises(RowProblemError, match=f"template=paper has no form for the {lost} of an answer"):
+        encoder.encode(Example(0, "0", (Turn(U, "two?"), turn)))
+
+
+@pytest.mark.parametrize("make", [PaperEncoder, lambda tok, text: ChatEncoder(tok, text, CHATML)])
+def test_answers_that_are_context_carry_no_loss(make: Any) -> None:
+    turns = [Turn(role, content) for role, content in CONVERSATION]
+    context = [replace(turn, in_loss=False) if turn.content == "It is four." else turn for turn in turns]
+    encoder = make(tokenizer(), TextSettings(template="chat"))
+    whole, cut = (encoder.encode(Example(0, "0", tuple(spoken))) for spoken in (turns, context))
+    assert whole.ids == cut.ids
+    assert [text.removesuffix(END) for text in answers_of(cut)] == ["It jumps."]
+    only = Example(0, "0", (*turns[:1], replace(turns[1], in_loss=False)))
+    with pytest.raises(RowProblemError, match="every answer is context without loss"):
+        encoder.encode(only)
+
+
 def test_paper_writes_no_end_token() -> None:
     assert text_of(paper(CONVERSATION[:2])) == "What is two plus two?\nIt is four."
     assert paper(CONVERSATION[:2], end_of_turn=True) == paper(CONVERSATION[:2], end_of_turn=False)
@@ -252,7 +287,7 @@ def test_masked_tokens_are_the_answers_and_nothing_of_the_user(
 ) -> None:
     turns = [turn for question, answer in exchanges for turn in ((U, question), (A, answer))]
     found = answers_of(chat(turns, template, end_of_turn=end_of_turn))
-    said = [answer + (END if end_of_turn else "") for _, answer in exchanges]
+    said = [answer + (END if end_of_turn else "") for _, answer in exchanges if answer.strip()]
     # the newline of the header may be one token with those that begin the answer
     assert [text.lstrip("\n") for text in found if text.strip()] == [text.lstrip("\n") for text in said if text.strip()]
     assert not set("QXZ0123456789é") & set("".join(found))
@@ -403,9 +438,9 @@ def test_an_unreadable_row_keeps_its_own_reason() -> None:
         make_encoder(tokenizer(), TextSettings()).encode(Example(0, "0", problem="line 3 is not valid JSON"))
 
 
-def test_an_answer_that_the_template_leaves_out_has_an_empty_mask() -> None:
+def test_an_answer_that_the_template_leaves_out_is_refused() -> None:
     unmarked = "{{ messages[0].content }}{% if false %}{% generation %}x{% endgeneration %}{% endif %}"
-    with pytest.raises(RowProblemError, match="the mask is empty"):
+    with pytest.raises(RowProblemError, match="leaves out the text of answer 1 of 2"):
         chat(CONVERSATION, unmarked)
 
 
@@ -418,8 +453,11 @@ THOUGHTFUL = [(U, "two?"), (A, "<think>hm</think>four"), (U, "fox?"), (A, "<thin
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused_with_a_way_out() -> None:
-    with pytest.raises(RowProblemError, match=r"rewrites earlier turns.*turns=last.*generation marks"):
+    with pytest.raises(RowProblemError, match=r"leaves out the text of answer 1 of 2\. Use turns=last"):
         chat(THOUGHTFUL, FORGETS_THOUGHTS)
+    shouts = CHATML.replace("m.content", "(m.content.upper() if m.content == 'it is' and not loop.last else m.content)")
+    with pytest.raises(RowProblemError, match=r"rewrites earlier turns.*turns=last.*generation marks"):
+        chat([(U, "two?"), (A, "it is"), *CONVERSATION[2:]], shouts)
 
 
 def test_a_template_that_rewrites_earlier_turns_works_for_the_last_one() -> None:

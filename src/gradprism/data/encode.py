@@ -1,16 +1,14 @@
 """`Example` -> `Encoded`: token ids, and the mask of the tokens that carry the loss."""
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from gradprism.data.answers import find_answers
+from gradprism.data.chat_template import ChatTemplate
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.errors import GradPrismError
 from gradprism.recipe import TextSettings
@@ -25,6 +23,8 @@ class Encoded:
     ids: tuple[int, ...]
     response_mask: tuple[bool, ...]
     truncated: bool
+    left_out: tuple[str, ...] = ()
+    """What of the context the template does not show, such as "system turn" or "tools"."""
 
     @property
     def n_tokens(self) -> int:
@@ -51,11 +51,15 @@ class Encoder(ABC):
         Only the first counts as truncated. Raises `RowProblemError` where no token would carry a loss, where there are
         fewer tokens than asked for, or where the template's mask cannot be trusted.
         """
-        turns = self._conversation(example)
-        spoken = [turn for turn in turns if turn.role == "assistant"]
-        if not any(turn.content.strip() for turn in (spoken if self.settings.turns == "all" else spoken[-1:])):
-            raise RowProblemError("empty response")
-        ids, mask = self.tokens(turns)
+        conversation = self._conversation(example)
+        if not self.scored(conversation.turns):
+            spoken = [turn for turn in conversation.turns if turn.role == "assistant"]
+            wanted = spoken if self.settings.turns == "all" else spoken[-1:]
+            is_context = any(not turn.is_empty for turn in wanted)
+            raise RowProblemError(
+                "every answer is context without loss (weight 0 or train false)" if is_context else "empty response"
+            )
+        ids, mask, left_out = self.tokens(conversation)
         mask[:1] = [False]  # nothing predicts the first token
         if not any(mask):
             raise RowProblemError("the response has no token of its own (the mask is empty)")
@@ -64,7 +68,7 @@ class Encoder(ABC):
             raise RowProblemError(f"the prompt fills max_length: no response token among the first {longest}")
         head, window = self._window(ids[:longest], mask[:longest])
         kept = tuple(ids[:head] + ids[window]), tuple(mask[:head] + mask[window])
-        return Encoded(*kept, truncated=len(ids) > longest)
+        return Encoded(*kept, truncated=len(ids) > longest, left_out=left_out)
 
     def _window(self, ids: Sequence[int], mask: Sequence[bool]) -> tuple[int, slice]:
         """What is asked for: so many tokens at the start, and a stretch. Raises `RowProblemError` on too few."""
@@ -84,20 +88,21 @@ class Encoder(ABC):
         return head, slice(first, stop)
 
     @abstractmethod
-    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
-        """All token ids of a conversation, and which of them are part of the loss."""
+    def tokens(self, example: Example) -> tuple[list[int], list[bool], tuple[str, ...]]:
+        """Return all token ids, which of them are part of the loss, and what of the context is not among them."""
 
-    def _conversation(self, example: Example) -> tuple[Turn, ...]:
-        """Return the turns up to the last answer, a system prompt in front where one is asked for and none is there."""
+    def _conversation(self, example: Example) -> Example:
+        """Cut after the last answer, and set a system prompt in front where one is asked for and none is there."""
         turns = example.answered
-        if self.settings.system is not None and not any(turn.role == "system" for turn in turns):
+        if self.settings.system is not None and not any(turn.role in ("system", "developer") for turn in turns):
             turns = (Turn("system", self.settings.system), *turns)
-        return turns
+        return replace(example, turns=turns)
 
     def scored(self, turns: Sequence[Turn]) -> list[int]:
-        """Positions of the assistant turns that carry the loss."""
+        """Return the positions of the answers that carry the loss: of those asked for, the ones that say something."""
         spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-        return spoken if self.settings.turns == "all" else spoken[-1:]
+        wanted = spoken if self.settings.turns == "all" else spoken[-1:]
+        return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
 
 
 class PaperEncoder(Encoder):
@@ -107,36 +112,51 @@ class PaperEncoder(Encoder):
     the boundary counts as the prefix count says. A conversation is its turns joined by newlines.
     """
 
-    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
-        """Ids of the whole text; each scored turn runs from the prefix's token count to the next one's."""
+    def tokens(self, example: Example) -> tuple[list[int], list[bool], tuple[str, ...]]:
+        """Ids of the whole text; each scored turn runs from the prefix's token count to the next one's.
+
+        Raises `RowProblemError` where a scored turn has thinking or tool calls, for which this text has no form.
+        """
+        turns, scored = example.turns, self.scored(example.turns)
+        for index in scored:
+            if lost := "thinking" if turns[index].thinking else "tool calls" if turns[index].tool_calls else None:
+                raise RowProblemError(f"template=paper has no form for the {lost} of an answer. Use template=chat")
         contents = [turn.content for turn in turns]
         ids = self._ids("\n".join(contents))
         mask = [False] * len(ids)
-        for index in self.scored(turns):
+        for index in scored:
             start = len(self._ids("\n".join(contents[:index]) + "\n")) if index else 0
             last = index == len(contents) - 1
             stop = len(ids) if last else len(self._ids("\n".join(contents[: index + 1])))
             mask[start:stop] = [True] * (min(stop, len(ids)) - min(start, len(ids)))
-        return ids, mask
+        lost_context = {"tools": example.tools, "documents": example.documents}
+        return ids, mask, tuple(what for what, content in lost_context.items() if content)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, verbose=False)["input_ids"])
+        ids = list(self.tokenizer(text, verbose=False)["input_ids"])
+        return ids[: len(ids) - self._n_appended]
+
+    @cached_property
+    def _n_appended(self) -> int:
+        """How many tokens, such as EOS, the tokenizer's post-processor sets behind every text."""
+        bare = list(self.tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
+        whole = list(self.tokenizer("a", verbose=False)["input_ids"])
+        places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
+        return len(whole) - places[-1] - len(bare) if bare and places else 0
 
 
 class ChatEncoder(Encoder):
     """A chat template: the tokenizer's own, or a Jinja file in the same form.
 
-    The mask comes from the template's generation marks where it has them, else from rendering the
-    conversation up to and after each answer; both are placed on tokens by character offsets.
+    The conversation is rendered once, whole. Each answer is found in it (see `data.answers`), and the mask is placed
+    on tokens by character offsets.
     """
 
     def __init__(self, tokenizer: Any, settings: TextSettings, template: str | None = None):
         """`template` is Jinja text; None takes the tokenizer's own."""
         super().__init__(tokenizer, settings)
-        self.template = getattr(tokenizer, "chat_template", None) if template is None else template
-        if isinstance(self.template, Mapping):
-            self.template = self.template.get("default")
-        if not self.template:
+        text = own_template(tokenizer) if template is None else template
+        if not text:
             raise GradPrismError(
                 "--template chat: this tokenizer has no chat template (a base model?).\n"
                 "Use --template paper, or give a Jinja file: --template my_template.jinja"
@@ -146,48 +166,22 @@ class ChatEncoder(Encoder):
                 "--template chat needs a fast tokenizer (one that gives character offsets); "
                 f"{type(tokenizer).__name__} is not. Use --template paper."
             )
+        self.template = ChatTemplate(text, tokenizer.special_tokens_map, settings.template, settings.date)
 
-    def tokens(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
-        """Ids of the rendered text and the tokens that lie in scored turns."""
-        text, spans = self._marked(turns) if self._has_marks else self._by_prefixes(turns)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    def tokens(self, example: Example) -> tuple[list[int], list[bool], tuple[str, ...]]:
+        """Return ids of the rendered text, the tokens of its scored answers, and what of its context is not in it."""
+        found = find_answers(self.template, example, self.scored(example.turns), self._special_words)
+        encoded = self.tokenizer(found.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ids = list(encoded["input_ids"])
         mask = [False] * len(ids)
-        for span in spans:
-            for position in self._ending(_tokens_in(span, encoded["offset_mapping"]), ids):
-                mask[position] = True
+        for answer in found.answers:
+            for span in answer.spans:
+                for position in self._ending(_tokens_in(span, encoded["offset_mapping"]), ids):
+                    mask[position] = True
         bos = self._bos
-        return ([bos, *ids], [False, *mask]) if bos is not None and ids[:1] != [bos] else (ids, mask)
-
-    def _marked(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
-        """The rendered text and the characters inside the template's own `{% generation %}` marks."""
-        marks = {"chat_template": self.template, "return_assistant_tokens_mask": True}
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        with self._row_problems():
-            texts, spans = render_jinja_template([_messages(turns)], **marks, **self.tokenizer.special_tokens_map)
-        return texts[0], spans[0] if self.settings.turns == "all" else spans[0][-1:]
-
-    def _by_prefixes(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
-        """Take an answer to be what rendering adds between the prompt before it and the turn itself."""
-        text = self._rendered(turns)
-        return text, [self._span(turns, index, text) for index in self.scored(turns)]
-
-    def _span(self, turns: Sequence[Turn], index: int, text: str) -> tuple[int, int]:
-        """Characters of `text` that turn `index` occupies, what ends the turn included."""
-        through = self._rendered(turns[: index + 1])
-        if index:
-            before = self._rendered(turns[:index], add_generation_prompt=True)
-        else:  # nothing stands before a first turn that is an answer: the header is what another answer shares
-            other = "b" if turns[0].content.lstrip().startswith("a") else "a"
-            before = _shared_start(through, self._rendered([Turn("assistant", other)]))
-        if not (through.startswith(before) and text.startswith(through)):
-            raise RowProblemError(
-                f"inconsistent chat template: rendering the conversation up to answer {index} does not give "
-                "the beginning of the whole (it rewrites earlier turns); the mask cannot be trusted. "
-                "Use turns=last, template=paper, or a Jinja file with generation marks"
-            )
-        return len(before), len(through)
+        if bos is not None and ids[:1] != [bos]:
+            ids, mask = [bos, *ids], [False, *mask]
+        return ids, mask, found.left_out
 
     def _ending(self, run: range, ids: Sequence[int]) -> range:
         """Drop the white space after the end-of-turn token, and that token too unless it is to be learnt.
@@ -204,45 +198,20 @@ class ChatEncoder(Encoder):
                 stop -= 1
         return range(run.start, stop)
 
-    def _rendered(self, turns: Sequence[Turn], **options: Any) -> str:
-        with self._row_problems():
-            template = {"chat_template": self.template, "tokenize": False}
-            return str(self.tokenizer.apply_chat_template(_messages(turns), **template, **options))
-
-    @contextmanager
-    def _row_problems(self) -> Iterator[None]:
-        """A template is a program and raises what it likes; only a syntax error concerns every row."""
-        try:
-            yield
-        except jinja2.TemplateSyntaxError as error:
-            raise GradPrismError(
-                f"--template {self.settings.template}: line {error.lineno}: {error.message}"
-            ) from error
-        except Exception as error:
-            raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
-
-    @cached_property
-    def _has_marks(self) -> bool:
-        return re.search(r"\{%-?\s*generation\s*-?%\}", str(self.template)) is not None
-
     @cached_property
     def _special(self) -> frozenset[int]:
         added = getattr(self.tokenizer, "added_tokens_decoder", {})
         return frozenset(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
     @cached_property
+    def _special_words(self) -> frozenset[str]:
+        return frozenset(self.tokenizer.convert_ids_to_tokens(sorted(self._special)))
+
+    @cached_property
     def _bos(self) -> int | None:
         """The beginning-of-text id that this tokenizer's own default adds, if it adds one."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(self.tokenizer("a")["input_ids"])[:1] == [bos] else None
-
-
-def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
-
-
-def _shared_start(one: str, other: str) -> str:
-    return one[: next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))]
 
 
 def _tokens_in(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> range:
@@ -261,6 +230,12 @@ def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
         return PaperEncoder(tokenizer, settings)
     template = None if settings.template == "chat" else read_template(settings.template)
     return ChatEncoder(tokenizer, settings, template)
+
+
+def own_template(tokenizer: Any) -> str | None:
+    """Return the chat template that a tokenizer brings: of several the one called default."""
+    template = getattr(tokenizer, "chat_template", None)
+    return template.get("default") if isinstance(template, Mapping) else template
 
 
 def read_template(name: str) -> str:
