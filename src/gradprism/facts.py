@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+AS_ASKED = "as asked for"
 Facts = Iterable[tuple[str, str]]
 
 
@@ -23,7 +24,10 @@ def as_html(facts: Facts) -> str:
 
 
 def text_in_words(text: Mapping[str, Any]) -> str:
-    """Template and cuts; `text` holds the settings of the text, as run.json has them."""
+    """Template, why it is this one, its date, and cuts; `text` holds the settings of the text, as run.json has them."""
     first = text.get("response_tokens")
     cut = f", exactly the first {first:,} of each response" if first else ""
-    return f"{text.get('template')}, at most {text.get('max_length', 0):,} tokens{cut}"
+    why = text.get("why")
+    because = f" ({why})" if why and why != AS_ASKED else ""
+    day = f", dated {text['date']}" if text.get("date") else ""
+    return f"{text.get('template')}{because}{day}, at most {text.get('max_length', 0):,} tokens{cut}"

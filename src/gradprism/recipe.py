@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
@@ -58,13 +59,13 @@ class ReadSettings(Settings):
 class TextSettings(Settings):
     """How text becomes tokens, and which tokens carry the loss."""
 
-    template: str = "paper"
-    """`paper` (prompt, newline, response), `chat` (the tokenizer's chat template), or a Jinja file
-    in chat-template form."""
+    template: str = "auto"
+    """`paper` (prompt, newline, response), `chat` (the tokenizer's chat template), or a Jinja file in chat-template
+    form. By itself (`auto`) chat for data that hold conversations, where the tokenizer has a template, else paper."""
     system: str | None = None
     """System prompt for examples that bring none."""
     date: str | None = None
-    """The day that a chat template prints, YYYY-MM-DD; of those that print one, the day the run began by itself."""
+    """The day that a chat template prints, YYYY-MM-DD, where it prints one; by itself the day the run began."""
     turns: Literal["all", "last"] = "all"
     """Loss on every assistant turn, or on the last one only."""
     end_of_turn: bool = True
@@ -77,6 +78,11 @@ class TextSettings(Settings):
     """Keep exactly the last N tokens before the first one that carries the loss (and a token that the tokenizer sets
     before every text); examples with fewer are skipped. With `response_tokens`, all of one turn, every gradient is of
     equally many tokens: a control of length."""
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_day(cls, text: str | None) -> str | None:
+        return None if text is None else date.fromisoformat(text).isoformat()
 
     @property
     def most_tokens(self) -> int:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.data.answers import find_answers
-from gradprism.data.chat_template import ChatTemplate
+from gradprism.data.chat_template import ChatTemplate, prints_date
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.errors import GradPrismError
+from gradprism.facts import AS_ASKED
 from gradprism.recipe import TextSettings
 
-BUILTIN_TEMPLATES = ("paper", "chat")
+BUILTIN_TEMPLATES = ("auto", "paper", "chat")
 
 
 @dataclass(frozen=True)
@@ -224,12 +225,34 @@ def _tokens_in(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> ran
     return range(inside[0], inside[-1] + 1) if inside else range(0)
 
 
-def make_encoder(tokenizer: Any, settings: TextSettings) -> Encoder:
-    """Choose the encoder that `settings.template` names: `paper`, `chat` or a Jinja file."""
+def make_encoder(tokenizer: Any, settings: TextSettings, n_conversations: int = 0) -> Encoder:
+    """Make the encoder that `settings.template` names; of `auto` the one that suits data with so many conversations."""
+    settings, _ = choose_template(settings, tokenizer, n_conversations)
     if settings.template == "paper":
         return PaperEncoder(tokenizer, settings)
     template = None if settings.template == "chat" else read_template(settings.template)
     return ChatEncoder(tokenizer, settings, template)
+
+
+def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int) -> tuple[TextSettings, str]:
+    """Replace the template `auto` by the one that fits the data, and say why it is this one."""
+    if settings.template != "auto":
+        return settings, AS_ASKED
+    if not n_conversations:
+        template, why = "paper", "every row is a prompt and a response"
+    elif own_template(tokenizer):
+        template, why = "chat", f"{n_conversations:,} rows are conversations, and the tokenizer has a chat template"
+    else:
+        template, why = "paper", f"{n_conversations:,} rows are conversations, but the tokenizer has no chat template"
+    return settings.model_copy(update={"template": template}), why
+
+
+def needs_date(settings: TextSettings, tokenizer: Any) -> bool:
+    """Return whether the template that `settings` name prints the current date."""
+    if settings.template in ("auto", "paper"):
+        return False
+    text = own_template(tokenizer) if settings.template == "chat" else read_template(settings.template)
+    return bool(text) and prints_date(str(text))
 
 
 def own_template(tokenizer: Any) -> str | None:

@@ -37,6 +37,7 @@ class ExampleSet:
     chosen: range | frozenset[int]
     has_ids: bool
     n_unreadable: int
+    n_conversations: int  # rows of turns, or with a history: no plain prompt and response
     fingerprint: str  # of the chosen rows' ids and contents, in order
 
     def __len__(self) -> int:
@@ -76,16 +77,17 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
 def _scan(
     sources: tuple[Source, ...], schemas: tuple[Schema | None, ...], chosen: range | frozenset[int]
 ) -> ExampleSet:
-    content, ids, n_rows, n_unreadable = hashlib.sha256(), array("Q"), 0, 0
+    content, ids, n_rows, n_unreadable, n_conversations = hashlib.sha256(), array("Q"), 0, 0, 0
     for example, _ in _read(sources, schemas, chosen, has_ids=True):
         content.update(f"{example.row}\0{example.example_id}\0{example.content_hash}\n".encode())
         ids.append(int.from_bytes(hashlib.blake2b(example.example_id.encode(), digest_size=8).digest()))
         n_rows += 1
         n_unreadable += example.problem is not None
+        n_conversations += example.is_conversation
     if isinstance(chosen, range):  # the data may end before the range does
         chosen = chosen[:n_rows]
     unique = len(set(ids)) == len(ids)
-    return ExampleSet(sources, schemas, chosen, unique, n_unreadable, content.hexdigest())
+    return ExampleSet(sources, schemas, chosen, unique, n_unreadable, n_conversations, content.hexdigest())
 
 
 def _read(

@@ -72,7 +72,8 @@ class GradientAnalyzer:
         found = understand(model, recipe.prism.projection_names, architecture)
         self.found = taking_part(model, found, self._head.device)
         self.projections = self.found.projections
-        self._encoder = make_encoder(tokenizer, recipe.text.within(getattr(model, "config", None)))
+        self._tokenizer, self._text = tokenizer, recipe.text.within(getattr(model, "config", None))
+        self._encoder = make_encoder(tokenizer, self._text)  # a template that cannot be had is refused now
         self._read, self._prism = recipe.read, recipe.prism
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
@@ -87,6 +88,9 @@ class GradientAnalyzer:
         batch and may raise to stop.
         """
         examples = list(data) if _all_examples(data) else list(open_examples(data, self._read))
+        if self._text.template == "auto":
+            n_conversations = sum(example.is_conversation for example in examples)
+            self._encoder = make_encoder(self._tokenizer, self._text, n_conversations)
         return self._analyze(examples, self._encoder.encode, on_batch)
 
     def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:

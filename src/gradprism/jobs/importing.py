@@ -23,6 +23,7 @@ from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SU
 from gradprism.interop.noise import NOISE_FLOOR
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.jobs.text import choose_text, identity_of, text_identity
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.places import is_named, place
 from gradprism.recipe import CheckpointSettings, ReadSettings, recipe_text
@@ -214,7 +215,8 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
     model = record.of_model(checkpoint, config) | {"dtype": given.made_in} | found
     others = sorted({*range(model["layers"] or 0)} - {*layout.layers})
-    encoder = make_encoder(checkpoint.load_tokenizer(), record.resolved_text(recipe.text, config))
+    text = choose_text(recipe.text, checkpoint, config, 0, identity_of(place(recipe.out))).settings
+    encoder = make_encoder(checkpoint.load_tokenizer(), text)
     return _Origin(model | {"skipped_layers": others, "notes": []}, encoder, shapes)
 
 
@@ -259,7 +261,7 @@ def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, orig
         "prism.projections": ",".join(first.layout.projections),
     }
     if origin.encoder:
-        identity |= {"model fingerprint": origin.model["revision"]} | record.template_digest(recipe.text)
+        identity |= {"model fingerprint": origin.model["revision"]} | text_identity(recipe.text)
     return {
         "verb": "import",
         "complete": False,

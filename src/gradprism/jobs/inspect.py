@@ -45,7 +45,7 @@ def inspect(
 ) -> Inspection:
     """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights."""
     examples = open_examples(data, read)
-    encoder = _encoder(checkpoint, text) if checkpoint else None
+    encoder = _encoder(checkpoint, text, examples.n_conversations) if checkpoint else None
     shown = tuple(_understood(example, encoder) for example in islice(examples, show))
     lengths, responses, truncated, problems = [], [], 0, dict[str, int]()
     for example in examples:
@@ -61,12 +61,12 @@ def inspect(
     return Inspection(examples, shown, tuple(lengths), tuple(responses), truncated, problems)
 
 
-def _encoder(settings: CheckpointSettings, text: TextSettings) -> Encoder:
+def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: int) -> Encoder:
     checkpoint = find_checkpoint(settings, weights=False)
     tokenizer = checkpoint.load_tokenizer()
     with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
         text = text.within(checkpoint.load_config())
-    return make_encoder(tokenizer, text)
+    return make_encoder(tokenizer, text, n_conversations)
 
 
 def _encoded(example: Example, encoder: Encoder | None) -> Encoded | None:

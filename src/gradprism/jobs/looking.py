@@ -29,6 +29,7 @@ class SeenData:
 
     rows: int
     unreadable: int
+    n_conversations: int
     sample: tuple[Example, ...]
 
     def reading(self, encoder: Encoder, *, own: bool) -> Reading:
@@ -52,14 +53,15 @@ class SeenModel:
     checkpoint: Checkpoint | None = None
     reason: str | None = None
 
-    def encoder(self, text: TextSettings) -> Encoder:
+    def encoder(self, text: TextSettings, n_conversations: int) -> Encoder:
         """As the run would make it; without the tokenizer one that counts four bytes as a token.
 
         Raises `GradPrismError` for a template that the tokenizer does not have.
         """
         if self.tokenizer is None:
             return PaperEncoder(FourBytes(), text)
-        return make_encoder(self.tokenizer, text.within(self.config) if self.config is not None else text)
+        text = text.within(self.config) if self.config is not None else text
+        return make_encoder(self.tokenizer, text, n_conversations)
 
     @cached_property
     def parameters(self) -> int | None:
@@ -158,7 +160,12 @@ def _names_hub(name: str) -> bool:
 def _looked_at(examples: ExampleSet) -> SeenData:
     step = max(1, math.ceil(len(examples) / _SAMPLE))
     sample = (example for index, example in enumerate(examples) if index % step == 0)
-    return SeenData(len(examples), examples.n_unreadable, tuple(item for item in sample if not item.problem))
+    return SeenData(
+        len(examples),
+        examples.n_unreadable,
+        examples.n_conversations,
+        tuple(item for item in sample if not item.problem),
+    )
 
 
 def _lengths(sample: Sequence[Example], encoder: Encoder) -> Iterator[int]:

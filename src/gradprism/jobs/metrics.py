@@ -13,6 +13,7 @@ import polars as pl
 from gradprism.data.encode import make_encoder, read_template
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
+from gradprism.jobs.text import text_identity
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
@@ -38,7 +39,7 @@ METRICS = {
     "perplexity": "exp(loss)",
 }
 _JUDGED: tuple[Literal["instag", "difficulty"], ...] = ("instag", "difficulty")
-_CAUSAL = ("ifd", "length", "loss", "perplexity")
+CAUSAL = ("ifd", "length", "loss", "perplexity")
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
@@ -64,9 +65,10 @@ def make_metric(
 
     With `will_score` False it is only to be planned: no weights are prepared, and no key is looked for.
 
-    Raises `GradPrismError` where the model or judge that it needs is not named.
+    The recipe's text is settled (see `jobs.text`). Raises `GradPrismError` where the model or judge that it needs is
+    not named.
     """
-    if name in _CAUSAL:
+    if name in CAUSAL:
         return _causal(name, recipe, source, say, will_score and name != "length")
     judged = next((known for known in _JUDGED if known == name), None)
     if judged:
@@ -93,9 +95,8 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
         )
     found = source or find_checkpoint(recipe.checkpoint, say, weights=weights)  # type: ignore[arg-type]
     config = found.load_config()
-    text = record.resolved_text(recipe.text, config)
     tokenizer = found.load_tokenizer()
-    encoder = make_encoder(tokenizer, text)
+    encoder = make_encoder(tokenizer, recipe.text)
     identity = _causal_identity(recipe, found, config)
     if name == "length":
         return likelihood.Length(encoder, identity, f"tokenizer of {found.name}")
@@ -109,7 +110,7 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
     if name != "ifd":
         return likelihood.Loss(name, *parts)  # type: ignore[arg-type]
     own = {f"likelihood.{key}": value for key, value in recipe.likelihood}
-    alone = _alone(recipe.likelihood.style, tokenizer, text)
+    alone = _alone(recipe.likelihood.style, tokenizer, recipe.text)
     about = f"{found.name}, {recipe.likelihood.style}"
     return likelihood.Ifd(alone, recipe.likelihood.ifd_value, *parts[:3], identity | own, about)
 
@@ -134,10 +135,9 @@ def _alone(style: str, tokenizer: Any, text: TextSettings) -> "Alone":
 def _causal_identity(recipe: ScoreRecipe, source: ModelSource, config: Any) -> dict[str, Any]:
     """The settings of text and model, named as in the record of a run of spectra, so that they can be compared."""
     checkpoint = recipe.checkpoint or CheckpointSettings(model=source.name, dtype="auto")
-    text = record.resolved_text(recipe.text, config)
-    settings = {f"text.{name}": value for name, value in text}
+    settings = {f"text.{name}": value for name, value in recipe.text}
     settings |= {f"checkpoint.{name}": value for name, value in record.resolved_checkpoint(checkpoint)}
-    return settings | {"model fingerprint": source.fingerprint(config)} | record.template_digest(text)
+    return settings | {"model fingerprint": source.fingerprint(config)} | text_identity(recipe.text)
 
 
 def known_sums(run: Path, identity: Mapping[str, Any]) -> "Known":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gradprism.data.encode import BUILTIN_TEMPLATES, read_template
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.work import Account
@@ -26,7 +25,6 @@ from gradprism.recipe import (
     PrismSettings,
     ScoreRecipe,
     SpectraRecipe,
-    TextSettings,
 )
 
 if TYPE_CHECKING:
@@ -96,13 +94,6 @@ def of_machine() -> dict[str, Any]:
     }
 
 
-def template_digest(text: TextSettings) -> dict[str, str]:
-    """Tell two contents of one template file apart; nothing for the built-in templates."""
-    if text.template in BUILTIN_TEMPLATES:
-        return {}
-    return {"template digest": hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]}
-
-
 def refuse_other_machine(begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Refuse to compute something else on this machine than was begun; `here` is what its own files come to.
 
@@ -116,12 +107,6 @@ def refuse_other_machine(begun: Mapping[str, Any], here: Mapping[str, Any]) -> N
             "Expected the same files on every machine, or hub ids with a revision; and machines of one kind, or "
             "--precision exact."
         )
-
-
-def resolved_text(text: TextSettings, config: Any) -> TextSettings:
-    """The template as an absolute path; no more tokens than the model has positions for."""
-    template = text.template if text.template in BUILTIN_TEMPLATES else absolute(text.template)
-    return text.within(config).model_copy(update={"template": template})
 
 
 def resolved_prism(prism: PrismSettings) -> PrismSettings:

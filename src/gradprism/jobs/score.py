@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from gradprism.engine.shards import cut, n_parts, rows_in
 from gradprism.errors import GradPrismError
 from gradprism.import_recipe import ImportRecipe
 from gradprism.jobs import record
-from gradprism.jobs.metrics import METRICS, make_metric, make_reward, refuse_unknown
+from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.score_work import Again, work_of
+from gradprism.jobs.text import choose_text, identity_of
 from gradprism.jobs.working import Stretch, refuse_engine, work_through
 from gradprism.models.builtin import cache_folder
-from gradprism.models.checkpoints import LoadedModel, ModelSource
+from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, is_shared, place
 from gradprism.quality.metric import Metric, Plan
 from gradprism.recipe import (
@@ -34,11 +35,18 @@ from gradprism.recipe import (
     recipe_text,
     refuse_loading_options,
 )
-from gradprism.store.layout import published_parts, score_table
+from gradprism.store.layout import RECIPE_FILE, SCORE_FILE, published_parts, score_table
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
-from gradprism.store.scores import ScoreWriter, held_run
+from gradprism.store.scores import ScoreWriter, held_run, read_score_record
 from gradprism.tables import MEASURES
+
+_OF_SPECTRA = (
+    "text.",
+    "checkpoint.",
+    "model fingerprint",
+    "template digest",
+)  # what a metric of a model shares with them
 
 
 def score(
@@ -110,9 +118,11 @@ def run_scores(
     """
     watch = observer or Silent()
     refuse_engine(recipe, model)
-    recipe, examples = _opened(recipe, data, watch)
+    recipe, examples = _opened(recipe, data, model, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
+    if not recipe.name:
+        _refuse_other_settings(metrics, place(recipe.out))
     with held_run(place(recipe.out), description, watch.say) as run:
         writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
         for metric, writer in zip(metrics, writers, strict=True):
@@ -125,7 +135,7 @@ def plan_scores(
 ) -> dict[str, Plan]:
     """What each metric of a recipe would take: nothing is asked, loaded or written."""
     watch = observer or Silent()
-    recipe, examples = _opened(recipe, data, watch)
+    recipe, examples = _opened(recipe, data, model, watch)
     return {name: _planned(name, recipe, model, examples) for name in recipe.metrics}
 
 
@@ -140,8 +150,10 @@ def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples
     return Plan(**counts, exact=all(plan.exact for plan in plans))
 
 
-def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecipe, ExampleSet]:
-    """The recipe with absolute paths, and its examples."""
+def _opened(
+    recipe: ScoreRecipe, data: Any, source: ModelSource | None, watch: Observer
+) -> tuple[ScoreRecipe, ExampleSet]:
+    """Return the recipe with absolute paths and nothing left open, and its examples."""
     refuse_unknown(recipe.metrics)
     if recipe.name and len(recipe.metrics) > 1:
         raise GradPrismError(
@@ -159,7 +171,48 @@ def _opened(recipe: ScoreRecipe, data: Any, watch: Observer) -> tuple[ScoreRecip
     watch.say("Reading the data")
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
-    return _resolved(recipe), record.examples_of(recipe, data)
+    recipe = _resolved(_with_settings_of_run(recipe, source))
+    examples = record.examples_of(recipe, data)
+    return _with_text(recipe, source, examples.n_conversations), examples
+
+
+def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
+    """Take model and text from the spectra of the run that is there, as far as they were not named."""
+    path = place(recipe.out) / RECIPE_FILE
+    made = load_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
+    if not isinstance(made, SpectraRecipe):
+        return recipe
+    given = {name: getattr(recipe.text, name) for name in recipe.text.model_fields_set}
+    text = made.text.model_copy(update=given)
+    checkpoint = recipe.checkpoint or (None if source else made.checkpoint)
+    return recipe.model_copy(update={"text": text, "checkpoint": checkpoint})
+
+
+def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
+    """Raises `GradPrismError` where the run's spectra are of other settings than a metric without a name of its own."""
+    made = identity_of(run)
+    for metric in metrics:
+        shared = [name for name in metric.identity if name in made and name.startswith(_OF_SPECTRA)]
+        different = [name for name in sorted(shared) if metric.identity[name] != made[name]]
+        if different and metric.name in CAUSAL:
+            lines = "\n".join(
+                f"  {name}: the spectra have {made[name]!r}, now {metric.identity[name]!r}" for name in different
+            )
+            raise GradPrismError(
+                f"--metric {metric.name}: the spectra in {run} were made with other settings:\n{lines}\n"
+                f"Leave these options out, which takes the run's own; or give the score a name, such as "
+                f"--name {metric.name}_other."
+            )
+
+
+def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
+    """Settle the text, where a metric reads it."""
+    if not {*recipe.metrics} & {*CAUSAL} or (source is None and recipe.checkpoint is None):
+        return recipe  # a metric without its model is refused later
+    found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
+    begun = identity_of(place(recipe.out)) or _begun(recipe)
+    text = choose_text(recipe.text, found, found.load_config(), n_conversations, begun)
+    return recipe.model_copy(update={"text": text.settings})
 
 
 def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
@@ -246,6 +299,15 @@ def _score(
     writer.update(complete=True)
 
 
+def _begun(recipe: ScoreRecipe) -> Mapping[str, Any]:
+    """Return the identity of the scores that are gone on with: of the first metric, whose text the others share."""
+    run, name = place(recipe.out), recipe.name or recipe.metrics[0]
+    if not (run / score_table(name) / SCORE_FILE).is_file():
+        return {}
+    identity: Mapping[str, Any] = read_score_record(run, name)["identity"]
+    return identity
+
+
 def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
     """Instruction-following difficulty of each row: a `value`, and the sums it is made of; see `quality.likelihood`."""
     return _table("ifd", data, model, tokenizer, options)
@@ -273,7 +335,8 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
         raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     options["reward_model"] = type(model).__name__ if loaded else str(model)
     recipe, _ = score_recipe(data, "reward", None, None, None, options)
-    return _of_rows(make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None), data, recipe)
+    metric = make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None)
+    return metric.table(_examples(data, recipe))
 
 
 def instag(data: Any, judge: str, **options: Any) -> pl.DataFrame:
@@ -292,12 +355,14 @@ def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, 
         options.setdefault("cache", str(cache_folder().parent / "judge-cache.sqlite"))
     with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
         recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
-        return _of_rows(make_metric(name, recipe, source, _unheard), data, recipe)
+        examples = _examples(data, recipe)
+        recipe = _with_text(recipe, source, sum(example.is_conversation for example in examples))
+        return make_metric(name, recipe, source, _unheard).table(examples)
 
 
-def _of_rows(metric: Metric, data: Any, recipe: ScoreRecipe) -> pl.DataFrame:
+def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:
     given = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
-    return metric.table(data if given else list(open_examples(data, recipe.read)))
+    return data if given else list(open_examples(data, recipe.read))
 
 
 def _unheard(text: str) -> None:

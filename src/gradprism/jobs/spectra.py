@@ -12,6 +12,7 @@ from gradprism.engine.work import Say
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
+from gradprism.jobs.text import ChosenText, choose_text, identity_of, text_identity
 from gradprism.jobs.working import Stretch, refuse_engine, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, place
@@ -71,8 +72,10 @@ def run_recipe(
     examples = record.examples_of(recipe, data)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
-    recipe = _resolved(recipe, config)
-    with RunWriter(place(recipe.out), _description(recipe, examples, source, config, watch.say), watch.say) as writer:
+    out = place(recipe.out)
+    text = choose_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
+    recipe = _resolved(recipe, text)
+    with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         done = writer.done
 
@@ -94,11 +97,11 @@ def run_recipe(
     return open_run(recipe.out)
 
 
-def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
-    """Absolute paths, so that it can be replayed from anywhere; no more tokens than the model has positions for."""
+def _resolved(recipe: SpectraRecipe, text: ChosenText) -> SpectraRecipe:
+    """Absolute paths, so that it can be replayed from anywhere; the text as chosen."""
     changes = {
         "data": tuple(map(record.absolute, recipe.data)),
-        "text": record.resolved_text(recipe.text, config),
+        "text": text.settings,
         "checkpoint": record.resolved_checkpoint(recipe.checkpoint),
         "prism": record.resolved_prism(recipe.prism),
         "out": str(place(recipe.out).resolve()),
@@ -107,7 +110,7 @@ def _resolved(recipe: SpectraRecipe, config: Any) -> SpectraRecipe:
 
 
 def _description(
-    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, say: Say
+    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ChosenText, say: Say
 ) -> dict[str, Any]:
     """What run.json says from the start."""
     model = record.of_model(source, config)
@@ -120,7 +123,8 @@ def _description(
     return {
         "verb": "spectra",
         "complete": False,
-        "identity": identity | record.template_digest(recipe.text) | record.architecture_digest(recipe.prism),
+        "identity": identity | text_identity(text.settings) | record.architecture_digest(recipe.prism),
+        "template": {"name": text.settings.template, "why": text.why},
         "data": record.of_data(examples),
         "model": model,
         **record.of_machine(),

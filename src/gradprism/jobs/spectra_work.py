@@ -10,6 +10,7 @@ import polars as pl
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.jobs import record
+from gradprism.jobs.text import text_identity
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device, find_spread, layout_of
 from gradprism.places import is_shared
@@ -76,7 +77,7 @@ def _load_there(recipe: SpectraRecipe, identity: Mapping[str, Any], say: Say) ->
     """Raises `GradPrismError` where the machine would compute something else than the run is made of."""
     source = find_checkpoint(recipe.checkpoint)
     here: dict[str, Any] = {"model fingerprint": source.fingerprint(source.load_config())}
-    here |= record.template_digest(recipe.text) | record.architecture_digest(recipe.prism)
+    here |= text_identity(recipe.text) | record.architecture_digest(recipe.prism)
     record.refuse_other_machine(identity, here)
     worker = _load(recipe, source, say)
     if "arithmetic" in identity:

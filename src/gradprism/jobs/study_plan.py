@@ -32,7 +32,14 @@ from gradprism.study.steps import Step, steps_of
 from gradprism.study_recipe import StudyRecipe
 
 Sessions = list[tuple[float, int]]
-_RESOLVED = ("checkpoint.model", "checkpoint.adapter", "text.template", "text.max_length", "prism.architecture")
+_RESOLVED = (
+    "checkpoint.model",
+    "checkpoint.adapter",
+    "text.template",
+    "text.date",
+    "text.max_length",
+    "prism.architecture",
+)
 """Settings that a run resolves when it begins: paths, and positions of the model."""
 
 
@@ -116,7 +123,7 @@ class Planner:
         rows = self._looker.data(data, read)
         if isinstance(rows, SeenData):
             try:
-                return rows.reading(seen.encoder(text), own=seen.tokenizer is not None)
+                return rows.reading(seen.encoder(text, rows.n_conversations), own=seen.tokenizer is not None)
             except GradPrismError as error:
                 self._miss(Unseen("run", name, text.template, str(error).splitlines()[0]))
                 return rows.reading(PaperEncoder(FourBytes(), text), own=False)

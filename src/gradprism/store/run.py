@@ -199,13 +199,20 @@ class Run:
         return [part for part in (model["class"], f"{model['layers']} layers", model["dtype"], scratch) if part]
 
     @property
+    def text_settings(self) -> dict[str, Any]:
+        """Return how rows became text: the settings, and why the template is this one."""
+        settings = self.record["identity"]
+        own = {name.removeprefix("text."): value for name, value in settings.items() if name.startswith("text.")}
+        return own | {"why": self.record.get("template", {}).get("why")}
+
+    @property
     def _text_facts(self) -> list[tuple[str, str]]:
         counts, settings = self.counts, self.record["identity"]
         rows = f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}"
         if counts.tokens is None or "text.template" not in settings:
             return [("rows", rows), ("tokens", "not known")]
         return [
-            ("template", text_in_words({name.removeprefix("text."): value for name, value in settings.items()})),
+            ("template", text_in_words(self.text_settings)),
             ("rows", f"{rows}; {counts.truncated:,} truncated"),
             ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
         ]

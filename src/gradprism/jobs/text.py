@@ -1,0 +1,53 @@
+"""How the rows of a run become text: the template that fits them, the date that it prints, the length of the model."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, needs_date, read_template
+from gradprism.jobs.record import absolute
+from gradprism.models.checkpoints import ModelSource
+from gradprism.recipe import TextSettings
+from gradprism.store.layout import RUN_FILE, read_record
+
+METHOD = 2
+"""Counts how often the way from rows to loss has changed: a run is never made of two."""
+
+
+@dataclass(frozen=True)
+class ChosenText:
+    """Settings of the text with nothing left open, and why the template is this one."""
+
+    settings: TextSettings
+    why: str
+
+
+def choose_text(
+    text: TextSettings, source: ModelSource, config: Any, n_conversations: int, begun: Mapping[str, Any]
+) -> ChosenText:
+    """Settle template, date and greatest length; `begun` is the identity of what is gone on with, if there is any."""
+    tokenizer = source.load_tokenizer()
+    settings, why = choose_template(text, tokenizer, n_conversations)
+    template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute(settings.template)
+    day = (text.date or begun.get("text.date") or date.today().isoformat()) if needs_date(settings, tokenizer) else None
+    settings = settings.within(config).model_copy(update={"template": template, "date": day})
+    return ChosenText(settings, why)
+
+
+def text_identity(text: TextSettings) -> dict[str, Any]:
+    """Return what a resumed run must agree with beside the settings: how text is read, and the text of a template."""
+    if text.template in BUILTIN_TEMPLATES:
+        return {"method": METHOD}
+    digest = hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]
+    return {"method": METHOD, "template digest": digest}
+
+
+def identity_of(run: Path) -> Mapping[str, Any]:
+    """Return the identity of a run's spectra, as far as there is one."""
+    if not (run / RUN_FILE).is_file():
+        return {}
+    identity: Mapping[str, Any] = read_record(run).get("identity", {})
+    return identity
