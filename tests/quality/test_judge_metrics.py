@@ -53,7 +53,7 @@ def table(kind: Any, *answers: Answer) -> pl.DataFrame:
 def test_own_columns_of_instag() -> None:
     raw = '["Birds", "birds", "Naming"]'
     frame = table(Instag, Answer(raw, "stop", 90, 12), Answer('["A", "B", "C', "length"), Answer(problem="400: no"))
-    assert frame["value"].to_list() == [3.0, None, None]
+    assert frame["value"].to_list() == [2.0, None, None]
     assert frame["tags"].to_list() == [["birds", "naming"], None, None]
     assert frame["parse"].to_list() == ["json", "repaired", None]
     assert frame["raw_answer"].to_list() == [raw, '["A", "B", "C', None]

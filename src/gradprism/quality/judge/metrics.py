@@ -25,7 +25,7 @@ LOCAL = "local:"
 _ANSWER = {
     "raw_answer": pl.String,
     "finish_reason": pl.String,
-    "parse": pl.String,  # json | repaired | pattern | none
+    "parse": pl.String,  # json | repaired | pattern | none; with ", last of several" where it holds different answers
     "n_prompt_tokens": pl.Int32,
     "n_answer_tokens": pl.Int32,
 }
@@ -53,8 +53,10 @@ class Judged(Metric):
                     on_batch(0, 0)
                     continue
                 place, answer = found
-                scores[places[place]] = self._score(answer)
-                self._n_failed += scores[places[place]].status == "failed"
+                row = places[place]
+                prompt = "" if self._prompt.shows(examples[row]) else asked[place][0]["content"]
+                scores[row] = self._score(answer, prompt)
+                self._n_failed += scores[row].status == "failed"
                 self._watch()
                 on_batch(1, answer.n_tokens)
         return [scores[place] for place in range(len(examples))]
@@ -78,7 +80,8 @@ class Judged(Metric):
         failed = f"{self._n_failed} failed" if self._n_failed else ""
         self.note = ", ".join(filter(None, [self._judge.note, failed]))
 
-    def _score(self, answer: Answer) -> Score:
+    def _score(self, answer: Answer, prompt: str) -> Score:
+        """Score an answer; what it repeats of `prompt` is no part of it."""
         own: dict[str, Any] = {
             "raw_answer": answer.text,
             "finish_reason": answer.finish_reason,
@@ -89,22 +92,22 @@ class Judged(Metric):
             return Score.failed(answer.problem, **own)
         if answer.value is not None:
             return Score(answer.value, own | {"probability_mass": answer.probability_mass})
-        parsed = self._read(answer.text or "")
-        own["parse"] = parsed.parse
+        parsed = self._read(answer.text or "", prompt)
+        own["parse"] = f"{parsed.parse}, last of several" if parsed.several else parsed.parse
         if answer.finish_reason == "length":
-            return Score.failed(
-                f"the answer was cut at --judge-max-tokens {self._max_tokens} ({self._so_far(parsed)})", **own
-            )
+            so_far = parsed.problem or self._so_far(parsed)
+            return Score.failed(f"the answer was cut at --judge-max-tokens {self._max_tokens} ({so_far})", **own)
         if parsed.value is None:
-            return Score.failed(f"{self._missing}: {_head(answer.text or '')}", **own)
+            why = f" ({parsed.problem})" if parsed.problem else ""
+            return Score.failed(f"{self._missing}{why}: {_head(answer.text or '')}", **own)
         return Score(parsed.value, {**own, **self._also(parsed)})
 
     _missing: str
     """What an answer without a value lacks."""
 
     @abstractmethod
-    def _read(self, text: str) -> Parsed:
-        """Read an answer."""
+    def _read(self, text: str, prompt: str) -> Parsed:
+        """Read an answer to a prompt."""
 
     @abstractmethod
     def _so_far(self, parsed: Parsed) -> str:
@@ -116,14 +119,14 @@ class Judged(Metric):
 
 
 class Instag(Judged):
-    """How many intent tags a judge gives the instruction; `tags` are they, normalised and each once."""
+    """How many different intent tags a judge gives the instruction; `tags` are they, normalised."""
 
     name = "instag"
     columns = {**_ANSWER, "tags": pl.List(pl.String)}  # noqa: RUF012
     _missing = "no tags in the answer"
 
-    def _read(self, text: str) -> Parsed:
-        return parse_tags(text)
+    def _read(self, text: str, prompt: str) -> Parsed:
+        return parse_tags(text, prompt)
 
     def _so_far(self, parsed: Parsed) -> str:
         return f"{parsed.value or 0:.0f} tags so far"
@@ -145,8 +148,8 @@ class Difficulty(Judged):
         if expected:
             self.columns = {**_ANSWER, "probability_mass": pl.Float64}
 
-    def _read(self, text: str) -> Parsed:
-        return parse_difficulty(text)
+    def _read(self, text: str, prompt: str) -> Parsed:
+        return parse_difficulty(text, prompt)
 
     def _so_far(self, parsed: Parsed) -> str:
         return "no number so far" if parsed.value is None else f"it says {parsed.value:g} so far"

@@ -3,10 +3,11 @@
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from gradprism.data.thoughts import outside, quoted_spans, split_thoughts
 from gradprism.extras import need
 
 How = Literal["json", "repaired", "pattern", "none"]
@@ -14,41 +15,99 @@ How = Literal["json", "repaired", "pattern", "none"]
 
 @dataclass(frozen=True)
 class Parsed:
-    """What an answer says, and how it was read: as JSON, as JSON that had to be repaired, by a pattern, or not."""
+    """What an answer says, and how it was read: as JSON, as JSON that had to be repaired, by a pattern, or not.
+
+    `problem` says why there is no value, where that is known; `several` that other answers stand beside this one.
+    """
 
     value: float | None
     parse: How
     tags: tuple[str, ...] = ()
+    problem: str | None = None
+    several: bool = False
 
 
 NOTHING = Parsed(None, "none")
+_REPEATED = "it repeats the prompt"
 
 
 # Tags
 
 
-def parse_tags(text: str) -> Parsed:
-    """Tags as the judge gave them: `value` is how many, `tags` are they, normalised and each once.
+@dataclass(frozen=True)
+class _TagList:
+    """A list of tags and all its words, where it stands, and whether it is whole or broke off."""
 
-    A tag given twice counts twice. The last of an answer that breaks off within a tag is not counted.
+    how: How
+    tags: tuple[str, ...]
+    words: tuple[str, ...]
+    start: int = 0
+    stop: int = 0
+    whole: bool = True
+    empty: bool = False  # a list of nothing, which is an answer; a list of placeholders is none
+
+
+def parse_tags(text: str, prompt: str = "") -> Parsed:
+    """Read the tags that the judge gave, normalised and each once; `value` is their number.
+
+    Of several lists the last whole one counts, and a list of the prompt is no answer. The last tag of a list that
+    breaks off within it is not counted.
     """
-    text = _said(text)
-    readings: tuple[tuple[How, Callable[[str], list[str] | None]], ...] = (
-        ("json", lambda text: _tags_in(_loads(text))),
-        ("repaired", _repaired_tags),
-        ("pattern", _tags_by_pattern),
-    )
-    for parse, read in readings:
-        tags = read(text)
-        if tags is not None:
-            return Parsed(float(len(tags)), parse, tuple(dict.fromkeys(filter(None, map(normalised, tags)))))
-    return NOTHING
+    answer, problem = _answer_of(text)
+    if problem:
+        return replace(NOTHING, problem=problem)
+    found = _lists_in(answer)
+    own = [tags for tags in found if not _is_repeated(tags, prompt)] if found and prompt else found
+    usable = [tags for tags in own if tags.tags or tags.empty]
+    if not usable:
+        return replace(NOTHING, problem=_REPEATED if len(own) < len(found) else None)
+    last = next((tags for tags in reversed(usable) if tags.whole), usable[-1])
+    several = any({*tags.tags} != {*last.tags} for tags in usable)
+    return Parsed(float(len(last.tags)), last.how, last.tags, several=several)
 
 
 def normalised(tag: str) -> str:
-    """One spelling of one tag: case, spaces, underscores and hyphens, and punctuation around it do not count."""
+    """Return one spelling of a tag: case, spaces, underscores, hyphens and punctuation around it do not count."""
     flat = re.sub(r"[\s_\-‐-―]+", " ", unicodedata.normalize("NFKC", tag).casefold())
-    return flat.strip(" .,;:!?\"'`*~“”‘’()[]{}<>")
+    return flat.strip(" .,;:!?\"'`*~“”‘’()[]{}<>…")
+
+
+def _lists_in(text: str) -> list[_TagList]:
+    """Every list of tags in an answer: of JSON, or of JSON that has to be repaired; else one by a pattern."""
+    whole = _tag_list("json", _loads(text))
+    if whole:
+        return [whole]
+    found = list(_bracketed(text))
+    if any(tags.tags or tags.empty for tags in found):
+        return found
+    by_pattern = _tags_by_pattern(text)
+    return [*found, _of_tags("pattern", by_pattern)] if by_pattern else found
+
+
+def _tag_list(how: How, value: Any) -> _TagList | None:
+    tags = _tags_in(value)
+    return None if tags is None else replace(_of_tags(how, tags), words=tuple(_words(value)), empty=not tags)
+
+
+def _of_tags(how: How, tags: Sequence[str]) -> _TagList:
+    once = tuple(dict.fromkeys(filter(None, map(normalised, tags))))
+    return _TagList(how, once, once)
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys left out."""
+    if isinstance(value, str):
+        yield normalised(value)
+    elif isinstance(value, Mapping | list):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            yield from _words(entry)
+
+
+def _is_repeated(tags: _TagList, prompt: str) -> bool:
+    """Whether the prompt holds this list word for word; one found by a pattern is compared by its tags alone."""
+    if not tags.words or not all(word in normalised(prompt) for word in tags.words):
+        return False  # spares reading a long prompt
+    return any(tags.words == (given.tags if tags.how == "pattern" else given.words) for given in _bracketed(prompt))
 
 
 def _tags_in(value: Any) -> list[str] | None:
@@ -72,45 +131,83 @@ def _tag_of(entry: Any) -> str:
     return entry if isinstance(entry, str) else ""
 
 
-_OPENS_TAGS = re.compile(r"\[\s*(?=[\"'“{])|\{\s*(?=[\"'“]|tags?\b)")
-
-
-def _repaired_tags(text: str) -> list[str] | None:
-    inner = _unfenced(text)
-    whole = _tags_in(_loads(inner)) if inner != text else None
-    if whole is not None:
-        return whole
-    opening = _OPENS_TAGS.search(inner)
-    if not opening:
-        return None
-    rest = inner[opening.start() :]
-    leading = _leading_values(rest)
-    if leading:  # one list; or objects one after another, which are one list without its brackets
-        return _tags_in(leading[0] if isinstance(leading[0], list) else leading) or _tags_in(leading[0]) or None
-    repaired = _repair(rest)
-    if isinstance(repaired, list) and repaired and isinstance(repaired[0], list):
-        repaired = repaired[0]  # what stands in brackets behind the list is none of its tags
-    tags = _tags_in(repaired)
-    if tags and rest.rstrip().endswith(tags[-1].rstrip()):
-        tags = tags[:-1]
-    return tags or None
-
-
+_OPENS_TAGS = re.compile(r"\[\s*(?=[\"'“{])|\{\s*(?=[\"'“]|tags?\b)|^[ \t]*\[(?=\s*\][ \t]*$)", re.MULTILINE)
+_WITHIN_LIST = re.compile(r"(?:[\"']\s*:|[,\[])\s*\Z")
 _GAP = re.compile(r"[,\s]*")
 
 
-def _leading_values(text: str) -> list[Any]:
-    """JSON values that stand one after another at the beginning of a text."""
-    values: list[Any] = []
-    decoder, start = json.JSONDecoder(), 0
-    while start < len(text):
-        try:
-            value, start = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            break
-        values.append(value)
-        start = _GAP.match(text, start).end()  # type: ignore[union-attr]  # it matches nothing, too
-    return values
+def _bracketed(text: str) -> Iterator[_TagList]:
+    """Lists in brackets, in their order; objects one after another are one list without its brackets."""
+    row: list[tuple[Any, int, int]] = []  # of objects: value, start, stop
+    broken, place = False, 0
+    while opening := _OPENS_TAGS.search(text, place):
+        start = opening.start() + len(opening[0]) - len(opening[0].lstrip(" \t"))
+        if broken and (text[start] == "{" or _WITHIN_LIST.search(text, 0, start)):
+            place = opening.end()  # belongs to the list that broke off
+            continue
+        value, stop = _value_at(text, start)
+        if row and not (isinstance(value, Mapping) and _GAP.fullmatch(text, row[-1][2], start)):
+            yield from _of_row(row)
+            row = []
+        if stop is None:
+            broken, place = True, opening.end()
+            yield from _broken_off(text, start)
+        elif isinstance(value, Mapping):
+            row.append((value, start, stop))
+            place = stop
+        else:
+            found = _tag_list("repaired", value)
+            if found:
+                yield found
+            place = stop
+    yield from _of_row(row)
+
+
+def _of_row(row: Sequence[tuple[Any, int, int]]) -> Iterator[_TagList]:
+    values = [value for value, *_ in row]
+    found = _tag_list("repaired", values if len(values) > 1 else values[0]) if values else None
+    if found:
+        yield found
+
+
+def _value_at(text: str, start: int) -> tuple[Any, int | None]:
+    """The JSON value, repaired if need be, that begins here, and where it ends; None for the end where it has none."""
+    try:
+        return json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        stop = _closed_at(text, start, _fence_behind(text, start))
+    return (None, None) if stop is None else (_repair(text[start:stop]), stop)
+
+
+def _closed_at(text: str, start: int, end: int) -> int | None:
+    """Behind the bracket that closes the one at `start`; brackets that do not fit are words."""
+    open_brackets: list[str] = []
+    for place in range(start, end):
+        letter = text[place]
+        if letter in "[{":
+            open_brackets.append("]" if letter == "[" else "}")
+        elif letter in "]}" and letter == open_brackets[-1]:
+            open_brackets.pop()
+            if not open_brackets:
+                return place + 1
+    return None
+
+
+def _broken_off(text: str, start: int) -> Iterator[_TagList]:
+    rest = text[start : _fence_behind(text, start)]
+    value = _repair(rest)
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        value = value[0]  # what stands in brackets behind the list is none of its tags
+    tags = _tags_in(value)
+    if tags and rest.rstrip().endswith(tags[-1].rstrip()):
+        tags = tags[:-1]
+    if tags:
+        yield replace(_of_tags("repaired", tags), whole=False)
+
+
+def _fence_behind(text: str, start: int) -> int:
+    fence = text.find("```", start)
+    return fence if fence >= 0 else len(text)
 
 
 _QUOTED_TAG = re.compile(r"\btag[\"']?\s*[:=]\s*[\"'“]([^\"”\n]+?)[\"'”]", re.IGNORECASE)
@@ -156,7 +253,7 @@ _NUMBER = (
     r"(?<![\w.,/+\-])(10(?:\.0+)?|[1-9](?:\.\d+)?)"
     r"(?![\w%]|[.,]\d)"
     r"(?!\s*/\s*(?!10\b)\d)(?!\s+(?:out\s+)?of\s+(?!10\b)\d)"  # of another scale than ten
-    r"(?![ \t]*(?:-|–|—|to|or)[ \t]*\d)"  # the first of two
+    r"(?![*_ \t]*(?:-|–|—|~|\.\.+|to|or|and)[*_ \t]*\d)(?!\s*(?:stars?\b|★))"  # the first of two; stars are five
 )
 _OF_TEN = r"(?:\s*/\s*10\b|\s+(?:out\s+)?of\s+(?:10|ten)\b)"
 _LABEL = r"(?:difficulty|score|rating|level|grade)"
@@ -197,72 +294,160 @@ _STATED = tuple(
     )
 )  # fmt: skip
 _KEYS = ("difficulty", "score", "rating", "level")
+_SCALE_KEYS = {"scale", "out_of", "max", "maximum", "max_score", "max_rating"}
+_FINAL = _pattern(  # what takes the place of what was said before
+    rf"(?:^|(?<=[^\w\s])|(?<=[^\w\s]\s))[*_#>\s]*(?:my\s+)?(?:final|revised|corrected)"
+    rf"(?:\s+(?:answer|number|verdict|{_LABEL})){{0,2}}[\s*_]*(?:[:=]|\bis\b){_OPEN}"
+    rf"(?:{_NUMBER}{_CLOSE}(?:{_OF_TEN}|{_AFTER}))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_POINT = r"[*_]*(?:10|[0-9])(?:\.\d+)?[*_]*(?:\s*/\s*10)?"
+_RANGE = _pattern(
+    rf"\bbetween\s+{_POINT}\s+and\s+{_POINT}(?![\w%]|[.,]\d)"
+    rf"|(?<![\w.,/\-]){_POINT}\s*(?:-|–|—|~|\.\.+|\bto\b|\bor\b)\s*{_POINT}(?![\w%]|[.,]\d)"
+)
+_OTHER_SCALE = _pattern(
+    r"(?<![\w.,/\-])\d+(?:\.\d+)?[*_]*(?:\s*/\s*|\s+(?:out\s+)?of\s+)(?!10\b)\d+"
+    r"|\bscale\s+(?:(?:of|from)\s+)?(?:[01]\s*(?:-|–|—|to)\s*)?(?!10\b|[01]\s*(?:-|–|—|to))\d+"
+    r"|\(\s*[01]\s*(?:-|–|—|to)\s*(?!10\b)\d+\s*\)|\b(?!10\b)\d+[- ]point\s+scale|\b\d+\s+stars?\b|★"
+)
+_FEWEST_WORDS = 4  # of a line that is recognised as the prompt's
 
 
-def parse_difficulty(text: str) -> Parsed:
-    """The number from 1 to 10 that an answer states; a decimal one stays as it is.
+def parse_difficulty(text: str, prompt: str = "") -> Parsed:
+    """Read the number from 1 to 10 that an answer states; a decimal one stays as it is.
 
-    Where it states several, the one that stands first of those most plainly marked as the answer.
+    Of several the one counts that is most plainly marked as the answer; where those differ the last, if it is said in
+    the same words as the others or as the final one. Ranges, other scales and lines of the prompt are no answer.
     """
-    text = _said(text)
-    value = _number_in(_loads(text))
-    if value is not None:
-        return Parsed(value, "json")
-    value = _repaired_number(text)
-    if value is not None:
-        return Parsed(value, "repaired")
-    value = _number_by_pattern(text)
-    return NOTHING if value is None else Parsed(value, "pattern")
+    answer, problem = _answer_of(text)
+    own = _without_lines_of(prompt, answer)
+    if problem or (answer and not own):
+        return replace(NOTHING, problem=problem or _REPEATED)
+    parsed = _number_of(own)
+    if parsed.value is None and not parsed.problem:
+        return replace(parsed, problem=_other_statement(own) or (_REPEATED if own != answer else None))
+    return parsed
 
 
-def _number_in(value: Any) -> float | None:
+def _number_of(text: str) -> Parsed:
+    whole = _loads(text)
+    if isinstance(whole, Mapping | list) or _numbers_in(whole):
+        return _of_numbers("json", _numbers_in(whole), whole)
+    final = [float(found[1]) for found in _FINAL.finditer(_SCALE.sub(" ", text))]
+    objects = [value for value in _objects(text) if _numbers_in(value)]
+    if objects and not final:
+        last = _of_numbers("repaired", _numbers_in(objects[-1]), objects[-1])
+        return replace(last, several=any(_numbers_in(value) != _numbers_in(objects[-1]) for value in objects))
+    return _stated(_SCALE.sub(" ", text))
+
+
+def _of_numbers(how: How, numbers: Sequence[float], value: Any) -> Parsed:
+    if _on_other_scale(value):
+        return replace(NOTHING, problem="it rates on another scale")
+    if len({*numbers}) > 1:
+        return replace(NOTHING, problem=_told_several(numbers))
+    return Parsed(numbers[0], how) if numbers else NOTHING
+
+
+def _on_other_scale(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    limits = [entry for key, entry in value.items() if str(key).casefold() in _SCALE_KEYS]
+    return any(str(limit).removeprefix("1-").removesuffix(".0") != "10" for limit in limits)
+
+
+def _numbers_in(value: Any) -> list[float]:
+    """Numbers from 1 to 10 that a JSON value gives as its answer: under the first of the keys that has any."""
     if isinstance(value, bool):
-        return None
+        return []
     if isinstance(value, int | float):
-        return float(value) if 1 <= value <= 10 else None
+        return [float(value)] if 1 <= value <= 10 else []
     if isinstance(value, str):
         found = re.fullmatch(rf"\s*{_NUMBER}{_OF_TEN}?\s*", value, re.IGNORECASE)
-        return float(found[1]) if found else None
+        return [float(found[1])] if found else []
     if isinstance(value, Mapping):
         named = [(str(key).casefold(), entry) for key, entry in value.items()]
-        found_under = (_number_in(entry) for word in _KEYS for key, entry in named if word in key)
-        return next((number for number in found_under if number is not None), None)
-    return _number_in(value[0]) if isinstance(value, list) and len(value) == 1 else None
+        by_key = (
+            [number for key, entry in named if fits.search(key) for number in _numbers_in(entry)] for fits in _KEY_FITS
+        )
+        return next((numbers for numbers in by_key if numbers), [])
+    return [number for entry in value for number in _numbers_in(entry)] if isinstance(value, list) else []
 
 
-def _repaired_number(text: str) -> float | None:
-    inner = _unfenced(text)
-    value = _number_in(_loads(inner)) if inner != text else None
-    opening = re.search(r"\{\s*(?=[\"'“]|[a-z_]+\s*:)", inner, re.IGNORECASE)
-    if value is not None or not opening:
-        return value
-    rest = inner[opening.start() :]
-    leading = _leading_values(rest)
-    return _number_in(leading[0] if leading else _repair(rest))
+_KEY_FITS = [re.compile(fit) for fit in (*(rf"\A{word}\Z" for word in _KEYS), *_KEYS)]  # the word itself before others
 
 
-def _number_by_pattern(text: str) -> float | None:
+def _objects(text: str) -> Iterator[Any]:
+    """JSON objects in an answer, repaired if need be, also one that breaks off."""
+    place = 0
+    while opening := _OPENS_OBJECT.search(text, place):
+        value, stop = _value_at(text, opening.start())
+        if stop is None:
+            value, stop = _repair(text[opening.start() : _fence_behind(text, opening.start())]), opening.end()
+        yield value
+        place = stop
+
+
+_OPENS_OBJECT = re.compile(r"\{\s*(?=[\"'“]|[a-z_]+\s*:)", re.IGNORECASE)
+
+
+def _stated(text: str) -> Parsed:
+    """The number of the first pattern that finds any. A final one counts before all others."""
+    hits = [hits for pattern in (_FINAL, *_STATED) if (hits := list(pattern.finditer(text)))]
+    if not hits:
+        return NOTHING
+    first, last = hits[0], hits[0][-1]
+    values = {float(hit[1]) for hit in first}
+    told = {_word_before(text, hit.start()) + hit[0].replace(hit[1], "").casefold().strip() for hit in first}
+    if len(values) > 1 and len(told) > 1:
+        return replace(NOTHING, problem=_told_several([float(hit[1]) for hit in first]))
+    line = text[text.rfind("\n", 0, last.start()) + 1 : last.end(1)] + text[last.end(1) :].partition("\n")[0]
+    if _OTHER_SCALE.search(line) or any(a.start() <= last.start(1) < a.end() for a in _RANGE.finditer(text)):
+        return NOTHING
+    is_final = bool(_FINAL.match(text, last.start()))
+    before = {float(hit[1]) for hit in hits[1]} if is_final and len(hits) > 1 else set()
+    return Parsed(float(last[1]), "pattern", several=len(values | before) > 1)
+
+
+def _word_before(text: str, place: int) -> str:
+    return re.search(r"(\w*)[ \t*_]*\Z", text[max(place - 40, 0) : place])[1].casefold()  # type: ignore[index]
+
+
+def _told_several(numbers: Sequence[float]) -> str:
+    return "it states several numbers (" + ", ".join(f"{number:g}" for number in numbers) + ")"
+
+
+def _other_statement(text: str) -> str | None:
+    """What an answer without a number says instead."""
     text = _SCALE.sub(" ", text)
-    for pattern in _STATED:
-        found = pattern.search(text)
-        if found:
-            return float(found[1])
-    return None
+    other, between = _OTHER_SCALE.search(text), _RANGE.search(text)
+    if other:
+        return f"it rates on another scale ({other[0].strip()})"
+    return f"it gives a range ({between[0].strip()})" if between else None
 
 
 # Both
 
-
-def _said(text: str) -> str:
-    """The answer without the thoughts that some models write in front of it."""
-    *_, answer = text.rpartition("</think>")
-    return "" if answer.lstrip().startswith("<think>") else answer.strip()
+_WRAPPING = re.compile(r"</?(?:answer|final_answer|response|solution|output|result)>", re.IGNORECASE)
 
 
-def _unfenced(text: str) -> str:
-    """What stands inside the first code fence; all of it where there is none, and what is left of a broken one."""
-    fence = re.search(r"```[ \t]*\w*[ \t]*\n?(.*?)(?:```|\Z)", text, re.DOTALL)
-    return fence[1].strip() if fence else text
+def _answer_of(text: str) -> tuple[str, str | None]:
+    """The answer without thoughts and wrapping; or the problem that there is none."""
+    spoken = split_thoughts(text)
+    if spoken.unclosed:
+        return "", "its thoughts never end"
+    if not spoken.answer:
+        return "", "nothing but thoughts" if spoken.thoughts else None
+    marks = list(outside(_WRAPPING, spoken.answer, quoted_spans(spoken.answer)))
+    starts, stops = [0, *(mark.end() for mark in marks)], [*(mark.start() for mark in marks), len(spoken.answer)]
+    return "\n".join(spoken.answer[a:b] for a, b in zip(starts, stops, strict=True)).strip(), None
+
+
+def _without_lines_of(prompt: str, text: str) -> str:
+    """The text without the lines, of some words, that the prompt has, too."""
+    known = {line.strip() for line in prompt.splitlines() if len(line.split()) >= _FEWEST_WORDS}
+    return "\n".join(line for line in text.splitlines() if line.strip() not in known).strip() if known else text
 
 
 def _loads(text: str) -> Any:

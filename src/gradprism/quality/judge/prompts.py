@@ -48,6 +48,7 @@ steps, and of the conditions to be met. 1 is what anybody can answer at once, 10
 Begin with the number, an integer from 1 to 10, alone on the first line. Then say why in one sentence."""
 
 BUILTIN_PROMPTS = {"instag": INSTAG, "difficulty": DIFFICULTY}
+_FEWEST_WORDS = 3  # of an instruction that is recognised within a template
 _TRIAL = (Turn("user", "What is two plus two?"), Turn("assistant", "Four."))
 
 
@@ -100,6 +101,11 @@ class Prompt:
         if any("\ud800" <= letter <= "\udfff" for letter in content):
             raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
         return ({"role": "user", "content": content},)
+
+    def shows(self, example: Example) -> bool:
+        """Return whether the template itself holds this example's instruction, as one that shows what to answer."""
+        instruction = _instruction(_judged(example.turns)).strip()
+        return len(instruction.split()) >= _FEWEST_WORDS and instruction in self.text
 
     @cached_property
     def _template(self) -> jinja2.Template:
