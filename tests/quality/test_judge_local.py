@@ -1,5 +1,6 @@
 """Judges that run here, against a plain loop over whole forward passes."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import torch
 pytest.importorskip("json_repair")
 
 from gradprism.data.example import Example, Turn
+from gradprism.data.thoughts import split_thoughts
 from gradprism.errors import GradPrismError
-from gradprism.quality.judge.local import NumberTokens, Prompts, number_probabilities
+from gradprism.quality.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
 from gradprism.quality.judge.metrics import make_judged
 from gradprism.quality.judge.prompts import make_prompt
 from gradprism.quality.metric import Metric, unwatched
@@ -193,6 +195,48 @@ def test_tags_by_greedy_generation(make: Callable[..., Metric], make_model: Any,
         assert finish == ("stop" if written[-1] == tokenizer.eos_token_id else "length")
         assert n == len([token for token in written if token != tokenizer.eos_token_id])
     assert "--judge-max-tokens 12" in frame["reason"][0]
+
+
+THOUGHTFUL = (
+    "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n<think>\n{% endif %}"
+)
+IN_PARTS = (
+    "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+def with_template(tokenizer: Any, template: str) -> Any:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = template
+    return own
+
+
+def test_a_judge_that_begins_with_a_thought_cannot_give_its_number_at_once(tokenizer: Any) -> None:
+    for template, mark in ((THOUGHTFUL, "<think>"), ("{{ messages[0].content }}<|start|>assistant", r"<\|start\|>")):
+        with pytest.raises(GradPrismError, match=rf"chat template ends in {mark}.*an endpoint"):
+            NumberTokens.of(Prompts(with_template(tokenizer, template)))
+
+
+def test_a_template_that_takes_parts_gets_parts_and_one_that_leaves_the_question_out_is_refused(tokenizer: Any) -> None:
+    question = [{"role": "user", "content": " How hard? "}]
+    assert Prompts(with_template(tokenizer, IN_PARTS)).text(question) == " How hard? "
+    with pytest.raises(ValueError, match="leaves the question out"):
+        Prompts(with_template(tokenizer, "Hello")).text(question)
+
+
+def test_marks_of_thoughts_are_kept_where_they_are_special_tokens(tokenizer: Any) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+
+    def written(text: str, opening: str = "") -> str:
+        ids = own(text, add_special_tokens=False)["input_ids"]
+        return str(_written(Question(0, (1,), opening), ids, [], own).text)
+
+    assert split_thoughts(written('[THINK]["x", "y"][/THINK]["a"]')).answer == '["a"]'
+    assert split_thoughts(written('["x", "y"]', "<think>")).unclosed  # opened in the prompt and never ended
+    assert written('<|turn|>["a"]') == '["a"]'
 
 
 def test_generation_settings_that_a_checkpoint_brings_do_not_count(

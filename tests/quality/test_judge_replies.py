@@ -32,7 +32,14 @@ def completion(**changes: Any) -> str:
         (completion(finish_reason=["stop"]), "did not end by itself"),
         (completion(message={"content": None}), "content is null"),
         (completion(message={"content": ["7"]}), "no text"),
+        (completion(message={"content": [{"type": "image_url", "image_url": {}}]}), "no text"),
+        (completion(message={"content": [{"type": "text", "text": None}]}), "no text"),
+        (completion(message={"content": []}), "empty answer"),
         (completion(message={"content": "  "}), "empty answer"),
+        (completion(message={"content": None, "reasoning_content": "perhaps 7"}), "thoughts (reasoning_content)"),
+        (completion(message={"content": "", "reasoning": "perhaps 7"}), "thoughts (reasoning) and no answer"),
+        (completion(message={"reasoning": "perhaps 7"}), None),
+        (completion(finish_reason="length", message={"content": None, "reasoning": "perhaps"}), None),
         (completion(message={"refusal": "I won't."}), "refused"),
         ("", "malformed"), ("null", "malformed"), ("[]", "malformed"), ("{}", "malformed"), ("<html>", "malformed"),
         ('{"choices": []}', "malformed"), ('{"choices": [{}]}', "malformed"), ('{"choices": [null]}', "malformed"),
@@ -42,6 +49,30 @@ def completion(**changes: Any) -> str:
 def test_bodies(body: str, problem: str | None) -> None:
     answer = read_reply(body)
     assert (answer.problem is None) if problem is None else problem in str(answer.problem)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "text", "text": "7"}], "7"),
+        ([{"type": "output_text", "text": '["a",'}, {"type": "text", "text": ' "b"]'}], '["a", "b"]'),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "3?"}]}, {"type": "text", "text": "7"}], "7"),
+        ([{"type": "reasoning", "text": "3?"}, {"type": "text", "text": "7"}], "7"),
+        ([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "7"}], "7"),
+    ],
+)  # fmt: skip
+def test_of_a_content_in_parts_the_text_is_the_answer(parts: list[dict[str, Any]], text: str) -> None:
+    answer = read_reply(completion(message={"content": parts}))
+    assert (answer.text, answer.problem) == (text, None)
+
+
+def test_parts_of_thoughts_alone_are_no_answer() -> None:
+    thinking = [{"type": "thinking", "thinking": "perhaps 7"}]
+    assert read_reply(completion(message={"content": thinking})).problem == "empty answer"
+
+
+def test_thoughts_in_a_field_of_their_own_are_not_read() -> None:
+    assert read_reply(completion(message={"content": "7", "reasoning_content": "9"})).text == "7"
 
 
 def test_a_body_with_half_of_a_surrogate_pair_or_odd_usage() -> None:

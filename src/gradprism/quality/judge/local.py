@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from gradprism.data.thoughts import has_thought_marks, opening_at_end
 from gradprism.errors import GradPrismError
 from gradprism.models.checkpoints import Say, find_checkpoint
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
@@ -19,10 +20,11 @@ _PLAIN_END = "\n\nAnswer:\n"  # ends in a newline, behind which a number begins 
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt as tokens, and where its answer belongs."""
+    """One prompt as tokens, where its answer belongs, and the mark of a thought that the prompt has opened."""
 
     place: int
     ids: tuple[int, ...]
+    opening: str = ""
 
 
 class Prompts:
@@ -35,11 +37,20 @@ class Prompts:
         self._bos = bos if bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos] else None
 
     def text(self, messages: Messages) -> str:
-        """The prompt; raises what the chat template raises. Models that can think are told not to."""
+        """The prompt; models that can think are told not to. Raises what the chat template raises.
+
+        Some templates take content as parts only, and leave plain text out without an error.
+        """
         if not getattr(self.tokenizer, "chat_template", None):
             return "\n\n".join(message["content"] for message in messages) + _PLAIN_END
+        plain = [dict(message) for message in messages]
+        in_parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
         options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
-        return str(self.tokenizer.apply_chat_template([dict(message) for message in messages], **options))
+        for form in (plain, in_parts):
+            text = str(self.tokenizer.apply_chat_template(form, **options))
+            if all(message["content"].strip() in text for message in messages):
+                return text
+        raise ValueError("it leaves the question out, as text and as parts")
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a prompt, with the beginning-of-text token just once."""
@@ -63,7 +74,14 @@ class NumberTokens:
     @classmethod
     def of(cls, prompts: Prompts) -> "NumberTokens":
         """Raises `GradPrismError` for a tokenizer that writes numbers in some other way."""
-        written = _numbers_after(prompts, prompts.text([{"role": "user", "content": "?"}]))
+        prompt = prompts.text([{"role": "user", "content": "?"}])
+        opening = opening_at_end(prompt).strip()
+        if opening:
+            raise GradPrismError(
+                f"difficulty by a local judge reads the number behind the prompt, and this judge's chat template ends "
+                f"in {opening}, behind which a thought begins. Expected a model that answers at once, or an endpoint."
+            )
+        written = _numbers_after(prompts, prompt)
         before = tuple(ids[0] for ids in takewhile(lambda ids: len({*ids}) == 1, zip(*written, strict=False)))
         *digits, ten = (tuple(ids[len(before) :]) for ids in written)
         known = all(len(ids) == 1 for ids in digits) and len({*digits, ten}) == 10
@@ -144,13 +162,14 @@ class LocalJudge(Judge):
     def _question(self, prompts: Prompts, place: int, messages: Messages) -> Question | Answer:
         """A question; or the answer that says why it cannot be asked."""
         try:
-            ids = prompts.ids(prompts.text(messages))
+            text = prompts.text(messages)
+            ids = prompts.ids(text)
         except Exception as error:  # a template is a program and raises what it likes
             return Answer(problem=f"the judge's chat template refuses this prompt: {error}")
         room = self._positions
         if room is not None and len(ids) + self._least_behind > room:
             return Answer(problem=f"the prompt has {len(ids)} tokens, and the judge has {room} positions")
-        return Question(place, tuple(ids))
+        return Question(place, tuple(ids), opening_at_end(text))
 
     @property
     def _positions(self) -> int | None:
@@ -302,7 +321,9 @@ class Writer(LocalJudge):
 def _written(question: Question, ids: Sequence[int], ends: Sequence[int], tokenizer: Any) -> Answer:
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = ids[:stop]
-    text = tokenizer.decode(kept, skip_special_tokens=True)
+    text = question.opening + tokenizer.decode(kept, skip_special_tokens=False)
+    if not has_thought_marks(text):  # which may be special tokens
+        text = tokenizer.decode(kept, skip_special_tokens=True)
     finish = "length" if stop is None else "stop"
     return Answer(
         text, finish, len(question.ids), len(kept), problem=None if text.strip() or stop is None else "empty answer"

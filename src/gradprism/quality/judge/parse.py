@@ -97,7 +97,7 @@ def _of_tags(how: How, tags: Sequence[str]) -> _TagList:
 def _words(value: Any) -> Iterator[str]:
     """Every text in a JSON value, keys left out."""
     if isinstance(value, str):
-        yield normalised(value)
+        yield normalised(value) or value.strip()  # of a placeholder its dots
     elif isinstance(value, Mapping | list):
         for entry in value.values() if isinstance(value, Mapping) else value:
             yield from _words(entry)
