@@ -1,6 +1,7 @@
 """Whole replies as judges give them, each with its right reading; and what holds of random ones."""
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -218,3 +219,11 @@ def test_of_several_lists_the_last_counts_and_it_is_said(lists: list[list[str]])
     parsed = parse_tags("\n\n".join(f"Try: {json.dumps(tags)}" for tags in lists))
     assert parsed.tags == tuple(lists[-1])
     assert parsed.several == any({*tags} != {*lists[-1]} for tags in lists)
+
+
+@pytest.mark.parametrize("again", ['[{"', '[{"tag": "a", "explanation": "b', '["a", ', '[{"tag": "a"}, ', '{"a": 3 '])
+def test_a_judge_that_repeats_itself_is_read_in_good_time(again: str) -> None:
+    began = time.process_time()
+    parse_tags(again * 200)
+    parse_difficulty(again * 200)
+    assert time.process_time() - began < 10  # a second or less; each opening read to the end would take a minute

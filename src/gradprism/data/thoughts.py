@@ -46,6 +46,16 @@ _CLOSING = tuple(re.compile(marks.closing) for marks in THOUGHT_MARKS)
 _CLOSING_ALONE = "|".join(marks.closing for marks in THOUGHT_MARKS if marks.opened_by_template)
 _MARK = re.compile(f"{_OPENING.pattern}|{_CLOSING_ALONE}")
 
+_HINTS = (
+    "<",
+    "◁",
+    "think]",
+    "/think",
+    "[unused1",
+    "my thought process:",
+    "assistantfinal",
+)  # any text with marks has one
+
 # Messages of a channel each: harmony's <|channel|>analysis<|message|>, Muse's <|start|>assistant to=self<|message|>
 _MESSAGE = re.compile(r"<\|message\|>")
 _HEADER_BEGINS = ("<|start|>", "<|channel|>", "to=")
@@ -101,6 +111,8 @@ def split_thoughts(text: str) -> Spoken:
     A thought is what `THOUGHT_MARKS` enclose, or a message of any channel but the final one. A closing mark alone ends
     a thought that the prompt had opened. Marks within JSON or inline code are quoted, and mark nothing.
     """
+    if not any(hint in text.casefold() for hint in _HINTS) and not _BARE_THOUGHT.match(text):
+        return Spoken("", text.strip())
     headers = list(_headers(text))
     if headers:
         return _split_channels(text, headers)

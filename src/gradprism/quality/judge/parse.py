@@ -133,6 +133,8 @@ def _tag_of(entry: Any) -> str:
 
 _OPENS_TAGS = re.compile(r"\[\s*(?=[\"'“{])|\{\s*(?=[\"'“]|tags?\b)|^[ \t]*\[(?=\s*\][ \t]*$)", re.MULTILINE)
 _WITHIN_LIST = re.compile(r"(?:[\"']\s*:|[,\[])\s*\Z")
+_BRACKET = re.compile(r"[\[\]{}]")
+_CLOSED_BY = {"[": "]", "{": "}"}
 _GAP = re.compile(r"[,\s]*")
 
 
@@ -150,8 +152,9 @@ def _bracketed(text: str) -> Iterator[_TagList]:
             yield from _of_row(row)
             row = []
         if stop is None:
+            if not broken:
+                yield from _broken_off(text, start)
             broken, place = True, opening.end()
-            yield from _broken_off(text, start)
         elif isinstance(value, Mapping):
             row.append((value, start, stop))
             place = stop
@@ -182,14 +185,13 @@ def _value_at(text: str, start: int) -> tuple[Any, int | None]:
 def _closed_at(text: str, start: int, end: int) -> int | None:
     """Behind the bracket that closes the one at `start`; brackets that do not fit are words."""
     open_brackets: list[str] = []
-    for place in range(start, end):
-        letter = text[place]
-        if letter in "[{":
-            open_brackets.append("]" if letter == "[" else "}")
-        elif letter in "]}" and letter == open_brackets[-1]:
+    for bracket in _BRACKET.finditer(text, start, end):
+        if bracket[0] in _CLOSED_BY:
+            open_brackets.append(_CLOSED_BY[bracket[0]])
+        elif bracket[0] == open_brackets[-1]:
             open_brackets.pop()
             if not open_brackets:
-                return place + 1
+                return bracket.end()
     return None
 
 
@@ -379,14 +381,14 @@ _KEY_FITS = [re.compile(fit) for fit in (*(rf"\A{word}\Z" for word in _KEYS), *_
 
 
 def _objects(text: str) -> Iterator[Any]:
-    """JSON objects in an answer, repaired if need be, also one that breaks off."""
-    place = 0
+    """JSON objects in an answer, repaired if need be, also the first that breaks off."""
+    broken, place = False, 0
     while opening := _OPENS_OBJECT.search(text, place):
         value, stop = _value_at(text, opening.start())
-        if stop is None:
-            value, stop = _repair(text[opening.start() : _fence_behind(text, opening.start())]), opening.end()
+        if stop is None and not broken:
+            broken, value = True, _repair(text[opening.start() : _fence_behind(text, opening.start())])
         yield value
-        place = stop
+        place = stop or opening.end()
 
 
 _OPENS_OBJECT = re.compile(r"\{\s*(?=[\"'“]|[a-z_]+\s*:)", re.IGNORECASE)
