@@ -99,7 +99,7 @@ styles = st.builds(
     Style,
     header=headers,
     thought=st.sampled_from([("<think>\n", "\n</think>\n\n"), ("<|channel|>analysis<|message|>", "<|next|>")]),
-    end=st.sampled_from(["<|end|>", "</s>", "<|im_end|>"]),
+    end=st.sampled_from(["<|end|>", "</s>", "<|im_end|>", ""]),
     between=st.sampled_from(["\n", ""]),
     trims=st.booleans(),
     parts=st.booleans(),

@@ -182,6 +182,7 @@ def test_making_a_metric_sends_and_writes_nothing(tmp_path: Path) -> None:
     assert metric.identity == {
         "judge.judge": "m", "judge.temperature": 0.5, "judge.judge_max_tokens": 9,
         "judge.template": make_prompt("difficulty", None).digest,
+        "judge.reading": 2,
     }  # fmt: skip
     assert not list(tmp_path.iterdir())
 

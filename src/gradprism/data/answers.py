@@ -229,10 +229,10 @@ class _Search:
 
     def _ending(self, turn: int, after: str, own: int) -> int:
         """How many characters behind all of a turn's own end it: as where the conversation ends with this turn."""
-        tail = (self._tail(turn) or "")[own:]
-        if tail and after.startswith(tail.rstrip()):
-            return len(tail) if after.startswith(tail) else len(tail.rstrip())
-        shared = shared_start(after, tail)
+        tail = self._tail(turn)
+        if tail is not None and after.startswith(tail[own:].rstrip()):
+            return len(tail[own:]) if after.startswith(tail[own:]) else len(tail[own:].rstrip())
+        shared = shared_start(after, (tail or "")[own:])
         markers = markers_in(after, self._special)
         whole = [stop for _, stop in markers if stop <= shared]
         later = [stop for _, stop in markers if stop > shared]

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from gradprism.data.example import Example, RowProblemError, Turn
+from gradprism.data.thoughts import before_thought
 from gradprism.errors import GradPrismError
 
 _DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
@@ -19,7 +20,6 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _THINKING_NAMES = ("reasoning_content", "thinking", "reasoning")
 """What templates call a turn's thinking; each gets it, as transformers passes it on since 5.20."""
 
-_OPENED_THOUGHT = re.compile(r"<[^<>]*(?:think|thought|reason)[^<>]*>|\[THINK\]|◁think▷", re.IGNORECASE)
 _ASKED, _ANSWERED = "what-is-asked", "what-is-answered"
 _RESERVED = {
     "messages", "conversations", "chat_template", "tokenize", "add_generation_prompt", "continue_final_message",
@@ -88,7 +88,7 @@ class ChatTemplate:
         except RowProblemError:
             return ""
         after, before = (text.rpartition(_ASKED)[2] for text in (text, bare))
-        return _OPENED_THOUGHT.split(after[whole_markers(after, shared_start(after, before)) :])[0]
+        return before_thought(after[whole_markers(after, shared_start(after, before)) :])
 
     def _message(self, turn: Turn, null_content: bool) -> dict[str, Any]:
         role = "system" if turn.role == "developer" and "developer" not in self.text else turn.role

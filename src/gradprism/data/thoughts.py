@@ -129,6 +129,12 @@ def has_thought_marks(text: str) -> bool:
     return bool(_MESSAGE.search(text) or _MARK.search(text))
 
 
+def before_thought(text: str) -> str:
+    """Return the text before the first mark that opens a thought."""
+    found = _OPENING.search(text)
+    return text[: found.start()] if found else text
+
+
 def opening_at_end(prompt: str) -> str:
     """Return the mark with which a prompt ends if it opens a thought; also a header that still lacks its channel.
 

@@ -31,13 +31,17 @@ _ANSWER = {
 }
 
 
+READING = 2
+"""Counts how often the rules for reading an answer have changed: a score is never made by two."""
+
+
 class Judged(Metric):
     """What both share: a question for each row, and its answer with how it was read."""
 
     def __init__(self, judge: Judge, prompt: Prompt, max_tokens: int):
         """`max_tokens` is what an answer may have, for the reason of one that was cut."""
         self._judge, self._prompt, self._max_tokens = judge, prompt, max_tokens
-        self.identity = {**judge.identity, "judge.template": prompt.digest}
+        self.identity = {**judge.identity, "judge.template": prompt.digest, "judge.reading": READING}
         self.about = f"judged by {judge.name}"
         self.waits = not judge.name.startswith(LOCAL)
         self._n_failed = 0
