@@ -25,7 +25,7 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gradprism.data import formats
+from gradprism.data import json_files
 from gradprism.data.formats import file_format, read_file
 from gradprism.errors import GradPrismError
 
@@ -193,7 +193,7 @@ def test_any_json_array_comes_back_wherever_the_chunks_split(
 ) -> None:
     text = json.dumps(rows, ensure_ascii=escaped, indent=indent)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "_CHUNK", chunk)
+        patch.setattr(json_files, "_CHUNK", chunk)
         assert rows_of(saved(Path(folder), "rows.json", text)) == rows
 
 

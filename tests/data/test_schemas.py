@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradprism.data.columns import COLUMN_ROLES, parse_columns
 from gradprism.data.example import RowProblemError, Turn
-from gradprism.data.schemas import COLUMN_ROLES, find_schema, parse_columns
+from gradprism.data.recognise import find_schema
+from gradprism.data.schemas import Content
+from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
+from gradprism.recipe import ReadSettings
 
 Row = dict[str, Any]
 
@@ -20,7 +24,15 @@ SYSTEM_FIRST = [("system", "be brief"), *ASKED_AND_ANSWERED]
 
 def turns_of(row: Row, columns: str = "") -> list[tuple[str, str]]:
     """Role and content of each turn, the schema found from the row itself."""
-    return pairs(find_schema(row, parse_columns(columns)).turns(row))
+    return pairs(read(row, columns).turns)
+
+
+def read(row: Row, columns: str = "") -> Content:
+    return find_schema(row, parse_columns(columns)).read(row)
+
+
+def opened(rows: Any, columns: str = "") -> ExampleSet:
+    return open_examples(rows, ReadSettings(columns=columns))
 
 
 def pairs(turns: tuple[Turn, ...]) -> list[tuple[str, str]]:
@@ -89,8 +101,10 @@ def test_hh_rlhf_text_keeps_every_turn_and_the_newlines_inside_them() -> None:
         {"system": "be brief", "conversations": SHAREGPT},
         {"system": "be brief", "messages": MESSAGES},
         {"messages": [message("system", "be brief"), *MESSAGES]},
-        {"messages": [message("developer", "be brief"), *MESSAGES]},
-        {"system": "another", "messages": [message("system", "be brief"), *MESSAGES]},
+        {"system": "be brief ", "messages": [message("system", "be brief"), *MESSAGES]},
+        {"system_prompt": "be brief", "question": "why?", "response": "because"},
+        {"system_message": "be brief", "prompt": "why?", "chosen": "because"},
+        {"system": "be brief", "prompt": MESSAGES[:1], "completion": "because"},
     ],
 )
 def test_a_system_prompt_stands_first_and_only_once(row: Row) -> None:
@@ -133,9 +147,10 @@ def test_a_prompt_that_is_json_text_stays_text() -> None:
 
 @given(st.text(), st.text(), st.text(min_size=1))
 def test_any_text_passes_through_unchanged(prompt: str, extra: str, answer: str) -> None:
-    asked = f"{prompt}\n{extra}" if extra else prompt
+    asked = "\n".join(text for text in (prompt, extra) if text)
     row = {"instruction": prompt, "input": extra, "output": answer}
-    assert turns_of(row) == [("user", asked), ("assistant", answer)]
+    if not any(text.lstrip()[:1] in ("[", "{") for text in (prompt, answer)):
+        assert turns_of(row) == [("user", asked), ("assistant", answer)]
 
 
 # --columns
@@ -143,21 +158,20 @@ def test_any_text_passes_through_unchanged(prompt: str, extra: str, answer: str)
 
 def test_columns_names_every_role() -> None:
     row = {"q": "why?", "more": "here", "a": "because", "sys": "be brief", "key": "k7", "prompt": "not this"}
-    schema = find_schema(row, parse_columns("prompt=q, input=more, response=a, system=sys, id=key"))
-    assert pairs(schema.turns(row)) == [("system", "be brief"), ("user", "why?\nhere"), ("assistant", "because")]
-    assert schema.id_column == "key"
+    named = "prompt=q, input=more, response=a, system=sys, id=key"
+    assert turns_of(row, named) == [("system", "be brief"), ("user", "why?\nhere"), ("assistant", "because")]
 
 
 def test_a_response_may_be_two_columns() -> None:
     row = {"q": "why?", "thinking": "hm", "a": "because", "other": "x"}
-    schema = find_schema(row, parse_columns("prompt=q,response=thinking+a"))
-    assert pairs(schema.turns(row)) == [("user", "why?"), ("assistant", "hm\nbecause")]
-    assert pairs(schema.turns(row | {"thinking": ""})) == [("user", "why?"), ("assistant", "because")]
-    assert [*schema.scalars(row)] == ["other"]
+    named = "prompt=q,response=thinking+a"
+    assert turns_of(row, named) == [("user", "why?"), ("assistant", "hm\nbecause")]
+    assert turns_of(row | {"thinking": ""}, named) == [("user", "why?"), ("assistant", "because")]
+    assert [*find_schema(row, parse_columns(named)).scalars(row)] == ["other"]
     with pytest.raises(RowProblemError, match="no column 'thinking'"):
-        schema.turns({"q": "why?", "a": "because"})
+        turns_of({"q": "why?", "a": "because"}, named)
     with pytest.raises(GradPrismError, match=r"names 'think'.*Did you mean 'thinking'"):
-        find_schema(row, parse_columns("prompt=q,response=think+a"))
+        opened([row], "prompt=q,response=think+a")
 
 
 def test_a_plus_in_a_columns_own_name_stays() -> None:
@@ -177,9 +191,8 @@ def test_columns_names_the_messages(value: object) -> None:
 
 def test_columns_with_an_id_alone_leaves_the_rest_to_be_found() -> None:
     row = {"instruction": "why?", "output": "because", "key": "k7"}
-    schema = find_schema(row, parse_columns("id=key"))
-    assert pairs(schema.turns(row)) == ASKED_AND_ANSWERED
-    assert schema.id_column == "key"
+    assert turns_of(row, "id=key") == ASKED_AND_ANSWERED
+    assert [example.example_id for example in opened([row], "id=key")] == ["k7"]
 
 
 def test_a_response_without_a_prompt_is_one_turn() -> None:
@@ -188,12 +201,12 @@ def test_a_response_without_a_prompt_is_one_turn() -> None:
 
 def test_a_wrong_column_gives_the_nearest_name_and_all_names() -> None:
     with pytest.raises(GradPrismError, match=r"'anwser'.*'question', 'answer'.*Did you mean 'answer'\?"):
-        turns_of({"question": "why?", "answer": "because"}, "prompt=question,response=anwser")
+        opened([{"question": "why?", "answer": "because"}], "prompt=question,response=anwser")
 
 
 def test_columns_of_a_frame_may_be_numbers() -> None:
     with pytest.raises(GradPrismError, match="'question'"):
-        turns_of({0: "why?", 1: "because"}, "prompt=question,response=answer")  # type: ignore[dict-item]
+        opened([{0: "why?", 1: "because"}], "prompt=question,response=answer")
 
 
 @pytest.mark.parametrize("columns", ["prompt=question", "prompt=question,input=answer", "system=answer"])
@@ -225,7 +238,7 @@ def test_an_unknown_role_of_columns_lists_the_roles() -> None:
 )
 def test_unknown_or_ambiguous_columns_are_listed(row: Row) -> None:
     with pytest.raises(GradPrismError, match=", ".join(map(repr, row)) + r"(.|\n)*--columns prompt="):
-        find_schema(row, {})
+        opened([row])
 
 
 # Other columns
@@ -292,16 +305,17 @@ def test_an_image_part_whose_text_is_null_is_not_the_word_none() -> None:
 @pytest.mark.parametrize(
     ("first", "later"),
     [
-        ({"messages": MESSAGES}, {"instruction": "why?", "output": "because"}),
         ({"instruction": "why?", "output": "because"}, {"instruction": "why?"}),
         ({"instruction": "why?", "output": "because"}, {"output": "because"}),
-        ({"prompt": "why?", "completion": "because"}, {"messages": MESSAGES}),
         ({"prompt": "why?", "chosen": "because"}, {"prompt": "why?"}),
     ],
 )
-def test_a_later_row_without_its_columns_is_a_problem(first: Row, later: Row) -> None:
+def test_a_later_row_without_a_prompt_or_a_response_is_a_problem(first: Row, later: Row) -> None:
     with pytest.raises(RowProblemError):
-        find_schema(first, {}).turns(later)
+        turns_of(later)
+    good, bad = opened([first, later])
+    assert (good.problem, bad.turns) == (None, ())
+    assert bad.problem
 
 
 def test_a_missing_value_of_a_frame_is_no_text() -> None:

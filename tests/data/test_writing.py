@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradprism.data.formats import read_file
-from gradprism.data.source import Source
+from gradprism.data.given import Source
 from gradprism.data.writing import arrow_schema, written_whole
 from gradprism.errors import GradPrismError
 

@@ -1,254 +1,200 @@
-"""What the columns of a row mean: schemas found by their names, each turning a row into turns."""
+"""Read a row, once it is known which of its columns is what: turns, and what it brings for its chat template."""
 
-import difflib
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from gradprism.data.cells import objects_of, pairs_of, text_of
+from gradprism.data.columns import REJECTED_COLUMNS
 from gradprism.data.example import RowProblemError, Scalar, Turn
-from gradprism.errors import GradPrismError
+from gradprism.data.preferences import after_prompt, is_system, transcript, without_loss
+from gradprism.data.record import Row
+from gradprism.data.turn_lists import turns_or_value
+from gradprism.data.turns import read_turns
 
-Row = Mapping[str, Any]
-Converter = Callable[[Row], tuple[Turn, ...]]
-
-PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "problem")
-RESPONSE_COLUMNS = ("completion", "response", "output", "answer", "solution")
-COLUMN_ROLES = ("prompt", "input", "response", "messages", "system", "id")
-_MOST_NAMES = 24  # of columns, in a message
+PAIR_ROLES = ("system", "history", "prompt", "input", "response")
+"""Roles whose columns name a pair's schema, in this order."""
+COLUMN_USES = (*PAIR_ROLES, "messages", "chosen", "tools", "documents", "chat_template_kwargs")
 _LONGEST_SCALAR = 256  # characters; longer strings are content, not columns to group by
 
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "ipython": "tool",
-}
+
+@dataclass
+class Content:
+    """What a row says, and the names of its messages' fields that are not read."""
+
+    turns: tuple[Turn, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    documents: tuple[Mapping[str, Any], ...] = ()
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    is_conversation: bool = False
+    unused: set[str] = field(default_factory=set)
+
+    @property
+    def not_unicode(self) -> str | None:
+        """Return the problem of halves of surrogate pairs, which no table, tokenizer or terminal takes."""
+        said = [(turn.content, turn.thinking, turn.name, turn.tool_call_id, turn.tool_calls) for turn in self.turns]
+        text = json.dumps([said, self.tools, self.documents, self.template_options], ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "the text holds half of a surrogate pair, which is no Unicode"
+        return None
 
 
 @dataclass(frozen=True)
 class Schema:
-    """How one data set's rows are read: `uses` are the columns that become text, `turns` the conversion."""
+    """How one row is read: its columns by their roles. A response may be several columns, in their order."""
 
-    name: str
-    uses: tuple[str, ...]
-    turns: Converter
-    id_column: str = "id"
+    columns: Mapping[str, tuple[str, ...]]
+    title: str | None = None  # None for pairs, which are called by their columns
+    kept_apart: frozenset[str] = frozenset()  # text for such rows, whether this one uses them or not
+
+    @property
+    def kind(self) -> str:
+        """Return what rows share that differ in optional columns alone."""
+        return self.title or " / ".join((*self._of("prompt"), *self._of("response")))
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Return the columns that become part of the example."""
+        return tuple(name for role in COLUMN_USES for name in self._of(role))
 
     def scalars(self, row: Row) -> dict[str, Scalar]:
         """Return the row's other columns that hold one number, flag or short string, to group and select by."""
-        return {
-            name: value
-            for name, value in row.items()
-            if name not in self.uses
-            and (isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST_SCALAR))
-        }
+        return scalars(row, self.kept_apart | {*self.uses})
+
+    def read(self, row: Row) -> Content:
+        """Return what the row says. Raises `RowProblemError` that names what is not understood of it."""
+        found = Content()
+        if self._of("chosen"):
+            turns = self._preferred(row, found)
+        elif self._of("messages"):
+            turns = self._said(row, self._of("messages")[0], found)
+        else:
+            turns = self._asked(row, found) + self._answered(row, found)
+        found.turns = self._with_system(row, turns)
+        for name in self._of("tools"):
+            found.tools = tuple(_tool(each, name) for each in objects_of(row[name], f"column {name!r}"))
+        for name in self._of("documents"):
+            found.documents = tuple(objects_of(row[name], f"column {name!r}"))
+        for name in self._of("chat_template_kwargs"):
+            found.template_options = _one_object(row[name], name)
+        return found
+
+    def _of(self, role: str) -> tuple[str, ...]:
+        return self.columns.get(role, ())
+
+    def _said(self, row: Row, column: str, found: Content) -> tuple[Turn, ...]:
+        conversation = read_turns(row[column], column)
+        found.is_conversation = True
+        found.unused |= {f"{column}[].{name}" for name in conversation.unused}
+        return conversation.turns
+
+    def _asked(self, row: Row, found: Content) -> tuple[Turn, ...]:
+        """Return history, prompt and input. Answers in a prompt are context; those of a history are answers."""
+        turns = tuple(turn for name in self._of("history") for turn in self._earlier(row, name, found))
+        for name in self._of("prompt"):
+            if not isinstance(turns_or_value(row[name], name), list):
+                pieces = [text for column in (name, *self._of("input")) if (text := text_of(row, column))]
+                return (*turns, Turn("user", "\n".join(pieces)))
+            if extra := self._of("input"):
+                raise RowProblemError(f"column {extra[0]!r} stands beside a {name!r} that is a list of turns")
+            return turns + without_loss(self._said(row, name, found))
+        return turns
+
+    def _earlier(self, row: Row, column: str, found: Content) -> tuple[Turn, ...]:
+        """Return the turns of a history: a list of turns, or of pairs of a question and its answer."""
+        pairs = pairs_of(row[column])
+        if pairs is None:
+            return self._said(row, column, found)
+        found.is_conversation = True
+        if not all(len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in pairs):
+            raise RowProblemError(f"column {column!r} holds a pair that is not of two texts")
+        return tuple(turn for asked, said in pairs for turn in (Turn("user", asked), Turn("assistant", said)))
+
+    def _answered(self, row: Row, found: Content) -> tuple[Turn, ...]:
+        columns = self._of("response")
+        if len(columns) == 1 and isinstance(turns_or_value(row[columns[0]], columns[0]), list):
+            return self._said(row, columns[0], found)
+        texts = [text for name in columns if (text := text_of(row, name))]
+        return (Turn("assistant", "\n".join(texts)),)
+
+    def _preferred(self, row: Row, found: Content) -> tuple[Turn, ...]:
+        """Return the prompt and the chosen answer, the prompt once wherever it stands."""
+        chosen = self._chosen(row, self._of("chosen")[0], found)
+        prompts = [self._prompt_of_preference(row, found)] if {"prompt", "history"} & {*self.columns} else []
+        for name in self._of("messages"):
+            turns = self._said(row, name, found)
+            if turns == chosen:
+                continue
+            if turns[-1].role == "assistant":
+                raise RowProblemError(f"column {name!r} ends with an answer that is not the chosen one")
+            prompts.append(turns)
+        if not prompts:
+            if chosen[0].role == "assistant":
+                raise RowProblemError("there is a chosen answer and no 'prompt' column that it answers")
+            return chosen
+        read = [after_prompt(prompt, chosen) for prompt in prompts]
+        if read[0] != read[-1]:
+            raise RowProblemError(f"columns {self._of('prompt')[0]!r} and {self._of('messages')[0]!r} differ")
+        return read[0]
+
+    def _chosen(self, row: Row, column: str, found: Content) -> tuple[Turn, ...]:
+        """Return turns, those of HH-RLHF's text, or one answer, without a prompt that both answers repeat."""
+        if isinstance(turns_or_value(row[column], column), list):
+            return self._said(row, column, found)
+        text = text_of(row, column)
+        if turns := transcript(text):
+            found.is_conversation = True
+            return turns
+        prompt = next((row[name] for name in self._of("prompt") if isinstance(row[name], str)), "")
+        others = [row[name] for name in REJECTED_COLUMNS if isinstance(row.get(name), str)]
+        if prompt and others and all(each.startswith(prompt) and each != prompt for each in (text, *others)):
+            text = text.removeprefix(prompt).lstrip()
+        return (Turn("assistant", text),)
+
+    def _prompt_of_preference(self, row: Row, found: Content) -> tuple[Turn, ...]:
+        turns = self._asked(row, found)
+        if len(turns) == 1 and (spoken := transcript(turns[0].content)):  # HH-RLHF, cut before the last answer
+            found.is_conversation = True
+            return spoken[:-1] if spoken[-1].role == "assistant" and spoken[-1].is_empty else spoken
+        return turns
+
+    def _with_system(self, row: Row, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        text = "".join(text_of(row, name) for name in self._of("system"))
+        own = [turn for turn in turns if is_system(turn)]
+        if not text or [turn.content.strip() for turn in own] == [text.strip()]:
+            return turns
+        if own:
+            raise RowProblemError(
+                f"column {self._of('system')[0]!r} and the turns have different system prompts "
+                "(to read the turns alone, name their column: --columns messages=NAME)"
+            )
+        return (Turn("system", text), *turns)
 
 
-def find_schema(row: Row, columns: Mapping[str, str]) -> Schema:
-    """Find how rows like this one are read; `columns` are the user's own assignments, role -> column name."""
-    if columns:
-        return _from_assignments(row, columns)
-    for recognise in (_messages, _preference, _instruction, _pair):
-        if schema := recognise(row):
-            return schema
-    raise GradPrismError(
-        f"Do not know how to read rows with the columns {_listed(row)}.\n"
-        "Expected one of: instruction[, input], output | prompt, completion | messages | conversations | chosen.\n"
-        "Say which column is which with --columns prompt=NAME,response=NAME or --columns messages=NAME."
-    )
+def scalars(row: Row, apart: frozenset[str]) -> dict[str, Scalar]:
+    """Return the columns of one number, flag or short string that are not among those kept apart."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in apart
+        and (isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST_SCALAR))
+    }
 
 
-def parse_columns(text: str) -> dict[str, str]:
-    """`prompt=question,response=answer` -> {"prompt": "question", "response": "answer"}."""
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if bad := [role for role, equals, name in pairs if not equals or not name.strip()]:
-        raise GradPrismError(f"--columns: {bad[0]!r} is not of the form role=column, e.g. prompt=question")
-    columns = {role.strip(): name.strip() for role, _, name in pairs}
-    if unknown := [role for role in columns if role not in COLUMN_ROLES]:
-        raise GradPrismError(f"--columns: unknown role {unknown[0]!r}; the roles are {', '.join(COLUMN_ROLES)}.")
-    return columns
+def _tool(given: dict[str, Any], column: str) -> Mapping[str, Any]:
+    """Return a tool in the form of OpenAI's API; a bare description of a function is wrapped."""
+    if isinstance(given.get("function"), dict):
+        return given
+    if not isinstance(given.get("name"), str):
+        raise RowProblemError(f"a tool of column {column!r} has no name")
+    return {"type": "function", "function": {name: value for name, value in given.items() if name != "type"}}
 
 
-def _from_assignments(row: Row, columns: Mapping[str, str]) -> Schema:
-    answer = columns.get("response", "")
-    joined = tuple(answer.split("+")) if "+" in answer and answer not in row else ()
-    named = [name for role, name in columns.items() if role != "response" or not joined]
-    if missing := [name for name in (*named, *joined) if name not in row]:
-        close = difflib.get_close_matches(missing[0], list(map(str, row)), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise GradPrismError(f"--columns names {missing[0]!r}; the data has {_listed(row)}.{hint}")
-    id_column, system = columns.get("id", "id"), columns.get("system")
-    if "messages" in columns:
-        return _with_system("messages", columns["messages"], system, id_column)
-    if "response" in columns:
-        prompt, response = columns.get("prompt"), columns["response"]
-        used = [columns[role] for role in ("system", "prompt", "input") if role in columns]
-        return Schema(
-            "columns named by --columns",
-            (*used, *(joined or (response,))),
-            lambda r: _turns(_with_joined(r, response, joined), prompt, columns.get("input"), response, system),
-            id_column,
-        )
-    if set(columns) <= {"id"}:
-        found = find_schema(row, {})
-        return Schema(found.name, found.uses, found.turns, id_column)
-    raise GradPrismError(f"--columns names {_listed(columns)}, but no response (or messages) column.")
-
-
-def _with_joined(row: Row, response: str, parts: tuple[str, ...]) -> Row:
-    """The row with one more column: several columns' texts, such as thinking and answer, a newline between them."""
-    if not parts:
-        return row
-    if absent := [name for name in parts if name not in row]:
-        raise RowProblemError(f"this row has no column {absent[0]!r}")
-    return {**row, response: "\n".join(text for name in parts if (text := _text(row, name)))}
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = [repr(name) for name in names]
-    more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
-    return (", ".join(shown[:_MOST_NAMES]) or "(none)") + more
-
-
-def _with_system(name: str, column: str, system: str | None, id_column: str = "id") -> Schema:
-    uses = (column,) if system is None else (system, column)
-
-    def convert(row: Row) -> tuple[Turn, ...]:
-        turns = _conversation(row.get(column), column)
-        text = _text(row, system) if system else ""
-        has_own = any(turn.role == "system" for turn in turns)
-        return turns if has_own or not text else (Turn("system", text), *turns)
-
-    return Schema(name, uses, convert, id_column)
-
-
-def _messages(row: Row) -> Schema | None:
-    system = "system" if isinstance(row.get("system"), str) else None
-    for column, name in (("messages", "messages"), ("conversations", "ShareGPT conversations")):
-        if isinstance(_decoded(row.get(column)), list):
-            return _with_system(f"{name} (list of turns)", column, system)
-    return None
-
-
-def _preference(row: Row) -> Schema | None:
-    if "chosen" not in row:
-        return None
-    uses = tuple(name for name in ("prompt", "chosen", "rejected") if name in row)
-    return Schema("preference rows (the chosen answer)", uses, _chosen_turns)
-
-
-def _instruction(row: Row) -> Schema | None:
-    response = next((name for name in ("output", "response") if name in row), None)
-    if "instruction" not in row or response is None:
-        return None
-    extra = next((name for name in ("input", "context") if name in row), None)
-    system = "system" if isinstance(row.get("system"), str) else None
-    uses = tuple(name for name in (system, "instruction", extra, response) if name)
-    return Schema(" / ".join(uses), uses, lambda r: _turns(r, "instruction", extra, response, system))
-
-
-def _pair(row: Row) -> Schema | None:
-    prompts = [name for name in PROMPT_COLUMNS if name in row]
-    responses = [name for name in RESPONSE_COLUMNS if name in row]
-    if len(prompts) != 1 or len(responses) != 1:
-        return None
-    prompt, response = prompts[0], responses[0]
-    return Schema(f"{prompt} / {response}", (prompt, response), lambda r: _turns(r, prompt, None, response))
-
-
-def _turns(
-    row: Row, prompt: str | None, extra: str | None, response: str, system: str | None = None
-) -> tuple[Turn, ...]:
-    """Turns of a prompt column (text or list of turns), its input, and the response."""
-    if absent := [name for name in (prompt, response) if name and name not in row]:
-        raise RowProblemError(f"this row has no column {absent[0]!r}")
-    before: tuple[Turn, ...] = (Turn("system", text),) if system and (text := _text(row, system)) else ()
-    asked = _decoded(row.get(prompt)) if prompt else None
-    if isinstance(asked, list):
-        before += _conversation(asked, str(prompt))
-    elif prompt:
-        text, more = _text(row, prompt), _text(row, extra) if extra else ""
-        before += (Turn("user", f"{text}\n{more}" if more else text),)
-    answer = _decoded(row.get(response))
-    if isinstance(answer, list):
-        return before + _conversation(answer, response)
-    return (*before, Turn("assistant", _text(row, response)))
-
-
-def _chosen_turns(row: Row) -> tuple[Turn, ...]:
-    r"""TRL's preference format; and the `\n\nHuman: ... \n\nAssistant: ...` strings of HH-RLHF."""
-    chosen = _decoded(row.get("chosen"))
-    if isinstance(chosen, str) and "prompt" not in row:
-        pieces = re.split(r"(?:^|\n\n)(Human|Assistant): ?", chosen)
-        if len(pieces) < 3 or pieces[0].strip():
-            raise RowProblemError("'chosen' is plain text and there is no 'prompt' column to answer")
-        roles = {"Human": "user", "Assistant": "assistant"}
-        return tuple(Turn(roles[who], text) for who, text in zip(pieces[1::2], pieces[2::2], strict=True))
-    if isinstance(chosen, list) and len(chosen) > 1:  # the whole conversation stands in `chosen`
-        return _conversation(chosen, "chosen")
-    return _turns(row, "prompt", None, "chosen")
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.get(column)
-    if value is None or value != value:  # NaN is the empty cell of a pandas frame
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float):
-        return str(value)
-    raise RowProblemError(f"column {column!r} holds a {type(value).__name__}, expected text")
-
-
-def _decoded(value: object) -> object:
-    """A list of turns may arrive as JSON text (CSV has no lists) or as a NumPy array."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        with suppress(ValueError, RecursionError):
-            decoded = json.loads(value)
-            return decoded if all(map(_is_turn, decoded)) else value
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _is_turn(value: object) -> bool:
-    """Whether a dict looks like a turn; other lists of objects in JSON are plain text, such as tool calls."""
-    return isinstance(value, Mapping) and bool({"role", "from"} & set(value) and {"content", "value"} & set(value))
-
-
-def _conversation(value: object, column: str) -> tuple[Turn, ...]:
-    messages = _decoded(value)
-    if not isinstance(messages, list) or not messages:
-        raise RowProblemError(f"column {column!r} is not a list of turns")
-    return tuple(_turn(message, column) for message in messages)
-
-
-def _turn(message: object, column: str) -> Turn:
-    if not isinstance(message, Mapping):
-        raise RowProblemError(f"a turn of {column!r} is of type {type(message).__name__}, expected role and content")
-    given = message.get("role", message.get("from"))
-    role = _ROLES.get(str(given).lower())
-    if role is None:
-        raise RowProblemError(f"unknown role {given!r} in {column!r}; known: {', '.join(_ROLES)}")
-    return Turn(role, _content(message.get("content", message.get("value")), role, column))
-
-
-def _content(content: object, role: str, column: str) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(
-        isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content
-    ):
-        return "".join(part["text"] for part in content)
-    raise RowProblemError(f"the content of a {role} turn in {column!r} is not text")
+def _one_object(value: object, column: str) -> dict[str, Any]:
+    found = objects_of(value, f"column {column!r}")
+    if len(found) > 1:
+        raise RowProblemError(f"column {column!r} is a list, expected one object")
+    return found[0] if found else {}

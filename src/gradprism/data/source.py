@@ -1,31 +1,34 @@
-"""Where rows come from, which of them are taken, and the examples they become."""
+"""Read the chosen rows of one or several sources as examples, and count how they were read."""
 
 import hashlib
 import random
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+from gradprism.data.cells import is_empty, is_missing
+from gradprism.data.columns import listed, parse_columns, refuse_unknown_columns, response_parts
 from gradprism.data.example import Example, RowProblemError
-from gradprism.data.formats import SUFFIXES, Record, data_suffix, file_format, read_file
-from gradprism.data.schemas import Schema, find_schema, parse_columns
+from gradprism.data.given import Source, sources_of
+from gradprism.data.recognise import EXPECTED, find_schema, scalars_of_unknown
+from gradprism.data.record import Record
+from gradprism.data.schemas import COLUMN_USES, PAIR_ROLES, Content, Schema
 from gradprism.errors import GradPrismError
-from gradprism.places import is_named, is_shared, place
 from gradprism.recipe import ReadSettings
 
 
 @dataclass(frozen=True)
-class Source:
-    """One file, folder, hub data set or Python collection; `records` starts reading it anew at each call."""
+class SchemaCount:
+    """Rows that were read in one way: how it is called, the rows that each column was used in, and how many rows."""
 
     name: str
-    format: str
-    records: Callable[[], Iterator[Record]]
+    uses: Mapping[str, int]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class ExampleSet:
     """The chosen rows of one or several sources, scanned once and read again as a stream."""
 
     sources: tuple[Source, ...]
-    schemas: tuple[Schema | None, ...]  # one a source; None where a source has no readable row
+    schemas: tuple[SchemaCount, ...]  # the most frequent first; rows without a schema are in none
     chosen: range | frozenset[int]
     has_ids: bool
     n_unreadable: int
     n_conversations: int  # rows of turns, or with a history: no plain prompt and response
+    unused: Mapping[str, int]  # rows that hold something in a column, or in a field of a turn, that is not read
+    unread_sources: tuple[str, ...]  # sources of which no chosen row can be read
     fingerprint: str  # of the chosen rows' ids and contents, in order
+    columns: Mapping[str, str]  # as --columns names them, by role
 
     def __len__(self) -> int:
         """Count the chosen rows."""
@@ -50,86 +56,177 @@ class ExampleSet:
 
     def records(self) -> Iterator[tuple[Example, Record]]:
         """Read the chosen rows, each beside the record that it was made of: its own fields, untouched."""
-        return _read(self.sources, self.schemas, self.chosen, self.has_ids)
+        for row, _, record in _chosen_records(self.sources, self.chosen):
+            yield read_row(row, record, self.columns, self.has_ids).example, record
 
 
 def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
-    """Find the sources, their schemas and the chosen rows.
+    """Find the sources and the chosen rows, and how each is read.
 
     `data` is a path, URL or hub id, several of them, or Python objects: a list of dicts, a `datasets.Dataset`, a
-    polars or pandas frame. Reads the rows once (up to the last chosen one): for their number, whether `id`
-    is unique among them, and their fingerprint. Holds 8 bytes a row meanwhile, for the ids.
+    polars or pandas frame. Reads the rows once (up to the last chosen one): for their number, how they are read,
+    whether `id` is unique among them, and their fingerprint. Holds 8 bytes a row meanwhile, for the ids. Raises
+    `GradPrismError` where no row is chosen, or no chosen row has columns of a known meaning.
     """
-    sources = _sources(data, settings)
     columns = parse_columns(settings.columns)
-    schemas = tuple(_schema_of(source, columns) for source in sources)
-    if not any(schemas):
-        raise GradPrismError(_nothing_readable(sources))
-    examples = _scan(sources, schemas, _choose(sources, settings))
-    if not examples:
-        raise GradPrismError(
-            f"No rows chosen: {', '.join(source.name for source in sources)} has "
-            f"{_count(sources)} rows, --rows {settings.rows or 'all'}."
-        )
-    return examples
+    sources = sources_of(data, settings)
+    chosen, scan = _choose(sources, settings), _Scan(columns.get("id", "id"))
+    for row, source, record in _chosen_records(sources, chosen):
+        scan.add(source, record, read_row(row, record, columns, has_ids=True))
+    if not scan.n_rows:
+        raise GradPrismError(_no_rows(sources, settings))
+    if columns:
+        _refuse_unknown(columns, scan.names, sources)
+    if not scan.schemas:
+        raise GradPrismError(_nothing_readable(scan))
+    return ExampleSet(
+        sources=sources,
+        schemas=scan.counts(),
+        chosen=chosen[: scan.n_rows] if isinstance(chosen, range) else chosen,  # the data may end before the range
+        has_ids=len({*scan.ids}) == len(scan.ids),
+        n_unreadable=scan.n_unreadable,
+        n_conversations=scan.n_conversations,
+        unused=dict(sorted(scan.unused.items())),
+        unread_sources=tuple(name for name, n_read in scan.read_of.items() if not n_read),
+        fingerprint=scan.content.hexdigest(),
+        columns=columns,
+    )
 
 
-def _scan(
-    sources: tuple[Source, ...], schemas: tuple[Schema | None, ...], chosen: range | frozenset[int]
-) -> ExampleSet:
-    content, ids, n_rows, n_unreadable, n_conversations = hashlib.sha256(), array("Q"), 0, 0, 0
-    for example, _ in _read(sources, schemas, chosen, has_ids=True):
-        content.update(f"{example.row}\0{example.example_id}\0{example.content_hash}\n".encode())
-        ids.append(int.from_bytes(hashlib.blake2b(example.example_id.encode(), digest_size=8).digest()))
-        n_rows += 1
-        n_unreadable += example.problem is not None
-        n_conversations += example.is_conversation
-    if isinstance(chosen, range):  # the data may end before the range does
-        chosen = chosen[:n_rows]
-    unique = len(set(ids)) == len(ids)
-    return ExampleSet(sources, schemas, chosen, unique, n_unreadable, n_conversations, content.hexdigest())
+@dataclass(frozen=True)
+class ReadRow:
+    """An example beside how it was read: no schema where the row has none, and no content where it has a problem."""
+
+    example: Example
+    schema: Schema | None = None
+    content: Content | None = None
 
 
-def _read(
-    sources: tuple[Source, ...],
-    schemas: tuple[Schema | None, ...],
-    chosen: range | frozenset[int],
-    has_ids: bool,
-) -> Iterator[tuple[Example, Record]]:
-    stop = chosen.stop if isinstance(chosen, range) else max(chosen) + 1
-    pairs = ((record, schema) for source, schema in zip(sources, schemas, strict=True) for record in source.records())
-    for row, (record, schema) in enumerate(islice(pairs, stop)):
-        if row in chosen:
-            yield to_example(row, record, schema, has_ids), record
-
-
-def to_example(row: int, record: Record, schema: Schema | None, has_ids: bool) -> Example:
+def read_row(row: int, record: Record, columns: Mapping[str, str], has_ids: bool) -> ReadRow:
     """Turn one record into an example; what is wrong with it becomes the example's `problem`."""
     fields: Mapping[str, Any] = record.fields or {}
-    own_id = fields.get(schema.id_column) if schema and has_ids else None
-    missing = own_id is None or own_id != own_id  # NaN is the empty cell of a pandas frame
-    example_id = str(row) if missing else str(own_id).encode("utf-8", "backslashreplace").decode()
-    if record.problem or schema is None or record.fields is None:
-        return Example(row, example_id, problem=record.problem or "no known columns")
-    columns = {name: value for name, value in schema.scalars(fields).items() if name != schema.id_column}
+    id_column = columns.get("id", "id")
+    own_id = fields.get(id_column) if has_ids else None
+    example_id = str(row) if is_missing(own_id) else _harmless(str(own_id))
+    if record.problem or record.fields is None:
+        return ReadRow(Example(row, example_id, problem=_harmless(record.problem or "no known columns")))
+    schema: Schema | None = None
     try:
-        return Example(row, example_id, schema.turns(fields), columns)
-    except RowProblemError as problem:
-        return Example(row, example_id, columns=columns, problem=str(problem))
+        schema = find_schema(fields, columns)
+        content = schema.read(fields)
+    except (RowProblemError, RecursionError) as problem:
+        found = schema.scalars(fields) if schema else scalars_of_unknown(fields)
+        found.pop(id_column, None)
+        return ReadRow(Example(row, example_id, columns=found, problem=_harmless(str(problem))), schema)
+    scalars = {name: value for name, value in schema.scalars(fields).items() if name != id_column}
+    return ReadRow(_example(row, example_id, scalars, content), schema, content)
 
 
-def _schema_of(source: Source, columns: Mapping[str, str]) -> Schema | None:
-    readable = (record.fields for record in source.records() if record.fields)
-    first = next(readable, None)
-    return None if first is None else find_schema(first, columns)
+def _example(row: int, example_id: str, columns: Mapping[str, Any], content: Content) -> Example:
+    """Return the example; halves of surrogate pairs are a problem, and the turns stay beside it for the hash."""
+    return Example(
+        row, example_id, content.turns, columns, problem=content.not_unicode,
+        tools=content.tools, documents=content.documents, template_options=content.template_options,
+        is_conversation=content.is_conversation,
+    )  # fmt: skip
 
 
-def _nothing_readable(sources: Sequence[Source]) -> str:
-    for source in sources:
-        first = next(source.records(), None)
-        if first is not None:
-            return f"No row of {source.name} can be read. The first problem: {first.problem}"
-    return f"{', '.join(source.name for source in sources)} holds no rows."
+def _harmless(text: str) -> str:
+    """Escape halves of surrogate pairs, which no table can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass
+class _Scan:
+    """What one look at the chosen rows adds up to."""
+
+    id_column: str
+    n_rows: int = 0
+    n_unreadable: int = 0
+    n_conversations: int = 0
+    content: Any = field(default_factory=hashlib.sha256)
+    ids: "array[int]" = field(default_factory=lambda: array("Q"))
+    names: dict[str, None] = field(default_factory=dict)
+    schemas: Counter[str] = field(default_factory=Counter)
+    titles: dict[str, str | None] = field(default_factory=dict)
+    uses: dict[str, Counter[tuple[int, str]]] = field(default_factory=dict)
+    unused: Counter[str] = field(default_factory=Counter)
+    read_of: dict[str, int] = field(default_factory=dict)
+    first_problem: tuple[Source, Record, str] | None = None
+
+    def add(self, source: Source, record: Record, read: ReadRow) -> None:
+        """Count a row."""
+        example, fields = read.example, record.fields or {}
+        self.content.update(f"{example.row}\0{example.example_id}\0{example.content_hash}\n".encode())
+        self.ids.append(int.from_bytes(hashlib.blake2b(example.example_id.encode(), digest_size=8).digest()))
+        self.n_rows += 1
+        self.n_unreadable += example.problem is not None
+        self.n_conversations += example.is_conversation
+        self.names.update(dict.fromkeys(map(str, fields)))
+        self.read_of[source.name] = self.read_of.get(source.name, 0) + (example.problem is None)
+        if read.schema is None:
+            had_fields = self.first_problem and self.first_problem[1].fields
+            if self.first_problem is None or (fields and not had_fields):
+                self.first_problem = source, record, str(example.problem)
+            return
+        self._add_schema(read.schema)
+        kept = {*read.schema.uses, *example.columns, self.id_column}
+        self.unused.update(str(name) for name, value in fields.items() if name not in kept and not is_empty(value))
+        if read.content:
+            self.unused.update(read.content.unused)
+
+    def _add_schema(self, schema: Schema) -> None:
+        kind = schema.kind
+        self.schemas[kind] += 1
+        self.titles[kind] = schema.title
+        ranks = ((rank, name) for rank, role in enumerate(COLUMN_USES) for name in schema.columns.get(role, ()))
+        self.uses.setdefault(kind, Counter()).update(ranks)
+
+    def counts(self) -> tuple[SchemaCount, ...]:
+        """Return the schemas, the most frequent first; pairs are called by all columns that their rows use."""
+        found = []
+        for kind, n_rows in sorted(self.schemas.items(), key=lambda item: (-item[1], item[0])):
+            uses = dict(sorted(self.uses[kind].items()))
+            pair = " / ".join(name for rank, name in uses if rank < len(PAIR_ROLES))
+            found.append(SchemaCount(self.titles[kind] or pair, {name: n for (_, name), n in uses.items()}, n_rows))
+        return tuple(found)
+
+
+def _chosen_records(sources: Sequence[Source], chosen: range | frozenset[int]) -> Iterator[tuple[int, Source, Record]]:
+    stop = chosen.stop if isinstance(chosen, range) else max(chosen) + 1
+    pairs = ((source, record) for source in sources for record in source.records())
+    for row, (source, record) in enumerate(islice(pairs, stop)):
+        if row in chosen:
+            yield row, source, record
+
+
+def _refuse_unknown(columns: Mapping[str, str], seen: Mapping[str, None], sources: Sequence[Source]) -> None:
+    """Raise `GradPrismError` where no row of the data, chosen or not, has a column that is named."""
+    names = [*seen]
+    wanted = {name for role, name in columns.items() if role != "response"}
+    wanted |= {*response_parts(columns, names)} if "response" in columns else set()
+    if not wanted <= {*names}:
+        rows = (record.fields or {} for source in sources for record in source.records())
+        names = [*dict.fromkeys([*names, *(str(name) for fields in rows for name in fields)])]
+        refuse_unknown_columns(columns, names)
+
+
+def _no_rows(sources: Sequence[Source], settings: ReadSettings) -> str:
+    names = ", ".join(source.name for source in sources)
+    if n_rows := _count(sources):
+        return f"No rows chosen: {names} has {n_rows} rows, --rows {settings.rows or 'all'}."
+    return f"{names} holds no rows."
+
+
+def _nothing_readable(scan: _Scan) -> str:
+    assert scan.first_problem, "there are rows, and none has a schema"
+    source, record, problem = scan.first_problem
+    if not record.fields:
+        return f"No row of {source.name} can be read. The first problem: {problem}"
+    return (
+        f"Do not know how to read rows with the columns {listed(map(str, record.fields))}.\n"
+        f"The first of {source.name}: {problem}.\n{EXPECTED}"
+    )
 
 
 def _choose(sources: Sequence[Source], settings: ReadSettings) -> range | frozenset[int]:
@@ -158,97 +255,3 @@ def _row_range(text: str | None) -> tuple[int, int | None]:
         if colon and bounds[0] >= 0 and (bounds[1] is None or bounds[0] < bounds[1]):
             return bounds
     raise GradPrismError(f"--rows {text!r}: expected A:B with 0 <= A < B, for example 0:100 or 500:")
-
-
-def _sources(data: Any, settings: ReadSettings) -> tuple[Source, ...]:
-    if is_named(data):
-        data = (data,)
-    if isinstance(data, Sequence) and data and all(map(is_named, data)):
-        return tuple(source for name in data for source in _named(str(name), settings))
-    return (_in_memory(data),)
-
-
-def _in_memory(data: Any) -> Source:
-    """A list of dicts, a `datasets.Dataset`, or a polars or pandas frame."""
-    if hasattr(data, "iter_rows"):
-        rows: Iterable[Any] = data.to_dicts()
-    elif hasattr(data, "to_dict") and hasattr(data, "columns"):
-        rows = data.to_dict(orient="records")
-    else:
-        rows = data
-    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable) or iter(rows) is rows:
-        raise GradPrismError(
-            f"Cannot read rows from a {type(data).__name__}: expected a path, a hub id, a list of dicts, "
-            "a datasets.Dataset or a data frame (not an iterator: the rows are read more than once)."
-        )
-    return Source("Python objects", type(data).__name__, lambda: (_object_record(row) for row in rows))
-
-
-def _object_record(row: object) -> Record:
-    if isinstance(row, Mapping):
-        return Record(row)
-    return Record(None, f"a {type(row).__name__}, expected a dict with named columns")
-
-
-def _named(name: str, settings: ReadSettings) -> Iterator[Source]:
-    path = place(name)
-    if path.is_dir():
-        yield from _folder(path, settings)
-    elif path.exists() or data_suffix(path) in SUFFIXES or is_shared(path) or name.startswith((".", "/", "~")):
-        if not path.exists():
-            raise GradPrismError(f"No such file: {name}")
-        yield Source(name, file_format(path), lambda: read_file(path))
-    else:
-        yield _hub(name, settings)
-
-
-def _folder(path: Path, settings: ReadSettings) -> Iterator[Source]:
-    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        yield _saved(path, settings)
-        return
-    files = sorted(file for file in path.iterdir() if data_suffix(file) in SUFFIXES)
-    if not files:
-        raise GradPrismError(
-            f"The folder {path} is neither a saved `datasets` folder nor does it hold data files "
-            f"({', '.join(SUFFIXES)})."
-        )
-    for file in files:
-        yield Source(str(file), file_format(file), lambda file=file: read_file(file))  # type: ignore[misc]
-
-
-def _saved(path: Path, settings: ReadSettings) -> Source:
-    import datasets
-
-    try:
-        saved = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise GradPrismError(f"Cannot read the saved data set {path}: {error}") from error
-    if settings.split and not isinstance(saved, Mapping):
-        raise GradPrismError(f"--split {settings.split}: the saved data set {path} has no splits.")
-    loaded = _one_split(saved, str(path), settings.split)
-    return Source(str(path), "saved datasets folder", lambda: (Record(row) for row in loaded))
-
-
-def _hub(name: str, settings: ReadSettings) -> Source:
-    import datasets
-
-    try:
-        loaded = datasets.load_dataset(name, settings.config, split=settings.split)
-    except Exception as error:  # the hub client raises many types; all mean that the data is not to be had
-        raise GradPrismError(
-            f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: {error}\n"
-            "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name "
-            "(with --config and --split where it has several)."
-        ) from error
-    split = _one_split(loaded, name, settings.split)
-    return Source(name, "hub data set", lambda: (Record(row) for row in split))
-
-
-def _one_split(loaded: Any, name: str, split: str | None) -> Any:
-    if not isinstance(loaded, Mapping):
-        return loaded
-    if split is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
-    if split not in loaded:
-        raise GradPrismError(f"{name} has the splits {', '.join(map(repr, loaded))}; choose one with --split.")
-    return loaded[split]

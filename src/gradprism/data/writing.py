@@ -15,8 +15,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradprism.data.formats import Row
-from gradprism.data.source import Source
+from gradprism.data.given import Source
+from gradprism.data.record import Row
 from gradprism.errors import GradPrismError
 from gradprism.places import is_shared, place, remote
 from gradprism.remote import RemotePath

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
-from gradprism.data.formats import Record
+from gradprism.data.record import Record
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
 from gradprism.errors import GradPrismError

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from gradprism.analysis.selection import Selection
-from gradprism.data.formats import Row
+from gradprism.data.record import Row
 from gradprism.data.source import ExampleSet
 from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
 from gradprism.errors import GradPrismError

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
+from gradprism.data.columns import parse_columns
 from gradprism.data.formats import read_file
-from gradprism.data.schemas import parse_columns
 from gradprism.errors import GradPrismError
 from gradprism.recipe import CheckpointSettings, checked
 from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet, StudyText

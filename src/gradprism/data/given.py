@@ -1,0 +1,117 @@
+"""Find what a user gives as data: files, folders of them, saved and hub data sets, Python objects."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradprism.data.formats import SUFFIXES, data_suffix, file_format, read_file
+from gradprism.data.record import Record
+from gradprism.data.splits import data_files, refuse_other_split
+from gradprism.errors import GradPrismError
+from gradprism.places import is_named, is_shared, place
+from gradprism.recipe import ReadSettings
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, folder, hub data set or Python collection; `records` starts reading it anew at each call."""
+
+    name: str
+    format: str
+    records: Callable[[], Iterator[Record]]
+
+
+def sources_of(data: Any, settings: ReadSettings) -> tuple[Source, ...]:
+    """Return the sources of a path, URL or hub id, of several of them, or of Python objects.
+
+    Raises `GradPrismError` for what is not there, cannot be read, or has splits of which none is chosen.
+    """
+    if is_named(data):
+        data = (data,)
+    if isinstance(data, Sequence) and data and all(map(is_named, data)):
+        return tuple(source for name in data for source in _named(str(name), settings))
+    return (_in_memory(data),)
+
+
+def _in_memory(data: Any) -> Source:
+    """A list of dicts, a `datasets.Dataset`, or a polars or pandas frame."""
+    if hasattr(data, "iter_rows"):
+        rows: Iterable[Any] = data.to_dicts()
+    elif hasattr(data, "to_dict") and hasattr(data, "columns"):
+        rows = data.to_dict(orient="records")
+    else:
+        rows = data
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable) or iter(rows) is rows:
+        raise GradPrismError(
+            f"Cannot read rows from a {type(data).__name__}: expected a path, a hub id, a list of dicts, "
+            "a datasets.Dataset or a data frame (not an iterator: the rows are read more than once)."
+        )
+    return Source("Python objects", type(data).__name__, lambda: (_object_record(row) for row in rows))
+
+
+def _object_record(row: object) -> Record:
+    if isinstance(row, Mapping):
+        return Record(row)
+    return Record(None, f"a {type(row).__name__}, expected a dict with named columns")
+
+
+def _named(name: str, settings: ReadSettings) -> Iterator[Source]:
+    path = place(name)
+    if path.is_dir():
+        yield from _folder(path, settings)
+    elif path.exists() or data_suffix(path) in SUFFIXES or is_shared(path) or name.startswith((".", "/", "~")):
+        if not path.exists():
+            raise GradPrismError(f"No such file: {name}")
+        refuse_other_split(path, settings)
+        yield Source(name, file_format(path), lambda: read_file(path))
+    else:
+        yield _hub(name, settings)
+
+
+def _folder(path: Path, settings: ReadSettings) -> Iterator[Source]:
+    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        yield _saved(path, settings)
+        return
+    for file in data_files(path, settings):
+        yield Source(str(file), file_format(file), lambda file=file: read_file(file))  # type: ignore[misc]
+
+
+def _saved(path: Path, settings: ReadSettings) -> Source:
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise GradPrismError(f"Cannot read the saved data set {path}: {error}") from error
+    if settings.config:
+        raise GradPrismError(f"--config {settings.config}: the saved data set {path} has no configurations.")
+    if settings.split and not isinstance(saved, Mapping):
+        raise GradPrismError(f"--split {settings.split}: the saved data set {path} has no splits.")
+    loaded = _one_split(saved, str(path), settings.split)
+    return Source(str(path), "saved datasets folder", lambda: (Record(row) for row in loaded))
+
+
+def _hub(name: str, settings: ReadSettings) -> Source:
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name, settings.config, split=settings.split)
+    except Exception as error:  # the hub client raises many types; all mean that the data is not to be had
+        raise GradPrismError(
+            f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: {error}\n"
+            "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name "
+            "(with --config and --split where it has several)."
+        ) from error
+    split = _one_split(loaded, name, settings.split)
+    return Source(name, "hub data set", lambda: (Record(row) for row in split))
+
+
+def _one_split(loaded: Any, name: str, split: str | None) -> Any:
+    if not isinstance(loaded, Mapping):
+        return loaded
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split not in loaded:
+        raise GradPrismError(f"{name} has the splits {', '.join(map(repr, loaded))}; choose one with --split.")
+    return loaded[split]
