@@ -55,7 +55,9 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         status = app(sys.argv[1:] if words is None else words)
     except GradPrismError as error:
-        print(f"gradprism: {error}", file=sys.stderr)  # noqa: T201
+        from gradprism.terminal.console import shown
+
+        print(shown(f"gradprism: {error}"), file=sys.stderr)  # noqa: T201
         status = 2
     except KeyboardInterrupt:
         print("gradprism: stopped", file=sys.stderr)  # noqa: T201

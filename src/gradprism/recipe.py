@@ -41,11 +41,12 @@ class ReadSettings(Settings):
 
     columns: str = ""
     """Which column is which, where that is not found by itself: prompt=NAME,response=NAME
-    (roles: prompt, input, response, messages, system, id). response=A+B is the text of A, a newline, and that of B."""
+    (roles: prompt, input, response, messages, system, history, tools, id). Columns that are not named are not read; a
+    row may lack any but prompt, response and messages. response=A+B is the text of A, a newline, and that of B."""
     split: str | None = None
-    """Split of a hub data set or a saved `datasets` folder."""
+    """Split of a hub data set, a saved `datasets` folder, or a folder of files (by their names, or their folders')."""
     config: str | None = None
-    """Configuration of a hub data set."""
+    """Configuration of a hub data set, or the folder in a folder that is called so."""
     rows: str | None = None
     """Only the rows A:B, counted from 0, B left out."""
     sample: int | None = Field(default=None, ge=1)

@@ -161,7 +161,7 @@ class _Scan:
         self.ids.append(int.from_bytes(hashlib.blake2b(example.example_id.encode(), digest_size=8).digest()))
         self.n_rows += 1
         self.n_unreadable += example.problem is not None
-        self.n_conversations += example.is_conversation
+        self.n_conversations += example.is_conversation and not example.problem
         self.names.update(dict.fromkeys(map(str, fields)))
         self.read_of[source.name] = self.read_of.get(source.name, 0) + (example.problem is None)
         if read.schema is None:

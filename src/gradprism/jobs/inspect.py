@@ -1,15 +1,16 @@
 """What was understood of a data set, before any weights are loaded."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from gradprism.data.encode import Encoded, Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
+from gradprism.jobs.strangest import Strangest
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 
@@ -29,7 +30,8 @@ class Inspection:
     """A data set's format and schema, some examples in full, and counts over all rows."""
 
     examples: ExampleSet
-    shown: tuple[Understood, ...]
+    shown: tuple[Understood, ...]  # the first rows
+    strange: tuple[tuple[str, Understood], ...]  # rows unlike the others, each with what is strange about it
     lengths: tuple[int, ...]  # tokens of every usable row; empty without a tokenizer
     response_lengths: tuple[int, ...]
     n_truncated: int
@@ -43,45 +45,51 @@ def inspect(
     text: TextSettings,
     show: int = 3,
 ) -> Inspection:
-    """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights."""
+    """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights.
+
+    Shows the first `show` rows, and at most as many that are strange.
+    """
     examples = open_examples(data, read)
-    encoder = _encoder(checkpoint, text, examples.n_conversations) if checkpoint else None
-    shown = tuple(_understood(example, encoder) for example in islice(examples, show))
-    lengths, responses, truncated, problems = [], [], 0, dict[str, int]()
+    encoder = _encoder(checkpoint, text) if checkpoint else None
+    shown, strange = list[Understood](), Strangest(show)
+    lengths, responses, truncated, problems = [], [], 0, Counter[str]()
     for example in examples:
-        try:
-            encoded = _encoded(example, encoder)
-        except RowProblemError as problem:
-            problems[str(problem)] = problems.get(str(problem), 0) + 1
-            continue
-        if encoded:
+        encoded, problem = _encoded(example, encoder)
+        if len(shown) < show:
+            shown.append(_understood(example, encoder, encoded, problem))
+        else:
+            strange.look_at(example, encoded, problem)
+        if problem:
+            problems[problem] += 1
+        elif encoded:
             lengths.append(encoded.n_tokens)
             responses.append(encoded.n_response_tokens)
             truncated += encoded.truncated
-    return Inspection(examples, shown, tuple(lengths), tuple(responses), truncated, problems)
+    found = tuple((why, _understood(example, encoder, *_encoded(example, encoder))) for why, example in strange.found())
+    return Inspection(examples, tuple(shown), found, tuple(lengths), tuple(responses), truncated, dict(problems))
 
 
-def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: int) -> Encoder:
+def _encoder(settings: CheckpointSettings, text: TextSettings) -> Encoder:
     checkpoint = find_checkpoint(settings, weights=False)
     tokenizer = checkpoint.load_tokenizer()
     with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
         text = text.within(checkpoint.load_config())
-    return make_encoder(tokenizer, text, n_conversations)
+    return make_encoder(tokenizer, text)
 
 
-def _encoded(example: Example, encoder: Encoder | None) -> Encoded | None:
+def _encoded(example: Example, encoder: Encoder | None) -> tuple[Encoded | None, str | None]:
+    """Return the tokens of an example where there is a tokenizer, or why it would be skipped."""
     if example.problem:
-        raise RowProblemError(example.problem)
-    return encoder.encode(example) if encoder else None
-
-
-def _understood(example: Example, encoder: Encoder | None) -> Understood:
+        return None, example.problem
     try:
-        encoded = _encoded(example, encoder)
+        return encoder.encode(example) if encoder else None, None
     except RowProblemError as problem:
-        return Understood(example, None, (), str(problem))
+        return None, str(problem)
+
+
+def _understood(example: Example, encoder: Encoder | None, encoded: Encoded | None, problem: str | None) -> Understood:
     pieces = _pieces(encoder.tokenizer, encoded) if encoder and encoded else ()
-    return Understood(example, encoded, pieces, None)
+    return Understood(example, encoded, pieces, problem)
 
 
 def _pieces(tokenizer: Any, encoded: Encoded) -> tuple[tuple[str, bool], ...]:

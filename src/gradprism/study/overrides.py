@@ -90,7 +90,16 @@ def _from_folder(where: StudySet, name: str, folder: Path) -> StudySet:
     file = next((file for kind in _KINDS if (file := folder / f"{name}{kind}").is_file()), None)
     if file is None:
         return where
-    fields = next((record.fields for record in read_file(file) if record.fields), None) or {}
-    named = [name for text in parse_columns(where.columns).values() for name in text.split("+")]
-    columns = where.columns if all(name in fields for name in named) else ""
+    named = {name for text in parse_columns(where.columns).values() for name in text.split("+")}
+    columns = where.columns if _has_columns(file, named) else ""
     return where.model_copy(update={"data": str(file), "columns": columns, "config": None, "split": None})
+
+
+def _has_columns(file: Path, named: set[str]) -> bool:
+    """Return whether each of these columns is in some row; reads no further than needed."""
+    missing = set(named)
+    for record in read_file(file):
+        missing -= set(record.fields or {})
+        if not missing:
+            return True
+    return not missing

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from gradprism.jobs.observer import Observer, Silent
+from gradprism.terminal.console import HarmlessConsole, shown
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -73,7 +74,7 @@ class PlainLines:
 
     def say(self, text: str) -> None:
         """Print a stage."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def start(self, rows: int, done: int, what: str) -> None:
         """Say where the work stands."""
@@ -128,7 +129,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Name the stage beside the bar."""
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=shown(text))
 
     def start(self, rows: int, done: int, what: str) -> None:
         """Fill in the total."""
@@ -138,7 +139,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Show it behind the name."""
-        self._progress.update(self._task, description=f"{self._what} ({text})" if text else self._what)
+        self._progress.update(self._task, description=shown(f"{self._what} ({text})" if text else self._what))
 
     def batch(self, examples: int, tokens: int | None) -> None:
         """Move on."""
@@ -150,7 +151,7 @@ class Bar:
 def watching(quiet: bool) -> Iterator[Observer]:
     """Give the observer that suits stderr. While it is open, the first Ctrl-C waits for the current batch."""
     meter = Meter()
-    console = Console(stderr=True)
+    console = HarmlessConsole(stderr=True)
     with _patient_interrupt(meter):
         if quiet:
             yield _Quiet(meter)
@@ -176,7 +177,7 @@ class _Quiet(Silent):
 
 def _bar(meter: Meter, console: Console) -> Progress:
     counts = (BarColumn(bar_width=14), MofNCompleteColumn(), _Rates(meter), TimeRemainingColumn(compact=True))
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *map(_OfRows, counts))
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *map(_OfRows, counts))
     return Progress(*columns, console=console, transient=True)
 
 

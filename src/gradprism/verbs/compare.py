@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from gradprism.compare_recipe import CompareRecipe, CompareSettings
 from gradprism.recipe import checked
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Json, Quiet, Several
 
 _DEFAULT = CompareSettings()
@@ -53,7 +53,7 @@ def replay_comparison(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
     from gradprism.jobs.compare import run_recipe
     from gradprism.terminal.compare import comparison_of
 
-    with Console(stderr=True, quiet=quiet).status("Comparing"):
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Comparing"):
         found = run_recipe(recipe)
     if json:
         values = {
@@ -62,8 +62,8 @@ def replay_comparison(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
         }  # fmt: skip
         sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        console = Console(highlight=False)
+        console = HarmlessConsole()
         console.print(comparison_of(found))
         if recipe.out:
-            console.print(f"\nThe tables are in {recipe.out}.", soft_wrap=True, markup=False)
+            console.print(f"\nThe tables are in {recipe.out}.", soft_wrap=True)
     return 0

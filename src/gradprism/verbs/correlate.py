@@ -2,8 +2,7 @@
 
 import sys
 
-from rich.console import Console
-
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Flag, Json, Quiet, Several
 
 
@@ -37,15 +36,15 @@ def correlate(
     """
     from gradprism.jobs.correlate import correlate as correlate_run
 
-    with Console(stderr=True, quiet=quiet).status("Correlating"):
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Correlating"):
         found = correlate_run(run, ",".join(metric), out=out, incomplete=incomplete)
     if json:
         sys.stdout.write(found.table.write_json() + "\n")
     elif not quiet:
         from gradprism.terminal.correlate import correlations_of
 
-        console = Console(highlight=False)
+        console = HarmlessConsole()
         console.print(correlations_of(found, console.width))
         if out is not None:
-            console.print(f"\nThe pairs and the matrices are in {out}.", soft_wrap=True, markup=False)
+            console.print(f"\nThe pairs and the matrices are in {out}.", soft_wrap=True)
     return 0

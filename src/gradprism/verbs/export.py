@@ -3,8 +3,8 @@
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Quiet
 
 
@@ -36,9 +36,9 @@ def export(
 
     with watching(quiet) as observer:
         done = export_paper(run, out, observer=observer)
-    console = Console(highlight=False, quiet=quiet)
+    console = HarmlessConsole(quiet=quiet)
     left_out = f"; left out, without gradients: {done.left_out:,}" if done.left_out else ""
-    console.print(f"Exported: {done.path}  (rows: {done.lines:,}{left_out})", soft_wrap=True, markup=False)
+    console.print(f"Exported: {done.path}  (rows: {done.lines:,}{left_out})", soft_wrap=True)
     for note in done.notes:
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim")
     return 0

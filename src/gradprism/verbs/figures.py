@@ -3,8 +3,8 @@
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Quiet, Several
 
 
@@ -37,16 +37,16 @@ def figures(
     """
     from gradprism.jobs.figures import draw_figures
 
-    console = Console(highlight=False, quiet=quiet)
+    console = HarmlessConsole(quiet=quiet)
     names, kinds = _listed(only), _listed((formats,))
-    with Console(stderr=True, quiet=quiet).status("Reading") as status:
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
         drawn = draw_figures(*given, out=out, style=style, formats=kinds, only=names, progress=status.update)
     folder = next((figure.csv.parent for figure in drawn if figure.csv), None)
     for figure in drawn:
         line = f"{figure.name:<40}{figure.reason or ''}".rstrip()
-        console.print(line, style="dim" if figure.reason else "", markup=False)
+        console.print(line, style="dim" if figure.reason else "")
     if folder:
-        console.print(f"\nThe figures, their numbers and captions are in {folder}.", soft_wrap=True, markup=False)
+        console.print(f"\nThe figures, their numbers and captions are in {folder}.", soft_wrap=True)
     return 0 if folder else 1
 
 

@@ -1,8 +1,7 @@
 """Show what is understood of data."""
 
-from rich.console import Console
-
 from gradprism.recipe import CheckpointSettings
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Data, Read, Text
 
 
@@ -30,7 +29,7 @@ def inspect(
     revision
         Branch, tag or commit of a hub model.
     rows_shown
-        How many rows to show in full.
+        How many rows to show in full: the first ones, and as many that are unlike the others.
     trust_remote_code
         Run tokenizer code that the checkpoint brings. Only for sources you trust.
     """
@@ -40,8 +39,8 @@ def inspect(
     checkpoint = (
         CheckpointSettings(model=model, revision=revision, trust_remote_code=trust_remote_code) if model else None
     )
-    with Console(stderr=True).status("Reading"):
+    with HarmlessConsole(stderr=True).status("Reading"):
         found = inspect_data(data, checkpoint, read, text, rows_shown)
-    console = Console(highlight=False)
+    console = HarmlessConsole()
     console.print(inspection_of(found, colour=console.color_system is not None and not console.no_color))
     return 0

@@ -1,6 +1,6 @@
 """List the built-in models."""
 
-from rich.console import Console
+from gradprism.terminal.console import HarmlessConsole
 
 
 def models() -> int:
@@ -8,5 +8,5 @@ def models() -> int:
     from gradprism.models.builtin import BUILTIN_MODELS, cache_folder
     from gradprism.terminal.models import builtin_list
 
-    Console(highlight=False).print(builtin_list(BUILTIN_MODELS.values(), cache_folder()))
+    HarmlessConsole().print(builtin_list(BUILTIN_MODELS.values(), cache_folder()))
     return 0

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Quiet, Several
 
 
@@ -37,14 +37,14 @@ def report(
     """
     from gradprism.jobs.report import write_report
 
-    with Console(stderr=True, quiet=quiet).status("Reading") as status:
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
         facts = write_report(*given, out=out, max_mb=max_mb, texts=texts, seed=seed, progress=status.update)
-    console = Console(highlight=False, quiet=quiet)
+    console = HarmlessConsole(quiet=quiet)
     shown = "all" if facts.n_shown == facts.n_examples else f"{facts.n_shown:,}"
     console.print(
         f"Report: {facts.path}  ({facts.bytes / 1e6:.1f} MB, {shown} of {facts.n_examples:,} examples)",
-        soft_wrap=True, markup=False,
+        soft_wrap=True,
     )  # fmt: skip
     for note in facts.notes:
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim")
     return 0

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
-from rich.console import Console
-
 from gradprism.errors import GradPrismError
 from gradprism.recipe import ScoreRecipe, checked
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import (
     DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
@@ -105,7 +104,7 @@ def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
     if json:
         sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
     else:
-        Console(highlight=False).print(plan_of(plans, recipe.requests.prices))
+        HarmlessConsole().print(plan_of(plans, recipe.requests.prices))
     return 0
 
 
@@ -125,7 +124,7 @@ def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bo
     if json:
         sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        Console(highlight=False).print(scores_of(finished, summaries))
+        HarmlessConsole().print(scores_of(finished, summaries))
     without = [item.metric for item in summaries if not item.ok]
     if without:
         names = ", ".join(without)
@@ -136,7 +135,7 @@ def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bo
 def _stopped_scoring(out: str, names: Sequence[str]) -> int:
     from gradprism.store.run import open_run
 
-    err = Console(stderr=True, highlight=False, markup=False)
+    err = HarmlessConsole(stderr=True)
     with suppress(GradPrismError):
         run = open_run(out)
         there = {name: run.scores(name).height for name in names if name in run.metrics}

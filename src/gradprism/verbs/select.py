@@ -3,10 +3,9 @@
 import json as jsonlib
 import sys
 
-from rich.console import Console
-
 from gradprism.recipe import checked
 from gradprism.select_recipe import SelectRecipe
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import DEFAULT_READ, DEFAULT_SELECT, Data, Json, Quiet, Read, Select
 
 
@@ -45,10 +44,10 @@ def replay_selection(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
     from gradprism.jobs.select import run_recipe
     from gradprism.terminal.select import selection_of
 
-    with Console(stderr=True, quiet=quiet).status("Selecting"):
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Selecting"):
         found = run_recipe(recipe)
     if json:
         sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        Console(highlight=False).print(selection_of(found))
+        HarmlessConsole().print(selection_of(found))
     return 0

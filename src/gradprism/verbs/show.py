@@ -4,8 +4,7 @@ import json as jsonlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import Json
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def print_summary(run: "Run", by: str | None, json: bool) -> None:
     if json:
         sys.stdout.write(jsonlib.dumps(run.summary() | _groups(run, by), indent=2, ensure_ascii=False) + "\n")
     else:
-        Console(highlight=False).print(summary_of(run, by))
+        HarmlessConsole().print(summary_of(run, by))
 
 
 def _groups(run: "Run", by: str | None) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from gradprism.errors import GradPrismError
 from gradprism.recipe import SpectraRecipe, checked
+from gradprism.terminal.console import HarmlessConsole
 from gradprism.verbs.options import (
     DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
@@ -102,7 +101,7 @@ def _stopped(out: str) -> int:
     """Say how far a run has come."""
     from gradprism.store.run import open_run
 
-    err = Console(stderr=True, highlight=False, markup=False)
+    err = HarmlessConsole(stderr=True)
     try:
         counts = open_run(out).counts
         err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from gradprism.places import place
 from gradprism.study.overrides import with_data, with_limit, with_models
 from gradprism.study_recipe import StudyRecipe
+from gradprism.terminal.console import HarmlessConsole
 
 
 def located(
@@ -43,7 +42,7 @@ def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> 
         told = {"out": recipe.out, "verdicts": outcome.verdicts.to_dicts(), "failed": dict(outcome.failed)}
         sys.stdout.write(jsonlib.dumps(told, indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        Console(highlight=False).print(study_of(outcome))
+        HarmlessConsole().print(study_of(outcome))
     return 3 if outcome.failed else 0
 
 
@@ -59,5 +58,5 @@ def show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
         values = asdict(plan) | {"total": asdict(plan.total), "requests": plan.requests}
         sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
     else:
-        Console(highlight=False).print(plan_of(plan))
+        HarmlessConsole().print(plan_of(plan))
     return 0

@@ -1,0 +1,71 @@
+"""The one console of all verbs: what data, names or errors hold is shown, and never acts on the terminal."""
+
+import re
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Span, Text
+
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but the tab and the end of a line
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb"  # what turns the direction of text, or ends a line
+    "\ud800-\udfff\U000e0000-\U000e007f]"  # halves of surrogate pairs; invisible tags
+)
+
+
+def shown(text: str) -> str:
+    r"""Return text with characters that a terminal obeys as escapes, such as `\x1b` and `\u202e`."""
+    return _HARMFUL.sub(lambda match: _escape(ord(match[0])), text)
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class HarmlessConsole(Console):
+    """Escapes what it prints before it is laid out, and reads no markup or emoji names in it."""
+
+    def __init__(self, **options: Any):
+        """`options` are those of `rich.console.Console`."""
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print renderables and texts."""
+        super().print(*map(_harmless, objects), **options)
+
+
+def _harmless(renderable: Any) -> Any:
+    """Return a renderable with every text in it escaped: tables are changed in place, they are made to be printed."""
+    if isinstance(renderable, str):
+        return shown(renderable)
+    if isinstance(renderable, Text):
+        return _escaped(renderable)
+    if isinstance(renderable, Group):
+        return Group(*map(_harmless, renderable.renderables), fit=renderable.fit)
+    if isinstance(renderable, Panel | Padding):
+        renderable.renderable = _harmless(renderable.renderable)
+        if isinstance(renderable, Panel):
+            renderable.title = _harmless(renderable.title)
+    if isinstance(renderable, Table):
+        renderable.title = _harmless(renderable.title)
+        for column in renderable.columns:
+            column.header = _harmless(column.header)
+            column._cells = [*map(_harmless, column._cells)]
+    return renderable
+
+
+def _escaped(text: Text) -> Text:
+    """Escape styled text, each escape in the style of its character."""
+    places = [match.start() for match in _HARMFUL.finditer(text.plain)]
+    pieces = text.divide(sorted({cut for place in places for cut in (place, place + 1)}))
+    for piece in pieces:
+        if _HARMFUL.fullmatch(piece.plain):
+            styles = [span.style for span in piece.spans]
+            piece.plain = shown(piece.plain)
+            piece.spans = [Span(0, len(piece), style) for style in styles]
+    return text.blank_copy().join(pieces) if places else text
