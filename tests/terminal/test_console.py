@@ -1,0 +1,69 @@
+"""What data hold reaches the terminal as text, and never acts on it."""
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.text import Text
+
+from gradprism.terminal.console import HarmlessConsole, shown
+from gradprism.terminal.tables import facts, plain_table
+
+HARM = "\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \r \ud83d \u2028 [bold]x[/bold] :smile:"
+SAFE = r"\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \x0d \ud83d \u2028 [bold]x[/bold] :smile:"
+
+
+def printed(*renderables: object, width: int = 200, **options: object) -> str:
+    console = HarmlessConsole(file=io.StringIO(), width=width, **options)
+    console.print(*renderables)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_escapes_are_written_out() -> None:
+    assert shown(HARM) == SAFE
+    assert shown("line\n\ttab é 👨‍👩‍👧 漢") == "line\n\ttab é 👨‍👩‍👧 漢"
+    assert shown("\U000e0041") == r"\U000e0041"
+
+
+def test_text_tables_panels_and_titles_are_harmless() -> None:
+    table = plain_table(HARM, ["a", HARM])
+    table.add_row(HARM, Text(HARM))
+    for renderable in (HARM, Text(HARM), table, Panel(Text(HARM), title=Text(HARM)), Group(HARM, Padding(HARM, 1)),
+                       facts([("name", HARM)])):  # fmt: skip
+        output = printed(renderable)
+        output.encode()
+        assert r"\x1b[31mred\x1b[0m" in output
+        assert "[bold]x[/bold] :smile:" in output
+        assert not {*"\x1b\x07\u202e\u2066\x00\x9b\ud83d\u2028\r"} & {*output}
+
+
+def test_the_style_of_a_character_is_that_of_its_escape() -> None:
+    text = Text.assemble("a", ("\x1bb", "bold"), "\x00c")
+    output = printed(text, force_terminal=True, color_system="standard")
+    assert output == "a\x1b[1m\\x1b\x1b[0m\x1b[1mb\x1b[0m\\x00c\n"
+
+
+def test_a_panel_keeps_its_sides() -> None:
+    lines = printed(Panel(Text("\x1b" * 30 + "\u202e" * 30), title=Text("\x1b" * 9)), width=40).splitlines()
+    assert {len(line) for line in lines} == {40}
+
+
+@given(st.text(st.characters(exclude_categories=())))
+@settings(deadline=None, max_examples=200)
+def test_any_text_can_be_printed(text: str) -> None:
+    output = printed(Panel(Text(text), title=text), facts([(text, text)]))
+    output.encode()
+    assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in output)
+
+
+@pytest.mark.parametrize("text", ["[/bold]", "[link=x]y", "[", "[[b]]"])
+def test_markup_in_data_is_text(text: str) -> None:
+    table = plain_table("t", ["a"])
+    table.add_row(text)
+    assert text in printed(table)
+    assert text in printed(text)
