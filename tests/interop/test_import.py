@@ -134,7 +134,7 @@ def broken(row: Fields) -> dict[str, tuple[Any, str]]:
         "no JSON": ('{"instruction": "a", "output"', "is not valid JSON"),
         "a number": ("17", "a JSON int, expected an object"),
         "an integer of thousands of digits": (json.dumps(row).replace(": 0.25", f": {'9' * 5000}", 1), "JSON"),
-        "no output": (without("output"), "no column 'output'"),
+        "no output": (without("output"), "no response"),
         "no loss": (without("loss"), "no 'loss'"),
         "loss NaN": (changed(row, loss=float("nan")), "loss is nan, expected a finite number"),
         "loss true": (changed(row, loss=True), "loss is True"),

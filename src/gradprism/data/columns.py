@@ -49,8 +49,8 @@ def refuse_unknown_columns(columns: Mapping[str, str], names: Sequence[str]) -> 
             raise GradPrismError(f"--columns names {name!r}; the data has {listed(names)}.{hint}")
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = _MOST_NAMES) -> str:
     """Return the first names, quoted, and how many more there are."""
     shown = [repr(name) for name in names]
-    more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
-    return (", ".join(shown[:_MOST_NAMES]) or "(none)") + more
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return (", ".join(shown[:most]) or "(none)") + more

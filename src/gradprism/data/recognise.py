@@ -29,6 +29,7 @@ _FOR_TEMPLATES = ("documents", "chat_template_kwargs")
 _ANY_KIND = frozenset((*SYSTEM_COLUMNS, *TOOL_COLUMNS, *REJECTED_COLUMNS, *_FOR_TEMPLATES))
 _PAIRS = _ANY_KIND | {*INPUT_COLUMNS, "history"}
 _UNKNOWN = _PAIRS | {*PROMPT_COLUMNS, *RESPONSE_COLUMNS, *MESSAGE_COLUMNS, "chosen", "text"}
+_MOST_NAMES = 6  # in the reason of one row
 Columns = dict[str, tuple[str, ...]]
 
 
@@ -159,6 +160,6 @@ def _nothing_known(row: Row, asked: Columns) -> str:
         if name in row:
             return f"column {name!r} is not a list of turns, and there is no prompt with a response"
     if "prompt" in asked:
-        return f"there is a prompt, {asked['prompt'][0]!r}, and no response among the columns {listed(row)}"
+        return f"no response: there is a prompt in {asked['prompt'][0]!r}, and none of {', '.join(RESPONSE_COLUMNS)}"
     hint = "; for text without a prompt: --columns response=text" if "text" in row else ""
-    return f"no prompt and response are known among the columns {listed(row)}{hint}"
+    return f"no prompt and response are known among the columns {listed(row, _MOST_NAMES)}{hint}"
