@@ -61,7 +61,7 @@ def survey_of(examples: ExampleSet, wanted: Iterable[str]) -> Survey:
 def _response_characters(example: Example) -> int | None:
     if example.problem:
         return None
-    return sum(len(turn.content) for turn in example.turns if turn.role == "assistant")
+    return sum(len(turn.text) for turn in example.turns if turn.role == "assistant" and turn.in_loss)
 
 
 def _is_number(value: object) -> bool:
