@@ -33,8 +33,10 @@ class Content:
     @property
     def not_unicode(self) -> str | None:
         """Return the problem of halves of surrogate pairs, which no table, tokenizer or terminal takes."""
-        said = [(turn.content, turn.thinking, turn.name, turn.tool_call_id, turn.tool_calls) for turn in self.turns]
-        text = json.dumps([said, self.tools, self.documents, self.template_options], ensure_ascii=False)
+        texts = (text for turn in self.turns for text in (turn.content, turn.thinking, turn.name, turn.tool_call_id))
+        objects = [turn.tool_calls for turn in self.turns if turn.tool_calls]
+        more = [*objects, self.tools, self.documents, self.template_options]
+        text = "".join(filter(None, texts)) + (json.dumps(more, ensure_ascii=False) if any(more) else "")
         try:
             text.encode()
         except UnicodeEncodeError:
