@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gradprism.data.cells import objects_of, pairs_of, text_of
@@ -57,7 +58,7 @@ class Schema:
         """Return what rows share that differ in optional columns alone."""
         return self.title or " / ".join((*self._of("prompt"), *self._of("response")))
 
-    @property
+    @cached_property
     def uses(self) -> tuple[str, ...]:
         """Return the columns that become part of the example."""
         return tuple(name for role in COLUMN_USES for name in self._of(role))
