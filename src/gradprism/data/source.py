@@ -83,7 +83,7 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
         sources=sources,
         schemas=scan.counts(),
         chosen=chosen[: scan.n_rows] if isinstance(chosen, range) else chosen,  # the data may end before the range
-        has_ids=len({*scan.ids}) == len(scan.ids),
+        has_ids=scan.id_column in scan.names and len({*scan.ids}) == len(scan.ids),
         n_unreadable=scan.n_unreadable,
         n_conversations=scan.n_conversations,
         unused=dict(sorted(scan.unused.items())),

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from gradprism.data.encode import Encoded, Encoder, make_encoder
+from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, needs_date
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
+from gradprism.facts import text_in_words
 from gradprism.jobs.strangest import Strangest
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
@@ -36,6 +38,8 @@ class Inspection:
     response_lengths: tuple[int, ...]
     n_truncated: int
     problems: dict[str, int]
+    left_out: dict[str, int]  # rows whose template does not show a part of the context, by that part
+    template: str | None  # in words, with why it is this one; None without a tokenizer
 
 
 def inspect(
@@ -50,9 +54,9 @@ def inspect(
     Shows the first `show` rows, and at most as many that are strange.
     """
     examples = open_examples(data, read)
-    encoder = _encoder(checkpoint, text) if checkpoint else None
+    encoder, template = _encoder(checkpoint, text, examples.n_conversations) if checkpoint else (None, None)
     shown, strange = list[Understood](), Strangest(show)
-    lengths, responses, truncated, problems = [], [], 0, Counter[str]()
+    lengths, responses, truncated, problems, left_out = [], [], 0, Counter[str](), Counter[str]()
     for example in examples:
         encoded, problem = _encoded(example, encoder)
         if len(shown) < show:
@@ -65,16 +69,31 @@ def inspect(
             lengths.append(encoded.n_tokens)
             responses.append(encoded.n_response_tokens)
             truncated += encoded.truncated
+            left_out.update(encoded.left_out)
     found = tuple((why, _understood(example, encoder, *_encoded(example, encoder))) for why, example in strange.found())
-    return Inspection(examples, tuple(shown), found, tuple(lengths), tuple(responses), truncated, dict(problems))
+    return Inspection(
+        examples,
+        tuple(shown),
+        found,
+        tuple(lengths),
+        tuple(responses),
+        truncated,
+        dict(problems),
+        dict(left_out),
+        template,
+    )
 
 
-def _encoder(settings: CheckpointSettings, text: TextSettings) -> Encoder:
+def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: int) -> tuple[Encoder, str]:
+    """Return the encoder that a run would have, and its template in words."""
     checkpoint = find_checkpoint(settings, weights=False)
     tokenizer = checkpoint.load_tokenizer()
     with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
         text = text.within(checkpoint.load_config())
-    return make_encoder(tokenizer, text)
+    text, why = choose_template(text, tokenizer, n_conversations)
+    if text.date is None and needs_date(text, tokenizer):
+        text = text.model_copy(update={"date": date.today().isoformat()})
+    return make_encoder(tokenizer, text), text_in_words({**text.model_dump(), "why": why})
 
 
 def _encoded(example: Example, encoder: Encoder | None) -> tuple[Encoded | None, str | None]:

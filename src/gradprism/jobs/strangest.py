@@ -24,7 +24,8 @@ class Strangest:
         if problem:
             self._first.setdefault(f"skipped: {problem}", example)
             return
-        for why in _kinds(example):
+        left_out = (f"the template leaves out the {what}" for what in (encoded.left_out if encoded else ()))
+        for why in (*left_out, *_kinds(example)):
             self._first.setdefault(why, example)
         length = encoded.n_response_tokens if encoded else _answer_characters(example)
         self._unit = "tokens" if encoded else "characters"

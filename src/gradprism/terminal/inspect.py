@@ -111,6 +111,10 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
     yield "rows", f"{len(found.examples):,} chosen, {sum(found.problems.values()):,} would be skipped"
     yield "conversations", f"{found.examples.n_conversations:,} (rows of turns; the others are a prompt and a response)"
     yield "example id", "the data's own" if found.examples.has_ids else "row number (no `id`, or not unique)"
+    if found.template:
+        yield "template", shown(found.template)
+    for what, n in sorted(found.left_out.items(), key=lambda item: -item[1]):
+        yield "not shown", Text(shown(f"the {what} of {_rows(n)}: the template leaves it out"), style="yellow")
     if found.lengths:
         yield "tokens", f"{sum(found.lengths):,}; an example has {_spread(found.lengths)}"
         yield "in the loss", f"{sum(found.response_lengths):,}; an example has {_spread(found.response_lengths)}"
