@@ -16,6 +16,7 @@ from tests.store.test_object_store import ABOUT, NOTHING
 
 from gradprism import GradPrismError
 from gradprism.places import place, remote
+from gradprism.storage_errors import StorageError
 from gradprism.store import lease
 from gradprism.store.lease import Holder, Lease, read_holder
 from gradprism.store.parts import publish_scores
@@ -143,6 +144,27 @@ def test_it_outlives_a_store_that_fails_for_a_while(
         wait_until(lambda: not faulty_store.faults["PUT"])
         wait_until(lambda: read_holder(file) != first)
         mine.publish(0, NOTHING)
+
+
+def test_a_renewal_that_the_store_refused_does_not_count(
+    bucket: Bucket, faulty_store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    stored_lease = remote(place(f"{bucket.url}/run/.lock"))
+    with writer(bucket) as mine:
+        held = lease._HELD[f"{bucket.url}/run"]
+        faulty_store.faults["PUT"] = ["denied"] * 1000
+        wait_until(lambda: len(faulty_store.faults["PUT"]) < 990)
+        stored = read_holder(stored_lease)
+        assert stored is not None
+        assert held._me.renewed == stored.renewed
+        monkeypatch.setattr(lease, "STALE_SECONDS", 0.0)
+        with pytest.raises(StorageError):
+            mine.publish(0, NOTHING)
+        faulty_store.faults["PUT"] = []
+        monkeypatch.setattr(lease, "STALE_SECONDS", 60.0)
+        mine.publish(0, NOTHING)
+    assert mine.done == {0}
 
 
 def wait_until(true: Any) -> None:

@@ -74,8 +74,9 @@ class Lease:
 
     def check(self) -> None:
         """Raise `GradPrismError` where the lease has been lost; asks the store after a time without a renewal."""
-        if self._lost is None and time.time() - self._me.renewed > STALE_SECONDS:
-            self._renew()
+        for _ in range(2):  # the first answer may be that the object has just changed
+            if self._lost is None and time.time() - self._me.renewed > STALE_SECONDS:
+                self._renew()
         if self._lost is not None:
             raise GradPrismError(
                 f"This process was away for so long that the run {self._run} is now written by another: {self._lost}.\n"
@@ -120,8 +121,9 @@ class Lease:
             if found is None or found.token != self._me.token:
                 self._lost = found or "its lease was deleted"
             else:
-                self._me = replace(self._me, renewed=time.time())
-                self._object.exchange(_text(self._me), version)
+                renewed = replace(self._me, renewed=time.time())
+                self._object.exchange(_text(renewed), version)
+                self._me = renewed  # only now: a store that has not taken it will let others take over
 
 
 def check_lease(run: Path) -> None:
