@@ -11,7 +11,8 @@ from tests.made_studies import ROWS, loaded_study, written_study
 
 import gradprism
 from gradprism import open_run
-from gradprism.errors import GradPrismError
+from gradprism.errors import DeviceError, GradPrismError
+from gradprism.jobs import compare
 from gradprism.jobs.study import run_recipe
 from gradprism.models.checkpoints import Checkpoint
 from gradprism.recipe import CheckpointSettings, EngineSettings, ExecutionSettings, ScoreRecipe, SpectraRecipe
@@ -222,6 +223,31 @@ def test_an_error_without_words_is_named(
     monkeypatch.setattr("gradprism.jobs.study.compare.run_recipe", hang)
     with pytest.raises(GradPrismError, match="comparisons/tiny/whole/length: TimeoutError"):
         run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
+
+
+@pytest.mark.parametrize(("raised", "kept"), [(DeviceError("The device failed"), False), (KeyboardInterrupt(), False),
+    (ZeroDivisionError("by zero\nand more"), True)], ids=lambda value: type(value).__name__)  # fmt: skip
+def test_a_step_fails_alone_whatever_it_raises(
+    raised: BaseException, kept: bool, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = {name: {"data": f"{name}.jsonl"} for name in ("long", "short")}
+    contrasts = {"length": {"first": "long", "second": "short"}, "again": {"first": "short", "second": "long"}}
+    true_run = compare.run_recipe
+
+    def run_or_raise(recipe: Any) -> Any:
+        if recipe.out.endswith("again"):
+            raise raised
+        return true_run(recipe)
+
+    monkeypatch.setattr("gradprism.jobs.study.compare.run_recipe", run_or_raise)
+    loaded = loaded_study(written_study(tmp_path, tiny_checkpoint, sets=sets, contrasts=contrasts))
+    if not kept:
+        with pytest.raises(type(raised)):
+            run_recipe(loaded)
+        return
+    found = run_recipe(loaded)
+    assert found.failed["comparisons/tiny/whole/again"] == "ZeroDivisionError: by zero"
+    assert [each.contrast for each in found.compared] == ["length"]
 
 
 def test_nobody_elses_files_are_removed(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from gradprism.compare_recipe import CompareRecipe
-from gradprism.errors import GradPrismError
+from gradprism.errors import DeviceError, GradPrismError
 from gradprism.extras import need
 from gradprism.jobs import compare, select, spectra
 from gradprism.jobs.observer import Observer, Silent
@@ -33,8 +31,9 @@ if TYPE_CHECKING:
 def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
     """Do every step of a study, then write its tables, figures and page, which names the `command` that was given.
 
-    A step that fails costs those that need it; its reason is kept, and the rest goes on. The same call resumes a study
-    that was stopped. Raises `GradPrismError` where nothing at all could be compared.
+    A step that fails, whatever it raises, costs those that need it; its reason is kept, and the rest goes on. The same
+    call resumes a study that was stopped. Raises `GradPrismError` where nothing at all could be compared, and where a
+    device stopped working.
     """
     for module in ("scipy", "matplotlib", "plotly"):
         need(module, "report")
@@ -81,11 +80,21 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
             try:
                 _do(step.recipe, models, _Within(watch, which))
                 done.add(step)
-            except (GradPrismError, OSError, pl.exceptions.PolarsError) as error:
-                failed[step.name] = str(error).strip() or type(error).__name__
+            except DeviceError:  # no step after it would fare better
+                raise
+            except Exception as error:  # of one step: days of others must not be lost to it
+                failed[step.name] = _reason_of(error)
                 away |= {key for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
                 watch.say(f"{step.name} has failed: {failed[step.name].splitlines()[0]}")
     return failed
+
+
+def _reason_of(error: Exception) -> str:
+    """Return the message of an error of this package; of any other its type and the first line of its message."""
+    if isinstance(error, GradPrismError) and str(error).strip():
+        return str(error).strip()
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
