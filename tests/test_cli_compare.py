@@ -36,6 +36,9 @@ def test_compare_then_figures_then_report(runs: Path) -> None:
         "nuclear-norm.png", "nuclear-norm.csv", "decay.png", "decay.csv", "captions.md",
     }  # fmt: skip
     assert "nuclear-norm" in drawn.stdout
+    page = run("report", out)
+    assert page.returncode == 0, page.stderr
+    assert (out / "report.html").is_file()
     page = run("report", out, "--out", runs / "page.html")
     assert page.returncode == 0, page.stderr
     assert f"Report: {runs / 'page.html'}" in page.stdout
@@ -73,6 +76,7 @@ def test_correlate_prints_writes_and_speaks_json(runs: Path) -> None:
         (("figures", "RUNS/high", "--out", "RUNS/f", "--only", "nuclear-nrm"), "nuclear-norm"),
         (("figures", "RUNS/high", "--out", "RUNS/f", "--formats", "gif"), "png"),
         (("report", "RUNS/high", "--out", "RUNS/high/run.json/page.html"), "page.html"),
+        (("report", "RUNS/high", "RUNS/low"), "Expected --out"),
         (("correlate", "RUNS/high", "--metric", "efective_rank:q"), "Did you mean 'effective_rank:q'"),
         (("compare", "RUNS/high", "RUNS/other"), "different models"),
     ],

@@ -44,6 +44,16 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
     return saved
 
 
+def folder_of(item: Given) -> Path | None:
+    """Return the folder of a saved comparison or a run; None for a comparison that is only in memory."""
+    if isinstance(item, Comparison):
+        return None
+    if isinstance(item, Run):
+        return item.path
+    (path,) = names_of_runs([str(item)]).values()
+    return place(path)
+
+
 def _text(item: str | Path | Run) -> str:
     path = str(item.path if isinstance(item, Run) else item)
     folder = place(path)

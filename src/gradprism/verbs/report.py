@@ -12,7 +12,7 @@ def report(
     given: Annotated[Several, Parameter(name="dir-or-run")],
     /,
     *,
-    out: str = "report.html",
+    out: str | None = None,
     max_mb: float = 12.0,
     texts: bool = True,
     seed: int = 0,
@@ -25,7 +25,7 @@ def report(
     given
         Folders that compare has written, and runs; runs of one model are compared.
     out
-        The HTML file, or its place in an object store.
+        The HTML file, or its place in an object store; of a single comparison or run otherwise DIR/report.html.
     max_mb
         Most megabytes (of 1,000,000 bytes) of the file; above it examples are sampled, which the page says.
     texts
