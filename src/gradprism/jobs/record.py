@@ -62,7 +62,7 @@ def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
     text_config = config.get_text_config()
     return {
         "name": source.name,
-        "class": (config.architectures or [config.model_type])[0],
+        "class": source.class_name(config),
         "revision": source.fingerprint(config),
         "dtype": source.dtype(config),
         "layers": getattr(text_config, "num_hidden_layers", None),
@@ -70,9 +70,12 @@ def of_model(source: ModelSource, config: Any) -> dict[str, Any]:
     } | {name: value for name, value in special.items() if value}
 
 
-def of_projections(found: "Found") -> dict[str, Any]:
-    """What was found in a loaded model, beside `of_model`."""
+def of_loaded(model: Any, found: "Found") -> dict[str, Any]:
+    """Describe a loaded model: the class that was built, and what was found in it; beside `of_model`."""
+    from gradprism.models.stack import inside_wrapper  # loads torch
+
     return {
+        "class": type(inside_wrapper(model)[1]).__name__,
         "projections": list(found.names),
         "measured_layers": list(found.layers),
         "skipped_layers": list(found.skipped_layers),

@@ -35,7 +35,7 @@ class _Analyzing:
 
     @property
     def found(self) -> dict[str, Any]:
-        return record.of_projections(self.analyzer.found)
+        return record.of_loaded(self.analyzer.model, self.analyzer.found)
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Tables:
         return self.analyzer.analyze(examples, on_batch)

@@ -4,14 +4,11 @@ Also quantised ones, with an adapter on top, and spread over several devices.
 """
 
 import json
-import logging
 import struct
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,13 +18,14 @@ from gradprism.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch
 from gradprism.models.device import Spread, runs_on
 from gradprism.models.fingerprint import digest_of_files, digest_of_model
+from gradprism.models.loading_report import refuse_incomplete
+from gradprism.models.quiet import quiet
 from gradprism.recipe import CheckpointSettings
 
 Say = Callable[[str], None]
 _EXTRA_OF = {
     "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
 }  # fmt: skip
-_TALKATIVE = ("gguf", "accelerate", "bitsandbytes", "torchao", "torch.utils._pytree")  # what they miss, for speed
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 _SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
              "vocab.*", "merges.txt", "spiece.model")  # fmt: skip
@@ -54,6 +52,9 @@ class ModelSource(Protocol):
 
     def dtype(self, config: Any) -> str:
         """Return the type of its weights."""
+
+    def class_name(self, config: Any) -> str:
+        """Return the class that it is built as, which need not be the one it was saved from."""
 
     def fingerprint(self, config: Any) -> str:
         """Return what tells this model and tokenizer from others of the same name."""
@@ -120,6 +121,12 @@ class LoadedModel:
         """Return the type of its first weight."""
         return str(next(self._model.parameters()).dtype).removeprefix("torch.")
 
+    def class_name(self, config: Any) -> str:
+        """Return its class; below an adapter, the adapted model's."""
+        from gradprism.models.stack import inside_wrapper
+
+        return type(inside_wrapper(self._model)[1]).__name__
+
     def fingerprint(self, config: Any) -> str:
         """Digest of the tokenizer, of the first and last values of every weight, and of its adapters."""
         return digest_of_model(self._model, self._tokenizer, self.dtype(config))
@@ -145,21 +152,21 @@ class Checkpoint:
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer alone: no weights are read."""
-        with _quiet(), _explained(self):
+        with quiet(), _explained(self):
             from transformers import AutoTokenizer
 
             return AutoTokenizer.from_pretrained(self.location, **self._options)
 
     def load_config(self) -> Any:
         """Load the configuration alone."""
-        with _quiet(), _explained(self):
+        with quiet(), _explained(self):
             from transformers import AutoConfig
 
             return AutoConfig.from_pretrained(self.location, **self._options)
 
     def count_parameters(self) -> int:
         """Count the parameters that the configuration comes to; the model is made without memory for its weights."""
-        with _quiet(), _explained(self):
+        with quiet(), _explained(self):
             import torch
 
             config = self.load_config()
@@ -174,11 +181,15 @@ class Checkpoint:
     def load_model(self, device: str = "cpu", spread: Spread | None = None) -> Any:
         """Load the causal language model, in evaluation mode, on a device or spread over several.
 
-        Raises `GradPrismError` where it cannot be loaded, and where its settings contradict each other.
+        Raises `GradPrismError` where it cannot be loaded, weights are missing or left over, or its settings contradict
+        each other.
         """
         self._refuse_contradictions(spread)
-        with _quiet(), _explained(self):
-            model = self._from_scratch().to(device) if self.settings.from_scratch else self._pretrained(device, spread)
+        with quiet(), _explained(self):
+            if self.settings.from_scratch:
+                model = self._from_scratch().to(device)
+            else:
+                model = self._pretrained(self._model_class(), device, spread)
             if self.settings.adapter:
                 from gradprism.models.adapters import with_adapter
 
@@ -189,30 +200,24 @@ class Checkpoint:
         """Make the model without weights, on the meta device: its modules and their shapes."""
         import torch
 
-        with _quiet(), _explained(self), torch.device("meta"):
+        with quiet(), _explained(self), torch.device("meta"):
             return self._from_scratch()
 
     def load_classifier(self, device: str = "cpu", spread: Spread | None = None) -> Any:
         """Load a sequence classifier, in evaluation mode, on a device or spread over several.
 
-        Raises `GradPrismError` where the checkpoint has no trained output layer for one: its scores would be random.
+        Raises `GradPrismError` where the checkpoint lacks a weight: without a trained output layer scores are random.
         """
-        with _quiet(), _explained(self):
-            from transformers import AutoModelForSequenceClassification as Classifier
+        with quiet(), _explained(self):
+            from transformers import AutoModelForSequenceClassification
 
-            options = self._loading(device, spread)
-            model, report = Classifier.from_pretrained(self.location, output_loading_info=True, **options)
-            if report["missing_keys"]:
-                raise GradPrismError(
-                    f"{self.name!r} is no reward model: it has no weights for "
-                    f"{', '.join(sorted(report['missing_keys']))}, so its scores would be random.\n"
-                    "Expected a checkpoint that was trained as a sequence classifier."
-                )
-            return (model if "device_map" in options else model.to(device)).eval()
+            return self._pretrained(AutoModelForSequenceClassification, device, spread).eval()
 
-    def _pretrained(self, device: str, spread: Spread | None) -> Any:
+    def _pretrained(self, auto_class: Any, device: str, spread: Spread | None) -> Any:
         options = self._loading(device, spread)
-        model = self._model_class().from_pretrained(self.location, **options)
+        asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else refused without a key
+        model, report = auto_class.from_pretrained(self.location, **options, **asked)
+        refuse_incomplete(model, report, self.name)
         if getattr(model, "is_quantized", False) and self.settings.dtype != "auto":
             from gradprism.models.quantised import compute_in
 
@@ -310,6 +315,16 @@ class Checkpoint:
             return AutoModelForImageTextToText
         return AutoModelForCausalLM  # to say what is wrong
 
+    def class_name(self, config: Any) -> str:
+        """Return the class that `load_model` builds for a configuration; its kind where there is none."""
+        auto = self._model_class()
+        own = (getattr(config, "auto_map", None) or {}) if self.settings.trust_remote_code else {}
+        if auto.__name__ in own:
+            return str(own[auto.__name__]).rpartition(".")[2]
+        with quiet():
+            found = auto._model_mapping.get(type(config), None)
+        return found.__name__ if isinstance(found, type) else str(config.model_type)
+
     @property
     def _dtype(self) -> Any:
         import torch
@@ -382,7 +397,7 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
         say(f"Converting {model.name} to safetensors (once)")
         checkpoint = Checkpoint(model.name, str(gguf.parent), gguf.name, CheckpointSettings(model=str(gguf)))
         scratch = model.folder / "float32.partial"
-        with _explained(checkpoint), _quiet():
+        with _explained(checkpoint), quiet():
             loaded = checkpoint.load_model()
             forget_quantisation(loaded)
             loaded.save_pretrained(scratch)
@@ -437,32 +452,3 @@ def _failure(checkpoint: Checkpoint, error: Exception) -> str:
         f"built-in name: {', '.join(BUILTIN_MODELS)}."
     )
     return "\n".join(lines)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the loading libraries' bars and remarks off the terminal; errors still show."""
-    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
-    for name in _TALKATIVE:  # before transformers is imported, and torchao with it
-        logging.getLogger(name).setLevel(logging.ERROR)
-    from transformers import modeling_gguf_pytorch_utils as gguf_loading
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    bar = getattr(gguf_loading, "tqdm", None)  # it heeds no setting
-    if bar:
-        gguf_loading.tqdm = partial(bar, disable=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bar:
-            gguf_loading.tqdm = bar
-        for name, before in levels.items():
-            logging.getLogger(name).setLevel(before)
-        if bars:
-            hf_logging.enable_progress_bar()

@@ -1,0 +1,216 @@
+"""Checkpoints with weights missing, renamed, misshapen or left over: refused by key, whatever loads them."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.conftest import SAMPLE
+from tests.engine.ray_clusters import own_cluster
+from torch import Tensor
+
+from gradprism import GradPrismError, score, spectra
+from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.quality.judge.judge import Messages
+from gradprism.quality.judge.local import Rater
+from gradprism.recipe import CheckpointSettings, ExecutionSettings, JudgeSettings
+
+LOST = "model.layers.2.self_attn.q_proj.weight"
+Weights = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def untied(make_model: Callable[..., Any], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("untied")
+    make_model("llama", tie_word_embeddings=False).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def changed(folder: Path, to: Path, change: Callable[[Weights], Mapping[str, Tensor]], **config: Any) -> Path:
+    """Copy a checkpoint with other weights, and other values in its configuration."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    file = to / "model.safetensors"
+    weights = {name: weight.clone() for name, weight in change(load_file(file)).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    settings = json.loads((to / "config.json").read_text(encoding="utf-8"))
+    (to / "config.json").write_text(json.dumps(settings | config), encoding="utf-8")
+    return to
+
+
+def checkpoint(folder: Path | str) -> Checkpoint:
+    return find_checkpoint(CheckpointSettings(model=str(folder)))
+
+
+def without(*names: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {name: weight for name, weight in weights.items() if name not in names}
+
+
+def with_prefix(prefix: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {prefix + name: weight for name, weight in weights.items()}
+
+
+def with_others(**others: tuple[int, ...]) -> Callable[[Weights], Weights]:
+    """Further weights of given shapes; a double underscore in a name stands for a dot."""
+    return lambda weights: weights | {name.replace("__", "."): torch.full(shape, 0.1) for name, shape in others.items()}
+
+
+def further_layer(weights: Weights) -> Weights:
+    return weights | {
+        name.replace("layers.3", "layers.4"): weight for name, weight in weights.items() if "layers.3" in name
+    }
+
+
+def reshaped(weights: Weights) -> Weights:
+    return weights | {LOST: weights[LOST][:16]}
+
+
+def classifier(weights: Weights) -> Weights:
+    return without("lm_head.weight")(weights) | {"score.weight": torch.ones(1, 32)}
+
+
+REFUSED: dict[str, tuple[Callable[[Weights], Weights], dict[str, Any], str]] = {
+    "a lost projection": (without(LOST), {}, rf"no weights for {LOST}: they would be random"),
+    "a lost output layer": (without("lm_head.weight"), {}, r"no weights for lm_head\.weight: they would be random"),
+    "DDP": (with_prefix("module."), {}, r"begin with 'module\.': module\.lm_head\.weight, .*39 in all(?s:.*)DataPa"),
+    "torch.compile": (with_prefix("_orig_mod."), {}, r"'_orig_mod': _orig_mod\.lm_head\.weight(?s:.*)torch\.compile"),
+    "peft": (with_prefix("base_model.model."), {}, r"begin with 'base_model\.model\.': base_model.*(?s:.*)peft"),
+    "a classifier": (classifier, {}, r"no weights for lm_head\.weight(?s:.*)score\.weight: it was trained as a class"),
+    "a layer more in the file": (further_layer, {}, r"built without: model\.layers\.4\.input_layernorm\.weight.*9 in"),
+    "a layer more by the config": (dict, {"num_hidden_layers": 5}, r"no weights for model\.layers\.4\.input_layernorm"),
+    "a layer less by the config": (dict, {"num_hidden_layers": 3}, r"built without: model\.layers\.3\.input_layernorm"),
+    "another shape": (reshaped, {}, rf"shapes differ: {LOST} \(16 x 32 in the checkpoint, 32 x 32 by its config"),
+    "biases left out": (
+        with_others(model__layers__2__self_attn__q_proj__bias=(32,)), {}, r"leaves out .*2\.self_attn\.q_proj\.bias"
+    ),
+    "norms left out": (
+        with_others(model__layers__0__self_attn__q_norm__weight=(8,)), {}, r"leaves out .*self_attn\.q_norm\.weight"
+    ),
+    "an adapter inside": (
+        with_others(model__layers__0__self_attn__q_proj__lora_A__default__weight=(2, 32)), {}, r"of an adapter.*lora_A"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_whole_is_refused_by_key(case: str, untied: Path, tmp_path: Path) -> None:
+    change, config, said = REFUSED[case]
+    folder = changed(untied, tmp_path / "model", change, **config)
+    with pytest.raises(GradPrismError, match=said):
+        checkpoint(folder).load_model()
+    assert checkpoint(folder).class_name(checkpoint(folder).load_config()) == "LlamaForCausalLM"
+    find_checkpoint(CheckpointSettings(model=str(folder), from_scratch=True)).load_model()
+
+
+TOKEN_PREDICTION = {
+    f"model__layers__4__{name}": shape
+    for name, shape in {
+        "enorm__weight": (32,), "hnorm__weight": (32,), "eh_proj__weight": (32, 64), "input_layernorm__weight": (32,),
+        "self_attn__q_proj__weight": (32, 32), "shared_head__norm__weight": (32,), "embed_tokens__weight": (600, 32),
+    }.items()
+}  # fmt: skip
+LOADED: dict[str, Callable[[Weights], Weights]] = {
+    "a layer for further tokens": with_others(**TOKEN_PREDICTION),
+    "a module for further tokens": with_others(mtp__layers__0__q_proj__weight=(32, 32), mtp__norm__weight=(32,)),
+    "a tower of vision": with_others(
+        vision_tower__encoder__layers__7__self_attn__q_proj__weight=(4, 4), multi_modal_projector__linear_1__bias=(32,)
+    ),
+    "a value head": with_others(v_head__summary__weight=(1, 32), v_head__summary__bias=(1,)),
+    "scales of a quantised cache": with_others(model__layers__1__self_attn__k_scale=(1,)),
+    "rotary buffers": with_others(model__layers__1__self_attn__rotary_emb__inv_freq=(4,)),
+    "masks": with_others(model__layers__1__self_attn__bias=(1, 1, 8, 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOADED)
+def test_what_the_class_has_no_module_for_may_be_left_over(case: str, untied: Path, tmp_path: Path) -> None:
+    whole = load_file(untied / "model.safetensors")
+    found = checkpoint(changed(untied, tmp_path / "model", LOADED[case])).load_model().state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in whole.items())
+
+
+def test_a_tied_output_layer_is_not_missing(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    model = make_model("llama", tie_word_embeddings=True)
+    model.save_pretrained(tmp_path / "tied")
+    assert "lm_head.weight" not in load_file(tmp_path / "tied" / "model.safetensors")
+    assert torch.equal(checkpoint(tmp_path / "tied").load_model().lm_head.weight, model.lm_head.weight)
+    both = changed(tmp_path / "tied", tmp_path / "both", without("model.embed_tokens.weight"))
+    with pytest.raises(GradPrismError, match=r"no weights for lm_head\.weight, model\.embed_tokens\.weight"):
+        checkpoint(both).load_model()
+    scored = changed(tmp_path / "tied", tmp_path / "scored", with_others(score__weight=(1, 32)))
+    with pytest.raises(GradPrismError, match=r"holds score\.weight, and no output layer of its own"):
+        checkpoint(scored).load_model()
+
+
+def sharded(make_model: Callable[..., Any], folder: Path) -> Path:
+    make_model("llama", tie_word_embeddings=False).save_pretrained(folder, max_shard_size="60KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    checkpoint(folder).load_model()
+    return folder
+
+
+def test_holes_in_a_sharded_checkpoint(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    folder = sharded(make_model, tmp_path)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    shard = folder / index["weight_map"][LOST]
+    whole = load_file(shard)
+    save_file(without(LOST)(whole), shard, metadata={"format": "pt"})
+    with pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
+        checkpoint(folder).load_model()
+    save_file(whole, shard, metadata={"format": "pt"})
+    shard.rename(folder / "elsewhere")
+    with pytest.raises(GradPrismError, match=shard.name):
+        checkpoint(folder).load_model()
+    (folder / "elsewhere").rename(shard)
+    index["weight_map"] = {name: file for name, file in index["weight_map"].items() if file != shard.name}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(GradPrismError, match=r"no weights for .*in all\)"):
+        checkpoint(folder).load_model()
+
+
+@pytest.mark.slow  # reads and writes the real GGUF file
+def test_a_gguf_file_without_one_of_its_tensors(smollm2: Any, tmp_path: Path) -> None:
+    import gguf
+
+    from gradprism.models import builtin
+
+    lost = "blk.7.attn_q.weight"
+    content = builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"]).read_bytes()
+    assert content.count(lost.encode()) == 1
+    (tmp_path / "less.gguf").write_bytes(content.replace(lost.encode(), b"blk.7.attn_q.nothing"[: len(lost)]))
+    assert lost not in {tensor.name for tensor in gguf.GGUFReader(tmp_path / "less.gguf").tensors}
+    with pytest.raises(GradPrismError, match=r"no weights for model\.layers\.7\.self_attn\.q_proj\.weight"):
+        checkpoint(tmp_path / "less.gguf").load_model()
+
+
+def test_scores_judges_and_reward_models_refuse_it_too(untied: Path, tmp_path: Path) -> None:
+    folder = changed(untied, tmp_path / "model", without(LOST))
+    with pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
+        score(SAMPLE, "perplexity", model=folder, out=tmp_path / "scored")
+    judge = Rater(JudgeSettings(judge=f"local:{folder}"), ExecutionSettings(), lambda _: None)
+    asked: list[Messages] = [[{"role": "user", "content": "?"}]]
+    with pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
+        list(judge.answers(asked))
+    with pytest.raises(GradPrismError, match=r"as LlamaForSequenceClassification: .*no weights for .*score\.weight"):
+        checkpoint(folder).load_classifier()
+
+
+def test_the_class_on_record_is_the_one_that_was_built(untied: Path, tmp_path: Path) -> None:
+    folder = changed(untied, tmp_path / "model", dict, architectures=["SomethingElse"])
+    run = spectra(SAMPLE, folder, out=tmp_path / "run", limit=1, projections=("q",))
+    assert run.record["model"]["class"] == "LlamaForCausalLM"
+
+
+@pytest.mark.cluster  # a Ray of its own
+@pytest.mark.slow
+def test_a_ray_worker_refuses_it_too(untied: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    folder = changed(untied, tmp_path / "model", without(LOST))
+    options = {"engine": "ray", "workers": 1, "cpus_per_worker": 1, "limit": 1}
+    with own_cluster(), pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
+        spectra(SAMPLE, folder, out=tmp_path / "run", **options)
+    assert not list((tmp_path / "run").glob("examples/part-*"))
