@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradprism import GradPrismError, score, spectra
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.models.gguf_table import tensors_in
 from gradprism.quality.judge.judge import Messages
 from gradprism.quality.judge.local import Rater
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, JudgeSettings
@@ -172,19 +173,78 @@ def test_holes_in_a_sharded_checkpoint(make_model: Callable[..., Any], tmp_path:
         checkpoint(folder).load_model()
 
 
-@pytest.mark.slow  # reads and writes the real GGUF file
-def test_a_gguf_file_without_one_of_its_tensors(smollm2: Any, tmp_path: Path) -> None:
+BLOCK = {
+    "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32), "ffn_gate": (48, 32),
+    "ffn_up": (48, 32), "ffn_down": (32, 48), "attn_norm": (32,), "ffn_norm": (32,),
+}  # fmt: skip
+NEXT_TOKEN = {
+    "blk.2.nextn.eh_proj.weight": (32, 64),
+    "blk.2.nextn.enorm.weight": (32,),
+    "blk.2.attn_norm.weight": (32,),
+}
+GGUF: dict[str, tuple[dict[str, Any], str | None]] = {
+    "whole": ({}, None),
+    "tied": ({"lost": "output.weight"}, None),
+    "a layer for further tokens": ({"more": NEXT_TOKEN}, None),
+    "rotary frequencies": ({"more": {"rope_freqs.weight": (4,), "blk.0.attn_rot_embd.weight": (4,)}}, None),
+    "a lost projection": (
+        {"lost": "blk.1.attn_q.weight"}, r"no weights for model\.layers\.1\.self_attn\.q_proj\.weight"
+    ),
+    "lost embeddings": ({"lost": "token_embd.weight"}, r"no weights for .*model\.embed_tokens\.weight"),
+    "a layer more by its settings": ({"layers": 3}, r"no weights for model\.layers\.2\.input_layernorm\.weight"),
+    "a layer less by its settings": ({"layers": 1}, r"built without: blk\.1\.attn_k\.weight.*9 in all.*\n.*say 1"),
+    "biases left out": ({"more": {"blk.0.attn_q.bias": (32,)}}, r"layer 0 of the file has more .*blk\.0\.attn_q\.bias"),
+    "norms left out": ({"more": {"blk.1.attn_q_norm.weight": (8,)}}, r"layer 1 of the file has more .*attn_q_norm"),
+}  # fmt: skip
+
+
+def write_gguf(file: Path, layers: int = 2, lost: str = "", more: Mapping[str, tuple[int, ...]] | None = None) -> None:
+    """Write a tiny Llama of two layers; `layers` is what its settings say."""
     import gguf
 
-    from gradprism.models import builtin
+    writer = gguf.GGUFWriter(str(file), "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(64)
+    writer.add_token_list([f"<{token}>" for token in range(64)])  # settings of every kind are to be passed over
+    writer.add_array("general.tags", ["one", "two"])
+    writer.add_bool("of.flags", True)
+    writer.add_float64("of.numbers", 0.5)
+    shapes = {"token_embd.weight": (64, 32), "output.weight": (64, 32), "output_norm.weight": (32,)}
+    shapes |= {f"blk.{layer}.{name}.weight": shape for layer in range(2) for name, shape in BLOCK.items()}
+    for name, shape in (shapes | dict(more or {})).items():
+        if name != lost:
+            writer.add_tensor(name, torch.rand(shape).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
-    lost = "blk.7.attn_q.weight"
-    content = builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"]).read_bytes()
-    assert content.count(lost.encode()) == 1
-    (tmp_path / "less.gguf").write_bytes(content.replace(lost.encode(), b"blk.7.attn_q.nothing"[: len(lost)]))
-    assert lost not in {tensor.name for tensor in gguf.GGUFReader(tmp_path / "less.gguf").tensors}
-    with pytest.raises(GradPrismError, match=r"no weights for model\.layers\.7\.self_attn\.q_proj\.weight"):
-        checkpoint(tmp_path / "less.gguf").load_model()
+
+@pytest.mark.parametrize("case", GGUF)
+def test_gguf_files(case: str, tmp_path: Path) -> None:
+    options, said = GGUF[case]
+    write_gguf(tmp_path / "model.gguf", **options)
+    found = checkpoint(tmp_path / "model.gguf")
+    if said is None:
+        assert found.load_model().config.num_hidden_layers == 2
+    else:
+        with pytest.raises(GradPrismError, match=said):
+            found.load_model()
+
+
+def test_the_table_of_a_gguf_file_is_as_its_own_library_reads_it(tmp_path: Path) -> None:
+    import gguf
+
+    write_gguf(tmp_path / "model.gguf", more={"blk.0.attn_q.bias": (32,), "three": (2, 3, 4)})
+    theirs = {each.name: tuple(map(int, each.shape)) for each in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
+    assert tensors_in(tmp_path / "model.gguf") == theirs
+    assert theirs["three"] == (4, 3, 2)
 
 
 def test_scores_judges_and_reward_models_refuse_it_too(untied: Path, tmp_path: Path) -> None:

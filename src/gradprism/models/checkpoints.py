@@ -19,7 +19,7 @@ from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse
 from gradprism.models.device import Spread, runs_on
 from gradprism.models.file_digests import digest_of_files, refuse_changed
 from gradprism.models.fingerprint import digest_of_model
-from gradprism.models.loading_report import refuse_incomplete
+from gradprism.models.loading_report import refuse_incomplete, refuse_left_over_tensors
 from gradprism.models.quiet import quiet
 from gradprism.recipe import CheckpointSettings
 
@@ -225,6 +225,8 @@ class Checkpoint:
         asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else refused without a key
         model, report = auto_class.from_pretrained(self.location, **options, **asked)
         refuse_incomplete(model, report, self.name)
+        if self.gguf_file:
+            refuse_left_over_tensors(model, Path(self.location) / self.gguf_file, self.name)
         if getattr(model, "is_quantized", False) and self.settings.dtype != "auto":
             from gradprism.models.quantised import compute_in
 

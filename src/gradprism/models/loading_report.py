@@ -5,10 +5,13 @@ has no module for (towers of vision and sound, further heads, layers that predic
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradprism.errors import GradPrismError
+from gradprism.models.gguf_table import tensors_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +25,8 @@ _WRAPPERS = {
 _ADAPTER_PARTS = {"base_layer", "lora_A", "lora_B", "lora_embedding_A", "lora_magnitude_vector", "modules_to_save"}
 _JOINING = {"eh_proj", "enorm", "hnorm"}  # what a layer that predicts a further token puts before its attention
 _CLASSIFIER_HEADS = ("score.", "classifier.", "classification_head.")
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_ATTENTION_OR_MLP = re.compile(r"\.(attn|ffn|post_attention|post_ffw)_(?!rot_embd)\w+\.(weight|bias)")
 _LAYER = re.compile(r"(?P<list>.+?)\.(?P<number>\d+)\.(?P<below>.+)")
 
 
@@ -47,6 +52,36 @@ def refuse_incomplete(model: "nn.Module", report: Mapping[str, Any], name: str) 
         )
     if problem:
         raise GradPrismError(f"Cannot load the model {name!r} as {type(model).__name__}: {problem}")
+
+
+def refuse_left_over_tensors(model: "nn.Module", file: Path, name: str) -> None:
+    """Raise `GradPrismError` where a GGUF file has layers, biases or norms that the loaded model is without.
+
+    transformers reports those that are missing, and drops without a word what it has no name for.
+    """
+    n_layers = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    in_file, in_model = defaultdict[int, list[str]](list), Counter[int]()
+    tensors = tensors_in(file)
+    blocks = [(int(match[1]), key) for key in tensors if (match := _BLOCK.match(key))]
+    predicting = {number for number, key in blocks if ".nextn." in key}  # further tokens
+    if dropped := [key for number, key in blocks if number >= n_layers and number not in predicting]:
+        raise GradPrismError(
+            f"Cannot load the model {name!r}: it has layers that the model is built without: {_listed(dropped)}.\n"
+            f"Its settings (block_count) say {n_layers} layers."
+        )
+    for number, key in blocks:
+        if number < n_layers and len(tensors[key]) == 1 and _ATTENTION_OR_MLP.search(key):
+            in_file[number].append(key)
+    for path, weight in model.named_parameters():
+        if weight.ndim == 1 and (match := _LAYER.fullmatch(path)):
+            in_model[int(match["number"])] += 1
+    for number, names in in_file.items():
+        if len(names) > in_model[number]:
+            raise GradPrismError(
+                f"Cannot load the model {name!r} as {type(model).__name__}: layer {number} of the file has more biases "
+                f"and norms than that class has a place for: {', '.join(names)}.\n"
+                "Expected the model as safetensors, or a transformers that knows its class."
+            )
 
 
 def _wrapped(unexpected: Collection[str]) -> str | None:
