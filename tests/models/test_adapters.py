@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, score, spectra
+from gradprism.analysis.comparable import made_by
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.recipe import CheckpointSettings
 
@@ -148,11 +149,13 @@ def test_a_changed_adapter_is_another_model(
     tiny_checkpoint: Path, lora_folder: Path, sample_rows: list[dict[str, str]], tmp_path: Path
 ) -> None:
     shutil.copytree(lora_folder, tmp_path / "lora")
-    spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "run", max_length=60)
+    first = spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "run", max_length=60)
     weights = load_file(tmp_path / "lora" / "adapter_model.safetensors")
     save_file({name: 2 * weight for name, weight in weights.items()}, tmp_path / "lora" / "adapter_model.safetensors")
     with pytest.raises(GradPrismError, match="model fingerprint"):
         spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "run", max_length=60)
+    again = spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "other", max_length=60)
+    assert made_by(again) != made_by(first)  # not to be compared
 
 
 def test_a_wrapped_model_that_came_loaded(
