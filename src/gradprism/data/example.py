@@ -48,8 +48,11 @@ class Turn:
     @property
     def _hashed(self) -> list[Any]:
         """Return role and content, and whatever else it has: an ordinary turn hashes as it always did."""
-        more = {f.name: getattr(self, f.name) for f in fields(self)[2:] if getattr(self, f.name) != f.default}
+        more = {name: value for name, default in _BEYOND_CONTENT if (value := getattr(self, name)) != default}
         return [self.role, self.content, *([more] if more else [])]
+
+
+_BEYOND_CONTENT = tuple((each.name, each.default) for each in fields(Turn)[2:])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Recognise what the columns of a row are, by their names and by which of them hold something."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from gradprism.data.cells import is_empty
 from gradprism.data.columns import (
@@ -41,6 +42,33 @@ def find_schema(row: Row, assigned: Mapping[str, str]) -> Schema:
     """
     if {*assigned} - {"id"}:
         return _assigned(row, assigned)
+    kinds = _kinds_of_cells(row)
+    return _find(row) if kinds is None else _find_by_kinds(kinds)
+
+
+def _kinds_of_cells(row: Row) -> tuple[tuple[str, Scalar], ...] | None:
+    """Return the columns of a row with a cell of the same kind in each; None where a cell may hold turns or objects."""
+    kinds = list[tuple[str, Scalar]]()
+    for name, value in row.items():
+        if isinstance(value, str):
+            if value.lstrip()[:1] in ("[", "{") and value.strip():
+                return None
+            kinds.append((name, "text" if value else ""))
+        elif value is None or isinstance(value, int | float):
+            empty = value is None or value != value
+            kinds.append((name, None if empty else isinstance(value, bool) or 1.0))
+        else:
+            return None
+    return None if sum(name in SYSTEM_COLUMNS for name, _ in kinds) > 1 else tuple(kinds)
+
+
+@lru_cache(maxsize=1024)
+def _find_by_kinds(kinds: tuple[tuple[str, Scalar], ...]) -> Schema:
+    """Find the schema that all rows with such cells share."""
+    return _find(dict(kinds))
+
+
+def _find(row: Row) -> Schema:
     filled = [name for name, value in row.items() if not is_empty(value)]
     _refuse_media(row, filled)
     messages = _messages(row, filled)

@@ -57,6 +57,8 @@ def _message(given: object, column: str) -> Sequence[Turn]:
     """Read one message: a turn, or the tool turns of its results and what is said after them."""
     if not isinstance(given, Mapping):
         raise RowProblemError(f"a turn of {column!r} is of type {type(given).__name__}, expected role and content")
+    if (ordinary := _of_two_texts(given)) is not None:
+        return [ordinary]
     message = {name: value for name, value in given.items() if not is_missing(value)}
     role = _role(message, column)
     where = f"a{'n' if role == 'assistant' else ''} {role} turn in {column!r}"
@@ -70,6 +72,15 @@ def _message(given: object, column: str) -> Sequence[Turn]:
     in_loss = role not in ("assistant", CALL) or _in_loss(message, where)
     turn = Turn(role, said.text, thinking, calls, in_loss=in_loss, **labels)
     return [*said.results, *([] if said.results and turn.is_empty else [turn])]
+
+
+def _of_two_texts(message: Message) -> Turn | None:
+    """Read a message of a role and a text alone, as most are; None of any other."""
+    given, said = message.get("role", message.get("from")), message.get("content", message.get("value"))
+    if len(message) != 2 or not (isinstance(given, str) and isinstance(said, str)):
+        return None
+    role = ROLES.get(given.lower())
+    return Turn(role, said) if role and role != CALL else None
 
 
 def _refuse_unread(message: Message, where: str) -> None:
