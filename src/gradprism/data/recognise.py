@@ -31,6 +31,8 @@ _ANY_KIND = frozenset((*SYSTEM_COLUMNS, *TOOL_COLUMNS, *REJECTED_COLUMNS, *_FOR_
 _PAIRS = _ANY_KIND | {*INPUT_COLUMNS, "history"}
 _UNKNOWN = _PAIRS | {*PROMPT_COLUMNS, *RESPONSE_COLUMNS, *MESSAGE_COLUMNS, "chosen", "text"}
 _MOST_NAMES = 6  # in the reason of one row
+_COMPARED = (*SYSTEM_COLUMNS, *MESSAGE_COLUMNS, *TOOL_COLUMNS)
+_TURNS = "[{}]"  # the kind of a cell that is a list of objects
 Columns = dict[str, tuple[str, ...]]
 
 
@@ -47,7 +49,7 @@ def find_schema(row: Row, assigned: Mapping[str, str]) -> Schema:
 
 
 def _kinds_of_cells(row: Row) -> tuple[tuple[str, Scalar], ...] | None:
-    """Return the columns of a row with a cell of the same kind in each; None where a cell may hold turns or objects."""
+    """Return the columns of a row, each with a cell of the same kind; None where the very cells decide."""
     kinds = list[tuple[str, Scalar]]()
     for name, value in row.items():
         if isinstance(value, str):
@@ -57,15 +59,18 @@ def _kinds_of_cells(row: Row) -> tuple[tuple[str, Scalar], ...] | None:
         elif value is None or isinstance(value, int | float):
             empty = value is None or value != value
             kinds.append((name, None if empty else isinstance(value, bool) or 1.0))
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            kinds.append((name, _TURNS))
         else:
             return None
-    return None if sum(name in SYSTEM_COLUMNS for name, _ in kinds) > 1 else tuple(kinds)
+    compared = sum(name in _COMPARED for name, _ in kinds)  # their texts decide where there are two
+    return None if compared > 1 else tuple(kinds)
 
 
 @lru_cache(maxsize=1024)
 def _find_by_kinds(kinds: tuple[tuple[str, Scalar], ...]) -> Schema:
     """Find the schema that all rows with such cells share."""
-    return _find(dict(kinds))
+    return _find({name: [{}] if kind == _TURNS else kind for name, kind in kinds})
 
 
 def _find(row: Row) -> Schema:
@@ -76,11 +81,11 @@ def _find(row: Row) -> Schema:
         return _preference(row, filled, messages)
     if messages:
         title = f"{MESSAGE_COLUMNS[messages[0]]} (list of turns)"
-        return Schema({**_beside(row, filled), "messages": messages}, title, _ANY_KIND)
+        return Schema.of({**_beside(row, filled), "messages": messages}, title, _ANY_KIND)
     response, asked = _one_of(row, filled, RESPONSE_COLUMNS, "response"), _asking(row, filled)
     if not response or "prompt" not in asked:
         raise RowProblemError(_nothing_known(row, asked))
-    return Schema({**_beside(row, filled), **asked, "response": (response,)}, None, _PAIRS)
+    return Schema.of({**_beside(row, filled), **asked, "response": (response,)}, None, _PAIRS)
 
 
 def scalars_of_unknown(row: Row) -> dict[str, Scalar]:
@@ -98,7 +103,7 @@ def _assigned(row: Row, columns: Mapping[str, str]) -> Schema:
             if name not in row:
                 raise RowProblemError(f"this row has no column {name!r}")
     apart = frozenset({*columns.values(), *found.get("response", ())} - {columns.get("id")})
-    return Schema(found, "columns named by --columns", apart)
+    return Schema.of(found, "columns named by --columns", apart)
 
 
 def _preference(row: Row, filled: Sequence[str], messages: tuple[str, ...]) -> Schema:
@@ -107,7 +112,7 @@ def _preference(row: Row, filled: Sequence[str], messages: tuple[str, ...]) -> S
     columns = {**_beside(row, filled), **_asking(row, filled), "chosen": ("chosen",)}
     if "prompt" in columns and columns["prompt"][0] not in filled:
         del columns["prompt"]
-    return Schema(columns | {"messages": messages}, "preference rows (the chosen answer)", _PAIRS)
+    return Schema.of(columns | {"messages": messages}, "preference rows (the chosen answer)", _PAIRS)
 
 
 def _is_answer(row: Row, filled: Sequence[str], is_alone: bool) -> bool:

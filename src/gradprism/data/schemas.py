@@ -49,9 +49,21 @@ class Content:
 class Schema:
     """How one row is read: its columns by their roles. A response may be several columns, in their order."""
 
-    columns: Mapping[str, tuple[str, ...]]
+    by_role: tuple[tuple[str, tuple[str, ...]], ...]
     title: str | None = None  # None for pairs, which are called by their columns
     kept_apart: frozenset[str] = frozenset()  # text for such rows, whether this one uses them or not
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, tuple[str, ...]], title: str | None, kept_apart: frozenset[str] = frozenset()
+    ) -> "Schema":
+        """Make a schema of its columns by role; roles without a column are left out."""
+        return cls(tuple((role, columns[role]) for role in COLUMN_USES if columns.get(role)), title, kept_apart)
+
+    @cached_property
+    def columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the columns of each role that has any."""
+        return dict(self.by_role)
 
     @property
     def kind(self) -> str:
@@ -61,7 +73,7 @@ class Schema:
     @cached_property
     def uses(self) -> tuple[str, ...]:
         """Return the columns that become part of the example."""
-        return tuple(name for role in COLUMN_USES for name in self._of(role))
+        return tuple(name for _, names in self.by_role for name in names)
 
     def scalars(self, row: Row) -> dict[str, Scalar]:
         """Return the row's other columns that hold one number, flag or short string, to group and select by."""

@@ -147,9 +147,7 @@ class _Scan:
     content: Any = field(default_factory=hashlib.sha256)
     ids: "array[int]" = field(default_factory=lambda: array("Q"))
     names: dict[str, None] = field(default_factory=dict)
-    schemas: Counter[str] = field(default_factory=Counter)
-    titles: dict[str, str | None] = field(default_factory=dict)
-    uses: dict[str, Counter[tuple[int, str]]] = field(default_factory=dict)
+    schemas: Counter[Schema] = field(default_factory=Counter)
     unused: Counter[str] = field(default_factory=Counter)
     read_of: dict[str, int] = field(default_factory=dict)
     first_problem: tuple[Source, Record, str] | None = None
@@ -169,27 +167,29 @@ class _Scan:
             if self.first_problem is None or (fields and not had_fields):
                 self.first_problem = source, record, str(example.problem)
             return
-        self._add_schema(read.schema)
+        self.schemas[read.schema] += 1
         kept = {*read.schema.uses, *example.columns, self.id_column}
         self.unused.update(str(name) for name, value in fields.items() if name not in kept and not is_empty(value))
         if read.content:
             self.unused.update(read.content.unused)
 
-    def _add_schema(self, schema: Schema) -> None:
-        kind = schema.kind
-        self.schemas[kind] += 1
-        self.titles[kind] = schema.title
-        ranks = ((rank, name) for rank, role in enumerate(COLUMN_USES) for name in schema.columns.get(role, ()))
-        self.uses.setdefault(kind, Counter()).update(ranks)
-
     def counts(self) -> tuple[SchemaCount, ...]:
         """Return the schemas, the most frequent first; pairs are called by all columns that their rows use."""
-        found = []
-        for kind, n_rows in sorted(self.schemas.items(), key=lambda item: (-item[1], item[0])):
-            uses = dict(sorted(self.uses[kind].items()))
-            pair = " / ".join(name for rank, name in uses if rank < len(PAIR_ROLES))
-            found.append(SchemaCount(self.titles[kind] or pair, {name: n for (_, name), n in uses.items()}, n_rows))
-        return tuple(found)
+        kinds: dict[str, list[tuple[Schema, int]]] = {}
+        for schema, n_rows in self.schemas.items():
+            kinds.setdefault(schema.kind, []).append((schema, n_rows))
+        counts = [_counted(schemas) for _, schemas in sorted(kinds.items())]
+        return tuple(sorted(counts, key=lambda count: -count.rows))
+
+
+def _counted(schemas: Sequence[tuple[Schema, int]]) -> SchemaCount:
+    """Add up the schemas of one kind."""
+    uses = Counter[tuple[int, str]]()
+    for schema, n_rows in schemas:
+        uses.update({(COLUMN_USES.index(role), name): n_rows for role, names in schema.by_role for name in names})
+    ordered = sorted(uses.items())
+    pair = " / ".join(name for (rank, name), _ in ordered if rank < len(PAIR_ROLES))
+    return SchemaCount(schemas[0][0].title or pair, {name: n for (_, name), n in ordered}, sum(n for _, n in schemas))
 
 
 def _chosen_records(sources: Sequence[Source], chosen: range | frozenset[int]) -> Iterator[tuple[int, Source, Record]]:
