@@ -19,6 +19,7 @@ from gradprism.models.quantised import exact_products
 _BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
 _SMALLEST_BLOCK = 128  # positions; the output weights are read anew for each block
 _CHECKED = 8  # positions whose logits are held against the model's own
+_ADDENDS = 1024  # products that a matrix product may add up one after the other
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class ResponseHead:
         self._model = model
         self.layer = _output_layer(model)
         self._linear = self.layer if isinstance(self.layer, nn.Linear) and _is_at_hand(self.layer) else None
+        self._gives_logits = self._linear is not None  # as they are: the model neither caps nor scales them
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
         self.device: torch.device = runs_on(embeddings or model)  # where token ids go
         self._vocabulary = vocabulary_of(model)
@@ -137,7 +139,7 @@ class ResponseHead:
         return _per_example(nll, examples, len(batch.lengths))[0].tolist()
 
     def _nll(self, ids: Tensor, examples: Tensor, positions: Tensor, targets: Tensor) -> Float[Tensor, " n"]:
-        if self._linear:
+        if self._linear and self._gives_logits:
             with suppress(LogitsChangedError):  # the head knows it from now on
                 return _by_blocks(self._hidden(ids, examples, positions), targets, self._linear, differentiate=False)[0]
         logits, _ = self._forward(ids, lambda states: _at(states, examples, positions))
@@ -149,7 +151,7 @@ class ResponseHead:
         Raises `LogitsChangedError` the first time it sees a model that caps or scales its logits.
         """
         examples, positions, targets = _predicted(batch)
-        if self._linear:
+        if self._linear and self._gives_logits:
             hidden = self._hidden(batch.ids, examples, positions)
             nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
             nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
@@ -173,7 +175,7 @@ class ResponseHead:
 
         logits, raw = self._forward(ids, catch)
         if not torch.allclose(logits.float(), raw.to(logits.device).float(), rtol=0, atol=0, equal_nan=True):
-            self._linear = None
+            self._gives_logits = False
             raise LogitsChangedError
         return caught[0]
 
@@ -183,8 +185,15 @@ class ResponseHead:
         `choose` takes the hidden states (batch, tokens, d) and gives those of the positions, (n, d).
         """
         raw: list[Tensor] = []
+
+        def watch(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            raw.append(output)
+            if self._linear is None or output.dtype != args[0].dtype or not output.requires_grad:
+                return None
+            return cast(Tensor, _Output.apply(args[0], output, self._linear.weight))  # type: ignore[no-untyped-call]
+
         before = self.layer.register_forward_pre_hook(lambda layer, args: (choose(args[0]).unsqueeze(0), *args[1:]))
-        after = self.layer.register_forward_hook(lambda layer, args, output: raw.append(output))
+        after = self.layer.register_forward_hook(watch)
         try:
             logits: Tensor = self._model(input_ids=ids, use_cache=False).logits
         finally:
@@ -221,8 +230,36 @@ def _by_blocks(
             logits = _wide(linear(hidden[block], layer.weight, layer.bias))  # (step, vocabulary)
             nll[block] = _in_place_nll(logits, targets[block, None], differentiate=differentiate)
             if differentiate:
-                gradient[block] = logits.to(hidden.dtype) @ layer.weight  # (step, vocabulary) @ (vocabulary, d)
+                gradient[block] = _product(logits.to(hidden.dtype), layer.weight)
     return nll, gradient
+
+
+def _product(deltas: Float[Tensor, "n vocabulary"], weight: Float[Tensor, "vocabulary d"]) -> Float[Tensor, "n d"]:
+    """Return deltas @ weight, in fp32 as a sum of products over parts of the vocabulary.
+
+    For few rows a BLAS adds up the whole vocabulary one by one: on a CPU the gradient of three tokens comes out 1e-4
+    wrong. The parts are longer for many rows, so that the sums over them take at most a 32nd of the weights' memory.
+    """
+    if weight.dtype != torch.float32:  # each part would be rounded
+        return deltas @ weight
+    size = max(_ADDENDS, 32 * len(deltas))
+    whole = len(weight) // size * size
+    parts = deltas[:, :whole].unflatten(1, (-1, size)).transpose(0, 1)  # (parts, n, size)
+    product = torch.bmm(parts, weight[:whole].unflatten(0, (-1, size))).sum(0)  # (parts, n, size) @ (parts, size, d)
+    return product.addmm_(deltas[:, whole:], weight[whole:])
+
+
+class _Output(torch.autograd.Function):
+    """The output layer's logits as they are; their gradient in the hidden states by `_product`."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, logits: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        return logits.view_as(logits)
+
+    @staticmethod
+    def backward(ctx: Any, deltas: Tensor) -> tuple[Tensor, None, None]:
+        return _product(deltas.flatten(0, -2), ctx.weight).view(*deltas.shape[:-1], -1), None, None
 
 
 class _Nll(torch.autograd.Function):
