@@ -1,21 +1,57 @@
 """Independent computations that the tests compare with: autograd on the weights, and SVD in fp64."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
+
+
+class _Fp64Throughout(TorchFunctionMode):
+    """What a model asks to be done in fp32 (norms, rotations, softmax, loss) is done in fp64."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        def wider(value: Any) -> Any:
+            return torch.float64 if value is torch.float32 else value
+
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        return func(*map(wider, args), **{name: wider(value) for name, value in (kwargs or {}).items()})
+
+
+class TrueModel:
+    """An fp64 copy of a model, every step in fp64. fp32 losses of `transformers` are 1e-5 too small on some CPUs."""
+
+    def __init__(self, model: Any):
+        self._model = copy.deepcopy(model).double().eval()
+
+    def gradients(self, ids: Sequence[int], mask: Sequence[bool], weights: Sequence[str]) -> dict[str, Any]:
+        """As `weight_gradients`."""
+        with _Fp64Throughout():
+            return weight_gradients(self._model, ids, mask, weights)
+
+    def loss(self, ids: Sequence[int], first: int) -> float:
+        """Mean negative log-likelihood of ids[first:]."""
+        with torch.no_grad(), _Fp64Throughout():
+            labels = torch.tensor([[-100] * first + list(ids[first:])])
+            return float(self._model(input_ids=torch.tensor([list(ids)]), labels=labels, use_cache=False).loss)
 
 
 def weight_gradients(model: Any, ids: Sequence[int], mask: Sequence[bool], weights: Sequence[str]) -> dict[str, Any]:
     """Gradient of the mean response loss in each named weight, by ordinary autograd, as fp64 arrays; and the loss."""
     model.zero_grad()
-    model.requires_grad_(True)
+    model.requires_grad_(False)
+    parameters = dict(model.named_parameters())
+    for name in weights:
+        parameters[name].requires_grad_(True)
     inputs = torch.tensor([list(ids)])
     labels = torch.tensor([[token if scored else -100 for token, scored in zip(ids, mask, strict=True)]])
     loss = model(input_ids=inputs, labels=labels, use_cache=False).loss
     loss.backward()
-    parameters = dict(model.named_parameters())
     gradients = {name: parameters[name].grad.double().numpy().copy() for name in weights}
     model.zero_grad()
     return {"loss": loss.item(), **gradients}

@@ -1,4 +1,4 @@
-"""Real weights, real data, against the reference values computed elsewhere (see the design, 6)."""
+"""Real weights, real data, against reference values computed elsewhere in fp64 throughout: norms and loss too."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from gradprism.tables import Tables
 
 pytestmark = pytest.mark.slow  # eight real examples of up to 1,024 tokens, once one by one and once in fours
 
+EXACT, EXACT_ENTRY = 3e-5, 5e-4  # what fp32 may be off, on any machine; single entries are sums that cancel
 MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm")
 
 
@@ -53,7 +54,7 @@ def test_tokens_and_losses(measured: Measured) -> None:
     tables, examples = measured
     for found, item in zip(tables.examples.iter_rows(named=True), examples, strict=True):
         assert (found["n_tokens"], found["n_response_tokens"]) == (item["n_tokens"], item["n_response_tokens"])
-        assert found["loss"] == pytest.approx(item["loss"], abs=1e-5)
+        assert found["loss"] == pytest.approx(item["loss"], abs=EXACT)
 
 
 def test_measures_of_every_layer_and_projection(measured: Measured) -> None:
@@ -64,9 +65,9 @@ def test_measures_of_every_layer_and_projection(measured: Measured) -> None:
         for found in of_example.iter_rows(named=True):
             expected = item["layers"][found["layer"]][found["projection"]]
             for name in MEASURES:
-                assert found[name] == pytest.approx(expected[name], rel=1e-4), (index, found["layer"], name)
+                assert found[name] == pytest.approx(expected[name], rel=EXACT), (index, found["layer"], name)
             for name in ("grad_min", "grad_max"):
-                assert found[name] == pytest.approx(expected[name], rel=1e-4)
+                assert found[name] == pytest.approx(expected[name], rel=EXACT_ENTRY)
             assert found["grad_mean"] == pytest.approx(expected["grad_mean"], abs=1e-6 * expected["grad_max"])
             assert found["singular_values"][:5] == pytest.approx(
                 expected["top5"][: len(found["singular_values"])], rel=1e-4
@@ -84,7 +85,7 @@ def test_cosines(measured: Measured) -> None:
         }
         for layer in item["layers"]:
             number = layer["layer"]
-            assert cosines["same_layer", "k-v", number] == pytest.approx(layer["cos_kv"], abs=1e-4)
-            assert cosines["same_layer", "q-o", number] == pytest.approx(layer["cos_qo"], abs=1e-4)
+            assert cosines["same_layer", "k-v", number] == pytest.approx(layer["cos_kv"], abs=EXACT)
+            assert cosines["same_layer", "q-o", number] == pytest.approx(layer["cos_qo"], abs=EXACT)
             for pair, value in (layer.get("cos_prev") or {}).items():
-                assert cosines["adjacent", pair, number] == pytest.approx(value, abs=1e-4)
+                assert cosines["adjacent", pair, number] == pytest.approx(value, abs=EXACT)

@@ -1,4 +1,4 @@
-"""IFD, loss, perplexity and length against plain loops over `transformers` losses, one row at a time."""
+"""IFD, loss, perplexity and length against plain loops over the losses of an fp64 model, one row at a time."""
 
 import math
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracle import TrueModel
 
 import gradprism
 from gradprism.errors import GradPrismError
@@ -21,13 +21,9 @@ def model(make_model: Callable[..., Any]) -> Any:
     return make_model("llama")
 
 
-def hf_loss(model: Any, ids: list[int], first: int) -> float:
-    """Mean NLL of ids[first:], as `transformers` computes it."""
-    tokens = torch.tensor([ids])
-    labels = tokens.clone()
-    labels[:, :first] = -100
-    with torch.no_grad():
-        return float(model(input_ids=tokens, labels=labels).loss)
+@pytest.fixture(scope="module")
+def true_model(model: Any) -> TrueModel:
+    return TrueModel(model)
 
 
 def text_of(row: dict[str, str]) -> str:
@@ -35,13 +31,13 @@ def text_of(row: dict[str, str]) -> str:
 
 
 def test_ifd_scores_exactly_the_same_tokens_with_and_without_the_prompt(
-    model: Any, tokenizer: Any, sample_rows: Rows
+    model: Any, true_model: TrueModel, tokenizer: Any, sample_rows: Rows
 ) -> None:
     found = gradprism.ifd(sample_rows[:16], model, tokenizer=tokenizer)
     for row, score in zip(sample_rows, found.iter_rows(named=True), strict=False):
         prompt, whole = tokenizer(text_of(row))["input_ids"], tokenizer(text_of(row) + row["output"])["input_ids"]
         whole = whole[:512]  # all the positions that the model has
-        given, alone = hf_loss(model, whole, len(prompt)), hf_loss(model, [0, *whole[len(prompt) :]], 1)
+        given, alone = true_model.loss(whole, len(prompt)), true_model.loss([0, *whole[len(prompt) :]], 1)
         n = len(whole) - len(prompt)
         assert score["n_tokens"] == score["n_tokens_unconditioned"] == n
         assert score["nll_conditioned"] == pytest.approx(given * n, rel=1e-5)
@@ -51,24 +47,24 @@ def test_ifd_scores_exactly_the_same_tokens_with_and_without_the_prompt(
         assert score["ppl"] == pytest.approx(math.exp(given), rel=1e-5)
 
 
-def superfiltering(model: Any, tokenizer: Any, row: dict[str, str], max_length: int) -> float:
+def superfiltering(true_model: TrueModel, tokenizer: Any, row: dict[str, str], max_length: int) -> float:
     """The published formula, written down from its description."""
     whole = tokenizer(text_of(row) + row["output"])["input_ids"][:max_length]
     n_prompt = len(tokenizer(text_of(row))["input_ids"])
     alone = tokenizer(row["output"])["input_ids"][: max_length - n_prompt + 1]
-    return math.exp(hf_loss(model, whole, n_prompt)) / math.exp(hf_loss(model, alone, 1))
+    return math.exp(true_model.loss(whole, n_prompt)) / math.exp(true_model.loss(alone, 1))
 
 
 @pytest.mark.slow  # a model of 2,048 positions
 @pytest.mark.parametrize("max_length", [2048, 90])
 def test_superfiltering_is_the_published_formula(
-    model: Any, tokenizer: Any, sample_rows: Rows, max_length: int
+    model: Any, true_model: TrueModel, tokenizer: Any, sample_rows: Rows, max_length: int
 ) -> None:
     found = gradprism.ifd(sample_rows, model, tokenizer=tokenizer, style="superfiltering", max_length=max_length)
     ok = found.filter(status="ok")
     assert ok.height >= 40
     for score in ok.iter_rows(named=True):
-        expected = superfiltering(model, tokenizer, sample_rows[score["row"]], min(max_length, 512))
+        expected = superfiltering(true_model, tokenizer, sample_rows[score["row"]], min(max_length, 512))
         assert score["value"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -91,17 +87,19 @@ def test_truncation_takes_the_same_tokens_from_both_halves(model: Any, tokenizer
     assert found["n_tokens"].to_list() == found["n_tokens_unconditioned"].to_list()
 
 
-def test_every_answer_of_a_conversation_stands_alone(model: Any, tokenizer: Any) -> None:
+def test_every_answer_of_a_conversation_stands_alone(model: Any, true_model: TrueModel, tokenizer: Any) -> None:
     turns = [("user", "One?"), ("assistant", "It is one."), ("user", "Two?"), ("assistant", "It is two, twice.")]
     row = {"messages": [{"role": role, "content": content} for role, content in turns]}
     found = gradprism.ifd([row], model, tokenizer=tokenizer, template="chat").row(0, named=True)
     ids = [tokenizer(f"{text}<|end|>")["input_ids"] for text in (turns[1][1], turns[3][1])]
-    alone = sum(hf_loss(model, [0, *answer], 1) * len(answer) for answer in ids)
+    alone = sum(true_model.loss([0, *answer], 1) * len(answer) for answer in ids)
     assert found["n_tokens"] == sum(map(len, ids))
     assert found["nll_unconditioned"] == pytest.approx(alone, rel=1e-5)
 
 
-def test_several_answers_have_no_superfiltering_value_unless_the_last_is_taken(model: Any, tokenizer: Any) -> None:
+def test_several_answers_have_no_superfiltering_value_unless_the_last_is_taken(
+    model: Any, true_model: TrueModel, tokenizer: Any
+) -> None:
     turns = [("user", "One?"), ("assistant", "It is one."), ("user", "Two?"), ("assistant", "It is two, twice.")]
     rows = [{"messages": [{"role": role, "content": content} for role, content in turns]}]
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering").row(0, named=True)
@@ -110,7 +108,7 @@ def test_several_answers_have_no_superfiltering_value_unless_the_last_is_taken(m
     last = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering", turns="last").row(0, named=True)
     before, answer = "\n".join(content for _, content in turns[:3]) + "\n", turns[3][1]
     whole, n = tokenizer(before + answer)["input_ids"], len(tokenizer(before)["input_ids"])
-    given, alone = hf_loss(model, whole, n), hf_loss(model, tokenizer(answer)["input_ids"], 1)
+    given, alone = true_model.loss(whole, n), true_model.loss(tokenizer(answer)["input_ids"], 1)
     assert last["value"] == pytest.approx(math.exp(given) / math.exp(alone), rel=1e-5)
 
 
@@ -202,18 +200,19 @@ def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
 @pytest.mark.slow  # smollm2-135m
 def test_forty_real_rows_with_smollm2(smollm2: tuple[Any, Any], sample_rows: Rows) -> None:
     model, tokenizer = smollm2
+    true_model = TrueModel(model)
     rows = [row | {"output": row["output"][:240]} for row in sample_rows[:40]]  # whole ones take a minute more
     matched = gradprism.ifd(rows, model, tokenizer=tokenizer)
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering")
     usable = found.filter(pl.col("status") == "ok")["row"].to_list()
     assert len(usable) >= 38  # the rest are answers of a single token
     for row in usable:  # one is 2e-6: of so small a ratio fp32 leaves 2e-5
-        expected = superfiltering(model, tokenizer, rows[row], 2048)
+        expected = superfiltering(true_model, tokenizer, rows[row], 2048)
         assert found["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)
         if row % 4:  # the others would take most of a minute more
             continue
         whole, prompt = tokenizer(text_of(rows[row]) + rows[row]["output"])["input_ids"], text_of(rows[row])
         n = len(tokenizer(prompt)["input_ids"])
         start = tokenizer.bos_token_id
-        expected = math.exp(hf_loss(model, whole, n) - hf_loss(model, [start, *whole[n:]], 1))
+        expected = math.exp(true_model.loss(whole, n) - true_model.loss([start, *whole[n:]], 1))
         assert matched["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)
