@@ -17,13 +17,14 @@ EXAMPLES = (
 
 
 def assert_measured_as(tables: Any, plain: Any, tokenizer: Any, rel: float = 1e-4) -> None:
-    """Compare tables of `EXAMPLES`, by the paper's template, with autograd and fp64 SVD on a plain model."""
+    """Compare tables of `EXAMPLES`, by the paper's template, with autograd and SVD in fp64 on a plain model."""
     assert tables.examples["status"].to_list() == ["ok"] * len(EXAMPLES), tables.examples["reason"].to_list()
     layers = range(plain.config.num_hidden_layers)
     names = {(p, layer): f"model.layers.{layer}.{home}.weight" for p, home in ATTENTION.items() for layer in layers}
+    true_model = oracle.TrueModel(plain)
     for item, row in zip(EXAMPLES, tables.examples.iter_rows(named=True), strict=True):
         ids, mask = tokens_of(item, tokenizer)
-        truth = oracle.weight_gradients(plain, ids, mask, list(names.values()))
+        truth = true_model.gradients(ids, mask, list(names.values()))
         assert row["loss"] == pytest.approx(truth["loss"], rel=rel)
         found = tables.spectra.filter(row=item.row)
         assert found.height == len(names)

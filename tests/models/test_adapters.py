@@ -84,7 +84,9 @@ KINDS = {
     "oft": lambda: peft.OFTConfig(target_modules=ATTENTION, oft_block_size=8, r=0),
     "boft": lambda: peft.BOFTConfig(target_modules=ATTENTION, boft_block_size=4),
     "vera": lambda: peft.VeraConfig(target_modules=["q_proj", "o_proj"], r=4),
-    "fourierft": lambda: peft.FourierFTConfig(target_modules=ATTENTION, n_frequency=50),
+    # Its scaling of 150 makes changes ten times as large as the weights: then fp32's rounding of the merged ones alone
+    # moves spectral norms by 3e-4, and fp32 on either side is up to 1.6e-3 off fp64.
+    "fourierft": lambda: peft.FourierFTConfig(target_modules=ATTENTION, n_frequency=50, scaling=10.0),
     "hra": lambda: peft.HRAConfig(target_modules=ATTENTION),
     "layer norms": lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]),
     "trainable tokens": lambda: peft.TrainableTokensConfig(token_indices=[1, 5]),
@@ -101,7 +103,7 @@ def test_every_kind_that_is_let_through_is_measured_as_what_it_merges_to(
     wrapped = adapted(model, KINDS[kind]())
     wrapped.save_pretrained(tmp_path / "adapter")
     found = GradientAnalyzer(loaded(tiny_checkpoint, tmp_path / "adapter"), tokenizer).analyze(EXAMPLES)
-    assert_measured_as(found, wrapped.merge_and_unload(), tokenizer, rel=1e-3 if kind == "fourierft" else 1e-4)
+    assert_measured_as(found, wrapped.merge_and_unload(), tokenizer)
 
 
 def test_it_changes_what_is_measured_and_leaves_the_model_as_it_was(
