@@ -394,7 +394,11 @@ def test_the_noise_of_a_float32_svd_is_found(rank: int, extra: int, seed: int) -
 
 @pytest.mark.slow  # real weights
 def test_against_our_own_run_on_the_same_rows(shared: Path, smollm2: Any, tmp_path: Path) -> None:
-    """The sample was written by the published script: autograd and an SVD of the whole matrix, both in float32."""
+    """The sample was written by the published script: loss, autograd and SVD of the whole matrix, all in float32.
+
+    Its losses are 6.1e-6 and 6.7e-6 too small, as torch's float32 log_softmax makes them on a CPU; what follows from
+    that is up to 5e-5 off in a measure, 1.2e-4 in an entry, and 3e-5 in a cosine.
+    """
     file = shared / "reference" / "paper_format.jsonl"
     own = gradprism.spectra(file, "smollm2-135m", out=tmp_path / "own", all_layers=True, entry_stats=True)
     for options in ({}, {"model": "smollm2-135m"}):
@@ -402,14 +406,15 @@ def test_against_our_own_run_on_the_same_rows(shared: Path, smollm2: Any, tmp_pa
         key = ["row", "layer", "projection"]
         both = own.spectra.join(made.spectra, on=key, suffix="_file")
         assert both.height == 2 * 30 * 4
-        for measure, within in (("nuclear_norm", 1e-4), ("effective_rank", 1e-3), ("grad_max", 1e-3)):
+        for measure, within in (("nuclear_norm", 1e-4), ("effective_rank", 1e-4), ("grad_max", 5e-4)):
             assert both[f"{measure}_file"].to_numpy() == pytest.approx(both[measure].to_numpy(), rel=within), measure
         tokens = dict(own.examples.select("row", "n_tokens").iter_rows())
         values = made.scan("spectra").collect()
         assert all(len(row["singular_values"]) <= tokens[row["row"]] - 1 for row in values.iter_rows(named=True))
         assert made.examples["loss"].to_numpy() == pytest.approx(own.examples["loss"].to_numpy(), abs=1e-5)
+        assert (made.examples["loss"] < own.examples["loss"]).all()
         cosines = own.scan("similarity").collect().join(
             made.scan("similarity").collect(), on=["row", "kind", "layer", "other_layer", "pair"], suffix="_file"
         )  # fmt: skip
         assert cosines.height == own.scan("similarity").collect().height
-        assert cosines["cosine_file"].to_numpy() == pytest.approx(cosines["cosine"].to_numpy(), abs=1e-3)
+        assert cosines["cosine_file"].to_numpy() == pytest.approx(cosines["cosine"].to_numpy(), abs=1e-4)

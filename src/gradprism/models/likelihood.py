@@ -244,8 +244,10 @@ def _product(deltas: Float[Tensor, "n vocabulary"], weight: Float[Tensor, "vocab
         return deltas @ weight
     size = max(_ADDENDS, 32 * len(deltas))
     whole = len(weight) // size * size
-    parts = deltas[:, :whole].unflatten(1, (-1, size)).transpose(0, 1)  # (parts, n, size)
-    product = torch.bmm(parts, weight[:whole].unflatten(0, (-1, size))).sum(0)  # (parts, n, size) @ (parts, size, d)
+    parts = torch.unflatten(deltas[:, :whole], 1, (-1, size)).transpose(0, 1)  # (parts, n, size)
+    product = torch.bmm(parts, torch.unflatten(weight[:whole], 0, (-1, size))).sum(
+        0
+    )  # n, size @ size, d
     return product.addmm_(deltas[:, whole:], weight[whole:])
 
 
