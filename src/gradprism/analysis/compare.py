@@ -47,7 +47,8 @@ def compare_groups(
     effects = pl.concat(tables) if tables else pl.DataFrame(schema=EFFECTS)
     examples = pl.concat([_examples(cohort) for cohort in cohorts], how="diagonal")
     remarked = [
-        *remarks, *notes.of_runs(members), *metric_notes, *dropped, *notes.of_values(cohorts),
+        *remarks, *notes.of_runs(members), *notes.of_scores(members, metrics), *metric_notes, *dropped,
+        *notes.of_values(cohorts),
         *notes.of_lengths(cohorts), *notes.of_contrasts([*sides], pairs), *notes.of_choice(by),
         *notes.of_sampling(cohorts),
         *(note for one, two in pairs for note in

@@ -12,6 +12,7 @@ from scipy.spatial.distance import squareform
 from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.analysis.comparison_tables import CORRELATIONS
 from gradprism.analysis.metrics import find_metric, known_metrics, metric_values
+from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
 from gradprism.errors import GradPrismError
@@ -109,7 +110,8 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
         raise GradPrismError(
             f"{run.path}: expected two metrics that vary. {left_out or f'{names[0]} is the only one'}."
         )
-    notes = (pending, f"Left out: {left_out}." if left_out else "", without_control)
+    own = notes_on_settings(run, [*names, *_LENGTHS.values()])
+    notes = (pending, f"Left out: {left_out}." if left_out else "", without_control, *own)
     return Correlations(str(run.path.resolve()), tuple(order), table, tuple(filter(None, notes)))
 
 

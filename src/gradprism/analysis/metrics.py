@@ -59,6 +59,14 @@ def find_metric(run: Run, spec: str) -> pl.DataFrame | None:
     return None
 
 
+def score_behind(run: Run, spec: str) -> str | None:
+    """Name the scores of a run from which a metric is read; None for what is of its spectra or data, or unknown."""
+    counted = () if _has_spectra(run) else _IN_SCORES.get(spec, ())
+    read = [spec, *(["loss"] if spec == "perplexity" else counted)]
+    names = (name if name in run.metrics else name.rpartition(".")[0] for name in read)
+    return next((name for name in names if name in run.metrics), None)
+
+
 def known_metrics(run: Run) -> list[str]:
     """Every name that `metric_values` takes for this run, layer ranges aside.
 

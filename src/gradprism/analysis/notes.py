@@ -1,7 +1,7 @@
 """What a reader of a comparison must know beside its numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import polars as pl
@@ -11,13 +11,17 @@ from gradprism.analysis.contrast import pairs_of
 from gradprism.analysis.decay import MOST_EXAMPLES
 from gradprism.analysis.length_match import overlap_in_length
 from gradprism.analysis.members import Members
+from gradprism.analysis.own_settings import DECIDING, notes_on_settings
 from gradprism.analysis.titles import title
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 
 _MOST_REASONS = 6
 _ALIKE = 1.15  # as much may prompts differ in pairs
-_MUST_AGREE = ("text.", "prism.precision", "prism.projections", "arithmetic", "template digest", "architecture digest")
+_MUST_AGREE = (
+    "text.", "prism.precision", "prism.projections", "arithmetic", "template digest", "architecture digest", "method",
+)  # fmt: skip
+_IN_WORDS = {"method": "how rows are read and their loss is taken (method; None of an earlier gradprism)"}
 
 
 def of_runs(groups: Sequence[Members]) -> Iterator[str]:
@@ -47,9 +51,32 @@ def _differences(first: Run, other: Run) -> Iterator[str]:
     for name in sorted({*made, *now}):
         if name.startswith(_MUST_AGREE) and made.get(name) != now.get(name):
             yield (
-                f"The runs {first.path.name} and {other.path.name} differ in {name}: {made.get(name)!r} and "
-                f"{now.get(name)!r}. A difference between them may be that."
+                f"The runs {first.path.name} and {other.path.name} differ in {_IN_WORDS.get(name, name)}: "
+                f"{made.get(name)!r} and {now.get(name)!r}. A difference between them may be that."
             )
+
+
+def of_scores(groups: Sequence[Members], metrics: Sequence[str]) -> Iterator[str]:
+    """Scores of other settings than the spectra beside them, and scores of one name that were made differently."""
+    runs = [*{group.run.path: group.run for group in groups}.values()]
+    for run in runs:
+        chosen_by = [group.chosen_by for group in groups if group.run is run and group.chosen_by]
+        for note in notes_on_settings(run, [*chosen_by, *metrics]):
+            yield note if len(runs) == 1 else f"{run.path.name}: {note}"
+    first, *others = runs
+    for other, name in product(others, metrics):
+        if name in first.metrics and name in other.metrics and (different := _made_differently(first, other, name)):
+            yield (
+                f"The scores {name} of the runs {first.path.name} and {other.path.name} differ in "
+                f"{', '.join(different)}. A difference between them may be that."
+            )
+
+
+def _made_differently(first: Run, other: Run, name: str) -> list[str]:
+    """Name the settings in which scores differ, those aside that notes on the runs and their scores speak of."""
+    made, now = (run.score_record(name).get("identity", {}) for run in (first, other))
+    told = (*DECIDING, "part_rows") if "text.template" in made and "text.template" in now else ("part_rows",)
+    return [key for key in sorted({*made, *now}) if made.get(key) != now.get(key) and not key.startswith(told)]
 
 
 def _listed(reasons: Mapping[str, int]) -> str:

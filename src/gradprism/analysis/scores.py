@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from gradprism.analysis.own_settings import own_settings
 from gradprism.store.run import Run
 
 _MOST_FREQUENT = 8
@@ -16,6 +17,7 @@ class ScoreSummary:
 
     metric: str
     about: str  # which model or judge
+    own_settings: str  # those that the run's spectra do not have; empty where there are none
     rows: int
     ok: int
     skipped: int
@@ -48,6 +50,7 @@ def _summary(run: Run, metric: str, scores: pl.DataFrame) -> ScoreSummary:
     return ScoreSummary(
         metric,
         str(record["about"]),
+        own_settings(run, metric),
         scores.height,
         by_status["ok"],
         by_status["skipped"],

@@ -1,7 +1,7 @@
 """Making subsets: a run or data files in, chosen rows out with their metrics, what was left out, and a data card."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from gradprism.analysis.eligible import Candidates, where_names
 from gradprism.analysis.metrics import find_metric, known_metrics, numbers, unknown_metric
+from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.select import select_rows
 from gradprism.analysis.selection import Selection
 from gradprism.data.source import ExampleSet, open_examples
@@ -60,9 +61,12 @@ def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -
     def texts(rows: frozenset[int]) -> Iterator[tuple[int, str]]:
         for example in examples:
             if example.row in rows:
-                yield example.row, "\n".join(turn.content for turn in example.turns)
+                yield example.row, "\n".join(turn.text for turn in example.turns)
 
     selection = select_rows(candidates, recipe.select, recipe.read.seed, texts)
+    if run is not None:
+        used = (*recipe.select.metrics, *where_names(recipe.select.where), "length")
+        selection = replace(selection, notes=(*selection.notes, *notes_on_settings(run, used)))
     return selection if recipe.out is None else write_selection(selection, recipe, examples, survey.names)
 
 

@@ -37,6 +37,8 @@ def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
 
 
 def _notes(item: ScoreSummary) -> Iterator[str]:
+    if item.own_settings:
+        yield f"settings of its own: {item.own_settings}"
     if item.truncated:
         yield f"{item.truncated:,} of {item.ok:,} rows were truncated"
     if item.retries:
