@@ -1,5 +1,6 @@
 """Prompts, own columns and the tags of a set; no server and no model."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,15 @@ def test_the_built_in_prompts_ask_about_every_user_turn_up_to_the_last_answer(na
     assert not any(other in message["content"] for other in ("Unanswered", "Reply", "Be kind", "{%"))
 
 
+def test_the_built_in_prompts_ask_about_ordinary_rows_in_the_words_they_always_had() -> None:
+    """An answer in the cache is found by the digest of what was asked."""
+    asked = [make_prompt(name, None).messages(ASKED)[0]["content"] for name in ("instag", "difficulty")]
+    assert [hashlib.sha256(text.encode()).hexdigest()[:16] for text in asked] == [
+        "47bccd3e10dc17c0",
+        "81bcd0909857b809",
+    ]
+
+
 def test_what_a_template_of_ones_own_sees() -> None:
     prompt = Prompt(
         "mine.jinja", "{{ instruction }}|{{ response }}|{% for m in conversation %}{{ m.role[0] }}{% endfor %}"
@@ -154,11 +164,59 @@ def test_a_template_file_that_cannot_be_read_or_is_empty(tmp_path: Path) -> None
         (row(0, ("assistant", "x")), "empty instruction"),
         (row(0), "empty instruction"),
         (row(0, ("user", "half \ud800"), ("assistant", "x")), "surrogate"),
+        (Example(0, "0", (Turn("user", "A"), Turn("assistant", "1", in_loss=False))), "every answer is context"),
     ],
 )
 def test_rows_that_are_not_asked_about(example: Example, reason: str) -> None:
     with pytest.raises(RowProblemError, match=reason):
         make_prompt("difficulty", None).messages(example)
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
+CALLING = Example(
+    0,
+    "0",
+    (
+        Turn("user", "Two and two?", name="Ann"),
+        Turn("assistant", "I will add.", thinking="Use the tool.", tool_calls=(CALL,)),
+        Turn("tool", "4"),
+        Turn("assistant", "Four.", thinking="It says 4."),
+    ),
+    tools=({"type": "function", "function": {"name": "add"}},),
+)
+
+
+def test_a_template_is_shown_all_that_a_turn_says() -> None:
+    shown = "{% for m in conversation %}[{{ m.role }}{% if m.name is defined %} {{ m.name }}{% endif %}: {{ m.text }}]"
+    said = Prompt("mine.jinja", shown + "{% endfor %}{{ response }}").messages(CALLING)[0]["content"]
+    call = '{"name": "add", "arguments": {"a": 2}}'
+    assert said == (
+        f"[user Ann: Two and two?][assistant: Use the tool.\nI will add.\n{call}][tool: 4]"
+        "[assistant: It says 4.\nFour.]It says 4.\nFour."
+    )
+
+
+def test_a_template_may_tell_thinking_calls_and_tools_apart() -> None:
+    keys = "{% for m in conversation %}{{ m.keys() | sort | join(',') }};{% endfor %}"
+    parts = (
+        "{{ conversation[1].thinking }}|{{ conversation[1].content }}|{{ conversation[1].tool_calls[0].function.name }}"
+    )
+    tools = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}"
+    prompt = Prompt("mine.jinja", f"{keys}{{% if conversation[1].thinking is defined %}}{parts}{{% endif %}}|{tools}")
+    assert prompt.messages(CALLING)[0]["content"] == (
+        "content,name,role,text;content,role,text,thinking,tool_calls;content,role,text;content,role,text,thinking;"
+        "Use the tool.|I will add.|add|add"
+    )
+
+
+def test_the_answer_judged_is_the_last_one_in_the_loss() -> None:
+    turns = (
+        Turn("user", "A"), Turn("assistant", "1"), Turn("user", "B"), Turn("assistant", "2", in_loss=False),
+    )  # fmt: skip
+    prompt = Prompt("mine.jinja", "{{ instruction }}|{{ response }}|{{ conversation | length }}")
+    assert prompt.messages(Example(0, "0", turns))[0]["content"] == "A|1|2"
+    first = (Turn("user", "A"), Turn("assistant", "1", in_loss=False), *turns[2:3], Turn("assistant", "2"))
+    assert prompt.messages(Example(0, "0", first))[0]["content"] == "A\nB|2|4"
 
 
 def test_a_template_that_fails_on_one_row_skips_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate, prints_date
-from gradprism.data.example import Example, RowProblemError, Turn
+from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, answers_in_loss
 from gradprism.errors import GradPrismError
 from gradprism.facts import AS_ASKED
 from gradprism.recipe import TextSettings
@@ -57,9 +57,7 @@ class Encoder(ABC):
             spoken = [turn for turn in conversation.turns if turn.role == "assistant"]
             wanted = spoken if self.settings.turns == "all" else spoken[-1:]
             is_context = any(not turn.is_empty for turn in wanted)
-            raise RowProblemError(
-                "every answer is context without loss (weight 0 or train false)" if is_context else "empty response"
-            )
+            raise RowProblemError(CONTEXT_ALONE if is_context else "empty response")
         ids, mask, left_out = self.tokens(conversation)
         mask[:1] = [False]  # nothing predicts the first token
         if not any(mask):
@@ -101,9 +99,7 @@ class Encoder(ABC):
 
     def scored(self, turns: Sequence[Turn]) -> list[int]:
         """Return the positions of the answers that carry the loss: of those asked for, the ones that say something."""
-        spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-        wanted = spoken if self.settings.turns == "all" else spoken[-1:]
-        return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
+        return answers_in_loss(turns, self.settings.turns)
 
 
 class PaperEncoder(Encoder):

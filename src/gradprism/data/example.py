@@ -4,12 +4,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 _HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
+CONTEXT_ALONE = "every answer is context without loss (weight 0 or train false)"
 Scalar = str | int | float | bool | None
 
 
@@ -53,6 +54,25 @@ class Turn:
 
 
 _BEYOND_CONTENT = tuple((each.name, each.default) for each in fields(Turn)[2:])
+
+
+def answers_in_loss(turns: Sequence[Turn], which: Literal["all", "last"]) -> list[int]:
+    """Return the positions of the answers that carry the loss: of those asked for, the ones that say something."""
+    spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    wanted = spoken if which == "all" else spoken[-1:]
+    return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
+
+
+def judged_turns(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Return the turns up to the last answer in the loss, which judges and reward models judge; all if none answers.
+
+    Raises `RowProblemError` where every answer is context.
+    """
+    answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    in_loss = [index for index in answers if turns[index].in_loss]
+    if answers and not in_loss:
+        raise RowProblemError(CONTEXT_ALONE)
+    return turns[: in_loss[-1] + 1] if in_loss else turns
 
 
 @dataclass(frozen=True)
