@@ -57,6 +57,10 @@ class ReadSettings(Settings):
     """Stop after the first N of the rows chosen so far."""
 
 
+def _iso_date(text: str | None) -> str | None:
+    return None if text is None else date.fromisoformat(text).isoformat()
+
+
 class TextSettings(Settings):
     """How text becomes tokens, and which tokens carry the loss."""
 
@@ -80,10 +84,7 @@ class TextSettings(Settings):
     before every text); examples with fewer are skipped. With `response_tokens`, all of one turn, every gradient is of
     equally many tokens: a control of length."""
 
-    @field_validator("date")
-    @classmethod
-    def _is_a_day(cls, text: str | None) -> str | None:
-        return None if text is None else date.fromisoformat(text).isoformat()
+    _is_a_day = field_validator("date")(_iso_date)
 
     @property
     def most_tokens(self) -> int:
@@ -302,12 +303,17 @@ class RewardSettings(Settings):
     """Name or number of the output that is the reward, where the model has several."""
     reward_template: str | None = None
     """Jinja chat template, where the tokenizer has none."""
+    reward_date: str | None = None
+    """The day that its chat template prints, YYYY-MM-DD, where it prints one; by itself that of --date, else the day
+    the scores were begun."""
     reward_trust_remote_code: bool = False
     """Run modelling code that the checkpoint brings. Only for sources you trust."""
     reward_allow_pickle: bool = False
     """Load pickled (.bin) weights. Only for sources you trust."""
     reward_max_length: int = Field(default=4096, ge=2)
     """Tokens kept of a conversation; longer ones are cut on the right, and recorded as truncated."""
+
+    _is_a_day = field_validator("reward_date")(_iso_date)
 
 
 class SpectraRecipe(Settings):

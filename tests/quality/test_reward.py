@@ -1,7 +1,7 @@
 """Rewards against the `transformers` pipeline, which scores one text at a time."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 import transformers as hf
 
 import gradprism
+from gradprism.data.example import Example, Turn
 from gradprism.errors import GradPrismError
 
 Rows = list[dict[str, str]]
@@ -231,3 +232,121 @@ def test_a_loaded_reward_model_into_a_run_is_refused_in_words(
 ) -> None:
     with pytest.raises(GradPrismError, match=r"gradprism\.reward"):
         gradprism.score(sample_rows[:2], "reward", reward_model=classifier(), out=tmp_path / "run")
+
+
+THINKING = (
+    "{% if tools %}Tools: {% for t in tools %}{{ t.function.name }} {% endfor %}{% endif %}"
+    "{% for m in messages %}<|turn|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }} {{ c.function.arguments | tojson }}</call>"
+    "{% endfor %}<|end|>\n{% endfor %}"
+)
+ASKED = Turn("user", "2+2?")
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
+ANSWER = Turn("assistant", "I will add.", thinking="Use the tool.", tool_calls=(CALL,))
+
+
+def conversations(*turns: Sequence[Turn], **more: Any) -> list[Example]:
+    return [Example(row, str(row), tuple(each), **more) for row, each in enumerate(turns)]
+
+
+def with_template(tokenizer: Any, template: str) -> Any:
+    own = deepcopy(tokenizer)
+    own.chat_template = template
+    return own
+
+
+def reward_of(model: Any, tokenizer: Any, text: str) -> float:
+    with torch.no_grad():
+        return float(model(torch.tensor([tokenizer(text)["input_ids"]])).logits[0, 0])
+
+
+def test_thinking_calls_and_tools_go_to_the_template(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    model, own = classifier(), with_template(tokenizer, THINKING)
+    tools = ({"type": "function", "function": {"name": "add", "parameters": {}}},)
+    found = gradprism.reward(conversations([ASKED, ANSWER], tools=tools), model, tokenizer=own)
+    text = (
+        "Tools: add <|turn|>user\n2+2?<|end|>\n<|turn|>assistant\n<think>Use the tool.</think>I will add."
+        '<call>add {"a": 2}</call><|end|>\n'
+    )
+    assert found["value"].to_list() == pytest.approx([reward_of(model, own, text)], abs=1e-5)
+
+
+def test_an_answer_that_the_template_leaves_out_is_not_judged(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    calling = Turn("assistant", tool_calls=(CALL,))
+    rows = conversations(
+        [ASKED, ANSWER],
+        [ASKED, calling, Turn("tool", "4"), Turn("assistant", "Four.")],
+        [ASKED, Turn("assistant", "Four.")],
+        [ASKED, calling],
+    )
+    found = gradprism.reward(rows, classifier(), tokenizer=tokenizer)
+    assert found["status"].to_list() == ["skipped", "ok", "ok", "skipped"]
+    assert "leaves out the thinking of answer 1 of 1" in found["reason"][0]
+    assert "leaves out the tool call of answer 1 of 1" in found["reason"][3]
+
+
+def test_answers_without_loss_are_context(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    start = [Turn("user", "One?"), Turn("assistant", "1"), Turn("user", "Two?")]
+    unscored = Turn("assistant", "2", in_loss=False)
+    found = gradprism.reward(
+        conversations([*start, unscored], start[:2], [start[0], unscored]), classifier(), tokenizer=tokenizer
+    )
+    assert found["value"][0] == pytest.approx(found["value"][1], abs=1e-6)
+    assert found["status"].to_list() == ["ok", "ok", "skipped"]
+    assert "every answer is context without loss" in found["reason"][2]
+
+
+def test_a_template_for_parts_gets_parts(classifier: Callable[..., Any], tokenizer: Any, sample_rows: Rows) -> None:
+    shown = "{% for part in m.content %}{{ part.text }}{% endfor %}"
+    parts = "{% for m in messages %}<|turn|>{{ m.role }}\n" + shown + "<|end|>\n{% endfor %}"
+    model = classifier()
+    found = gradprism.reward(sample_rows[:3], model, tokenizer=with_template(tokenizer, parts))
+    assert found.equals(gradprism.reward(sample_rows[:3], model, tokenizer=tokenizer))
+
+
+def test_a_mistake_in_the_template_ends_the_job(classifier: Callable[..., Any], tokenizer: Any) -> None:
+    broken = with_template(tokenizer, "{% for m in messages %}\n{% fi %}")
+    with pytest.raises(GradPrismError, match=r"^The reward model's chat template: line 2: "):
+        gradprism.reward([{"prompt": "a", "completion": "b"}], classifier(), tokenizer=broken)
+
+
+DATED = "Today: {{ strftime_now('%d %B %Y') }}\n"
+
+
+@pytest.fixture
+def dated(classifier: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> str:
+    """A reward model whose template prints the date."""
+    classifier().save_pretrained(tmp_path / "dated")
+    with_template(tokenizer, DATED + tokenizer.chat_template).save_pretrained(tmp_path / "dated")
+    return str(tmp_path / "dated")
+
+
+def test_the_date_of_a_template_is_fixed(
+    dated: str, sample_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scored(out: str, **options: Any) -> Any:
+        return gradprism.score(sample_rows[:2], "reward", reward_model=dated, out=tmp_path / out, **options)
+
+    run = scored("run", date="2025-01-02")
+    assert run.score_record("reward")["identity"]["reward.reward_date"] == "2025-01-02"
+    model = hf.AutoModelForSequenceClassification.from_pretrained(dated).eval()
+    tokenizer = hf.AutoTokenizer.from_pretrained(dated)
+    messages = [
+        {"role": "user", "content": prompt(sample_rows[0])}, {"role": "assistant", "content": sample_rows[0]["output"]}
+    ]  # fmt: skip
+    plain = tokenizer.chat_template.removeprefix(DATED)
+    text = "Today: 02 January 2025\n" + tokenizer.apply_chat_template(messages, chat_template=plain, tokenize=False)
+    assert run.scores("reward")["value"][0] == pytest.approx(reward_of(model, tokenizer, text), abs=1e-5)
+    again = scored("run")  # on another day
+    assert again.scores("reward").equals(run.scores("reward"))
+    with pytest.raises(GradPrismError, match=r"reward_date: the run has '2025-01-02', now '2025-03-04'"):
+        scored("run", reward_date="2025-03-04")
+
+
+def test_the_day_of_a_template_without_a_date_is_no_setting(saved: Path, sample_rows: Rows, tmp_path: Path) -> None:
+    """Rewards that were begun before the date was one go on."""
+    options = {"reward_model": str(saved), "out": tmp_path / "run"}
+    run = gradprism.score(sample_rows[:2], "reward", date="2025-01-02", **options)
+    assert run.score_record("reward")["identity"]["reward.reward_date"] is None
+    gradprism.score(sample_rows[:2], "reward", date="2025-03-04", **options)

@@ -44,7 +44,7 @@ class ChatTemplate:
     """A template in the form of transformers' chat templates, and the tokenizer's special tokens for it."""
 
     def __init__(self, text: str, special_tokens: Mapping[str, Any], name: str, today: str | None):
-        """Fix the date that it prints to `today` (ISO; the present day where None).
+        """Fix the date that it prints to `today` (ISO; the present day where None). Errors begin with `name`.
 
         Raises `GradPrismError` where the date is asked for in a form that cannot be fixed.
         """
@@ -140,7 +140,7 @@ class ChatTemplate:
         try:
             yield
         except jinja2.TemplateSyntaxError as error:
-            raise GradPrismError(f"--template {self.name}: line {error.lineno}: {error.message}") from error
+            raise GradPrismError(f"{self.name}: line {error.lineno}: {error.message}") from error
         except Exception as error:
             raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
 
@@ -151,7 +151,7 @@ def _on_day(template: str, day: date, name: str) -> str:
     fixed = _DATE_CALL.sub(lambda call: json.dumps(midnight.strftime(call["format"])), template)
     if "strftime_now(" in fixed:
         raise GradPrismError(
-            f"--template {name} asks for the present time in a form that cannot be fixed, so that a run resumed on "
+            f"{name} asks for the present time in a form that cannot be fixed, so that a run resumed on "
             'another day would mix two texts. Expected strftime_now("FORMAT") with the format written out.'
         )
     return fixed

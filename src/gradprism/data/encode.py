@@ -163,7 +163,9 @@ class ChatEncoder(Encoder):
                 "--template chat needs a fast tokenizer (one that gives character offsets); "
                 f"{type(tokenizer).__name__} is not. Use --template paper."
             )
-        self.template = ChatTemplate(text, tokenizer.special_tokens_map, settings.template, settings.date)
+        self.template = ChatTemplate(
+            text, tokenizer.special_tokens_map, f"--template {settings.template}", settings.date
+        )
 
     def tokens(self, example: Example) -> tuple[list[int], list[bool], tuple[str, ...]]:
         """Return ids of the rendered text, the tokens of its scored answers, and what of its context is not in it."""

@@ -63,7 +63,7 @@ def answers_in_loss(turns: Sequence[Turn], which: Literal["all", "last"]) -> lis
     return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
 
 
-def judged_turns(turns: Sequence[Turn]) -> Sequence[Turn]:
+def judged_turns(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """Return the turns up to the last answer in the loss, which judges and reward models judge; all if none answers.
 
     Raises `RowProblemError` where every answer is context.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from gradprism.data.encode import make_encoder, read_template
+from gradprism.data.chat_template import prints_date
+from gradprism.data.encode import make_encoder, own_template, read_template
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
@@ -197,11 +198,14 @@ def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None
     tokenizer = found.load_tokenizer()
     positions = getattr(config.get_text_config(), "max_position_embeddings", None) or settings.reward_max_length
     most = min(settings.reward_max_length, positions, tokenizer.model_max_length)  # RoBERTa's positions begin at 2
-    template = read_template(settings.reward_template) if settings.reward_template else None
-    encoder = ConversationEncoder(tokenizer, template, most)
+    given = read_template(settings.reward_template) if settings.reward_template else None
+    template = given or own_template(tokenizer)
+    day = settings.reward_date or recipe.text.date
+    encoder = ConversationEncoder(tokenizer, template, most, day)
+    settings = settings.model_copy(update={"reward_date": day if prints_date(str(template)) else None})
     identity = {f"reward.{name}": value for name, value in settings} | {"model fingerprint": found.fingerprint(config)}
-    if template:
-        identity["template digest"] = hashlib.sha256(template.encode()).hexdigest()[:16]
+    if given:
+        identity["template digest"] = hashlib.sha256(given.encode()).hexdigest()[:16]
 
     def load() -> RewardModel:
         say(f"Loading {found.name}")

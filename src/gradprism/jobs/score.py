@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gradprism.recipe import (
     recipe_text,
     refuse_loading_options,
 )
-from gradprism.store.layout import RECIPE_FILE, SCORE_FILE, published_parts, score_table
+from gradprism.store.layout import RECIPE_FILE, published_parts, score_table, scored_metrics
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.scores import ScoreWriter, held_run, read_score_record
@@ -171,7 +172,7 @@ def _opened(
     watch.say("Reading the data")
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
-    recipe = _resolved(_with_settings_of_run(recipe, source))
+    recipe = _resolved(_with_settings_of_run(_with_reward_date(recipe), source))
     examples = record.examples_of(recipe, data)
     return _with_text(recipe, source, examples.n_conversations), examples
 
@@ -210,8 +211,7 @@ def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations:
     if not {*recipe.metrics} & {*CAUSAL} or (source is None and recipe.checkpoint is None):
         return recipe  # a metric without its model is refused later
     found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
-    begun = identity_of(place(recipe.out)) or _begun(recipe)
-    text = choose_text(recipe.text, found, found.load_config(), n_conversations, begun)
+    text = choose_text(recipe.text, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
     return recipe.model_copy(update={"text": text.settings})
 
 
@@ -299,13 +299,22 @@ def _score(
     writer.update(complete=True)
 
 
-def _begun(recipe: ScoreRecipe) -> Mapping[str, Any]:
-    """Return the identity of the scores that are gone on with: of the first metric, whose text the others share."""
-    run, name = place(recipe.out), recipe.name or recipe.metrics[0]
-    if not (run / score_table(name) / SCORE_FILE).is_file():
-        return {}
-    identity: Mapping[str, Any] = read_score_record(run, name)["identity"]
-    return identity
+def _with_reward_date(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Settle the day that the template of a reward model prints, if it prints one: other machines are told it."""
+    if "reward" not in recipe.metrics:
+        return recipe
+    begun = _begun(recipe, "reward.reward_date").get("reward.reward_date")
+    day = recipe.reward.reward_date or recipe.text.date or begun or date.today().isoformat()
+    return recipe.model_copy(update={"reward": recipe.reward.model_copy(update={"reward_date": day})})
+
+
+def _begun(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
+    """Return the first identity of the run with a setting: of the scores gone on with, the spectra, other scores."""
+    run = place(recipe.out)
+    own = [recipe.name] if recipe.name else recipe.metrics
+    scores = {name: read_score_record(run, name)["identity"] for name in scored_metrics(run)}
+    ordered = [*(scores.pop(name) for name in own if name in scores), identity_of(run), *scores.values()]
+    return next((identity for identity in ordered if identity.get(setting)), {})
 
 
 def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jinja2
 import polars as pl
 import torch
 from torch import Tensor
 
-from gradprism.data.example import Example, RowProblemError
+from gradprism.data.answers import find_answers
+from gradprism.data.chat_template import ChatTemplate
+from gradprism.data.example import Example, RowProblemError, judged_turns
 from gradprism.errors import GradPrismError
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.device import runs_on
@@ -30,39 +31,38 @@ class Conversation:
 class ConversationEncoder:
     """A reward model's chat template and tokenizer: examples -> token ids, cut on the right."""
 
-    def __init__(self, tokenizer: Any, template: str | None, max_length: int):
-        """`template` is Jinja text; None takes the tokenizer's own. Raises `GradPrismError` where there is none."""
+    def __init__(self, tokenizer: Any, template: str | None, max_length: int, today: str | None = None):
+        """`template` is Jinja text, None where there is none; it prints the day `today` (ISO; the present one if None).
+
+        Raises `GradPrismError` where there is no template, or its date cannot be fixed.
+        """
         self._tokenizer, self._max_length = tokenizer, max_length
-        own = getattr(tokenizer, "chat_template", None)
-        self._template = template or (own.get("default") if isinstance(own, Mapping) else own)
-        if not self._template:
+        if not template:
             raise GradPrismError(
                 "This reward model's tokenizer has no (default) chat template: there is no saying how it reads a "
                 "conversation.\n"
                 "Give the one it was trained with as a Jinja file: --reward-template my_template.jinja"
             )
+        special = tokenizer.special_tokens_map
+        self._template = ChatTemplate(template, special, "The reward model's chat template", today)
         bos = tokenizer.bos_token_id
         adds_bos = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
         self._own_bos = tokenizer.bos_token if adds_bos else ""
 
     def encode(self, example: Example) -> Conversation:
-        """The conversation up to its last answer. Raises `RowProblemError` where it cannot be rendered."""
-        turns = example.answered
-        if not turns or not turns[-1].content.strip():
+        """Return the tokens of the conversation up to its last answer in the loss.
+
+        Raises `RowProblemError` where it cannot be rendered, or its template leaves out something of that answer.
+        """
+        turns = judged_turns(example.answered)
+        if not turns or turns[-1].is_empty:
             raise RowProblemError("empty response")
-        text = self._rendered([{"role": turn.role, "content": turn.content} for turn in turns])
-        ids = self._ids(text.removeprefix(self._own_bos))  # else it would stand there twice
+        text = find_answers(self._template, replace(example, turns=turns), [len(turns) - 1]).text
+        text = text.removeprefix(self._own_bos)  # else it would stand there twice
+        ids = self._ids(text)
         if len(ids) <= self._max_length:
             return Conversation(example.row, tuple(ids), truncated=False)
-        return Conversation(example.row, tuple(self._cut(text.removeprefix(self._own_bos))), truncated=True)
-
-    def _rendered(self, messages: Sequence[Mapping[str, str]]) -> str:
-        try:
-            return str(self._tokenizer.apply_chat_template(messages, chat_template=self._template, tokenize=False))
-        except jinja2.TemplateSyntaxError as error:
-            raise GradPrismError(f"The reward model's chat template, line {error.lineno}: {error.message}") from error
-        except Exception as error:  # a template is a program and raises what it likes
-            raise RowProblemError(f"the reward model's chat template refuses this conversation: {error}") from error
+        return Conversation(example.row, tuple(self._cut(text)), truncated=True)
 
     def _ids(self, text: str, **options: Any) -> list[int]:
         return list(self._tokenizer(text, verbose=False, **options)["input_ids"])
