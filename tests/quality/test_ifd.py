@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.oracle import TrueModel
 
 import gradprism
+from gradprism.data.example import Example, Turn
 from gradprism.errors import GradPrismError
 
 Rows = list[dict[str, str]]
@@ -180,6 +182,74 @@ def test_superfiltering_is_a_formula_of_the_paper_template(model: Any, tokenizer
     with pytest.raises(GradPrismError, match=r"superfiltering is a formula of `--template paper`"):
         gradprism.ifd([{"prompt": "a", "completion": "b"}], model, tokenizer=tokenizer, style="superfiltering",
                       template="chat")  # fmt: skip
+
+
+def test_superfiltering_takes_the_paper_template_where_none_is_named(model: Any, tokenizer: Any) -> None:
+    turns = (Turn("user", "One?"), Turn("assistant", "It is one."))
+    given = [Example(0, "0", turns, is_conversation=True)]
+    found = gradprism.ifd(given, model, tokenizer=tokenizer, style="superfiltering")["value"]
+    row = {"instruction": "One?", "output": "It is one."}
+    assert found[0] == pytest.approx(superfiltering(model, tokenizer, row, 512), rel=1e-5)
+
+
+@pytest.mark.parametrize("cut", ["response_tokens", "prompt_tokens"])
+def test_superfiltering_is_a_formula_of_whole_texts(model: Any, tokenizer: Any, cut: str) -> None:
+    rows = [{"prompt": "a b c", "completion": "d e f"}]
+    with pytest.raises(GradPrismError, match=r"formula of whole prompts and responses"):
+        gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering", **{cut: 2})
+
+
+def test_superfiltering_scores_the_answer_in_the_loss_wherever_it_stands(model: Any, tokenizer: Any) -> None:
+    turns = (
+        Turn("user", "One?"), Turn("assistant", "It is one."),
+        Turn("user", "Two?"), Turn("assistant", "It is two, twice.", in_loss=False),
+    )  # fmt: skip
+    found = gradprism.ifd([Example(0, "0", turns)], model, tokenizer=tokenizer, style="superfiltering")
+    prompt, answer = tokenizer("One?\n")["input_ids"], tokenizer("It is one.")["input_ids"]
+    whole = tokenizer("One?\nIt is one.")["input_ids"]
+    expected = math.exp(hf_loss(model, whole, len(prompt))) / math.exp(hf_loss(model, answer, 1))
+    assert found["value"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_superfiltering_of_several_answers_has_no_value_where_only_the_first_is_left(
+    model: Any, tokenizer: Any
+) -> None:
+    turns = (Turn("user", "One?"), Turn("assistant", "It is one."), Turn("user", "b " * 99), Turn("assistant", "Two."))
+    found = gradprism.ifd(
+        [Example(0, "0", turns)], model, tokenizer=tokenizer, style="superfiltering", max_length=40
+    ).row(0, named=True)
+    assert (found["status"], found["value"]) == ("skipped", None)
+
+
+def test_an_end_token_that_the_tokenizer_appends_is_in_neither_half(model: Any, tokenizer: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    own = deepcopy(tokenizer)
+    own.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <|end|>", special_tokens=[("<|end|>", own.eos_token_id)]
+    )
+    assert own("a")["input_ids"][-1] == own.eos_token_id
+    rows = [{"prompt": "One?", "completion": "It is one."}]
+    appended, plain = (gradprism.ifd(rows, model, tokenizer=each, style="superfiltering") for each in (own, tokenizer))
+    assert appended.equals(plain)
+
+
+def test_characters_are_those_that_answers_in_the_loss_say(model: Any, tokenizer: Any) -> None:
+    turns = (
+        Turn("user", "One?"), Turn("assistant", "It is one.", in_loss=False),
+        Turn("user", "Two?"), Turn("assistant", "Two.", thinking="Hm."),
+    )  # fmt: skip
+    own = tokenizer_with_thinking(tokenizer)
+    found = gradprism.length([Example(0, "0", turns)], model, tokenizer=own, template="chat")
+    assert found["n_characters"].to_list() == [len("Hm.\nTwo.")]
+
+
+def tokenizer_with_thinking(tokenizer: Any) -> Any:
+    own = deepcopy(tokenizer)
+    own.chat_template = tokenizer.chat_template.replace(
+        "{{ m.content }}", "{% if m.thinking %}[{{ m.thinking }}]{% endif %}{{ m.content }}"
+    )
+    return own
 
 
 @given(st.floats(-2000, 2000), st.floats(-2000, 2000))

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.data.example import Example
+from gradprism.data.example import Example, judged_turns
 from gradprism.interop.naming import OWN_KEYS, Place, same_layer_name
 
 Row = Mapping[str, Any]
@@ -47,12 +47,12 @@ def line_of(
 
 
 def _texts(example: Example) -> dict[str, str]:
-    """A conversation as the `paper` template has it: what stands before the last answer, in lines."""
-    *before, answer = example.answered
-    texts = {"output": answer.content}
+    """A conversation as the `paper` template has it: in lines what stands before the last answer in the loss."""
+    *before, answer = judged_turns(example.answered)
+    texts = {"output": answer.text}
     if [turn.role for turn in before] == ["system", "user"]:
-        texts["system"] = before.pop(0).content
-    return {"instruction": "\n".join(turn.content for turn in before), **texts}
+        texts["system"] = before.pop(0).text
+    return {"instruction": "\n".join(turn.text for turn in before), **texts}
 
 
 def _own_columns(example: Example, row: Row, named: bool) -> dict[str, Any]:

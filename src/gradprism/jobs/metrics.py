@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.data.chat_template import prints_date
-from gradprism.data.encode import make_encoder, own_template, read_template
+from gradprism.data.encode import Encoder, make_encoder, own_template, read_template
 from gradprism.errors import GradPrismError
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
@@ -20,7 +20,7 @@ from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, f
 from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.places import is_shared, place
 from gradprism.quality.metric import Metric
-from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe, TextSettings
+from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe
 from gradprism.store.layout import RUN_FILE, published_parts, score_table
 from gradprism.store.run import open_run
 from gradprism.tables import MEASURES
@@ -111,7 +111,7 @@ def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say
     if name != "ifd":
         return likelihood.Loss(name, *parts)  # type: ignore[arg-type]
     own = {f"likelihood.{key}": value for key, value in recipe.likelihood}
-    alone = _alone(recipe.likelihood.style, tokenizer, recipe.text)
+    alone = _alone(recipe.likelihood.style, encoder)
     about = f"{found.name}, {recipe.likelihood.style}"
     return likelihood.Ifd(alone, recipe.likelihood.ifd_value, *parts[:3], identity | own, about)
 
@@ -121,16 +121,22 @@ def _place(source: ModelSource, execution: ExecutionSettings) -> tuple[str, Spre
     return source.device(find_device(execution.device)), find_spread(execution)
 
 
-def _alone(style: str, tokenizer: Any, text: TextSettings) -> "Alone":
+def _alone(style: str, encoder: Encoder) -> "Alone":
     from gradprism.quality import likelihood
 
+    text = encoder.settings
     if style == "matched":
-        return likelihood.same_tokens_alone(tokenizer)
+        return likelihood.same_tokens_alone(encoder.tokenizer)
     if text.template != "paper":
         raise GradPrismError(
             f"--style superfiltering is a formula of `--template paper`; given --template {text.template}."
         )
-    return likelihood.superfiltering_alone(tokenizer, text.max_length)
+    if text.response_tokens is not None or text.prompt_tokens is not None:
+        raise GradPrismError(
+            "--style superfiltering is a formula of whole prompts and responses; given --response-tokens or "
+            "--prompt-tokens. Expected neither, or --style matched."
+        )
+    return likelihood.superfiltering_alone(encoder)
 
 
 def _causal_identity(recipe: ScoreRecipe, source: ModelSource, config: Any) -> dict[str, Any]:

@@ -211,7 +211,10 @@ def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations:
     if not {*recipe.metrics} & {*CAUSAL} or (source is None and recipe.checkpoint is None):
         return recipe  # a metric without its model is refused later
     found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
-    text = choose_text(recipe.text, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
+    asked = recipe.text
+    if "ifd" in recipe.metrics and recipe.likelihood.style == "superfiltering" and asked.template == "auto":
+        asked = asked.model_copy(update={"template": "paper"})  # a formula of that template
+    text = choose_text(asked, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
     return recipe.model_copy(update={"text": text.settings})
 
 

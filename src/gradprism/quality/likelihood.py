@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -243,22 +243,24 @@ def same_tokens_alone(tokenizer: Any) -> Alone:
     return alone
 
 
-def superfiltering_alone(tokenizer: Any, max_length: int) -> Alone:
-    """The response tokenised by itself, its first token not scored: as the published scripts have it.
+def superfiltering_alone(encoder: Encoder) -> Alone:
+    """The response tokenised by itself as `paper` does, its first token not scored: as in the published scripts.
 
     Superfiltering (Li et al. 2024, arXiv 2402.00530): nothing stands in front but what the tokenizer itself puts
     there, and the maximal length is that of the whole less the tokens of the prompt with its newline, plus one.
-    Yields nothing where no token is left to be scored, or there are several answers.
+    Yields nothing where no token is left to be scored, or several answers carry the loss (also where truncation leaves
+    tokens of the first alone).
     """
 
     def alone(example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        if sum(masked for masked, _ in groupby(encoded.response_mask)) > 1:
+        turns = example.answered
+        scored = encoder.scored(turns)
+        if len(scored) != 1:
             return
-        n_prompt = encoded.response_mask.index(True)
-        response = next(turn.content for turn in reversed(example.turns) if turn.role == "assistant")
-        ids = list(tokenizer(response, verbose=False)["input_ids"])[: max_length - n_prompt + 1]
-        if len(ids) > 1:
-            yield _after_first(ids)
+        ids, _, _ = encoder.tokens(replace(example, turns=(turns[scored[0]],)))
+        kept = ids[: encoder.settings.max_length - encoded.response_mask.index(True) + 1]
+        if len(kept) > 1:
+            yield _after_first(kept)
 
     return alone
 
@@ -279,7 +281,7 @@ class Length(Metric):
         on_batch(len(examples), sum(encoded.n_tokens for _, encoded in ready))
         for example, encoded in ready:
             n = encoded.n_response_tokens
-            characters = sum(len(example.turns[place].content) for place in self.encoder.scored(example.answered))
+            characters = sum(len(example.turns[place].text) for place in self.encoder.scored(example.answered))
             own = {"n_prompt_tokens": encoded.n_tokens - n, "n_characters": characters}
             scores[example.row] = Score(float(n), own | {"truncated": encoded.truncated})
         return [scores[example.row] for example in examples]

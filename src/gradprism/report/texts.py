@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison, Group
-from gradprism.data.example import Example
+from gradprism.data.example import Example, answers_in_loss
 from gradprism.errors import GradPrismError
 from gradprism.report.paths import first_line, known_paths
 from gradprism.store.origin import data_of
@@ -88,14 +88,13 @@ def _rows_of(group: Group, table: pl.DataFrame) -> list[int]:
 
 
 def _read(run: Run, name: str, rows: set[int], texts: Texts) -> None:
-    every = run.record.get("identity", {}).get("text.turns", "all") == "all"
+    which = run.record.get("identity", {}).get("text.turns", "all")
     for example in data_of(run):
         if example.row in rows:
-            texts.add(name, example.row, _said(example, every))
+            texts.add(name, example.row, _said(example, which))
 
 
-def _said(example: Example, every: bool) -> tuple[Said, ...]:
-    """All turns; those that carry the loss are the answers, or the last of them."""
-    answers = [place for place, turn in enumerate(example.turns) if turn.role == "assistant"]
-    scored = set(answers if every else answers[-1:])
-    return tuple(Said(turn.role, turn.content, place in scored) for place, turn in enumerate(example.turns))
+def _said(example: Example, which: Literal["all", "last"]) -> tuple[Said, ...]:
+    """All turns, each with all that it says, and whether it carries the loss."""
+    scored = answers_in_loss(example.turns, which)
+    return tuple(Said(turn.role, turn.text, place in scored) for place, turn in enumerate(example.turns))
