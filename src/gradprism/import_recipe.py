@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from gradprism.errors import GradPrismError
-from gradprism.recipe import ReadSettings, Settings, TextSettings, checked, grouped
+from gradprism.recipe import CheckpointSettings, ReadSettings, Settings, TextSettings, checked, grouped
 
 
 class OriginSettings(Settings):
@@ -34,6 +34,14 @@ class ImportRecipe(Settings):
     text: TextSettings = TextSettings()
     part_rows: int = Field(default=32, ge=1)
     out: str
+
+    @property
+    def checkpoint(self) -> CheckpointSettings | None:
+        """The model that made the file, where it is named."""
+        if self.origin.model is None:
+            return None
+        known = {name: getattr(self.origin, name) for name in ("model", "revision", "trust_remote_code")}
+        return CheckpointSettings(**known)
 
     @classmethod
     def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:

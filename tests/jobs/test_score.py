@@ -66,7 +66,7 @@ def test_other_settings_take_nothing_from_the_spectra(
     tiny_checkpoint: Path, rows: Rows, tmp_path: Path, seen: list[int], change: dict[str, Any]
 ) -> None:
     gradprism.spectra(rows, str(tiny_checkpoint), out=tmp_path / "run")
-    gradprism.score(rows, "loss", model=str(tiny_checkpoint), out=tmp_path / "run", **change)
+    gradprism.score(rows, "loss", model=str(tiny_checkpoint), out=tmp_path / "run", name="other", **change)
     assert sum(seen) > 0
 
 

@@ -205,12 +205,11 @@ def _refuse_other_names(fields: dict[str, Any], found: Record) -> None:
 def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
     layout, given = first.layout, recipe.origin
     found = {"projections": list(layout.projections), "measured_layers": list(layout.layers)}
-    if given.model is None:
+    if recipe.checkpoint is None:
         unknown = dict.fromkeys(("class", "revision", "hidden_size"))
         named = {"name": given.made_by or UNNAMED, "dtype": given.made_in, "layers": len(layout.layers)}
         return _Origin({**named, **unknown, **found, "skipped_layers": [], "notes": []}, None, {})
-    settings = CheckpointSettings(model=given.model, revision=given.revision, trust_remote_code=given.trust_remote_code)
-    checkpoint = find_checkpoint(settings, watch.say, weights=False)
+    checkpoint = find_checkpoint(recipe.checkpoint, watch.say, weights=False)
     config = checkpoint.load_config()
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
     model = record.of_model(checkpoint, config) | {"dtype": given.made_in} | found

@@ -181,7 +181,7 @@ def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> Sc
     """Take model and text from the spectra of the run that is there, as far as they were not named."""
     path = place(recipe.out) / RECIPE_FILE
     made = load_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
-    if not isinstance(made, SpectraRecipe):
+    if not isinstance(made, SpectraRecipe | ImportRecipe) or made.checkpoint is None:
         return recipe
     given = {name: getattr(recipe.text, name) for name in recipe.text.model_fields_set}
     text = made.text.model_copy(update=given)
