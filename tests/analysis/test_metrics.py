@@ -9,7 +9,7 @@ import pytest
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
-from gradprism.analysis.metrics import is_ifd, known_metrics, metric_table, metric_values
+from gradprism.analysis.metrics import is_ifd, known_metrics, metric_table, metric_values, score_behind
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.tables import MEASURES
 
@@ -183,3 +183,22 @@ def test_what_is_an_ifd(name: str) -> None:
 @pytest.mark.parametrize("name", ["ifd.ppl", "reward", "column:ppl", "effective_rank:q@1-2", "iffy", "mifd"])
 def test_what_is_none(name: str) -> None:
     assert not is_ifd(name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "scores"),
+    [
+        ("ifd", "ifd"), ("ifd.ppl", "ifd"), ("length", "ifd"), ("prompt_length", None), ("loss", None),
+        ("column:stars", None), ("effective_rank:q", None), ("no such", None),
+    ],
+)  # fmt: skip
+def test_the_scores_behind_a_metric_of_scores_alone(scored: Run, spec: str, scores: str | None) -> None:
+    assert score_behind(scored, spec) == scores
+
+
+def test_the_scores_behind_a_metric_beside_spectra(tmp_path: Path) -> None:
+    made = measured_run(tmp_path / "run", N, LAYERS, made_up)
+    assert score_behind(made, "length") is None  # of the spectra's own examples
+    with held_run(tmp_path / "run", {"data": made.record["data"]}) as run:
+        ScoreWriter(run, "loss", {"identity": {}}, "").publish(0, score_table([(0, "id 0")], [1.0]))
+    assert [score_behind(made, name) for name in ("loss", "perplexity")] == ["loss", "loss"]

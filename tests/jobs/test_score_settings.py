@@ -82,9 +82,8 @@ def test_the_command_takes_them_too(run: Run, tmp_path: Path) -> None:
     """Options that were not given are not the defaults in its eyes."""
     done = command("score", "--metric", "length", "--out", run.path)
     assert done.returncode == 0, done.stderr
-    assert (
-        gradprism.open_run(run.path).scores("length")["value"].to_list() == run.examples["n_response_tokens"].to_list()
-    )
+    lengths = gradprism.open_run(run.path).scores("length")["value"]
+    assert lengths.to_list() == run.examples["n_response_tokens"].to_list()
     refused = command("score", "--metric", "loss", "--out", run.path, "--max-length", 64)
     assert refused.returncode == 2
     assert "text.max_length: the spectra have 200, now 64" in refused.stderr
@@ -144,11 +143,9 @@ def test_the_template_that_fits_the_data_is_on_record_with_its_reason(
     chats = gradprism.spectra(rows, str(tiny_checkpoint), out=tmp_path / "chats")
     assert chats.record["template"]["name"] == chats.record["identity"]["text.template"] == "chat"
     assert chats.record["template"]["why"].startswith("2 rows are conversations")
-    shown = command("show", tmp_path / "chats").stdout
-    assert "chat (2 rows are conversations" in " ".join(shown.split())
-    assert "paper (every row is a prompt and a response)" in " ".join(
-        command("show", tmp_path / "pairs").stdout.split()
-    )
+    shown = {name: " ".join(command("show", tmp_path / name).stdout.split()) for name in ("pairs", "chats")}
+    assert "chat (2 rows are conversations" in shown["chats"]
+    assert "paper (every row is a prompt and a response)" in shown["pairs"]
     asked = gradprism.spectra(rows, str(tiny_checkpoint), out=tmp_path / "asked", template="paper")
     assert asked.record["template"] == {"name": "paper", "why": "as asked for"}
 

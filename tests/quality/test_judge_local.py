@@ -257,7 +257,7 @@ def test_plan_and_identity_load_no_weights(make: Callable[..., Metric], monkeypa
     plan = metric.plan([*ROWS, Example(9, "9")])
     assert (plan.rows, plan.skipped, plan.cached, plan.most_answer_tokens, plan.exact) == (5, 1, 0, 0, False)
     assert tags.plan(ROWS).most_answer_tokens == 50
-    assert {*metric.identity} == {"judge.judge", "judge.revision", "judge.dtype", "judge.template"}
+    assert {*metric.identity} == {"judge.judge", "judge.revision", "judge.dtype", "judge.template", "judge.reading"}
     assert tags.identity["judge.judge_max_tokens"] == 10
     assert metric.identity["judge.judge"].startswith("local:/")
 

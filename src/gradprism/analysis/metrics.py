@@ -61,10 +61,11 @@ def find_metric(run: Run, spec: str) -> pl.DataFrame | None:
 
 def score_behind(run: Run, spec: str) -> str | None:
     """Name the scores of a run from which a metric is read; None for what is of its spectra or data, or unknown."""
+    scored = run.metrics
     counted = () if _has_spectra(run) else _IN_SCORES.get(spec, ())
     read = [spec, *(["loss"] if spec == "perplexity" else counted)]
-    names = (name if name in run.metrics else name.rpartition(".")[0] for name in read)
-    return next((name for name in names if name in run.metrics), None)
+    names = (name if name in scored else name.rpartition(".")[0] for name in read)
+    return next((name for name in names if name in scored), None)
 
 
 def known_metrics(run: Run) -> list[str]:
