@@ -107,6 +107,8 @@ def test_other_settings_need_a_name(run: Run, other: str, change: dict[str, Any]
     assert sorted(line.split(":")[0].strip() for line in message.splitlines()[1:-1]) == sorted(named)
     assert "--name loss_other" in message
     assert not (run.path / "scores" / "loss").exists()
+    with pytest.raises(GradPrismError, match="made with other settings"):
+        gradprism.score(metric="loss", out=run.path, name="loss", **options)
     scored = gradprism.score(metric="loss", out=run.path, name="loss_other", **options)
     assert scored.scores("loss_other").filter(status="ok").height > 0
 

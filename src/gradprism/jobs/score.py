@@ -122,7 +122,7 @@ def run_scores(
     recipe, examples = _opened(recipe, data, model, watch)
     description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
-    if not recipe.name:
+    if not recipe.name or recipe.name in recipe.metrics:  # no name of its own
         _refuse_other_settings(metrics, place(recipe.out))
     with held_run(place(recipe.out), description, watch.say) as run:
         writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
