@@ -184,12 +184,14 @@ def test_superfiltering_is_a_formula_of_the_paper_template(model: Any, tokenizer
                       template="chat")  # fmt: skip
 
 
-def test_superfiltering_takes_the_paper_template_where_none_is_named(model: Any, tokenizer: Any) -> None:
+def test_superfiltering_takes_the_paper_template_where_none_is_named(
+    model: Any, true_model: TrueModel, tokenizer: Any
+) -> None:
     turns = (Turn("user", "One?"), Turn("assistant", "It is one."))
     given = [Example(0, "0", turns, is_conversation=True)]
     found = gradprism.ifd(given, model, tokenizer=tokenizer, style="superfiltering")["value"]
     row = {"instruction": "One?", "output": "It is one."}
-    assert found[0] == pytest.approx(superfiltering(model, tokenizer, row, 512), rel=1e-5)
+    assert found[0] == pytest.approx(superfiltering(true_model, tokenizer, row, 512), rel=1e-5)
 
 
 @pytest.mark.parametrize("cut", ["response_tokens", "prompt_tokens"])
@@ -199,7 +201,9 @@ def test_superfiltering_is_a_formula_of_whole_texts(model: Any, tokenizer: Any, 
         gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering", **{cut: 2})
 
 
-def test_superfiltering_scores_the_answer_in_the_loss_wherever_it_stands(model: Any, tokenizer: Any) -> None:
+def test_superfiltering_scores_the_answer_in_the_loss_wherever_it_stands(
+    model: Any, true_model: TrueModel, tokenizer: Any
+) -> None:
     turns = (
         Turn("user", "One?"), Turn("assistant", "It is one."),
         Turn("user", "Two?"), Turn("assistant", "It is two, twice.", in_loss=False),
@@ -207,7 +211,7 @@ def test_superfiltering_scores_the_answer_in_the_loss_wherever_it_stands(model: 
     found = gradprism.ifd([Example(0, "0", turns)], model, tokenizer=tokenizer, style="superfiltering")
     prompt, answer = tokenizer("One?\n")["input_ids"], tokenizer("It is one.")["input_ids"]
     whole = tokenizer("One?\nIt is one.")["input_ids"]
-    expected = math.exp(hf_loss(model, whole, len(prompt))) / math.exp(hf_loss(model, answer, 1))
+    expected = math.exp(true_model.loss(whole, len(prompt))) / math.exp(true_model.loss(answer, 1))
     assert found["value"][0] == pytest.approx(expected, rel=1e-5)
 
 
