@@ -236,12 +236,13 @@ def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int
     """Replace the template `auto` by the one that fits the data, and say why it is this one."""
     if settings.template != "auto":
         return settings, AS_ASKED
+    talking = f"conversations in {n_conversations:,} {'row' if n_conversations == 1 else 'rows'}"
     if not n_conversations:
         template, why = "paper", "every row is a prompt and a response"
     elif own_template(tokenizer):
-        template, why = "chat", f"{n_conversations:,} rows are conversations, and the tokenizer has a chat template"
+        template, why = "chat", f"{talking}, and the tokenizer has a chat template"
     else:
-        template, why = "paper", f"{n_conversations:,} rows are conversations, but the tokenizer has no chat template"
+        template, why = "paper", f"{talking}, but the tokenizer has no chat template"
     return settings.model_copy(update={"template": template}), why
 
 

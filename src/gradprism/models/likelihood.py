@@ -245,9 +245,7 @@ def _product(deltas: Float[Tensor, "n vocabulary"], weight: Float[Tensor, "vocab
     size = max(_ADDENDS, 32 * len(deltas))
     whole = len(weight) // size * size
     parts = torch.unflatten(deltas[:, :whole], 1, (-1, size)).transpose(0, 1)  # (parts, n, size)
-    product = torch.bmm(parts, torch.unflatten(weight[:whole], 0, (-1, size))).sum(
-        0
-    )  # n, size @ size, d
+    product = torch.bmm(parts, torch.unflatten(weight[:whole], 0, (-1, size))).sum(0)  # n, size @ size, d
     return product.addmm_(deltas[:, whole:], weight[whole:])
 
 
