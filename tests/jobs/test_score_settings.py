@@ -144,9 +144,9 @@ def test_the_template_that_fits_the_data_is_on_record_with_its_reason(
     rows = [{"messages": [{"role": role, "content": content} for role, content in said]}] * 2
     chats = gradprism.spectra(rows, str(tiny_checkpoint), out=tmp_path / "chats")
     assert chats.record["template"]["name"] == chats.record["identity"]["text.template"] == "chat"
-    assert chats.record["template"]["why"].startswith("2 rows are conversations")
+    assert chats.record["template"]["why"].startswith("conversations in 2 rows")
     shown = {name: " ".join(command("show", tmp_path / name).stdout.split()) for name in ("pairs", "chats")}
-    assert "chat (2 rows are conversations" in shown["chats"]
+    assert "chat (conversations in 2 rows" in shown["chats"]
     assert "paper (every row is a prompt and a response)" in shown["pairs"]
     asked = gradprism.spectra(rows, str(tiny_checkpoint), out=tmp_path / "asked", template="paper")
     assert asked.record["template"] == {"name": "paper", "why": "as asked for"}
@@ -161,7 +161,7 @@ def test_conversations_without_a_template_of_the_tokenizer_are_read_as_paper(tok
     bare.chat_template = None
     settings, why = choose_template(TextSettings(), bare, 3)
     assert settings.template == "paper"
-    assert why == "3 rows are conversations, but the tokenizer has no chat template"
+    assert why == "conversations in 3 rows, but the tokenizer has no chat template"
 
 
 def test_a_run_goes_on_with_the_day_on_which_it_began(
