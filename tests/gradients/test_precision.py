@@ -9,7 +9,8 @@ from torch import nn
 import gradprism
 from gradprism import GradientAnalyzer
 from gradprism.gradients import precision
-from gradprism.gradients.precision import Arithmetic, Computing, arithmetic_of, full_products
+from gradprism.gradients.precision import Arithmetic, Computing, arithmetic_of
+from gradprism.models.full_precision import full_products
 
 CPU = torch.device("cpu")
 REDUCED: list[Arithmetic] = ["TF32 products", "bf16 products", "bf16 autocast", "int8 products"]

@@ -12,12 +12,13 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
 from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
-from gradprism.gradients.precision import Computing, arithmetic_of, full_products
+from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.described import read_architecture
+from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.projections import understand
 from gradprism.models.quantised import refuse_forward_only
@@ -63,6 +64,7 @@ class GradientAnalyzer:
         if recipe is None:
             refuse_loading_options(options)
             recipe = SpectraRecipe.from_options(("",), "", model="", **options)
+        model = model_itself(model)
         refuse_kinds(model)
         with full_products():
             refuse_forward_only(model)

@@ -8,7 +8,7 @@ A machine without such units computes as `exact`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float, Int8, Int32
 from torch import Tensor, nn
 
+from gradprism.models.full_precision import matmul_precision
 from gradprism.models.offload import refetching
 from gradprism.recipe import Precision
 
 Arithmetic = Literal["as loaded", "TF32 products", "bf16 products", "bf16 autocast", "int8 products"]
 
-_MATMUL_PRECISION: dict[Arithmetic, str] = {"TF32 products": "high", "bf16 products": "medium"}
+_MATMUL_PRECISION: dict[Arithmetic, Literal["high", "medium"]] = {"TF32 products": "high", "bf16 products": "medium"}
 _SMALLEST = 1e-30  # a row of zeros is divided by this
 
 
@@ -46,21 +47,6 @@ def _cpu_capabilities() -> dict[str, Any]:
     return dict(find()) if find else {}
 
 
-@contextmanager
-def full_products() -> Iterator[None]:
-    """No reduced precision inside, whatever the process or the model's own pass has set."""
-    before = torch.get_float32_matmul_precision()
-    with ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-
-
 class Computing:
     """A model's forward and backward passes in one arithmetic; `with computing:` around both.
 
@@ -78,18 +64,14 @@ class Computing:
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Enter the arithmetic; what was set before is set again at the end."""
-        before = torch.get_float32_matmul_precision()
         autocast = self._arithmetic == "bf16 autocast"
-        torch.set_float32_matmul_precision(_MATMUL_PRECISION.get(self._arithmetic, "highest"))
-        try:
-            with (
-                torch.autocast(self._device.type, torch.bfloat16) if autocast else nullcontext(),
-                self._in_int8(),
-                refetching(self._model),
-            ):
-                yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        with (
+            matmul_precision(_MATMUL_PRECISION.get(self._arithmetic, "highest")),
+            torch.autocast(self._device.type, torch.bfloat16) if autocast else nullcontext(),
+            self._in_int8(),
+            refetching(self._model),
+        ):
+            yield
 
     @contextmanager
     def _in_int8(self) -> Iterator[None]:

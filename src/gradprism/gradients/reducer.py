@@ -18,9 +18,9 @@ from torch import Tensor
 from gradprism.gradients.capture import Caught
 from gradprism.gradients.factors import Factors, Inputs, is_worth_forming
 from gradprism.gradients.measures import Measures
-from gradprism.gradients.precision import full_products
 from gradprism.gradients.similarity import inner_products
 from gradprism.gradients.spectrum import Solved, eigenvalues_of, solve, spectra_of
+from gradprism.models.full_precision import full_products
 from gradprism.models.projections import Projection
 from gradprism.recipe import PrismSettings
 

@@ -73,13 +73,15 @@ class LoadedModel:
 
     def __init__(self, model: Any, tokenizer: Any):
         """Raises `GradPrismError` where one of the two is missing or is not what it should be."""
+        from gradprism.models.adapters import refuse_kinds
+        from gradprism.models.full_precision import model_itself
+
+        model = model_itself(model)
         if tokenizer is None or not hasattr(model, "config"):
             raise GradPrismError(
                 f"Given a {type(model).__name__} and a {type(tokenizer).__name__}; expected a model of transformers "
                 "together with its tokenizer, such as spectra(data, model, tokenizer=tokenizer)."
             )
-        from gradprism.models.adapters import refuse_kinds
-
         refuse_kinds(model)
         self._model = model
         self._tokenizer = tokenizer

@@ -14,6 +14,7 @@ from gradprism.data.encode import Encoded
 from gradprism.data.example import RowProblemError
 from gradprism.errors import GradPrismError
 from gradprism.models.device import is_fetched, runs_on
+from gradprism.models.full_precision import full_products, model_itself, own_forward
 from gradprism.models.quantised import exact_products
 
 _BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
@@ -73,11 +74,14 @@ class LogitsChangedError(Exception):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout is off, and quantised weights count as they are; what was training is put back afterwards."""
+    """Dropout is off, quantised weights count as they are, and nothing that surrounds the call lowers the precision.
+
+    What was training, and what the process had set, is put back afterwards.
+    """
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with exact_products(model):
+        with full_products(), own_forward(model), exact_products(model):
             yield
     finally:
         for module in training:
@@ -110,7 +114,7 @@ class ResponseHead:
 
     def __init__(self, model: nn.Module):
         """Find the output layer. Raises `GradPrismError` where there is none."""
-        self._model = model
+        model = self._model = model_itself(model)
         self.layer = _output_layer(model)
         self._linear = self.layer if isinstance(self.layer, nn.Linear) and _is_at_hand(self.layer) else None
         self._gives_logits = self._linear is not None  # as they are: the model neither caps nor scales them
@@ -188,7 +192,7 @@ class ResponseHead:
 
         def watch(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             raw.append(output)
-            if self._linear is None or output.dtype != args[0].dtype or not output.requires_grad:
+            if self._linear is None or not output.requires_grad or output.dtype != self._linear.weight.dtype:
                 return None
             return cast(Tensor, _Output.apply(args[0], output, self._linear.weight))  # type: ignore[no-untyped-call]
 
@@ -240,7 +244,7 @@ def _product(deltas: Float[Tensor, "n vocabulary"], weight: Float[Tensor, "vocab
     For few rows a BLAS adds up the whole vocabulary one by one: on a CPU the gradient of three tokens comes out 1e-4
     wrong. The parts are longer for many rows, so that the sums over them take at most a 32nd of the weights' memory.
     """
-    if weight.dtype != torch.float32:  # each part would be rounded
+    if weight.dtype != torch.float32 or torch.is_autocast_enabled(weight.device.type):  # each part would be rounded
         return deltas @ weight
     size = max(_ADDENDS, 32 * len(deltas))
     whole = len(weight) // size * size

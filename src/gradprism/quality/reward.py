@@ -15,6 +15,7 @@ from gradprism.data.example import Example, RowProblemError, judged_turns
 from gradprism.errors import GradPrismError
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.device import runs_on
+from gradprism.models.full_precision import model_itself
 from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_of
 from gradprism.quality.metric import Metric, OnBatch, Plan, Score, usable
 
@@ -81,7 +82,8 @@ class RewardModel:
 
     def __init__(self, model: Any, output: str | None, batch_tokens: int | None):
         """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
-        self._model, self.device = model, runs_on(model)
+        model = self._model = model_itself(model)
+        self.device = runs_on(model)
         self._output = chosen_output(model.config, output)
         self._vocabulary = vocabulary_of(model)
         self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)

@@ -253,10 +253,12 @@ def _logits_at(model: Any, head: Any, ids: Any, rows: Any, positions: Any) -> An
     """Logits of these positions only: (positions, vocabulary). Those of a whole batch would fill the memory."""
     import torch
 
+    from gradprism.models.likelihood import evaluating
+
     keep: Callable[..., Any] = lambda layer, args: (args[0][rows, positions].unsqueeze(0), *args[1:])  # noqa: E731
     hook = head.layer.register_forward_pre_hook(keep)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             return model(input_ids=ids, use_cache=False).logits.squeeze(0).float().cpu()
     finally:
         hook.remove()
@@ -287,6 +289,7 @@ class Writer(LocalJudge):
         import torch
 
         from gradprism.models.device import runs_on
+        from gradprism.models.likelihood import evaluating
 
         model, prompts, _ = self._open()
         ends = self._end_tokens(model, prompts.tokenizer)
@@ -299,7 +302,7 @@ class Writer(LocalJudge):
         room = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
         device = runs_on(model)
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             written = model.generate(**inputs, max_new_tokens=room)[:, longest:].tolist()
         return [_written(question, ids, ends, prompts.tokenizer) for question, ids in zip(batch, written, strict=True)]
 
