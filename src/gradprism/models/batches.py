@@ -1,5 +1,6 @@
 """Items of different lengths through a model, in batches; what fails costs only the item that causes it."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,7 +27,7 @@ class Batches(Generic[Item]):
 
     def __init__(self, length: Callable[[Item], int], tokens: int | None, device: torch.device):
         """`length` counts an item's tokens. `tokens` None takes what suits the device."""
-        self._length = length
+        self._length, self._device = length, device
         self.tokens = tokens or _TOKENS[device.type == "cpu"]
 
     def cut(self, items: Sequence[Item]) -> Iterator[list[Item]]:
@@ -58,7 +59,7 @@ class Batches(Generic[Item]):
             raise
         except Exception as error:  # a model's own code raises what it likes
             out_of_memory, problem = _is_out_of_memory(error), _first_line(error)
-            if not out_of_memory and "CUDA error" in problem:  # nothing runs on the device any more: no row's fault
+            if not out_of_memory and _is_dead(error, self._device):  # nothing runs on it any more: no row's fault
                 raise DeviceError(
                     f"The device failed: {problem}\nRepeat the command to resume; --device cpu names the cause."
                 ) from error
@@ -72,10 +73,38 @@ class Batches(Generic[Item]):
         return self.answers(batch[:half], compute) + self.answers(batch[half:], compute)
 
 
+_OUT_OF_MEMORY = re.compile(
+    r"\bout of memory|can't allocate memory|not enough memory|ALLOC_FAILED|ErrorOutOfMemory|"
+    r"OUT_OF_(DEVICE_|HOST_)?MEMORY|_ERROR_OUT_OF_RESOURCES",
+    re.IGNORECASE,
+)
+_DEAD = re.compile(
+    r"\b(CUDA|HIP|XPU|MPS|NPU|NCCL)( driver| unknown)? error|Triton Error \[|_STATUS_EXECUTION_FAILED|"
+    r"CUFFT_EXEC_FAILED|CUDNN_STATUS_MAPPING_ERROR|miopenStatus(Internal|Unknown)Error|rocblas_status_internal_error|"
+    r"hipError(?!OutOfMemory)\w+|Command ?Buffer(Callback| execution failed|Error)|level_zero backend failed|"
+    r"Native API failed|_ERROR_DEVICE_LOST|\bdevice lost\b|NVML_SUCCESS == r",
+    re.IGNORECASE,
+)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has a type for it; its libraries and the CPU allocator say it in words."""
-    words = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in words)
+    """Tell by the type that torch has for it, or by words: libraries of accelerators and the CPU's allocator have no type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _is_dead(error: Exception, device: torch.device) -> bool:
+    """Whether a device has failed and not a row: by torch's own type (2.8), by the words, or since it adds no more."""
+    if isinstance(error, getattr(torch, "AcceleratorError", ())) or _DEAD.search(_first_line(error)):
+        return True
+    return device.type != "cpu" and not _adds(device)
+
+
+def _adds(device: torch.device) -> bool:
+    """Whether a device can still add two numbers. One that has no memory left is not dead."""
+    try:
+        return bool((torch.ones(2, device=device) + 1).sum().item() == 4)
+    except RuntimeError as error:
+        return _is_out_of_memory(error)
 
 
 def _first_line(error: Exception) -> str:
