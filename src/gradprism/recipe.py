@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradprism.errors import GradPrismError
+from gradprism.models.positions import position_limit
 
 if TYPE_CHECKING:
     from gradprism.compare_recipe import CompareRecipe
@@ -95,10 +96,8 @@ class TextSettings(Settings):
 
     def within(self, config: Any) -> Self:
         """The same, with no more tokens than a model of this (transformers) configuration has positions for."""
-        find = getattr(config, "get_text_config", None)
-        known = (getattr(find() if find else config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
-        limit = next((number for number in known if isinstance(number, int) and number > 1), self.max_length)
-        if limit < self.max_length:
+        limit = position_limit(config)
+        if limit is not None and limit < self.max_length:
             return self.model_copy(update={"max_length": limit})
         return self
 

@@ -18,6 +18,7 @@ from gradprism.jobs.text import text_identity
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
+from gradprism.models.positions import position_limit
 from gradprism.places import is_shared, place
 from gradprism.quality.metric import Metric
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe
@@ -202,8 +203,8 @@ def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None
     _refuse_language_model(found.name, config)
     chosen_output(config, settings.reward_output)  # before any weights
     tokenizer = found.load_tokenizer()
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or settings.reward_max_length
-    most = min(settings.reward_max_length, positions, tokenizer.model_max_length)  # RoBERTa's positions begin at 2
+    limits = settings.reward_max_length, position_limit(config), tokenizer.model_max_length
+    most = min(limit for limit in limits if limit is not None)
     given = read_template(settings.reward_template) if settings.reward_template else None
     template = given or own_template(tokenizer)
     day = settings.reward_date or recipe.text.date

@@ -88,7 +88,7 @@ _DEAD = re.compile(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell by the type that torch has for it, or by words: libraries of accelerators and the CPU's allocator have no type."""
+    """Tell by torch's own type, or by the words of an accelerator's libraries and of the CPU's allocator."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 

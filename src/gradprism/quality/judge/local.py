@@ -10,6 +10,7 @@ from typing import Any
 from gradprism.data.thoughts import has_thought_marks, opening_at_end
 from gradprism.errors import GradPrismError
 from gradprism.models.checkpoints import Say, find_checkpoint
+from gradprism.models.positions import position_limit
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
 from gradprism.quality.metric import Plan
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, JudgeSettings
@@ -173,9 +174,7 @@ class LocalJudge(Judge):
 
     @property
     def _positions(self) -> int | None:
-        config = self._open()[0].config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None)
-        return limit if isinstance(limit, int) and limit > 1 else None
+        return position_limit(self._open()[0].config)
 
     def _open(self) -> tuple[Any, Prompts, Any]:
         """The model, its prompts and the batches that it takes."""
