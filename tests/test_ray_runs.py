@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import polars as pl
 import psutil
 import pytest
 import torch
 from polars.testing import assert_frame_equal
 
+import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.recipe import SpectraRecipe
 from tests.command import run, start
@@ -245,6 +247,28 @@ def test_a_run_begun_on_one_engine_is_finished_on_the_other(
     assert run("spectra", *options, "--out", tmp_path / "both", *RAY).returncode == 0
     assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "both"))
     assert [session["engine"] for session in open_run(tmp_path / "both").record["sessions"]] == ["local", "ray"]
+
+
+def test_workers_measure_failed_rows_again(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
+    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    with mock.patch("gradprism.gradients.analyzer.measure_batch", side_effect=RuntimeError("no kernel")):
+        given = {"limit": 20, "part_rows": 4, "out": tmp_path / "again"}
+        assert gradprism.spectra(SAMPLE, tiny_checkpoint, **given).counts.failed == 20
+    for part in (1, 3):  # some parts hold what both kinds of rows gave
+        _with_failed_rows(tmp_path / "local", tmp_path / "again", part)
+    assert run("spectra", *options, "--out", tmp_path / "again", *RAY, "--retry-failed").returncode == 0
+    assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "again"))
+
+
+def _with_failed_rows(whole: Path, broken: Path, part: int) -> None:
+    """Let the first two rows of a part have been measured, and the others have failed."""
+    name = f"part-{part:05d}.parquet"
+    rows = [4 * part, 4 * part + 1]
+    for table in ("examples", "spectra", "similarity"):
+        measured = pl.read_parquet(whole / table / name).filter(pl.col("row").is_in(rows))
+        others = pl.read_parquet(broken / table / name).filter(~pl.col("row").is_in(rows))
+        pl.concat([measured, others]).write_parquet(broken / table / name)
 
 
 def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from tests.command import run
 from tests.conftest import SAMPLE
 
 import gradprism
 from gradprism import GradPrismError
+from gradprism.gradients import analyzer as analyzer_module
+from gradprism.store import parts as parts_module
 
 
 def test_objects_in_memory(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
@@ -54,6 +58,89 @@ def test_from_scratch_differs_from_trained(tiny_checkpoint: Path, tmp_path: Path
 def test_a_model_object_without_tokenizer_is_refused(make_model: Callable[..., Any]) -> None:
     with pytest.raises(GradPrismError, match="together with its tokenizer"):
         gradprism.spectra([{"prompt": "a", "completion": "b"}], make_model("llama"))
+
+
+Again = Callable[..., gradprism.Run]
+
+
+@pytest.fixture
+def with_failed_rows(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Again:
+    """A run of ten rows in parts of four, of which the longer ones have failed; repeats it, by now without failures."""
+    real = analyzer_module.measure_batch
+
+    def broken(head: Any, projections: Any, encoded: Any, *rest: Any) -> Any:
+        if max(example.n_tokens for example in encoded) > 150:
+            raise RuntimeError("no kernel for this length")
+        return real(head, projections, encoded, *rest)
+
+    def again(**options: Any) -> gradprism.Run:
+        return gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=10, part_rows=4, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(analyzer_module, "measure_batch", broken)
+        first = again()
+    assert 0 < first.counts.failed < 10
+    return again
+
+
+def assert_same_tables(found: gradprism.Run, expected: gradprism.Run) -> None:
+    for table in ("examples", "spectra", "similarity"):
+        frames = [run.scan(table).collect() for run in (found, expected)]
+        assert_frame_equal(*frames, rel_tol=1e-5, abs_tol=1e-7)
+
+
+@pytest.fixture
+def without_failures(tiny_checkpoint: Path, tmp_path: Path) -> gradprism.Run:
+    return gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "clean", limit=10, part_rows=4)
+
+
+def test_rows_that_failed_are_measured_again_when_asked(
+    with_failed_rows: Again, without_failures: gradprism.Run
+) -> None:
+    first = with_failed_rows()  # without being asked: nothing
+    assert first.counts.failed
+    kept = first.examples.filter(status="ok")
+    second = with_failed_rows(retry_failed=True)
+    assert_same_tables(second, without_failures)
+    assert second.examples.filter(pl.col("row").is_in(kept["row"].to_list())).equals(kept)
+    assert second.record["counts"]["failed"] == 0
+    assert second.record["sessions"][-1]["examples"] == first.counts.failed
+    third = with_failed_rows(retry_failed=True)
+    assert len(third.record["sessions"]) == len(second.record["sessions"])
+
+
+def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
+    with_failed_rows: Again, without_failures: gradprism.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spectra are replaced before the examples: rows that still count as failed have some, and get no second ones."""
+    real = parts_module.replace
+
+    def killed(path: Path, content: bytes) -> None:
+        if path.parent.name == "examples":
+            raise KeyboardInterrupt
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts_module, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            with_failed_rows(retry_failed=True)
+    assert_same_tables(with_failed_rows(retry_failed=True), without_failures)
+
+
+def test_a_damaged_part_is_named(with_failed_rows: Again, tmp_path: Path) -> None:
+    part = tmp_path / "run" / "examples" / "part-00001.parquet"
+    part.write_bytes(b"PAR1")
+    with pytest.raises(GradPrismError, match=r"part-00001\.parquet.*\n?.*Delete it"):
+        with_failed_rows(retry_failed=True)
+
+
+def test_the_command_measures_failed_rows_again(
+    with_failed_rows: Again, without_failures: gradprism.Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ("--model", tiny_checkpoint, "--limit", 10, "--part-rows", 4, "--out", tmp_path / "run")
+    finished = run("spectra", SAMPLE, *options, "--retry-failed", "--quiet")
+    assert finished.returncode == 0, finished.stderr
+    assert_same_tables(gradprism.open_run(tmp_path / "run"), without_failures)
 
 
 @pytest.mark.slow  # the real model on a few rows of the embedded sample: what `make demo` does

@@ -12,15 +12,15 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.engine.shards import cut, n_parts, rows_in
+from gradprism.engine.shards import cut
 from gradprism.errors import GradPrismError
 from gradprism.import_recipe import ImportRecipe
 from gradprism.jobs import record
 from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.observer import Observer, Silent
-from gradprism.jobs.score_work import Again, work_of
+from gradprism.jobs.score_work import publishing_of, work_of
 from gradprism.jobs.text import choose_text, identity_of
-from gradprism.jobs.working import Stretch, refuse_engine, work_through
+from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, is_shared, place
@@ -289,16 +289,11 @@ def _score(
     retry_failed: bool,
 ) -> None:
     """Score one metric, what is published left out."""
-    done, again = writer.done, writer.with_failures() if retry_failed else frozenset[int]()
-    n_done = rows_in(done - again, recipe.part_rows, len(examples))
-    if n_done < len(examples):
-        parts = Again(writer, again, watch)
-        shards = parts.narrowed(cut(examples, recipe.part_rows, done - again))
-        n_left = n_parts(len(examples), recipe.part_rows) - len(done - again)
-        stretch = Stretch(len(examples), n_done, writer.folder.name, n_left)
-        here = metric.waits or recipe.engine.engine == "local"
-        work = work_of(metric, recipe, here)
-        work_through(recipe, shards, work, parts.publishing, writer.add_session, stretch, watch, here=here)
+    here = metric.waits or recipe.engine.engine == "local"
+    work, publishing = work_of(metric, recipe, here), publishing_of(writer)
+    work_through(
+        recipe, examples, work, writer, publishing, watch, writer.folder.name, retry_failed=retry_failed, here=here
+    )
     writer.update(complete=True)
 
 

@@ -1,17 +1,15 @@
 """What is done with each shard of a metric's scores, in this process or in another one."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
 from gradprism.data.example import Example
-from gradprism.engine.shards import Shard
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric
-from gradprism.jobs.observer import Observer
 from gradprism.places import is_shared
 from gradprism.quality.metric import Metric
 from gradprism.recipe import ScoreRecipe
@@ -60,36 +58,9 @@ def _make_there(name: str, recipe: ScoreRecipe, identity: dict[str, object], say
     return _Scoring(metric)
 
 
-@dataclass(frozen=True)
-class Again:
-    """Published parts of which only the rows that have failed are scored again."""
-
-    writer: ScoreWriter
-    parts: frozenset[int]
-    watch: Observer
-
-    def narrowed(self, shards: Iterable[Shard]) -> Iterator[Shard]:
-        """The shards, without the rows of those parts that have a score."""
-        for shard in shards:
-            if shard.index in self.parts:
-                kept = self._kept(shard.index)
-                known = set(kept["row"])
-                self.watch.batch(kept.height, 0)
-                shard = replace(shard, examples=tuple(e for e in shard.examples if e.row not in known))
-            yield shard
-
-    @property
-    def publishing(self) -> Publishing[pl.DataFrame]:
-        """How an engine gets parts into the scores: in an object store its workers put whole ones there themselves."""
-        run, name = self.writer.run, self.writer.folder.name
-        if self.parts or not is_shared(run):
-            return Publishing(self._publish)
-        return Publishing(self._publish, partial(publish_scores, run, name), partial(check_lease, run))
-
-    def _publish(self, index: int, scores: pl.DataFrame) -> None:
-        if index in self.parts:
-            scores = pl.concat([self._kept(index), scores]).sort("row")
-        self.writer.publish(index, scores)
-
-    def _kept(self, index: int) -> pl.DataFrame:
-        return self.writer.read(index).filter(pl.col("status") != "failed")
+def publishing_of(writer: ScoreWriter) -> Publishing[pl.DataFrame]:
+    """How an engine gets parts into the scores: in an object store its workers put them there themselves."""
+    run = writer.run
+    if not is_shared(run):
+        return Publishing(writer.publish)
+    return Publishing(writer.publish, partial(publish_scores, run, writer.folder.name), partial(check_lease, run))

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.data.source import ExampleSet
-from gradprism.engine.shards import cut, n_parts, rows_in
 from gradprism.engine.work import Say
 from gradprism.jobs import record
 from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
 from gradprism.jobs.text import ChosenText, choose_text, identity_of, text_identity
-from gradprism.jobs.working import Stretch, refuse_engine, work_through
+from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.places import is_named, place
 from gradprism.recipe import IN_MEMORY, SpectraRecipe, recipe_text, refuse_loading_options
@@ -30,6 +29,7 @@ def spectra(
     tokenizer: Any = None,
     out: str | Path | None = None,
     observer: Observer | None = None,
+    retry_failed: bool = False,
     **options: Any,
 ) -> Run:
     """The gradient spectrum of every layer, for every example; returns the opened run.
@@ -38,6 +38,7 @@ def spectra(
     `model`: hub id, folder, .gguf file, built-in name; or a loaded model, then with its `tokenizer`.
     `out`: the run directory, or its place in an object store (`s3://bucket/run`), resumed if it is there; a new
     temporary one where None.
+    `retry_failed` also measures again the rows that failed before.
     `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
     Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
     """
@@ -55,7 +56,9 @@ def spectra(
         model=source.name if source else str(model),
         **options,
     )
-    return run_recipe(recipe, observer, data=recipe.data if are_paths else data, model=source)
+    return run_recipe(
+        recipe, observer, data=recipe.data if are_paths else data, model=source, retry_failed=retry_failed
+    )
 
 
 def run_recipe(
@@ -64,8 +67,12 @@ def run_recipe(
     *,
     data: Any = None,
     model: ModelSource | None = None,
+    retry_failed: bool = False,
 ) -> Run:
-    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects."""
+    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+
+    `retry_failed` also measures again the rows that failed before.
+    """
     watch = observer or Silent()
     refuse_engine(recipe, model)
     watch.say("Reading the data")
@@ -77,7 +84,6 @@ def run_recipe(
     recipe = _resolved(recipe, text)
     with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
-        done = writer.done
 
         def found(model: Mapping[str, Any]) -> None:
             """Put on record what was found in the model, and say what is not as asked for."""
@@ -85,13 +91,10 @@ def run_recipe(
             for sentence in measured_in_words(model, recipe.prism.projection_names):
                 watch.say(f"Measured: {sentence}")
 
-        n_done = rows_in(done, recipe.part_rows, len(examples))
-        n_left = n_parts(len(examples), recipe.part_rows) - len(done)
-        stretch = Stretch(len(examples), n_done, "Gradients", n_left, found)
-        if stretch.done < stretch.rows:
-            shards = cut(examples, recipe.part_rows, done)
-            work = work_of(recipe, source, writer.record["identity"])
-            work_through(recipe, shards, work, publishing_of(writer), writer.add_session, stretch, watch)
+        work, publishing = work_of(recipe, source, writer.record["identity"]), publishing_of(writer)
+        work_through(
+            recipe, examples, work, writer, publishing, watch, "Gradients", found=found, retry_failed=retry_failed
+        )
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)

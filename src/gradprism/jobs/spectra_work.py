@@ -117,6 +117,6 @@ def _failed(examples: Sequence[Example], reason: str) -> Tables:
 def _joined(parts: Sequence[Tables]) -> Tables:
     def joined(table: str) -> pl.DataFrame:
         frames: list[pl.DataFrame] = [getattr(part, table) for part in parts]
-        return pl.concat(frames).sort("row", maintain_order=True)
+        return pl.concat(frames, how="diagonal").sort("row", maintain_order=True)  # old parts may lack a column
 
     return Tables(joined("examples"), joined("spectra"), joined("similarity"))

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from gradprism.errors import GradPrismError
 from gradprism.store.disk import disk_errors, parquet_bytes, replace
 from gradprism.store.layout import TABLES, part_path, score_table
 from gradprism.store.lease import check_lease
+from gradprism.store.reading import read_parquet
 from gradprism.tables import Tables
 
 
@@ -31,3 +33,14 @@ def publish_scores(run: Path, metric: str, index: int, scores: pl.DataFrame) -> 
     check_lease(run)
     with disk_errors(run):
         replace(part_path(run, score_table(metric), index), parquet_bytes(scores))
+
+
+def read_part(run: Path, table: str, index: int) -> pl.DataFrame:
+    """Read one part of a table that was published. Raises `GradPrismError` where it is damaged."""
+    part = part_path(run, table, index)
+    try:
+        return read_parquet(part)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise GradPrismError(
+            f"Cannot read {part}: {error}.\nDelete it; the same command does its rows again."
+        ) from error

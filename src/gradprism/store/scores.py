@@ -24,14 +24,12 @@ from gradprism.store.layout import (
     RECIPE_FILE,
     RUN_FILE,
     SCORE_FILE,
-    part_path,
     published_parts,
     read_record,
     score_table,
 )
 from gradprism.store.lease import check_lease
-from gradprism.store.parts import publish_scores
-from gradprism.store.reading import read_parquet
+from gradprism.store.parts import publish_scores, read_part
 
 
 @contextmanager
@@ -76,23 +74,16 @@ class ScoreWriter:
 
     def with_failures(self) -> frozenset[int]:
         """Indices of the published parts in which a row has failed."""
-        return frozenset(index for index in self.done if self._has_failures(index))
+        return frozenset(index for index in self.done if (self._read(index)["status"] == "failed").any())
 
-    def _has_failures(self, index: int) -> bool:
-        return bool((self.read(index)["status"] == "failed").any())
+    def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
+        """Return a published part without the rows that have failed, and the numbers of those it keeps."""
+        kept = self._read(index).filter(pl.col("status") != "failed")
+        return kept, frozenset(kept["row"])
 
     def publish(self, index: int, scores: pl.DataFrame) -> None:
         """Write one part, in place of an earlier one."""
         publish_scores(self.run, self.folder.name, index, scores)
-
-    def read(self, index: int) -> pl.DataFrame:
-        """A part that was published. Raises `GradPrismError` where it is damaged."""
-        try:
-            return read_parquet(self._part(index))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise GradPrismError(
-                f"Cannot read {self._part(index)}: {error}.\nDelete it; the same command scores its rows again."
-            ) from error
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
         """Append what one session did to score.json."""
@@ -105,8 +96,8 @@ class ScoreWriter:
         with disk_errors(self.run):
             self._write_record()
 
-    def _part(self, index: int) -> Path:
-        return part_path(self.run, self._table, index)
+    def _read(self, index: int) -> pl.DataFrame:
+        return read_part(self.run, self._table, index)
 
     def _join(self, metric: str, description: Mapping[str, Any]) -> dict[str, Any]:
         if not self.done:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from gradprism.store.disk import (
     clear_leftovers,
     disk_errors,
@@ -23,7 +25,7 @@ from gradprism.store.layout import (
     scored_metrics,
 )
 from gradprism.store.lease import check_lease
-from gradprism.store.parts import publish_part
+from gradprism.store.parts import publish_part, read_part
 from gradprism.tables import Tables
 
 
@@ -64,6 +66,22 @@ class RunWriter:
     def publish(self, index: int, tables: Tables) -> None:
         """Write one part; see `gradprism.store.parts.publish_part`, which other processes may call meanwhile."""
         publish_part(self.path, index, tables)
+
+    def with_failures(self) -> frozenset[int]:
+        """Indices of the published parts in which a row has failed."""
+        return frozenset(
+            index for index in self.done if (read_part(self.path, "examples", index)["status"] == "failed").any()
+        )
+
+    def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
+        """Return a published part without the rows that have failed, and the numbers of those it keeps.
+
+        Killed while it published the part again, a process may have left spectra of rows that count as failed.
+        """
+        tables = {table: read_part(self.path, table, index) for table in TABLES}
+        rows = frozenset(tables["examples"].filter(pl.col("status") != "failed")["row"])
+        kept = {table: frame.filter(pl.col("row").is_in(list(rows))) for table, frame in tables.items()}
+        return Tables(**kept), rows
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""

@@ -18,6 +18,7 @@ from gradprism.verbs.options import (
     Data,
     Engine,
     Execution,
+    Flag,
     Json,
     Prism,
     Quiet,
@@ -43,6 +44,7 @@ def spectra(
     execution: Execution = DEFAULT_EXECUTION,
     engine: Engine = DEFAULT_ENGINE,
     part_rows: int = 32,
+    retry_failed: Flag = False,
     by: str | None = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -60,6 +62,8 @@ def spectra(
         The run directory, or its place in an object store: s3://BUCKET/RUN.
     part_rows
         Rows in one published part: the most that a kill can lose.
+    retry_failed
+        Measure the rows again that failed before.
     by
         Compare the groups of this column of the data in the summary.
     quiet
@@ -71,13 +75,13 @@ def spectra(
         "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
         "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
     }  # fmt: skip
-    return replay_spectra(checked(SpectraRecipe, values), by, quiet, json)
+    return replay_spectra(checked(SpectraRecipe, values), by, quiet, json, retry_failed)
 
 
-def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool) -> int:
+def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool = False) -> int:
     from gradprism.jobs.spectra import run_recipe
 
-    return followed(partial(run_recipe, recipe), recipe.out, "measured", by, quiet, json)
+    return followed(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)
 
 
 def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
