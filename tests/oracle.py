@@ -28,6 +28,8 @@ class TrueModel:
 
     def __init__(self, model: Any):
         self._model = copy.deepcopy(model).double().eval()
+        if hasattr(self._model, "set_experts_implementation"):
+            self._model.set_experts_implementation("eager")  # the faster one has no fp64
 
     def gradients(self, ids: Sequence[int], mask: Sequence[bool], weights: Sequence[str]) -> dict[str, Any]:
         """As `weight_gradients`."""
