@@ -41,3 +41,12 @@ def test_an_import_and_an_export_take_the_same_memory_for_more_lines() -> None:
     peaks = {tuple(line.split()[:2]): int(line.split()[-2]) for line in output.splitlines() if "peak" in line}
     for verb in ("import", "export"):
         assert peaks[verb, "90"] < peaks[verb, "30"] + 40  # MiB; the file grows by 60
+
+
+def test_the_table_of_errors_against_fp64(tiny_checkpoint: Path) -> None:
+    output = bench("benchmarks.exactness", "--models", str(tiny_checkpoint), "--rows", "2", "--mlp", "--no-save")
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines() if line.startswith("| ")]
+    errors = {row[0]: (float(row[1]), float(row[2])) for row in table[1:]}
+    assert {"loss", "cosine", "nuclear norm", "effective rank", "largest entry"} <= errors.keys()
+    for name, (largest, median) in errors.items():
+        assert 0 < median <= largest < (5e-4 if "entry" in name else 3e-5), name
