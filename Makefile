@@ -74,7 +74,7 @@ bench: $(STAMP)
 
 bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.precision
-	@$(BIN)/python -m benchmarks.exactness --precisions exact fast
+	@$(BIN)/python -m benchmarks.exactness
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
