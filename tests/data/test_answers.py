@@ -172,6 +172,20 @@ def test_an_answer_that_the_template_cuts_is_refused_by_what_it_lacks(template: 
         loss_texts(template, example_of(user("6 times 7?"), turn))
 
 
+def test_numbers_of_a_call_that_the_template_cuts_are_missed() -> None:
+    call = {"function": {"name": "add", "arguments": {"a": 41, "deep": [{"exact": True}]}}}
+    example = example_of(user("41 and 1?"), answer(tool_calls=(call,)))
+    assert "41" in loss_texts(CHATML, example)[0]
+    with pytest.raises(RowProblemError, match="leaves out 41 in the tool call of answer 1 of 1"):
+        loss_texts(CHATML.replace("'arguments': c.function.arguments", "'arguments': {}"), example)
+
+
+def test_an_answer_that_is_shown_twice_is_refused() -> None:
+    template = "{{ messages[-1].content }}\n" + CHATML
+    with pytest.raises(RowProblemError, match="shows the text of turn 1, an answer, more than once"):
+        loss_texts(template, example_of(user("Who?"), answer("Wren.")))
+
+
 def test_earlier_thoughts_that_a_template_forgets_are_no_fault_where_only_the_last_answer_counts() -> None:
     template = CHATML.replace("{% if m.reasoning_content %}", "{% if m.reasoning_content and loop.last %}")
     example = example_of(user("a?"), answer("b", thinking="one"), user("c?"), answer("d", thinking="two"))

@@ -142,13 +142,15 @@ class _Search:
 
     def found(self) -> Found:
         """Find the answers by the stand-ins for all turns, else by those for one answer, else by prefixes."""
-        text = self._rendered.text
         layout = self._layout(range(len(self._example.turns)))
         if layout is not None:
             self._refuse_left_out(layout)
-            answers = tuple(Answer(turn, self._spans(layout, turn)) for turn in self._scored)
-            return Found(text, answers, (*layout.left_out(self._example), *self._extras_left_out()))
-        return Found(text, tuple(Answer(turn, self._alone(turn)) for turn in self._scored), self._extras_left_out())
+        found = {turn: self._spans(layout, turn) if layout else self._alone(turn) for turn in self._scored}
+        for turn, spans in found.items():
+            self._refuse_lost_numbers(turn, spans)
+        answers = tuple(Answer(turn, spans) for turn, spans in found.items())
+        lost_turns = layout.left_out(self._example) if layout else ()
+        return Found(self._rendered.text, answers, (*lost_turns, *self._extras_left_out()))
 
     def _layout(self, turns: Iterable[int]) -> "_Layout | None":
         """Where the texts of some turns stand; None where the template treats other words differently."""
@@ -167,6 +169,16 @@ class _Search:
         for turn in self._scored:
             if missing := layout.missing(turn):
                 raise RowProblemError(self._left_out(turn, f"the {missing}"))
+            if twice := layout.repeated(turn):
+                raise RowProblemError(f"the chat template shows the {twice} of turn {turn}, an answer, more than once")
+
+    def _refuse_lost_numbers(self, turn: int, spans: Sequence[Span]) -> None:
+        """Refuse a call whose numbers are not shown: they have no stand-ins."""
+        text = "".join(self._rendered.text[slice(*span)] for span in spans)
+        calls = (call.get("function", call).get("arguments") for call in self._example.turns[turn].tool_calls)
+        for number in (number for arguments in calls for number in _numbers_in(arguments)):
+            if not any(form in text for form in (str(number), json.dumps(number))):
+                raise RowProblemError(self._left_out(turn, f"{number!r} in the tool call"))
 
     def _left_out(self, turn: int, what: str) -> str:
         answers = [i for i, said in enumerate(self._example.turns) if said.role == "assistant"]
@@ -337,6 +349,16 @@ class _Layout:
         lost = next((hidden.what for hidden in self.absent if hidden.turn == turn), None)
         return lost or (None if self.has(turn) else "whole")
 
+    def repeated(self, turn: int) -> str | None:
+        """Name what of a turn stands in several places; names of functions may, where results repeat them."""
+        seen: set[int] = set()
+        for _, _, hidden in self.pieces_shown:
+            if hidden.turn == turn and hidden.what != "tool call":
+                if id(hidden) in seen:
+                    return hidden.what
+                seen.add(id(hidden))
+        return None
+
     def hull(self, turn: int) -> Span:
         """Return the characters from the first piece of a turn to its last."""
         pieces = self.pieces(turn)
@@ -372,9 +394,12 @@ class _Layout:
         return found
 
     def left_out(self, example: Example) -> tuple[str, ...]:
-        """Name the turns of the context that are not shown at all; earlier thoughts may be forgotten."""
-        lost = {hidden.turn for hidden in self.absent if not self.has(hidden.turn)}
-        return tuple(f"{example.turns[turn].role} turn" for turn in sorted(lost))
+        """Name the turns of the context that are not shown whole; of answers before, parts may be forgotten."""
+        turns = example.turns
+        lost = {
+            hidden.turn for hidden in self.absent if turns[hidden.turn].role != "assistant" or not self.has(hidden.turn)
+        }
+        return tuple(f"{turns[turn].role} turn" for turn in sorted(lost))
 
 
 def _hide(turn: Turn, index: int, words: _StandIns) -> Turn:
@@ -384,6 +409,15 @@ def _hide(turn: Turn, index: int, words: _StandIns) -> Turn:
         content=words.text(index, "text", turn.content),
         tool_calls=tuple(words.call(index, call) for call in turn.tool_calls),
     )
+
+
+def _numbers_in(value: Any) -> Iterator[int | float]:
+    """Yield the numbers and flags among the arguments of a call."""
+    if isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers_in(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _begins_with_marker(text: str, special: frozenset[str]) -> bool:
