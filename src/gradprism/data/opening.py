@@ -15,6 +15,8 @@ from gradprism.data.signatures import HEAD, refuse_no_text
 from gradprism.errors import GradPrismError
 from gradprism.places import is_shared
 
+_BUFFER = max(HEAD, 1 << 16)  # bytes
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
@@ -65,13 +67,10 @@ def _unzipped(path: Path, packed: IO[bytes]) -> Iterator[IO[bytes]]:
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
     """UTF-8 text, a byte-order mark dropped; bytes that are not UTF-8 come out as lone surrogates."""
-    with opened(path) as raw:
-        refuse_no_text(path, raw.read(HEAD))
-    with (
-        opened(path) as raw,
-        io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
-    ):
-        yield file
+    with opened(path) as raw, io.BufferedReader(raw, _BUFFER) as buffered:  # type: ignore[type-var]
+        refuse_no_text(path, buffered.peek(HEAD)[:HEAD])
+        with io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            yield file
 
 
 def not_utf8(text: str) -> str | None:
