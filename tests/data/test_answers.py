@@ -195,7 +195,8 @@ def test_earlier_thoughts_that_a_template_forgets_are_no_fault_where_only_the_la
 
 
 def test_what_the_context_loses_is_said_and_costs_no_row() -> None:
-    example = example_of(Turn("system", "Be brief."), user("6 times 7?"), answer("42"), tools=TOOLS)
+    short = ({"type": "function", "function": {"name": "s", "parameters": {}}},)  # its name stands in other words
+    example = example_of(Turn("system", "Be brief."), user("6 times 7?"), answer("42"), tools=short)
     found = find_answers(ChatTemplate(NO_SYSTEM, SPECIAL, "test", None), example, [2])
     assert found.left_out == ("system turn", "tools")
     assert [found.text[a:b] for item in found.answers for a, b in item.spans] == ["42<|im_end|>\n"]

@@ -317,11 +317,16 @@ class _Search:
                 raise RowProblemError(self._left_out(turn, f"the {piece.what}"))
 
     def _extras_left_out(self) -> tuple[str, ...]:
-        text, example = self._rendered.text, self._example
-        tools = [str(tool.get("function", tool).get("name", "")) for tool in example.tools]
-        documents = [str(document.get("text", document.get("contents", ""))) for document in example.documents]
-        lost = {"tools": tools, "documents": documents}
-        return tuple(what for what, texts in lost.items() if any(said.strip() not in text for said in texts))
+        """Name what a row brings besides its turns and the template makes nothing of."""
+        example = self._example
+        without = {"tools": replace(example, tools=()), "documents": replace(example, documents=())}
+        given = {what: other for what, other in without.items() if getattr(example, what)}
+        return tuple(what for what, other in given.items() if self._looks_like(other))
+
+    def _looks_like(self, other: Example) -> bool:
+        with suppress(RowProblemError):
+            return self._render(other).text == self._rendered.text
+        return False
 
 
 @dataclass(frozen=True)
