@@ -280,9 +280,7 @@ def test_forty_real_rows_with_smollm2(smollm2: tuple[Any, Any], sample_rows: Row
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering")
     usable = found.filter(pl.col("status") == "ok")["row"].to_list()
     assert len(usable) >= 38  # the rest are answers of a single token
-    for row in usable[
-        ::3
-    ]:  # the others would take minutes more; one value is 2e-6: of so small a ratio fp32 leaves 2e-5
+    for row in usable[::5]:  # the others would take minutes more
         expected = superfiltering(true_model, tokenizer, rows[row], 2048)
         assert found["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)
         whole, prompt = tokenizer(text_of(rows[row]) + rows[row]["output"])["input_ids"], text_of(rows[row])
