@@ -12,10 +12,10 @@ from tests.command import run as command
 
 import gradprism
 from gradprism import Run
+from gradprism.data import encode as encode_text
 from gradprism.data.encode import make_encoder
 from gradprism.errors import GradPrismError
 from gradprism.jobs import score as score_job
-from gradprism.jobs import text as text_job
 from gradprism.recipe import TextSettings
 
 OF_SPECTRA = {"template": "chat", "max_length": 200, "turns": "last", "system": "Be brief.", "end_of_turn": False}
@@ -60,7 +60,7 @@ def on(day: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def today(cls) -> date:
             return date.fromisoformat(day)
 
-    monkeypatch.setattr(text_job, "date", Day)
+    monkeypatch.setattr(encode_text, "date", Day)
     monkeypatch.setattr(score_job, "date", Day)
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -246,12 +247,13 @@ def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int
     return settings.model_copy(update={"template": template}), why
 
 
-def needs_date(settings: TextSettings, tokenizer: Any) -> bool:
-    """Return whether the template that `settings` name prints the current date."""
-    if settings.template in ("auto", "paper"):
-        return False
-    text = own_template(tokenizer) if settings.template == "chat" else read_template(settings.template)
-    return bool(text) and prints_date(str(text))
+def with_date(settings: TextSettings, tokenizer: Any, begun: str | None = None) -> TextSettings:
+    """Fix the day that the template prints: as asked for, else `begun`, else today; None where it prints none."""
+    text = None
+    if settings.template not in ("auto", "paper"):
+        text = own_template(tokenizer) if settings.template == "chat" else read_template(settings.template)
+    day = (settings.date or begun or date.today().isoformat()) if text and prints_date(text) else None
+    return settings.model_copy(update={"date": day})
 
 
 def own_template(tokenizer: Any) -> str | None:

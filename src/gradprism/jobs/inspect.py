@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
-from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, needs_date
+from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, with_date
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.errors import GradPrismError
@@ -91,8 +90,7 @@ def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: 
     with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
         text = text.within(checkpoint.load_config())
     text, why = choose_template(text, tokenizer, n_conversations)
-    if text.date is None and needs_date(text, tokenizer):
-        text = text.model_copy(update={"date": date.today().isoformat()})
+    text = with_date(text, tokenizer)
     return make_encoder(tokenizer, text), text_in_words({**text.model_dump(), "why": why})
 
 

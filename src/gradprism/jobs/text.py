@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, needs_date, read_template
+from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
 from gradprism.jobs.record import absolute
 from gradprism.models.checkpoints import ModelSource
 from gradprism.recipe import TextSettings
@@ -32,9 +31,8 @@ def choose_text(
     tokenizer = source.load_tokenizer()
     settings, why = choose_template(text, tokenizer, n_conversations)
     template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute(settings.template)
-    day = (text.date or begun.get("text.date") or date.today().isoformat()) if needs_date(settings, tokenizer) else None
-    settings = settings.within(config).model_copy(update={"template": template, "date": day})
-    return ChosenText(settings, why)
+    settings = with_date(settings, tokenizer, begun.get("text.date")).within(config)
+    return ChosenText(settings.model_copy(update={"template": template}), why)
 
 
 def text_identity(text: TextSettings) -> dict[str, Any]:
