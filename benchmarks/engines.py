@@ -21,10 +21,10 @@ import psutil
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.works import SAMPLE
+from gradprism.core.progress import Silent
 from gradprism.data.example import Example
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import Account, OnBatch, Publishing, Say, Work
-from gradprism.jobs.observer import Silent
 from gradprism.recipe import EngineSettings
 
 ROWS, TOKENS, PART_ROWS = 200, 48, 16

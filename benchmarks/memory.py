@@ -62,7 +62,7 @@ def long_run(n_examples: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     import gradprism
-    from gradprism.jobs.observer import Silent
+    from gradprism.core.progress import Silent
 
     config = LlamaConfig(
         vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,

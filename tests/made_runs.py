@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from gradprism import Run, open_run
+from gradprism.core.settings import recipe_text
 from gradprism.data.source import open_examples
 from gradprism.jobs.record import of_data
-from gradprism.recipe import ReadSettings, ScoreRecipe, recipe_text
+from gradprism.recipe import ReadSettings, ScoreRecipe
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA, Tables

@@ -8,7 +8,7 @@ import polars as pl
 from gradprism.analysis.eligible import Candidates
 from gradprism.analysis.select import select_rows
 from gradprism.analysis.selection import Selection
-from gradprism.recipe import checked
+from gradprism.core.settings import checked
 from gradprism.select_recipe import SelectSettings
 
 Values = Sequence[float | None]

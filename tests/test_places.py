@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.places import is_named, is_shared, names_in, place, remote
+from gradprism.files.places import is_named, is_shared, names_in, place, remote
 
 
 @pytest.mark.parametrize("named", ["runs/a", "/runs/a", "~/a", "C:\\runs", "owner/name", "a=b/c", "hf://datasets/a/b"])

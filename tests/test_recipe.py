@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.recipe import SpectraRecipe, load_recipe, recipe_text
+from gradprism.core.settings import recipe_text
+from gradprism.recipe import SpectraRecipe, load_recipe
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gradprism import GradPrismError
-from gradprism.recipe import checked, recipe_text
+from gradprism.core.settings import checked, recipe_text
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 
 

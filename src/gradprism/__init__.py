@@ -22,7 +22,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 if TYPE_CHECKING:
     from gradprism.analysis.comparison_files import open_comparison

@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError
 from rich.text import Text
 
 from gradprism import __version__
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 
 def _plain(error: CycloptsError) -> Text:
@@ -16,7 +16,7 @@ def _plain(error: CycloptsError) -> Text:
     problems = getattr(error.__cause__, "errors", None)  # of pydantic, which is not loaded before it is needed
     if problems is None:
         return Text(f"gradprism: {error}")
-    from gradprism.recipe import given
+    from gradprism.core.settings import given
 
     lines = [
         f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']}{given(problem)}"
@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         status = app(sys.argv[1:] if words is None else words)
     except GradPrismError as error:
-        from gradprism.terminal.console import shown
+        from gradprism.core.console import shown
 
         print(shown(f"gradprism: {error}"), file=sys.stderr)  # noqa: T201
         status = 2

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from gradprism.recipe import Settings
+from gradprism.core.settings import Settings
 
 
 class CompareSettings(Settings):

@@ -4,8 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from gradprism.errors import GradPrismError
-from gradprism.recipe import CheckpointSettings, ReadSettings, Settings, TextSettings, checked, grouped
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import Settings, checked, grouped
+from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 
 
 class OriginSettings(Settings):

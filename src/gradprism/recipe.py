@@ -3,14 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import Settings, checked, grouped
 from gradprism.models.positions import position_limit
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Recipe: TypeAlias = "SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe | ImportRecipe | StudyRecipe"
 
-Model = TypeVar("Model", bound=BaseModel)
 IN_MEMORY = ("(Python objects)",)
 """What a recipe says of its data where no file was given."""
 
@@ -29,12 +28,6 @@ Precision = Literal["exact", "balanced", "fast"]
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-int8"]
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Ways of spreading a model that accelerate works out by itself."""
-
-
-class Settings(BaseModel):
-    """A frozen group of settings; an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ReadSettings(Settings):
@@ -381,65 +374,6 @@ def refuse_loading_options(options: Mapping[str, Any]) -> None:
             f"Given {', '.join(idle)} together with a model that is loaded already. Expected options of the text and "
             "of what is measured; load the model as you want it, on the device that you want."
         )
-
-
-def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat options -> the groups of a recipe; raises `GradPrismError` for a name that none of them has."""
-    homes = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
-    own = {"part_rows", "name"} & {*recipe.model_fields}
-    grouped: dict[str, Any] = {}
-    for option, value in options.items():
-        if option in own:
-            grouped[option] = value
-        elif option in homes:
-            grouped.setdefault(homes[option], {})[option] = _flat(value)
-        else:
-            known = sorted({*homes, *own})
-            close = get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise GradPrismError(f"Unknown setting {option!r}; {hint}")
-    return grouped
-
-
-def _groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
-    """The groups of settings among a recipe's fields."""
-    found = {
-        name: (get_args(field.annotation) or (field.annotation,))[0] for name, field in recipe.model_fields.items()
-    }
-    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, Settings)}
-
-
-def _flat(value: Any) -> Any:
-    """Accept `projections=("q", "k")` and `columns={"prompt": "question"}` beside their text forms."""
-    if isinstance(value, Mapping):
-        return ",".join(f"{role}={name}" for role, name in value.items())
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value) if isinstance(value, Path) else value
-
-
-def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Validate settings; what is wrong comes out as one plain line for each setting."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}{given(problem)}"
-            for problem in error.errors()
-        ]
-        raise GradPrismError("Settings not understood:\n  " + "\n  ".join(lines)) from None
-
-
-def given(problem: Mapping[str, Any]) -> str:
-    """What was given, for the words of a problem of pydantic; of an address nothing, since it may hold a password."""
-    hidden = problem["type"] == "missing" or "base_url" in problem["loc"]
-    return "" if hidden else f" (given: {problem['input']!r})"
-
-
-def recipe_text(recipe: BaseModel) -> str:
-    """YAML of the resolved settings; `gradprism run FILE` replays them."""
-    values = recipe.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: Path) -> "Recipe":

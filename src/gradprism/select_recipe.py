@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gradprism.errors import GradPrismError
-from gradprism.recipe import ReadSettings, Settings, checked, grouped
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import Settings, checked, grouped
+from gradprism.recipe import ReadSettings
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from gradprism.compare_recipe import CompareSettings
+from gradprism.core.settings import Settings
 from gradprism.recipe import (
     CheckpointSettings,
     EngineSettings,
@@ -17,7 +18,6 @@ from gradprism.recipe import (
     ReadSettings,
     RequestSettings,
     RewardSettings,
-    Settings,
     TextSettings,
 )
 from gradprism.select_recipe import SelectSettings

@@ -14,7 +14,8 @@ from tests.made_runs import score_table
 
 from gradprism import Run, compare, correlate, open_run, select
 from gradprism.analysis.own_settings import own_settings
-from gradprism.recipe import ScoreRecipe, recipe_text
+from gradprism.core.settings import recipe_text
+from gradprism.recipe import ScoreRecipe
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.terminal.show import summary_of
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate
 from gradprism.data.example import Example, RowProblemError, Turn
-from gradprism.errors import GradPrismError
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 TEMPERATURE = {"function": {"name": "get_temp", "arguments": {"city": "Oslo"}}}

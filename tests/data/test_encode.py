@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import ChatEncoder, Encoded, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError, Turn
-from gradprism.errors import GradPrismError
 from gradprism.recipe import TextSettings
 
 Pairs = Sequence[tuple[str, str]]

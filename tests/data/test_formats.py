@@ -25,9 +25,9 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data import json_files
 from gradprism.data.formats import file_format, read_file
-from gradprism.errors import GradPrismError
 
 Rows = Sequence[dict[str, Any]]
 

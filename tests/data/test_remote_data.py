@@ -22,7 +22,7 @@ from tests.object_store import Bucket
 from gradprism import GradPrismError
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.data.writing import arrow_schema, written_whole
-from gradprism.places import place
+from gradprism.files.places import place
 from gradprism.recipe import ReadSettings
 
 pytestmark = pytest.mark.slow  # two servers

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings
 
 Row = dict[str, Any]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.columns import COLUMN_ROLES, parse_columns
 from gradprism.data.example import RowProblemError, Turn
 from gradprism.data.recognise import find_schema
 from gradprism.data.schemas import Content
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings
 
 Row = dict[str, Any]

@@ -19,9 +19,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data import json_files
 from gradprism.data.formats import file_format, read_file
-from gradprism.errors import GradPrismError
 
 LINES = b'{"prompt": "a", "completion": "b"}\n' * 50
 TABLE = pa.table({"prompt": ["a"], "completion": ["b"]})

@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.source import open_examples
-from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings
 
 

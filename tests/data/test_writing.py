@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import read_file
 from gradprism.data.given import Source
 from gradprism.data.writing import arrow_schema, written_whole
-from gradprism.errors import GradPrismError
 
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Say, Work
-from gradprism.errors import DeviceError, GradPrismError
 
 Rows = list[tuple[int, str | None]]  # row, and why it has failed
 

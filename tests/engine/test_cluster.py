@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from gradprism.core.errors import GradPrismError
 from gradprism.engine import cluster
 from gradprism.engine.cluster import Crew, connected, crew_for
-from gradprism.errors import GradPrismError
 from gradprism.recipe import EngineSettings
 
 LAPTOP = [{"CPU": 8.0, "memory": 1.0}]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from tests.engine.noted_work import (
     Listening,
     device_lost_at,

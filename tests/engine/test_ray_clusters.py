@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.recipe import EngineSettings
 from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.made_comparisons import made_comparison
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure, write_figure
 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format

@@ -14,11 +14,11 @@ from tests.made_papers import SHAPES, Fields, paper_rows, summarised, weight, wr
 
 import gradprism
 from gradprism import GradPrismError, import_paper, open_run
+from gradprism.core.progress import Silent
 from gradprism.data.example import Example, RowProblemError
 from gradprism.interop.line import layout_of, read_line
 from gradprism.interop.noise import without_noise
 from gradprism.jobs import importing
-from gradprism.jobs.observer import Silent
 
 TOKENS = (4, 7, 9, 12, 30)  # the last one is more than any side
 

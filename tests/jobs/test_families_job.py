@@ -13,7 +13,7 @@ from tests.families import FAMILIES
 import gradprism
 from gradprism import GradPrismError
 from gradprism.analysis.metrics import known_metrics
-from gradprism.jobs.observer import Silent
+from gradprism.core.progress import Silent
 from gradprism.terminal.show import summary_of
 
 ROWS = {"limit": 24, "max_length": 60, "turns": "last"}

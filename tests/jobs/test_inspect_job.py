@@ -7,11 +7,11 @@ from typing import Any
 
 from tests.command import run
 
+from gradprism.core.console import HarmlessConsole
 from gradprism.data.example import Example, Turn
 from gradprism.jobs.inspect import Inspection, inspect
 from gradprism.jobs.strangest import Strangest
 from gradprism.recipe import ReadSettings, TextSettings
-from gradprism.terminal.console import HarmlessConsole
 from gradprism.terminal.inspect import inspection_of
 
 

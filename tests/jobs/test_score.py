@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import gradprism
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Silent
 from gradprism.jobs import metrics as metrics_module
-from gradprism.jobs.observer import Silent
 from gradprism.models.likelihood import ResponseHead
 from gradprism.recipe import load_recipe
 

@@ -12,9 +12,9 @@ from tests.command import run as command
 
 import gradprism
 from gradprism import Run
+from gradprism.core.errors import GradPrismError
 from gradprism.data import encode as encode_text
 from gradprism.data.encode import make_encoder
-from gradprism.errors import GradPrismError
 from gradprism.jobs import score as score_job
 from gradprism.recipe import TextSettings
 

@@ -18,9 +18,9 @@ from tests.made_runs import scored_run
 import gradprism
 from gradprism import GradPrismError, Run
 from gradprism.analysis.selection import Selection
+from gradprism.core.settings import checked
 from gradprism.jobs import select_files
 from gradprism.jobs.select import run_recipe, select
-from gradprism.recipe import checked
 from gradprism.select_recipe import SelectRecipe
 
 Row = dict[str, Any]

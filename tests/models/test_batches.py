@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from gradprism.errors import DeviceError
+from gradprism.core.errors import DeviceError
 from gradprism.models import batches as batches_module
 from gradprism.models.batches import Batches, Failure
 

@@ -18,6 +18,7 @@ from tests.plain_models import EXAMPLES
 from torch import Tensor, nn
 
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
+from gradprism.core.settings import checked
 from gradprism.data.encode import Encoded
 from gradprism.gradients import precision
 from gradprism.models import adapters, offload
@@ -25,7 +26,7 @@ from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
-from gradprism.recipe import CheckpointSettings, ExecutionSettings, checked
+from gradprism.recipe import CheckpointSettings, ExecutionSettings
 
 pytestmark = pytest.mark.slow  # models that are written to disk and loaded again
 

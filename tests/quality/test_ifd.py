@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.oracle import TrueModel
 
 import gradprism
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.errors import GradPrismError
 
 Rows = list[dict[str, str]]
 

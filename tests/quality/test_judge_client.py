@@ -19,8 +19,8 @@ pytest.importorskip("openai")
 
 from tests.faulty_server import WAIT, FaultyServer
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.errors import GradPrismError
 from gradprism.quality.judge.client import Endpoint, Patience
 from gradprism.quality.judge.endpoint import EndpointJudge
 from gradprism.quality.judge.faults import FaultError, retry_after

@@ -13,9 +13,9 @@ import torch
 
 pytest.importorskip("json_repair")
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
 from gradprism.data.thoughts import split_thoughts
-from gradprism.errors import GradPrismError
 from gradprism.quality.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
 from gradprism.quality.judge.metrics import make_judged
 from gradprism.quality.judge.prompts import make_prompt

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("json_repair")
 
 from gradprism.analysis.scores import corpus_tags
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.data.example import Example, RowProblemError, Turn
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages
 from gradprism.quality.judge.metrics import Difficulty, Instag, make_judged
 from gradprism.quality.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt

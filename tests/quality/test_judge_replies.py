@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.quality.judge.cache import AnswerCache, key_of
 from gradprism.quality.judge.judge import Answer
 from gradprism.quality.judge.replies import read_reply

@@ -12,8 +12,8 @@ import torch
 import transformers as hf
 
 import gradprism
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.errors import GradPrismError
 
 Rows = list[dict[str, str]]
 

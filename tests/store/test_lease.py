@@ -15,10 +15,10 @@ from tests.object_store import Bucket, FaultyStore
 from tests.store.test_object_store import ABOUT, NOTHING
 
 from gradprism import GradPrismError
-from gradprism.places import place, remote
-from gradprism.storage_errors import StorageError
-from gradprism.store import lease
-from gradprism.store.lease import Holder, Lease, read_holder
+from gradprism.files import lease
+from gradprism.files.lease import Holder, Lease, read_holder
+from gradprism.files.places import place, remote
+from gradprism.files.storage_errors import StorageError
 from gradprism.store.parts import publish_scores
 from gradprism.store.scores import held_run
 from gradprism.store.writer import RunWriter

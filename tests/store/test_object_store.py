@@ -27,8 +27,8 @@ from tests.object_store import SECRET, Bucket, FaultyStore, environment
 import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.data.formats import read_file
-from gradprism.places import place
-from gradprism.remote import RemotePath
+from gradprism.files.places import place
+from gradprism.files.remote import RemotePath
 from gradprism.store import disk
 from gradprism.store.layout import published_parts
 from gradprism.store.parts import publish_part, publish_scores
@@ -347,7 +347,7 @@ def test_of_an_upload_in_pieces_that_breaks_nothing_is_left(bucket: Bucket, faul
 
 def test_a_writer_killed_in_the_middle_of_an_upload_leaves_nothing(bucket: Bucket, faulty_store: FaultyStore) -> None:
     faulty_store.faults["PUT"] = ["stall"]
-    code = f"from gradprism.places import place; place('{bucket.url}/part').write_bytes(bytes(8 << 20))"
+    code = f"from gradprism.files.places import place; place('{bucket.url}/part').write_bytes(bytes(8 << 20))"
     writer = subprocess.Popen([sys.executable, "-c", code])
     assert faulty_store.stalled.wait(60)
     writer.send_signal(signal.SIGKILL)

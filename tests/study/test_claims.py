@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.made_groups import given_run
 
 import gradprism
-from gradprism.recipe import checked
+from gradprism.core.settings import checked
 from gradprism.study.claims import Compared, Count, claim_table, count, pooled_ratio, verdict, with_cuts_decided
 from gradprism.study.outcome import Judged
 from gradprism.study_recipe import StudyRecipe

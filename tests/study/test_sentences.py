@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from gradprism.recipe import checked
+from gradprism.core.settings import checked
 from gradprism.study.claims import Count, Verdict
 from gradprism.study.outcome import HELD, Judged, Outcome
 from gradprism.study.sentences import predictor_sentence, verdict_sentence

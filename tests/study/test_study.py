@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.jobs.study import run_recipe
 from gradprism.recipe import load_recipe
 from gradprism.store.run import open_run

@@ -14,7 +14,7 @@ from tests.made_layer_means import columns_of, logs_of_lengths, with_layer_means
 
 from gradprism.analysis.comparison_tables import LEVELS
 from gradprism.analysis.statistics.bootstrap import times_drawn
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.study.families import (
     AGREEMENT,
     CURVE_SUMMARY,

@@ -11,7 +11,7 @@ from tests.made_studies import ROWS, loaded_study, written_study
 
 import gradprism
 from gradprism import open_run
-from gradprism.errors import DeviceError, GradPrismError
+from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.jobs import compare
 from gradprism.jobs.study import run_recipe
 from gradprism.models.checkpoints import Checkpoint

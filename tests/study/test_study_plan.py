@@ -12,7 +12,7 @@ from tests.command import run
 from tests.conftest import SAMPLE
 from tests.made_studies import ROWS, loaded_study, written_study
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.jobs.study import plan_study, run_recipe
 from gradprism.study.plan import Pace, PlannedRun, Reading, estimated_pace, line, measured_pace
 

@@ -8,7 +8,8 @@ from tests.command import run
 from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
-from gradprism.recipe import EngineSettings, checked, load_recipe
+from gradprism.core.settings import checked
+from gradprism.recipe import EngineSettings, load_recipe
 from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.run import _command
 

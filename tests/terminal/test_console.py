@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from gradprism.terminal.console import HarmlessConsole, shown
-from gradprism.terminal.tables import facts, plain_table
+from gradprism.core.console import HarmlessConsole, shown
+from gradprism.core.terminal_tables import facts, plain_table
 
 HARM = "\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \r \ud83d \u2028 [bold]x[/bold] :smile:"
 SAFE = r"\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \x0d \ud83d \u2028 [bold]x[/bold] :smile:"

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from gradprism.numbers import number
-from gradprism.terminal.progress import Bar, Meter, watching
+from gradprism.core.numbers import number
+from gradprism.core.progress_bar import Bar, Meter, watching
 
 
 def test_piped_progress_is_plain_lines() -> None:
@@ -50,7 +50,7 @@ def test_an_interrupt_before_work_begins_acts_at_once() -> None:
 
 def test_the_bar_shows_rates_and_time_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    from gradprism.terminal.progress import _bar
+    from gradprism.core.progress_bar import _bar
 
     meter = Meter()
     progress: Progress = _bar(meter, console)
@@ -70,7 +70,7 @@ def test_the_bar_shows_rates_and_time_left() -> None:
 
 def test_work_without_rows_has_a_name_and_no_counts() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    from gradprism.terminal.progress import _bar
+    from gradprism.core.progress_bar import _bar
 
     meter = Meter()
     progress: Progress = _bar(meter, console)

@@ -12,7 +12,7 @@ from gradprism.analysis.comparison_tables import EXAMPLES
 from gradprism.analysis.members import Members
 from gradprism.analysis.metrics import metric_table
 from gradprism.analysis.statistics.missing import mean_present
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from gradprism.analysis.members import Members
 from gradprism.analysis.metrics import known_metrics
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 
 _COUNTED = ("length", "prompt_length", "loss")

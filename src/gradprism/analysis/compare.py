@@ -21,7 +21,7 @@ from gradprism.analysis.levels import level_table
 from gradprism.analysis.members import Members
 from gradprism.analysis.statistics.bootstrap import resample_means
 from gradprism.compare_recipe import CompareSettings
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.errors import GradPrismError
-from gradprism.facts import as_html, as_text, text_in_words
-from gradprism.numbers import number
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import as_html, as_text, text_in_words
+from gradprism.core.numbers import number
 
 
 @dataclass(frozen=True)

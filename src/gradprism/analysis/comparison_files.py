@@ -12,10 +12,10 @@ import polars as pl
 from gradprism.analysis import comparison_tables as tables
 from gradprism.analysis.comparison import Comparison, Finding, Group
 from gradprism.analysis.paper_table import paper_latex, paper_table, summary
-from gradprism.errors import GradPrismError
-from gradprism.places import place
-from gradprism.store.disk import disk_errors, json_bytes, parquet_bytes, replace
-from gradprism.store.reading import read_parquet
+from gradprism.core.errors import GradPrismError
+from gradprism.files.atomic import disk_errors, json_bytes, parquet_bytes, replace
+from gradprism.files.places import place
+from gradprism.files.reading import read_parquet
 
 FORMAT_VERSION = 1
 COMPARISON_FILE = "comparison.json"

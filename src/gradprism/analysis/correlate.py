@@ -15,9 +15,9 @@ from gradprism.analysis.metrics import find_metric, known_metrics, metric_values
 from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
-from gradprism.errors import GradPrismError
-from gradprism.facts import as_html, as_text
-from gradprism.store.disk import disk_errors, parquet_bytes, replace
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import as_html, as_text
+from gradprism.files.atomic import disk_errors, parquet_bytes, replace
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run
 from gradprism.tables import MEASURES

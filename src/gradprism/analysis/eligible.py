@@ -7,7 +7,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from gradprism.analysis.metrics import is_ifd
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.select_recipe import SelectSettings
 
 _QUOTING = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gradprism.analysis.length_match import overlap_in_length
-from gradprism.numbers import number, probability
+from gradprism.core.numbers import number, probability
 
 ALPHA = 0.05
 LEFT = 0.5  # of the raw figure: an interval within it leaves little

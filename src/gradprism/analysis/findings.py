@@ -23,7 +23,7 @@ import polars as pl
 from gradprism.analysis.comparison import Finding
 from gradprism.analysis.evidence import SIGNS, Control, Row, controls, raw_difference, too_few
 from gradprism.analysis.titles import headed
-from gradprism.numbers import number
+from gradprism.core.numbers import number
 from gradprism.tables import MEASURES
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.analysis.members import MOST_GROUPS
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 
 _LENGTHS = ("n_prompt_tokens", "n_response_tokens")

@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.analysis.metrics import find_metric, known_metrics, metric_table, unknown_metric
 from gradprism.analysis.ranking import lottery, order_by
 from gradprism.compare_recipe import CompareSettings
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 
 MOST_GROUPS = 24

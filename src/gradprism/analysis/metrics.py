@@ -19,7 +19,7 @@ from itertools import product
 
 import polars as pl
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.layout import published_parts
 from gradprism.store.origin import data_of
 from gradprism.store.run import Run

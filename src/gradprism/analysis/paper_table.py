@@ -8,8 +8,8 @@ import polars as pl
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_tables import COSINES
 from gradprism.analysis.titles import title
-from gradprism.markdown import head, line
-from gradprism.numbers import number, probability, share
+from gradprism.core.markdown import head, line
+from gradprism.core.numbers import number, probability, share
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip

@@ -17,7 +17,7 @@ from gradprism.analysis.length_match import length_pairs
 from gradprism.analysis.near_duplicates import near_duplicates
 from gradprism.analysis.ranking import Indices, Order, in_given_order, lottery, mean_rank, order_by
 from gradprism.analysis.selection import TABLE, Selection
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.select_recipe import SelectSettings
 
 Texts = Callable[[frozenset[int]], Iterable[tuple[int, str]]]

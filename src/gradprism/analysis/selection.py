@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.cuts import Edge
-from gradprism.facts import as_html, as_text
+from gradprism.core.facts import as_html, as_text
 from gradprism.select_recipe import SelectSettings
 
 TABLE = ("row", "example_id", "group", "reason", "stratum", "baseline", "response_length", "mean rank")

@@ -11,9 +11,9 @@ from typing import Any
 
 import jinja2
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.data.thoughts import before_thought
-from gradprism.errors import GradPrismError
 
 _DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")

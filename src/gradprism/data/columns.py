@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "problem")
 RESPONSE_COLUMNS = ("completion", "response", "output", "answer", "solution")

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import AS_ASKED
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate, prints_date
 from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, answers_in_loss
-from gradprism.errors import GradPrismError
-from gradprism.facts import AS_ASKED
 from gradprism.recipe import TextSettings
 
 BUILTIN_TEMPLATES = ("auto", "paper", "chat")

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.json_files import is_json_stream, json_array, json_lines, json_stream
 from gradprism.data.opening import not_utf8, open_text, opened
 from gradprism.data.record import Record
 from gradprism.data.signatures import HEAD, what_it_is
-from gradprism.errors import GradPrismError
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".csv", ".tsv")

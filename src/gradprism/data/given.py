@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import SUFFIXES, data_suffix, file_format, read_file
 from gradprism.data.record import Record
 from gradprism.data.splits import data_files, refuse_other_split
-from gradprism.errors import GradPrismError
-from gradprism.places import is_named, is_shared, place
+from gradprism.files.places import is_named, is_shared, place
 from gradprism.recipe import ReadSettings
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.opening import not_utf8, open_text
 from gradprism.data.record import Record
-from gradprism.errors import GradPrismError
 
 _CHUNK = 1 << 16  # characters read at a time
 _LONGEST_FIRST = 1 << 24  # characters of the first object that are read to tell how a file is laid out

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.signatures import HEAD, refuse_no_text
-from gradprism.errors import GradPrismError
-from gradprism.places import is_shared
+from gradprism.files.places import is_shared
 
 _BUFFER = max(HEAD, 1 << 16)  # bytes
 

@@ -3,7 +3,7 @@
 import codecs
 from pathlib import Path
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 HEAD = 512  # bytes that are looked at
 

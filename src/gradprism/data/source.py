@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.cells import is_empty, is_missing
 from gradprism.data.columns import listed, parse_columns, refuse_unknown_columns, response_parts
 from gradprism.data.example import Example, RowProblemError
@@ -18,7 +19,6 @@ from gradprism.data.given import Source, sources_of
 from gradprism.data.recognise import EXPECTED, find_schema, scalars_of_unknown
 from gradprism.data.record import Record
 from gradprism.data.schemas import COLUMN_USES, PAIR_ROLES, Content, Schema
-from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings
 
 

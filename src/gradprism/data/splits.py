@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import COMPRESSIONS, SUFFIXES, data_suffix
-from gradprism.errors import GradPrismError
 from gradprism.recipe import ReadSettings
 
 _KEYWORDS = {

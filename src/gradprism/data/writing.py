@@ -15,11 +15,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.given import Source
 from gradprism.data.record import Row
-from gradprism.errors import GradPrismError
-from gradprism.places import is_shared, place, remote
-from gradprism.remote import RemotePath
+from gradprism.files.places import is_shared, place, remote
+from gradprism.files.remote import RemotePath
 
 WRITTEN_SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 256  # rows held at a time

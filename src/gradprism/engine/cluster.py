@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.engine.deaths import first_line, last_line
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
 from gradprism.recipe import EngineSettings
 
 # Heard by Ray when it is imported and started. What becomes of a dead worker is said in our own words.

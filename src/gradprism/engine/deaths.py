@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 
 def first_line(error: BaseException) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from gradprism import __version__
+from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.engine.attempts import MOST_DEATHS, Attempts, Piece
 from gradprism.engine.cluster import Crew
 from gradprism.engine.deaths import as_here, first_line, reason_of, went_with_its_node
 from gradprism.engine.ray_worker import Done, Load, Place, RayWorker
 from gradprism.engine.work import Account, Part, Publishing, Watch
-from gradprism.errors import DeviceError, GradPrismError
 
 TICK = 0.5
 """Seconds between two looks at how far the workers are."""

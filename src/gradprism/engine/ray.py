@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from gradprism.core.errors import GradPrismError
 from gradprism.engine.attempts import Attempts
 from gradprism.engine.cluster import connected, crew_for, nodes_of
 from gradprism.engine.deaths import as_here, first_line, reason_of
@@ -14,7 +15,6 @@ from gradprism.engine.foreman import PATIENCE, Foreman
 from gradprism.engine.ray_worker import hide_gpus
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import Account, Part, Publishing, Say, Watch, Work
-from gradprism.errors import GradPrismError
 from gradprism.recipe import EngineSettings
 
 Answer = TypeVar("Answer")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.figures.curves import cosine_plots, four_panel_plots, measure_plots
 from gradprism.figures.decay import decay_plots
 from gradprism.figures.depth import depth_plots, model_names

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import Style, style_named
-from gradprism.store.disk import replace
+from gradprism.files.atomic import replace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 
 @dataclass(frozen=True)

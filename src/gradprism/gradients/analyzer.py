@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 from torch import nn
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
-from gradprism.errors import GradPrismError
 from gradprism.gradients.capture import frozen
 from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch

@@ -16,7 +16,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
 from gradprism.models.projections import Projection
 from gradprism.models.trial import used_several_times

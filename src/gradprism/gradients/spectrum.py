@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.gradients.factors import Factors
 from gradprism.gradients.products import lower_product
 

@@ -10,11 +10,11 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_files import check_folder, save_comparison
 from gradprism.analysis.members import Members, split, whole_runs
 from gradprism.compare_recipe import CompareRecipe, CompareSettings
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.core.settings import checked, recipe_text
+from gradprism.files.places import place
 from gradprism.jobs.record import of_machine
-from gradprism.places import place
-from gradprism.recipe import checked, recipe_text
 from gradprism.store.run import Run, open_run
 
 Given = str | Path | Run

@@ -7,9 +7,9 @@ from gradprism.analysis.comparable import made_by
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.compare_recipe import CompareSettings
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.files.places import place
 from gradprism.jobs.compare import compare_runs, names_of_runs
-from gradprism.places import place
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.run import Run, open_run
 

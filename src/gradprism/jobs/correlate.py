@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradprism.extras import need
-from gradprism.places import place
+from gradprism.core.optional import need
+from gradprism.files.places import place
 from gradprism.store.run import Run, open_run
 
 if TYPE_CHECKING:

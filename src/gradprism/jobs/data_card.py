@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.selection import Selection
+from gradprism.core.markdown import head, line
+from gradprism.core.settings import recipe_text
 from gradprism.data.source import ExampleSet
-from gradprism.markdown import head, line
-from gradprism.recipe import ReadSettings, recipe_text
+from gradprism.recipe import ReadSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 
 TIE_RULE = (

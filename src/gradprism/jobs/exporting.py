@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Observer, Silent
 from gradprism.data.example import Example
 from gradprism.data.writing import refuse_replacing, written_whole
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_shared, place
+from gradprism.files.reading import read_parquet
 from gradprism.interop.written import Kinds, line_of
-from gradprism.jobs.observer import Observer, Silent
-from gradprism.places import is_shared, place
 from gradprism.store.layout import part_path, published_parts
 from gradprism.store.origin import data_of
-from gradprism.store.reading import read_parquet
 from gradprism.store.run import Run, open_run
 
 

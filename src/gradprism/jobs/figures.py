@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.analysis.comparison_files import is_comparison
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.files.places import place
 from gradprism.jobs.comparisons import Given, comparisons_of
-from gradprism.places import place
 
 if TYPE_CHECKING:
     from gradprism.figures import Drawn

@@ -11,22 +11,23 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.record import Record
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_named, place
 from gradprism.import_recipe import ImportRecipe
 from gradprism.interop.line import Layout, Line, layout_of, read_line
 from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, Place, place_of
 from gradprism.interop.noise import NOISE_FLOOR
 from gradprism.jobs import record
-from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.text import choose_text, identity_of, text_identity
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.places import is_named, place
-from gradprism.recipe import CheckpointSettings, ReadSettings, recipe_text
+from gradprism.recipe import CheckpointSettings, ReadSettings
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter

@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import text_in_words
 from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, with_date
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.errors import GradPrismError
-from gradprism.facts import text_in_words
 from gradprism.jobs.strangest import Strangest
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings

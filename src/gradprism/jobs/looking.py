@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoder, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_shared, place
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.offline import local_files_only
-from gradprism.places import is_shared, place
 from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 from gradprism.study.plan import Reading
 

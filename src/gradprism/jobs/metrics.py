@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.chat_template import prints_date
 from gradprism.data.encode import Encoder, make_encoder, own_template, read_template
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_shared, place
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.models.positions import position_limit
-from gradprism.places import is_shared, place
 from gradprism.quality.metric import Metric
 from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe
 from gradprism.store.layout import RUN_FILE, published_parts, score_table

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.work import Account
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_shared, place
 from gradprism.import_recipe import ImportRecipe
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
-from gradprism.places import is_shared, place
 from gradprism.recipe import (
     IN_MEMORY,
     CheckpointSettings,

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.files.places import place
 from gradprism.jobs.comparisons import Given, comparisons_of, folder_of
-from gradprism.places import place
 
 if TYPE_CHECKING:
     from gradprism.report import ReportFacts

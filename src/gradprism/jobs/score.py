@@ -10,20 +10,21 @@ from typing import Any
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import cut
-from gradprism.errors import GradPrismError
+from gradprism.files.places import is_named, is_shared, place
 from gradprism.import_recipe import ImportRecipe
 from gradprism.jobs import record
 from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
-from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.score_work import publishing_of, work_of
 from gradprism.jobs.text import choose_text, identity_of
 from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
-from gradprism.places import is_named, is_shared, place
 from gradprism.quality.metric import Metric, Plan
 from gradprism.recipe import (
     IN_MEMORY,
@@ -33,7 +34,6 @@ from gradprism.recipe import (
     ScoreRecipe,
     SpectraRecipe,
     load_recipe,
-    recipe_text,
     refuse_loading_options,
 )
 from gradprism.store.layout import RECIPE_FILE, published_parts, score_table, scored_metrics

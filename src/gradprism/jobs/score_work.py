@@ -8,12 +8,12 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
+from gradprism.files.lease import check_lease
+from gradprism.files.places import is_shared
 from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric
-from gradprism.places import is_shared
 from gradprism.quality.metric import Metric
 from gradprism.recipe import ScoreRecipe
-from gradprism.store.lease import check_lease
 from gradprism.store.parts import publish_scores
 from gradprism.store.scores import ScoreWriter
 

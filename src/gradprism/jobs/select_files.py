@@ -10,14 +10,14 @@ import polars as pl
 import pyarrow as pa
 
 from gradprism.analysis.selection import Selection
+from gradprism.core.errors import GradPrismError
 from gradprism.data.record import Row
 from gradprism.data.source import ExampleSet
 from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
-from gradprism.errors import GradPrismError
+from gradprism.files.atomic import replace as replace_file
+from gradprism.files.places import place
 from gradprism.jobs.data_card import data_card
-from gradprism.places import place
 from gradprism.select_recipe import SelectRecipe
-from gradprism.store.disk import replace as replace_file
 
 LEFT_OUT, RANDOM = "left_out", "random"
 

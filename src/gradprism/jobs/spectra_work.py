@@ -9,13 +9,13 @@ import polars as pl
 
 from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
+from gradprism.files.lease import check_lease
+from gradprism.files.places import is_shared
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device, find_spread, layout_of
-from gradprism.places import is_shared
 from gradprism.recipe import SpectraRecipe
-from gradprism.store.lease import check_lease
 from gradprism.store.parts import publish_part
 from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables

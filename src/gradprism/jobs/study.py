@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gradprism.compare_recipe import CompareRecipe
-from gradprism.errors import DeviceError, GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import DeviceError, GradPrismError
+from gradprism.core.optional import need
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
+from gradprism.files.places import is_shared, place
 from gradprism.jobs import compare, select, spectra
-from gradprism.jobs.observer import Observer, Silent
 from gradprism.jobs.report import write_report
 from gradprism.jobs.score import run_scores
 from gradprism.jobs.study_files import publish, write
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
-from gradprism.places import is_shared, place
-from gradprism.recipe import ScoreRecipe, SpectraRecipe, recipe_text
+from gradprism.recipe import ScoreRecipe, SpectraRecipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.study.done import Done

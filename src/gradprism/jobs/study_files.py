@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from gradprism.jobs.observer import Observer
-from gradprism.places import names_in, place
-from gradprism.store.disk import disk_errors, parquet_bytes
-from gradprism.store.disk import replace as replace_file
+from gradprism.core.progress import Observer
+from gradprism.files.atomic import disk_errors, parquet_bytes
+from gradprism.files.atomic import replace as replace_file
+from gradprism.files.places import names_in, place
 from gradprism.store.run import Run
 from gradprism.study.done import Done
 from gradprism.study_recipe import StudyRecipe

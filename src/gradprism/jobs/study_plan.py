@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any
 
 from gradprism.compare_recipe import CompareRecipe
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import PaperEncoder
 from gradprism.engine.shards import rows_in
-from gradprism.errors import GradPrismError
+from gradprism.files.places import place
 from gradprism.jobs.looking import FourBytes, Looker, SeenData, SeenModel
 from gradprism.models.device import find_device
 from gradprism.models.rate import multiplication_rate
-from gradprism.places import place
 from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import published_parts, read_record, score_table

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.core.progress import Observer
 from gradprism.data.source import ExampleSet
 from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut, n_parts, rows_in
 from gradprism.engine.work import Part, Publishing, Work
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
 from gradprism.jobs import record
-from gradprism.jobs.observer import Observer
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.recipe import ScoreRecipe, SpectraRecipe
 

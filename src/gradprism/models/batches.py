@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from gradprism.errors import DeviceError, GradPrismError
+from gradprism.core.errors import DeviceError, GradPrismError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 Say = Callable[[str], None]
 

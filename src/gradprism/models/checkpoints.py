@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
 from gradprism.models.device import Spread, runs_on
 from gradprism.models.file_digests import digest_of_files, refuse_changed

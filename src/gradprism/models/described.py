@@ -17,14 +17,14 @@ from pydantic import (
 )
 from torch import nn
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import given
 from gradprism.models.fused import QKV, Heads, MisfitError, Order
 from gradprism.models.linear import linear_in
 from gradprism.models.naming import ATTENTION, MLP, Part, Parts
 from gradprism.models.not_understood import TO_BE_SAID, numbered
 from gradprism.models.rows import Rows, cut
 from gradprism.models.stack import Stack, inside_wrapper, text_config
-from gradprism.recipe import given
 
 
 def _positive(value: int | str) -> int | str:

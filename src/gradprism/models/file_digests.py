@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.builtin import BuiltinModel, cache_folder
 
 DIGITS = 32  # of a digest, hexadecimal; earlier ones had 16, and were of the first and last MiB of each file alone

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 _BACKENDS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 _SPREADING = {"DataParallel", "DistributedDataParallel", "DeepSpeedEngine"}

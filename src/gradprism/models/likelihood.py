@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import RowProblemError
-from gradprism.errors import GradPrismError
 from gradprism.models.device import is_fetched, runs_on
 from gradprism.models.full_precision import full_products, model_itself, own_forward
 from gradprism.models.quantised import exact_products

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.described import Architecture, described_layers
 from gradprism.models.fused import MisfitError
 from gradprism.models.linear import shape_of

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.recipe import Quantization
 
 _ROUNDING = 1e-3  # a linear map may differ from one by as much, in types that round by less; TF32 by 5e-4

@@ -4,7 +4,7 @@ import statistics
 import time
 from typing import Any
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 
 def multiplication_rate(device: str, dtype: str) -> float:

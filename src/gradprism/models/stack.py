@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.linear import shape_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
 from gradprism.models.projections import Found, Projection, layers_in_words
 

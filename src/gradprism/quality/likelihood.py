@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoded, Encoder
 from gradprism.data.example import Example
-from gradprism.errors import GradPrismError
 from gradprism.quality.metric import Metric, OnBatch, Plan, Score, usable
 
 Ready = tuple[Example, Encoded]

@@ -9,10 +9,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate
 from gradprism.data.example import Example, RowProblemError, judged_turns
-from gradprism.errors import GradPrismError
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.device import runs_on
 from gradprism.models.full_precision import model_itself

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.errors import GradPrismError
-from gradprism.facts import text_in_words
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import text_in_words
 from gradprism.report.paths import base_name, known_paths, without_paths
 from gradprism.store.run import open_run
 

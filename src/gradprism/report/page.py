@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 
 _SCRIPTS = (
     "elements",

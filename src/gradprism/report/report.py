@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
-from gradprism.places import place
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.files.atomic import replace
+from gradprism.files.places import place
 from gradprism.report.draft import Draft, Rendered
 from gradprism.report.room import FIDELITIES, Fidelity
-from gradprism.store.disk import replace
 
 _LEAST_SHARE = 1e-9  # of the examples: one row of every group
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison, Group
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, answers_in_loss
-from gradprism.errors import GradPrismError
 from gradprism.report.paths import first_line, known_paths
 from gradprism.store.origin import data_of
 from gradprism.store.run import Run, open_run

@@ -1,27 +1,18 @@
 """Files of a run written whole, on a disk or in an object store: one writer at a time, failures as one error."""
 
-import errno
-import io
-import json
-import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import polars as pl
 from filelock import FileLock, Timeout
 
-from gradprism.errors import GradPrismError
-from gradprism.places import is_shared, names_in, remote
-from gradprism.remote import RemotePath
-from gradprism.storage_errors import StorageError
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import unheard
+from gradprism.files.atomic import disk_errors
+from gradprism.files.lease import Lease
+from gradprism.files.places import is_shared, names_in, remote
 from gradprism.store.layout import LOCK_FILE, RUN_FILE, read_record
-from gradprism.store.lease import Lease
-
-PAUSES = (2.0, 8.0, 20.0)  # seconds before a part is uploaded once more; the client itself tries several times each
 
 
 class Hold(Protocol):
@@ -29,10 +20,6 @@ class Hold(Protocol):
 
     def release(self) -> object:
         """Give the run back."""
-
-
-def unheard(text: str) -> None:
-    """Nobody listens."""
 
 
 def hold(path: Path, say: Callable[[str], None] = unheard) -> Hold:
@@ -101,76 +88,3 @@ def refuse_other_data(path: Path, made: Mapping[str, Any], now: Mapping[str, Any
             f"now {now['rows']:,} of {', '.join(now['sources'])}, or rows whose content has changed.\n"
             "Give the data and the --rows, --sample and --limit that made it, or choose another --out."
         )
-
-
-def json_bytes(values: Mapping[str, Any]) -> bytes:
-    """A record as people read it."""
-    return json.dumps(values, indent=2, ensure_ascii=False).encode()
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Make the folder of a table, or take out what a kill left half written; an object store never shows such."""
-    if is_shared(folder):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".*.partial"):
-        left_over.unlink()
-
-
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """A part in memory: written straight to a full disk, polars leaves a torn file without an error."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def replace(target: Path, content: bytes) -> None:
-    """Write a file so that it is seen whole or not at all, whatever happens meanwhile."""
-    if is_shared(target):
-        _upload(remote(target), content)
-    else:
-        _rename(target, content)
-
-
-def _rename(target: Path, content: bytes) -> None:
-    """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _upload(target: RemotePath, content: bytes) -> None:
-    """Put the object, which appears when all of it has arrived. A store that fails for a minute ends no long run."""
-    for pause in PAUSES:
-        try:
-            return target.write_bytes(content)
-        except StorageError as error:
-            if not error.transient:
-                raise
-            time.sleep(pause)
-    return target.write_bytes(content)
-
-
-@contextmanager
-def disk_errors(path: Path, what: str = "the run") -> Iterator[None]:
-    """Failures of the disk or the store as the one error, with what to do."""
-    safe = "what was already published is safe and will not be computed again."
-    try:
-        yield
-    except StorageError as error:
-        more = f"\nRepeat the same command once that is mended; {safe}" if what == "the run" else ""
-        raise GradPrismError(f"Cannot write {what} {error}{more}") from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "The disk is full: free some space" if full else "Check the path and its permissions"
-        raise GradPrismError(
-            f"Cannot write {what} {path}: {error}.\n{advice} and repeat the command"
-            + (f"; {safe}" if what == "the run" else ".")
-        ) from error

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gradprism.errors import GradPrismError
-from gradprism.places import names_in
+from gradprism.core.errors import GradPrismError
+from gradprism.files.places import names_in
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"

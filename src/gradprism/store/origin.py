@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.errors import GradPrismError
+from gradprism.files.places import names_in
 from gradprism.import_recipe import ImportRecipe
-from gradprism.places import names_in
 from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe
 from gradprism.store.layout import RECIPE_FILE, score_table
 from gradprism.store.run import Run

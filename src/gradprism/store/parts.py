@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from gradprism.errors import GradPrismError
-from gradprism.store.disk import disk_errors, parquet_bytes, replace
+from gradprism.core.errors import GradPrismError
+from gradprism.files.atomic import disk_errors, parquet_bytes, replace
+from gradprism.files.lease import check_lease
+from gradprism.files.reading import read_parquet
 from gradprism.store.layout import TABLES, part_path, score_table
-from gradprism.store.lease import check_lease
-from gradprism.store.reading import read_parquet
 from gradprism.tables import Tables
 
 

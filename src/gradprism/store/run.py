@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gradprism.errors import GradPrismError
-from gradprism.facts import as_html, as_text, text_in_words
-from gradprism.places import place
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import as_html, as_text, text_in_words
+from gradprism.files.places import place
+from gradprism.files.reading import scan_parts
 from gradprism.store.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.store.measured import measured_in_words
-from gradprism.store.reading import scan_parts
 from gradprism.store.scores import read_score_record
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA
 

@@ -8,17 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.errors import GradPrismError
-from gradprism.store.disk import (
-    clear_leftovers,
-    disk_errors,
-    hold,
-    json_bytes,
-    refuse_differences,
-    refuse_other_data,
-    replace,
-    unheard,
-)
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import unheard
+from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
+from gradprism.files.lease import check_lease
+from gradprism.store.disk import hold, refuse_differences, refuse_other_data
 from gradprism.store.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -28,7 +22,6 @@ from gradprism.store.layout import (
     read_record,
     score_table,
 )
-from gradprism.store.lease import check_lease
 from gradprism.store.parts import publish_scores, read_part
 
 

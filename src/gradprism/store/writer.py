@@ -6,16 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.store.disk import (
-    clear_leftovers,
-    disk_errors,
-    hold,
-    json_bytes,
-    refuse_differences,
-    refuse_other_data,
-    replace,
-    unheard,
-)
+from gradprism.core.progress import unheard
+from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
+from gradprism.files.lease import check_lease
+from gradprism.store.disk import hold, refuse_differences, refuse_other_data
 from gradprism.store.layout import (
     FORMAT_VERSION,
     RUN_FILE,
@@ -24,7 +18,6 @@ from gradprism.store.layout import (
     read_record,
     scored_metrics,
 )
-from gradprism.store.lease import check_lease
 from gradprism.store.parts import publish_part, read_part
 from gradprism.tables import Tables
 

@@ -12,7 +12,7 @@ import polars as pl
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT
 from gradprism.analysis.length_match import overlap_in_length
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table

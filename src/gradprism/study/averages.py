@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from gradprism.analysis.titles import title
-from gradprism.markdown import with_interval
-from gradprism.numbers import number
+from gradprism.core.markdown import with_interval
+from gradprism.core.numbers import number
 from gradprism.study.claims import Pooled, means, pooled, pooled_ratio
 from gradprism.study.outcome import HELD, RAW, Judged
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypedDict
 from gradprism import __version__
 from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.compare_recipe import CompareRecipe
-from gradprism.errors import GradPrismError
-from gradprism.places import is_shared, place
+from gradprism.core.errors import GradPrismError
+from gradprism.files.atomic import disk_errors, json_bytes, replace
+from gradprism.files.places import is_shared, place
 from gradprism.recipe import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
-from gradprism.store.disk import disk_errors, json_bytes, replace
 from gradprism.store.layout import RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
 from gradprism.study.steps import ReportSettings, Step
 

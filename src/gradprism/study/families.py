@@ -12,7 +12,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.statistics.bootstrap import percentile_interval, times_drawn
 from gradprism.analysis.statistics.drawn import drawn_quantiles
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, varying
 from gradprism.tables import MEASURES
 

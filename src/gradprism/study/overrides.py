@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import checked
 from gradprism.data.columns import parse_columns
 from gradprism.data.formats import read_file
-from gradprism.errors import GradPrismError
-from gradprism.recipe import CheckpointSettings, checked
+from gradprism.recipe import CheckpointSettings
 from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet, StudyText
 
 _KINDS = (".json", ".jsonl", ".parquet")

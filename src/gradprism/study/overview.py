@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradprism.markdown import head, line
+from gradprism.core.markdown import head, line
 from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome

@@ -9,7 +9,7 @@ from gradprism.analysis.statistics.missing import same_rows
 from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.prediction import rank_gain
 from gradprism.analysis.statistics.rank_correlation import left_out_partial_spearman, partial_spearman, spearman
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, matrix, varying
 from gradprism.tables import MEASURES
 

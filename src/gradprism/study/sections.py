@@ -6,8 +6,8 @@ import polars as pl
 
 from gradprism.analysis.cohort import MEAN
 from gradprism.analysis.titles import headed, title
-from gradprism.markdown import head, line, with_interval
-from gradprism.numbers import number, probability, share
+from gradprism.core.markdown import head, line, with_interval
+from gradprism.core.numbers import number, probability, share
 from gradprism.study.outcome import Outcome
 from gradprism.study.sentences import best_of, predictor_sentence
 from gradprism.study.steps import run_name

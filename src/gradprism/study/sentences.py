@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.titles import title
-from gradprism.markdown import with_interval
+from gradprism.core.markdown import with_interval
 from gradprism.study.averages import Average, averages
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel
 
 from gradprism.compare_recipe import CompareRecipe
+from gradprism.core.settings import Settings
 from gradprism.data.formats import SUFFIXES, data_suffix
-from gradprism.places import is_shared, place
-from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, Settings, SpectraRecipe, TextSettings
+from gradprism.files.places import is_shared, place
+from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 from gradprism.study_recipe import StudyRecipe, StudySet, StudyText
 

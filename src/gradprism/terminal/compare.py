@@ -12,8 +12,8 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import controls, raw_difference
 from gradprism.analysis.findings import said_of
 from gradprism.analysis.titles import title
-from gradprism.numbers import number, probability, share
-from gradprism.terminal.tables import facts, plain_table, spaced
+from gradprism.core.numbers import number, probability, share
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 
 _LEGEND = (
     "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over "

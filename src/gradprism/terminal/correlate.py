@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.correlate import Correlations
-from gradprism.numbers import number, probability
-from gradprism.terminal.tables import facts, plain_table, spaced
+from gradprism.core.numbers import number, probability
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 
 _MOST_PAIRS = 12
 _STRONG, _WEAK = 0.5, 0.2

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from gradprism.core.console import shown
+from gradprism.core.terminal_tables import facts, spaced
 from gradprism.data.example import Example
 from gradprism.data.source import SchemaCount
 from gradprism.jobs.inspect import Inspection, Understood
-from gradprism.terminal.console import shown
-from gradprism.terminal.tables import facts, spaced
 
 _LOSS_STYLE = "#000000 on #87d787"
 _MARKS = ("⟦", "⟧")  # around the tokens of the loss where there is no colour

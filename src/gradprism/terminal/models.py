@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gradprism.core.terminal_tables import facts, spaced
 from gradprism.models.builtin import BuiltinModel
-from gradprism.terminal.tables import facts, spaced
 
 
 def builtin_list(models: Iterable[BuiltinModel], cache: Path) -> RenderableType:

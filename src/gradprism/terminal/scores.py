@@ -6,10 +6,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.scores import ScoreSummary
-from gradprism.numbers import number
+from gradprism.core.numbers import number
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 from gradprism.quality.metric import Plan
 from gradprism.store.run import Run
-from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 8
 

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.analysis.selection import Selection
-from gradprism.numbers import number
-from gradprism.terminal.tables import facts, plain_table, spaced
+from gradprism.core.numbers import number
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 
 
 def selection_of(selection: Selection) -> RenderableType:

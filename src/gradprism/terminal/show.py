@@ -9,11 +9,11 @@ from rich.text import Text
 from gradprism.analysis.groups import group_table
 from gradprism.analysis.scores import summary_of_scores
 from gradprism.analysis.titles import headed, title
-from gradprism.errors import GradPrismError
-from gradprism.numbers import number
+from gradprism.core.errors import GradPrismError
+from gradprism.core.numbers import number
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 from gradprism.store.run import Run
 from gradprism.terminal.scores import score_tables
-from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MOST_REASONS = 12
 _SHOWN = ("nuclear_norm", "effective_rank", "stable_rank")

@@ -5,8 +5,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradprism.files.places import place
 from gradprism.jobs.study_files import PAGE
-from gradprism.places import place
 from gradprism.study.claims import Count
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome
 from gradprism.study.overview import cuts

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gradprism.core.terminal_tables import facts, plain_table, spaced
 from gradprism.study.plan import Basis, Line, Plan, PlannedRun, PlannedScore, line
-from gradprism.terminal.tables import facts, plain_table, spaced
 
 _MARKS: dict[Basis, str] = {"counted": "", "scaled": "~", "characters": "≈", "bound": "≤ ", "unknown": ""}
 _LEGEND: dict[Basis, str] = {

@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gradprism.compare_recipe import CompareRecipe, CompareSettings
-from gradprism.recipe import checked
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import Json, Quiet, Several
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Json, Quiet, Several
+from gradprism.core.settings import checked
 
 _DEFAULT = CompareSettings()
 

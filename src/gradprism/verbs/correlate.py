@@ -2,8 +2,8 @@
 
 import sys
 
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import Flag, Json, Quiet, Several
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Flag, Json, Quiet, Several
 
 
 def correlate(

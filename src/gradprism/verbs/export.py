@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import Quiet
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Quiet
 
 
 def export(
@@ -31,8 +31,8 @@ def export(
     quiet
         Print nothing but errors.
     """
+    from gradprism.core.progress_bar import watching
     from gradprism.jobs.exporting import export_paper
-    from gradprism.terminal.progress import watching
 
     with watching(quiet) as observer:
         done = export_paper(run, out, observer=observer)

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.settings import checked
 from gradprism.import_recipe import ImportRecipe, OriginSettings
-from gradprism.recipe import checked
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Data, Json, Quiet, Read, Text
+from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.verbs.spectra import followed
 
 _DEFAULT = OriginSettings()

@@ -1,8 +1,9 @@
 """Show what is understood of data."""
 
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Data
 from gradprism.recipe import CheckpointSettings
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Data, Read, Text
+from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 
 
 def inspect(

@@ -1,6 +1,6 @@
 """List the built-in models."""
 
-from gradprism.terminal.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole
 
 
 def models() -> int:

@@ -25,7 +25,6 @@ DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
 DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
 DEFAULT_SELECT = SelectSettings()
 
-Data = Annotated[tuple[str, ...], Parameter(negative=())]
 Read = Annotated[ReadSettings, Parameter(name="*", group="Which rows")]
 Text = Annotated[TextSettings, Parameter(name="*", group="Text to tokens")]
 Checkpoint = Annotated[CheckpointSettings, Parameter(name="*", group="Model")]
@@ -38,7 +37,3 @@ Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, diffi
 Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
 Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
 Select = Annotated[SelectSettings, Parameter(name="*", group="What is selected")]
-Several = Annotated[tuple[str, ...], Parameter(negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())]
-Json = Annotated[bool, Parameter(negative=())]

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import Quiet, Several
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Quiet, Several
 
 
 def report(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
-from gradprism.errors import GradPrismError
-from gradprism.recipe import ScoreRecipe, checked
-from gradprism.terminal.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
+from gradprism.core.options import Data, Flag, Json, Quiet, Several
+from gradprism.core.settings import checked
+from gradprism.recipe import ScoreRecipe
 from gradprism.verbs.options import (
     DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
@@ -18,19 +20,14 @@ from gradprism.verbs.options import (
     DEFAULT_REQUESTS,
     DEFAULT_REWARD,
     DEFAULT_TEXT,
-    Data,
     Engine,
     Execution,
-    Flag,
-    Json,
     Judge,
     Likelihood,
     Model,
-    Quiet,
     Read,
     Requests,
     Reward,
-    Several,
     Text,
 )
 
@@ -95,8 +92,8 @@ def score(
 
 
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.core.progress_bar import watching
     from gradprism.jobs.score import plan_scores
-    from gradprism.terminal.progress import watching
     from gradprism.terminal.scores import plan_of
 
     with watching(quiet) as observer:
@@ -110,8 +107,8 @@ def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
 
 def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
     from gradprism.analysis.scores import summary_of_scores
+    from gradprism.core.progress_bar import watching
     from gradprism.jobs.score import run_scores
-    from gradprism.terminal.progress import watching
     from gradprism.terminal.scores import scores_of
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics)

@@ -3,10 +3,11 @@
 import json as jsonlib
 import sys
 
-from gradprism.recipe import checked
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.settings import checked
 from gradprism.select_recipe import SelectRecipe
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_SELECT, Data, Json, Quiet, Read, Select
+from gradprism.verbs.options import DEFAULT_READ, DEFAULT_SELECT, Read, Select
 
 
 def select(

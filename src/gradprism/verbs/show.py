@@ -4,8 +4,8 @@ import json as jsonlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gradprism.terminal.console import HarmlessConsole
-from gradprism.verbs.options import Json
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Json
 
 if TYPE_CHECKING:
     from gradprism.store.run import Run

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gradprism.errors import GradPrismError
-from gradprism.recipe import SpectraRecipe, checked
-from gradprism.terminal.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
+from gradprism.core.options import Data, Flag, Json, Quiet
+from gradprism.core.settings import checked
+from gradprism.recipe import SpectraRecipe
 from gradprism.verbs.options import (
     DEFAULT_ENGINE,
     DEFAULT_EXECUTION,
@@ -15,20 +17,16 @@ from gradprism.verbs.options import (
     DEFAULT_READ,
     DEFAULT_TEXT,
     Checkpoint,
-    Data,
     Engine,
     Execution,
-    Flag,
-    Json,
     Prism,
-    Quiet,
     Read,
     Text,
 )
 from gradprism.verbs.show import print_summary
 
 if TYPE_CHECKING:
-    from gradprism.jobs.observer import Observer
+    from gradprism.core.progress import Observer
     from gradprism.store.run import Run
 
 
@@ -86,7 +84,7 @@ def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: boo
 
 def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
     """Do a job that makes a run, and show it; `done` says what becomes of a row."""
-    from gradprism.terminal.progress import watching
+    from gradprism.core.progress_bar import watching
 
     try:
         with watching(quiet) as observer:

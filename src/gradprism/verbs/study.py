@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gradprism.places import place
+from gradprism.core.console import HarmlessConsole
+from gradprism.files.places import place
 from gradprism.study.overrides import with_data, with_limit, with_models
 from gradprism.study_recipe import StudyRecipe
-from gradprism.terminal.console import HarmlessConsole
 
 
 def located(
@@ -28,8 +28,8 @@ def located(
 
 def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
     """Do what a recipe says, and show it; 3 where some steps failed."""
+    from gradprism.core.progress_bar import watching
     from gradprism.jobs.study import run_recipe
-    from gradprism.terminal.progress import watching
     from gradprism.terminal.study import study_of
 
     try:
@@ -48,8 +48,8 @@ def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> 
 
 def show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
     """Say what a recipe would do."""
+    from gradprism.core.progress_bar import watching
     from gradprism.jobs.study import plan_study
-    from gradprism.terminal.progress import watching
     from gradprism.terminal.study_plan import plan_of
 
     with watching(quiet) as observer:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 from gradprism.quality.judge.judge import Answer
 
 Payload = Mapping[str, Any]

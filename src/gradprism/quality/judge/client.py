@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.quality.judge.cache import Payload
 from gradprism.quality.judge.faults import PASSING, FaultError, fault_of
 from gradprism.quality.judge.judge import Answer

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.quality.judge.cache import AnswerCache, Payload, key_of
 from gradprism.quality.judge.client import Endpoint
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked

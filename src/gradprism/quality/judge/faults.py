@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from gradprism.extras import need
+from gradprism.core.optional import need
 
 Kind = Literal["unreachable", "dropped", "timeout", "busy", "server", "row", "job"]
 """No connection; one that broke; no answer in time; a 429; a 5xx; a request that the endpoint refuses for what this

@@ -7,8 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.thoughts import has_thought_marks, opening_at_end
-from gradprism.errors import GradPrismError
 from gradprism.models.checkpoints import Say, find_checkpoint
 from gradprism.models.positions import position_limit
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked

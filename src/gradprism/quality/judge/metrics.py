@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError
-from gradprism.errors import GradPrismError
 from gradprism.quality.judge.judge import Answer, Judge, Messages
 from gradprism.quality.judge.parse import Parsed, parse_difficulty, parse_tags
 from gradprism.quality.judge.prompts import Prompt, make_prompt

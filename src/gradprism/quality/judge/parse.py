@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from gradprism.core.optional import need
 from gradprism.data.thoughts import outside, quoted_spans, split_thoughts
-from gradprism.extras import need
 
 How = Literal["json", "repaired", "pattern", "none"]
 

@@ -12,8 +12,8 @@ import jinja2
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError, Turn, judged_turns
-from gradprism.errors import GradPrismError
 from gradprism.quality.judge.judge import Messages
 
 VARIABLES = ("instruction", "response", "conversation", "tools")

@@ -33,3 +33,7 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Do nothing."""
+
+
+def unheard(text: str) -> None:
+    """Nobody listens."""

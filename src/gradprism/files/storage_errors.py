@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 _CLIENTS = frozenset(
     ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3")

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gradprism.jobs.observer import Observer, Silent
-from gradprism.terminal.console import HarmlessConsole, shown
+from gradprism.core.console import HarmlessConsole, shown
+from gradprism.core.progress import Observer, Silent
 
 _SECONDS_BETWEEN_LINES = 10.0
 

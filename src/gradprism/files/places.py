@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeGuard, cast
 from urllib.parse import unquote, urlsplit
 
-from gradprism.errors import GradPrismError
-from gradprism.remote import READ_ONLY, STORES, RemotePath
+from gradprism.core.errors import GradPrismError
+from gradprism.files.remote import READ_ONLY, STORES, RemotePath
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNORECASE)

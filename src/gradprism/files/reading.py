@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gradprism.places import is_shared, remote
-from gradprism.remote import RemoteFile, RemotePath
+from gradprism.files.places import is_shared, remote
+from gradprism.files.remote import RemoteFile, RemotePath
 
 
 def scan_parts(parts: Sequence[Path]) -> pl.LazyFrame:

@@ -20,9 +20,9 @@ from uuid import uuid4
 
 import psutil
 
-from gradprism.errors import GradPrismError
-from gradprism.remote import RemotePath
-from gradprism.storage_errors import ConflictError, StorageError
+from gradprism.core.errors import GradPrismError
+from gradprism.files.remote import RemotePath
+from gradprism.files.storage_errors import ConflictError, StorageError
 
 RENEW_SECONDS, STALE_SECONDS = 20.0, 60.0
 _HELD: dict[str, "Lease"] = {}  # by this process

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from gradprism.errors import GradPrismError
-from gradprism.extras import need
-from gradprism.storage_errors import plain_errors
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.files.storage_errors import plain_errors
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from gradprism.errors import GradPrismError
+from gradprism.core.errors import GradPrismError
 
 
 def need(module: str, extra: str) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gradprism.numbers import number
+from gradprism.core.numbers import number
 
 
 def head(heads: Sequence[str], words: int) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""What every folder may use: errors, settings, progress, numbers and tables as people read them."""
