@@ -23,9 +23,9 @@ from benchmarks.results import save
 from benchmarks.works import SAMPLE
 from gradprism.core.progress import Silent
 from gradprism.data.example import Example
+from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import Account, OnBatch, Publishing, Say, Work
-from gradprism.recipe import EngineSettings
 
 ROWS, TOKENS, PART_ROWS = 200, 48, 16
 EMPTY = 10_000

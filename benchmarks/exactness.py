@@ -20,9 +20,11 @@ from benchmarks.works import SAMPLE
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, Precision, ReadSettings
+from gradprism.models.settings import CheckpointSettings
+from gradprism.spectra.settings import Precision
 from gradprism.tables import Tables
 
 MODELS = ("smollm2-135m", "gemma-3-270m")

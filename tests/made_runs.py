@@ -9,9 +9,10 @@ import polars as pl
 
 from gradprism import Run, open_run
 from gradprism.core.settings import recipe_text
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.jobs.record import of_data
-from gradprism.recipe import ReadSettings, ScoreRecipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA, Tables

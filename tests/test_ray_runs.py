@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 
 import gradprism
 from gradprism import GradPrismError, Run, open_run
-from gradprism.recipe import SpectraRecipe
+from gradprism.measure.settings import SpectraRecipe
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.engine.ray_clusters import own_cluster

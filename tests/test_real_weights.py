@@ -5,7 +5,7 @@ import pytest
 
 from gradprism import GradientAnalyzer
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 from tests import oracle
 
 pytestmark = pytest.mark.slow  # real weights, and full SVDs of their gradients

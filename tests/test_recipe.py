@@ -4,7 +4,8 @@ import pytest
 
 from gradprism import GradPrismError
 from gradprism.core.settings import recipe_text
-from gradprism.recipe import SpectraRecipe, load_recipe
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.recipe import load_recipe
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:

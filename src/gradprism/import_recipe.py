@@ -6,7 +6,8 @@ from pydantic import Field
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings, checked, grouped
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+from gradprism.data.settings import ReadSettings, TextSettings
+from gradprism.models.settings import CheckpointSettings
 
 
 class OriginSettings(Settings):

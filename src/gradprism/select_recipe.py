@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings, checked, grouped
-from gradprism.recipe import ReadSettings
+from gradprism.data.settings import ReadSettings
 
 
 @dataclass(frozen=True)

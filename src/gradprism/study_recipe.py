@@ -8,19 +8,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gradprism.compare_recipe import CompareSettings
 from gradprism.core.settings import Settings
-from gradprism.recipe import (
-    CheckpointSettings,
-    EngineSettings,
-    ExecutionSettings,
-    JudgeSettings,
-    LikelihoodSettings,
-    PrismSettings,
-    ReadSettings,
-    RequestSettings,
-    RewardSettings,
-    TextSettings,
-)
+from gradprism.data.settings import ReadSettings, TextSettings
+from gradprism.engine.settings import EngineSettings
+from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.select_recipe import SelectSettings
+from gradprism.spectra.settings import PrismSettings
 from gradprism.tables import MEASURES
 
 Value = TypeVar("Value")

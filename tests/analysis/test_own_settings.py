@@ -15,7 +15,7 @@ from tests.made_runs import score_table
 from gradprism import Run, compare, correlate, open_run, select
 from gradprism.analysis.own_settings import own_settings
 from gradprism.core.settings import recipe_text
-from gradprism.recipe import ScoreRecipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.terminal.show import summary_of
 
@@ -172,9 +172,9 @@ def selectable(path: Path, names: Sequence[str]) -> Run:
     """A run whose recipe names data that are there."""
     data = path.parent / "rows.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"p{i}", "completion": "c" * (i + 1)}) + "\n" for i in range(N)))
+    from gradprism.data.settings import ReadSettings
     from gradprism.data.source import open_examples
     from gradprism.jobs.record import of_data
-    from gradprism.recipe import ReadSettings
 
     recipe = ScoreRecipe(data=(str(data),), metric="ifd", out=str(path))
     with held_run(path, {"data": of_data(open_examples(str(data), ReadSettings()))}) as folder:

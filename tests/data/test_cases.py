@@ -14,9 +14,10 @@ from tokenizers.processors import TemplateProcessing
 
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import RowProblemError
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+from gradprism.models.settings import CheckpointSettings
 
 pytestmark = pytest.mark.slow  # needs the tokenizer of smollm2-135m
 

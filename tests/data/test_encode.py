@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import ChatEncoder, Encoded, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError, Turn
-from gradprism.recipe import TextSettings
+from gradprism.data.settings import TextSettings
 
 Pairs = Sequence[tuple[str, str]]
 U, A, S = "user", "assistant", "system"

@@ -20,10 +20,10 @@ from tests.conftest import SAMPLE
 from tests.object_store import Bucket
 
 from gradprism import GradPrismError
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.data.writing import arrow_schema, written_whole
 from gradprism.files.places import place
-from gradprism.recipe import ReadSettings
 
 pytestmark = pytest.mark.slow  # two servers
 

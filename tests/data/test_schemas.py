@@ -13,8 +13,8 @@ from gradprism.data.columns import COLUMN_ROLES, parse_columns
 from gradprism.data.example import RowProblemError, Turn
 from gradprism.data.recognise import find_schema
 from gradprism.data.schemas import Content
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.recipe import ReadSettings
 
 Row = dict[str, Any]
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.recipe import ReadSettings
 
 Row = dict[str, Any]
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from gradprism.data.example import Example
+from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import cut
 from gradprism.engine.work import Account, Publishing, Work
-from gradprism.recipe import EngineSettings
 from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, Rows
 

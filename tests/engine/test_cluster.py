@@ -8,7 +8,7 @@ import pytest
 from gradprism.core.errors import GradPrismError
 from gradprism.engine import cluster
 from gradprism.engine.cluster import Crew, connected, crew_for
-from gradprism.recipe import EngineSettings
+from gradprism.engine.settings import EngineSettings
 
 LAPTOP = [{"CPU": 8.0, "memory": 1.0}]
 TWO_GPU_MACHINES = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 4.0}, {"CPU": 4.0}]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from gradprism.core.errors import GradPrismError
-from gradprism.recipe import EngineSettings
+from gradprism.engine.settings import EngineSettings
 from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with
 from tests.engine.ray_clusters import Finished, importable, own_cluster

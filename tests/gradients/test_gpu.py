@@ -14,7 +14,7 @@ from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
 from gradprism.gradients.precision import Arithmetic
 from gradprism.gradients.reducer import EigenPool
-from gradprism.recipe import Precision
+from gradprism.spectra.settings import Precision
 from gradprism.tables import Tables
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; this machine has none")

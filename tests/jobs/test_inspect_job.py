@@ -9,9 +9,9 @@ from tests.command import run
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.data.example import Example, Turn
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.jobs.inspect import Inspection, inspect
 from gradprism.jobs.strangest import Strangest
-from gradprism.recipe import ReadSettings, TextSettings
 from gradprism.terminal.inspect import inspection_of
 
 

@@ -15,8 +15,8 @@ from gradprism import Run
 from gradprism.core.errors import GradPrismError
 from gradprism.data import encode as encode_text
 from gradprism.data.encode import make_encoder
+from gradprism.data.settings import TextSettings
 from gradprism.jobs import score as score_job
-from gradprism.recipe import TextSettings
 
 OF_SPECTRA = {"template": "chat", "max_length": 200, "turns": "last", "system": "Be brief.", "end_of_turn": False}
 DATED = "{{ strftime_now('%d %b %Y') }}\n"
@@ -187,8 +187,8 @@ def test_a_run_goes_on_with_the_day_on_which_it_began(
 def test_the_day_is_in_the_tokens_and_no_setting_of_other_templates(dated: str, data: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
+    from gradprism.data.settings import ReadSettings
     from gradprism.data.source import open_examples
-    from gradprism.recipe import ReadSettings
 
     tokenizer = AutoTokenizer.from_pretrained(dated)
     (example, *_) = open_examples(data, ReadSettings())

@@ -15,7 +15,7 @@ from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 from gradprism import GradientAnalyzer, GradPrismError, open_run, score, spectra
 from gradprism.analysis.comparable import made_by
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 
 peft = pytest.importorskip("peft")
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

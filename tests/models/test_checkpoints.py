@@ -13,7 +13,7 @@ from tests.families import FAMILIES
 from gradprism import GradPrismError
 from gradprism.models import builtin
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint, forget_quantisation
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 
 
 def settings(model: Path | str, **changes: Any) -> CheckpointSettings:

@@ -13,7 +13,8 @@ from tests.families.page import page
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
-from gradprism.recipe import TextSettings
+from gradprism.data.settings import TextSettings
+from gradprism.models.positions import position_limit
 
 FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "phimoe", "llama4_text", "deepseek_v3", "lfm2"}
 EACH = [pytest.param(f, id=f.name, marks=() if f.name in FAST else pytest.mark.slow) for f in FAMILIES]
@@ -79,7 +80,7 @@ def assert_cosines(similarity: Any, gradients: Sequence[Any], error: float) -> N
 def test_no_more_tokens_than_a_model_has_positions(name: str) -> None:
     """Each calls them something else."""
     family = next(each for each in FAMILIES if each.name == name)
-    assert TextSettings(max_length=4096).within(family.make().config).max_length == 128
+    assert TextSettings(max_length=4096).at_most(position_limit(family.make().config)).max_length == 128
 
 
 def test_the_table_of_the_documents_is_that_of_the_tests() -> None:

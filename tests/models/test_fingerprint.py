@@ -17,7 +17,7 @@ from gradprism.models import builtin, file_digests
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.file_digests import digest_of_files, refuse_changed
 from gradprism.models.fingerprint import digest_of_model
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 
 FEW: dict[str, Any] = {"limit": 1, "max_length": 60, "projections": ("q",)}
 

@@ -26,7 +26,7 @@ from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
-from gradprism.recipe import CheckpointSettings, ExecutionSettings
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 
 pytestmark = pytest.mark.slow  # models that are written to disk and loaded again
 

@@ -21,13 +21,14 @@ from tests.faulty_server import WAIT, FaultyServer
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
+from gradprism.models.settings import ExecutionSettings
 from gradprism.quality.judge.client import Endpoint, Patience
 from gradprism.quality.judge.endpoint import EndpointJudge
 from gradprism.quality.judge.faults import FaultError, retry_after
 from gradprism.quality.judge.metrics import Difficulty, Instag, make_judged
 from gradprism.quality.judge.prompts import make_prompt
 from gradprism.quality.metric import unwatched
-from gradprism.recipe import ExecutionSettings, JudgeSettings, RequestSettings
 
 
 def rows(n: int, text: str = "Question") -> list[Example]:

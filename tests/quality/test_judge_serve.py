@@ -26,13 +26,15 @@ pytest.importorskip("openai")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.checkpoints import find_checkpoint
+from gradprism.models.settings import CheckpointSettings
 from gradprism.quality.judge.client import Endpoint
 from gradprism.quality.judge.endpoint import EndpointJudge
 from gradprism.quality.judge.metrics import Difficulty
 from gradprism.quality.judge.prompts import Prompt
-from gradprism.recipe import CheckpointSettings, JudgeSettings, ReadSettings, RequestSettings
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample.jsonl"
 PROMPT = Prompt(  # a number that so small a model can only repeat, and text by which no two rows ask the same

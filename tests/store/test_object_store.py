@@ -176,7 +176,7 @@ def test_answers_of_a_judge_stay_in_the_users_cache(
 ) -> None:
     from gradprism.jobs.metrics import _answers
     from gradprism.models.builtin import cache_folder
-    from gradprism.recipe import ScoreRecipe
+    from gradprism.score.settings import ScoreRecipe
 
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
     recipe = ScoreRecipe(data=("x",), metric="instag", out=f"{bucket.url}/run")

@@ -12,10 +12,13 @@ from tests.made_studies import ROWS, loaded_study, written_study
 import gradprism
 from gradprism import open_run
 from gradprism.core.errors import DeviceError, GradPrismError
+from gradprism.engine.settings import EngineSettings
 from gradprism.jobs import compare
 from gradprism.jobs.study import run_recipe
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint
-from gradprism.recipe import CheckpointSettings, EngineSettings, ExecutionSettings, ScoreRecipe, SpectraRecipe
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.score.settings import ScoreRecipe
 from gradprism.study.done import Done
 from gradprism.study.steps import steps_of
 

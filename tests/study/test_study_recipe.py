@@ -9,7 +9,8 @@ from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
 from gradprism.core.settings import checked
-from gradprism.recipe import EngineSettings, load_recipe
+from gradprism.engine.settings import EngineSettings
+from gradprism.recipe import load_recipe
 from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.run import _command
 

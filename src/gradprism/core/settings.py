@@ -1,6 +1,7 @@
 """Settings of the verbs: frozen, checked when made, saved with every run and replayable from it."""
 
 from collections.abc import Mapping
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -76,3 +77,7 @@ def recipe_text(recipe: BaseModel) -> str:
     """YAML of the resolved settings; `gradprism run FILE` replays them."""
     values = recipe.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def iso_date(text: str | None) -> str | None:
+    return None if text is None else date.fromisoformat(text).isoformat()

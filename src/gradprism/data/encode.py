@@ -13,7 +13,7 @@ from gradprism.core.facts import AS_ASKED
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate, prints_date
 from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, answers_in_loss
-from gradprism.recipe import TextSettings
+from gradprism.data.settings import TextSettings
 
 BUILTIN_TEMPLATES = ("auto", "paper", "chat")
 

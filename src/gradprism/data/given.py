@@ -8,9 +8,9 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import SUFFIXES, data_suffix, file_format, read_file
 from gradprism.data.record import Record
+from gradprism.data.settings import ReadSettings
 from gradprism.data.splits import data_files, refuse_other_split
 from gradprism.files.places import is_named, is_shared, place
-from gradprism.recipe import ReadSettings
 
 
 @dataclass(frozen=True)

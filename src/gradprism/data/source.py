@@ -19,7 +19,7 @@ from gradprism.data.given import Source, sources_of
 from gradprism.data.recognise import EXPECTED, find_schema, scalars_of_unknown
 from gradprism.data.record import Record
 from gradprism.data.schemas import COLUMN_USES, PAIR_ROLES, Content, Schema
-from gradprism.recipe import ReadSettings
+from gradprism.data.settings import ReadSettings
 
 
 @dataclass(frozen=True)

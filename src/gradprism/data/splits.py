@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import COMPRESSIONS, SUFFIXES, data_suffix
-from gradprism.recipe import ReadSettings
+from gradprism.data.settings import ReadSettings
 
 _KEYWORDS = {
     **dict.fromkeys(("train", "training"), "train"),

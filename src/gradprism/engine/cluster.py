@@ -11,7 +11,7 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.engine.deaths import first_line, last_line
-from gradprism.recipe import EngineSettings
+from gradprism.engine.settings import EngineSettings
 
 # Heard by Ray when it is imported and started. What becomes of a dead worker is said in our own words.
 _ENVIRONMENT = {

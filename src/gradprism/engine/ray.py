@@ -13,9 +13,9 @@ from gradprism.engine.cluster import connected, crew_for, nodes_of
 from gradprism.engine.deaths import as_here, first_line, reason_of
 from gradprism.engine.foreman import PATIENCE, Foreman
 from gradprism.engine.ray_worker import hide_gpus
+from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard
 from gradprism.engine.work import Account, Part, Publishing, Say, Watch, Work
-from gradprism.recipe import EngineSettings
 
 Answer = TypeVar("Answer")
 

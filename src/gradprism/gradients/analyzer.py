@@ -15,15 +15,17 @@ from gradprism.gradients.capture import frozen
 from gradprism.gradients.precision import Computing, arithmetic_of
 from gradprism.gradients.prism import measure_batch
 from gradprism.gradients.reducer import EigenPool, ExampleGradients
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.described import read_architecture
 from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
+from gradprism.models.positions import position_limit
 from gradprism.models.projections import understand
 from gradprism.models.quantised import refuse_forward_only
+from gradprism.models.settings import refuse_loading_options
 from gradprism.models.trial import taking_part
-from gradprism.recipe import SpectraRecipe, refuse_loading_options
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
@@ -74,7 +76,7 @@ class GradientAnalyzer:
         found = understand(model, recipe.prism.projection_names, architecture)
         self.found = taking_part(model, found, self._head.device)
         self.projections = self.found.projections
-        self._tokenizer, self._text = tokenizer, recipe.text.within(getattr(model, "config", None))
+        self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))
         self._encoder = make_encoder(tokenizer, self._text)  # a template that cannot be had is refused now
         self._read, self._prism = recipe.read, recipe.prism
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)

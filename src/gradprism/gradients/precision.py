@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gradprism.models.full_precision import matmul_precision
 from gradprism.models.offload import refetching
-from gradprism.recipe import Precision
+from gradprism.spectra.settings import Precision
 
 Arithmetic = Literal["as loaded", "TF32 products", "bf16 products", "bf16 autocast", "int8 products"]
 

@@ -11,7 +11,7 @@ from gradprism.gradients.precision import Computing
 from gradprism.gradients.reducer import EigenPool, ExampleGradients, Reducer
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections import Projection
-from gradprism.recipe import PrismSettings
+from gradprism.spectra.settings import PrismSettings
 
 
 def measure_batch(

@@ -22,7 +22,7 @@ from gradprism.gradients.similarity import inner_products
 from gradprism.gradients.spectrum import Solved, eigenvalues_of, solve, spectra_of
 from gradprism.models.full_precision import full_products
 from gradprism.models.projections import Projection
-from gradprism.recipe import PrismSettings
+from gradprism.spectra.settings import PrismSettings
 
 SAME_LAYER_PAIRS = (("k", "v"), ("q", "o"))
 

@@ -11,8 +11,8 @@ import polars as pl
 from gradprism.analysis.selection import Selection
 from gradprism.core.markdown import head, line
 from gradprism.core.settings import recipe_text
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet
-from gradprism.recipe import ReadSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 
 TIE_RULE = (

@@ -17,6 +17,7 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.record import Record
+from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
 from gradprism.files.places import is_named, place
@@ -27,7 +28,7 @@ from gradprism.interop.noise import NOISE_FLOOR
 from gradprism.jobs import record
 from gradprism.jobs.text import choose_text, identity_of, text_identity
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, ReadSettings
+from gradprism.models.settings import CheckpointSettings
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter

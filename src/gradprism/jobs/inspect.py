@@ -10,10 +10,12 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.facts import text_in_words
 from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, with_date
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.jobs.strangest import Strangest
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
+from gradprism.models.positions import position_limit
+from gradprism.models.settings import CheckpointSettings
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: 
     checkpoint = find_checkpoint(settings, weights=False)
     tokenizer = checkpoint.load_tokenizer()
     with suppress(GradPrismError):  # a folder with a tokenizer alone is enough to look at the text
-        text = text.within(checkpoint.load_config())
+        text = text.at_most(position_limit(checkpoint.load_config()))
     text, why = choose_template(text, tokenizer, n_conversations)
     text = with_date(text, tokenizer)
     return make_encoder(tokenizer, text), text_in_words({**text.model_dump(), "why": why})

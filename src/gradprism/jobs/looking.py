@@ -11,12 +11,14 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoder, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.formats import SUFFIXES, data_suffix
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.files.places import is_shared, place
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.models.positions import position_limit
+from gradprism.models.settings import CheckpointSettings
 from gradprism.offline import local_files_only
-from gradprism.recipe import CheckpointSettings, ReadSettings, TextSettings
 from gradprism.study.plan import Reading
 
 _SAMPLE = 200  # rows of a set that are made tokens of; the rest is scaled
@@ -60,7 +62,7 @@ class SeenModel:
         """
         if self.tokenizer is None:
             return PaperEncoder(FourBytes(), text)
-        text = text.within(self.config) if self.config is not None else text
+        text = text.at_most(position_limit(self.config)) if self.config is not None else text
         return make_encoder(self.tokenizer, text, n_conversations)
 
     @cached_property

@@ -16,12 +16,14 @@ from gradprism.data.encode import Encoder, make_encoder, own_template, read_temp
 from gradprism.files.places import is_shared, place
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
+from gradprism.metrics.settings import RewardSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.models.positions import position_limit
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.quality.metric import Metric
-from gradprism.recipe import CheckpointSettings, ExecutionSettings, RewardSettings, ScoreRecipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.layout import RUN_FILE, published_parts, score_table
 from gradprism.store.run import open_run
 from gradprism.tables import MEASURES

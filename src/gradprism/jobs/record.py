@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.work import Account
 from gradprism.files.places import is_shared, place
 from gradprism.import_recipe import ImportRecipe
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import ModelSource
-from gradprism.recipe import (
-    IN_MEMORY,
-    CheckpointSettings,
-    PrismSettings,
-    ScoreRecipe,
-    SpectraRecipe,
-)
+from gradprism.models.settings import CheckpointSettings
+from gradprism.score.settings import ScoreRecipe
+from gradprism.spectra.settings import PrismSettings
 
 if TYPE_CHECKING:
     from gradprism.models.projections import Found

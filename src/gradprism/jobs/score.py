@@ -14,6 +14,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Observer, Silent
 from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
+from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import cut
 from gradprism.files.places import is_named, is_shared, place
@@ -23,19 +24,14 @@ from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, re
 from gradprism.jobs.score_work import publishing_of, work_of
 from gradprism.jobs.text import choose_text, identity_of
 from gradprism.jobs.working import refuse_engine, work_through
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.settings import refuse_loading_options
 from gradprism.quality.metric import Metric, Plan
-from gradprism.recipe import (
-    IN_MEMORY,
-    JudgeSettings,
-    ReadSettings,
-    RequestSettings,
-    ScoreRecipe,
-    SpectraRecipe,
-    load_recipe,
-    refuse_loading_options,
-)
+from gradprism.recipe import load_recipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.layout import RECIPE_FILE, published_parts, score_table, scored_metrics
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run

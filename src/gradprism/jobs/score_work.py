@@ -13,7 +13,7 @@ from gradprism.files.places import is_shared
 from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric
 from gradprism.quality.metric import Metric
-from gradprism.recipe import ScoreRecipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.parts import publish_scores
 from gradprism.store.scores import ScoreWriter
 

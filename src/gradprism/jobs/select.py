@@ -13,12 +13,12 @@ from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.select import select_rows
 from gradprism.analysis.selection import Selection
 from gradprism.core.errors import GradPrismError
+from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.files.places import is_named, place
 from gradprism.jobs import record
 from gradprism.jobs.select_files import check_out, write_selection
 from gradprism.jobs.survey import Survey, survey_of
-from gradprism.recipe import IN_MEMORY, ReadSettings
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 from gradprism.store.layout import RUN_FILE
 from gradprism.store.origin import data_of

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradprism.core.progress import Observer, Silent
 from gradprism.core.settings import recipe_text
+from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet
 from gradprism.engine.work import Say
 from gradprism.files.places import is_named, place
@@ -15,8 +16,9 @@ from gradprism.jobs import record
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
 from gradprism.jobs.text import ChosenText, choose_text, identity_of, text_identity
 from gradprism.jobs.working import refuse_engine, work_through
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
-from gradprism.recipe import IN_MEMORY, SpectraRecipe, refuse_loading_options
+from gradprism.models.settings import refuse_loading_options
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.store.measured import measured_in_words
 from gradprism.store.run import Run, open_run

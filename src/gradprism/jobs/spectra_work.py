@@ -13,9 +13,9 @@ from gradprism.files.lease import check_lease
 from gradprism.files.places import is_shared
 from gradprism.jobs import record
 from gradprism.jobs.text import text_identity
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.device import find_device, find_spread, layout_of
-from gradprism.recipe import SpectraRecipe
 from gradprism.store.parts import publish_part
 from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables

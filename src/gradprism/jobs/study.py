@@ -14,8 +14,9 @@ from gradprism.jobs import compare, select, spectra
 from gradprism.jobs.report import write_report
 from gradprism.jobs.score import run_scores
 from gradprism.jobs.study_files import publish, write
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
-from gradprism.recipe import ScoreRecipe, SpectraRecipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import RECIPE_FILE
 from gradprism.study.done import Done

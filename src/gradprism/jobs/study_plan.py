@@ -8,12 +8,15 @@ from typing import Any
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import PaperEncoder
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.shards import rows_in
 from gradprism.files.places import place
 from gradprism.jobs.looking import FourBytes, Looker, SeenData, SeenModel
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.device import find_device
 from gradprism.models.rate import multiplication_rate
-from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
+from gradprism.models.settings import CheckpointSettings
+from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.store.layout import published_parts, read_record, score_table
 from gradprism.store.scores import read_score_record

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
+from gradprism.data.settings import TextSettings
 from gradprism.jobs.record import absolute
 from gradprism.models.checkpoints import ModelSource
-from gradprism.recipe import TextSettings
+from gradprism.models.positions import position_limit
 from gradprism.store.layout import RUN_FILE, read_record
 
 METHOD = 2
@@ -31,7 +32,7 @@ def choose_text(
     tokenizer = source.load_tokenizer()
     settings, why = choose_template(text, tokenizer, n_conversations)
     template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute(settings.template)
-    settings = with_date(settings, tokenizer, begun.get("text.date")).within(config)
+    settings = with_date(settings, tokenizer, begun.get("text.date")).at_most(position_limit(config))
     return ChosenText(settings.model_copy(update={"template": template}), why)
 
 

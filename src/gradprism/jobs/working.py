@@ -12,8 +12,9 @@ from gradprism.engine import local
 from gradprism.engine.shards import Shard, cut, n_parts, rows_in
 from gradprism.engine.work import Part, Publishing, Work
 from gradprism.jobs import record
+from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource
-from gradprism.recipe import ScoreRecipe, SpectraRecipe
+from gradprism.score.settings import ScoreRecipe
 
 
 class PartWriter(Protocol[Part]):

@@ -21,7 +21,7 @@ from gradprism.models.file_digests import digest_of_files, refuse_changed
 from gradprism.models.fingerprint import digest_of_model
 from gradprism.models.loading_report import refuse_incomplete, refuse_left_over_tensors
 from gradprism.models.quiet import quiet
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 
 Say = Callable[[str], None]
 _EXTRA_OF = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.recipe import DEVICE_MAPS, ExecutionSettings
+from gradprism.models.settings import DEVICE_MAPS, ExecutionSettings
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
-from gradprism.recipe import Quantization
+from gradprism.models.settings import Quantization
 
 _ROUNDING = 1e-3  # a linear map may differ from one by as much, in types that round by less; TF32 by 5e-4
 _DEQUANTISED = {

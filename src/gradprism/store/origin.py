@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.files.places import names_in
 from gradprism.import_recipe import ImportRecipe
-from gradprism.recipe import IN_MEMORY, ScoreRecipe, SpectraRecipe, load_recipe
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.recipe import load_recipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.store.layout import RECIPE_FILE, score_table
 from gradprism.store.run import Run
 

@@ -9,7 +9,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import checked
 from gradprism.data.columns import parse_columns
 from gradprism.data.formats import read_file
-from gradprism.recipe import CheckpointSettings
+from gradprism.models.settings import CheckpointSettings
 from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet, StudyText
 
 _KINDS = (".json", ".jsonl", ".parquet")

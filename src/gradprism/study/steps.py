@@ -9,8 +9,11 @@ from pydantic import BaseModel
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.core.settings import Settings
 from gradprism.data.formats import SUFFIXES, data_suffix
+from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.files.places import is_shared, place
-from gradprism.recipe import CheckpointSettings, ReadSettings, ScoreRecipe, SpectraRecipe, TextSettings
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.models.settings import CheckpointSettings
+from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe, SelectSettings
 from gradprism.study_recipe import StudyRecipe, StudySet, StudyText
 

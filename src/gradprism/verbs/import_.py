@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 from gradprism.core.options import Data, Json, Quiet
 from gradprism.core.settings import checked
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.import_recipe import ImportRecipe, OriginSettings
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.verbs.spectra import followed
 
 _DEFAULT = OriginSettings()

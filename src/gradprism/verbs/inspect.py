@@ -2,8 +2,8 @@
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Data
-from gradprism.recipe import CheckpointSettings
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.models.settings import CheckpointSettings
 
 
 def inspect(

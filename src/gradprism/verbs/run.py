@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING
 from gradprism.compare_recipe import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Flag, Json, Quiet, Several
+from gradprism.engine.options import Engine
+from gradprism.engine.settings import EngineSettings
 from gradprism.files.places import place
 from gradprism.import_recipe import ImportRecipe
-from gradprism.recipe import EngineSettings, ScoreRecipe, SpectraRecipe, load_recipe
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.recipe import load_recipe
+from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
 from gradprism.study_recipe import StudyRecipe
 from gradprism.verbs.compare import replay_comparison
 from gradprism.verbs.import_ import replay_import
-from gradprism.verbs.options import Engine
 from gradprism.verbs.score import replay_scores
 from gradprism.verbs.select import replay_selection
 from gradprism.verbs.spectra import replay_spectra

@@ -5,31 +5,27 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Data, Flag, Json, Quiet, Several
 from gradprism.core.settings import checked
-from gradprism.recipe import ScoreRecipe
-from gradprism.verbs.options import (
-    DEFAULT_ENGINE,
-    DEFAULT_EXECUTION,
-    DEFAULT_JUDGE,
-    DEFAULT_LIKELIHOOD,
-    DEFAULT_READ,
-    DEFAULT_REQUESTS,
-    DEFAULT_REWARD,
-    DEFAULT_TEXT,
-    Engine,
-    Execution,
-    Judge,
-    Likelihood,
-    Model,
-    Read,
-    Requests,
-    Reward,
-    Text,
-)
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.engine.options import DEFAULT_ENGINE, Engine
+from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
+from gradprism.models.options import DEFAULT_EXECUTION, Execution, Model
+from gradprism.score.settings import ScoreRecipe
+
+DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
+DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
+
+Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
+Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]
+Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
+Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
 
 
 def score(

@@ -2,12 +2,18 @@
 
 import json as jsonlib
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Data, Json, Quiet
 from gradprism.core.settings import checked
-from gradprism.select_recipe import SelectRecipe
-from gradprism.verbs.options import DEFAULT_READ, DEFAULT_SELECT, Read, Select
+from gradprism.data.options import DEFAULT_READ, Read
+from gradprism.select_recipe import SelectRecipe, SelectSettings
+
+DEFAULT_SELECT = SelectSettings()
+Select = Annotated[SelectSettings, Parameter(name="*", group="What is selected")]
 
 
 def select(

@@ -3,31 +3,28 @@
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Data, Flag, Json, Quiet
 from gradprism.core.settings import checked
-from gradprism.recipe import SpectraRecipe
-from gradprism.verbs.options import (
-    DEFAULT_ENGINE,
-    DEFAULT_EXECUTION,
-    DEFAULT_PRISM,
-    DEFAULT_READ,
-    DEFAULT_TEXT,
-    Checkpoint,
-    Engine,
-    Execution,
-    Prism,
-    Read,
-    Text,
-)
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.engine.options import DEFAULT_ENGINE, Engine
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
+from gradprism.spectra.settings import PrismSettings
 from gradprism.verbs.show import print_summary
 
 if TYPE_CHECKING:
     from gradprism.core.progress import Observer
     from gradprism.store.run import Run
+
+
+DEFAULT_PRISM = PrismSettings()
+Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
 
 
 def spectra(

@@ -13,11 +13,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.quality.judge.cache import Payload
 from gradprism.quality.judge.faults import PASSING, FaultError, fault_of
 from gradprism.quality.judge.judge import Answer
 from gradprism.quality.judge.replies import read_reply
-from gradprism.recipe import JudgeSettings, RequestSettings
 
 OPENAI = "https://api.openai.com/v1"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}

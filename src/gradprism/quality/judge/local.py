@@ -9,11 +9,12 @@ from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.thoughts import has_thought_marks, opening_at_end
+from gradprism.metrics.settings import JudgeSettings
 from gradprism.models.checkpoints import Say, find_checkpoint
 from gradprism.models.positions import position_limit
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
 from gradprism.quality.metric import Plan
-from gradprism.recipe import CheckpointSettings, ExecutionSettings, JudgeSettings
 
 _PREFIX = "local:"
 _PLAIN_END = "\n\nAnswer:\n"  # ends in a newline, behind which a number begins with its digit

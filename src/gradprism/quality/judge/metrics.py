@@ -15,11 +15,12 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
+from gradprism.models.settings import ExecutionSettings
 from gradprism.quality.judge.judge import Answer, Judge, Messages
 from gradprism.quality.judge.parse import Parsed, parse_difficulty, parse_tags
 from gradprism.quality.judge.prompts import Prompt, make_prompt
 from gradprism.quality.metric import Metric, OnBatch, Plan, Score
-from gradprism.recipe import ExecutionSettings, JudgeSettings, RequestSettings
 
 LOCAL = "local:"
 _ANSWER = {

@@ -1,0 +1,11 @@
+"""Options of commands whose work an engine does."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.engine.settings import EngineSettings
+
+DEFAULT_ENGINE = EngineSettings()
+
+Engine = Annotated[EngineSettings, Parameter(name="*", group="Where it runs")]

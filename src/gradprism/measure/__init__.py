@@ -1,0 +1,1 @@
+"""The verb `spectra`: data and a model in, a run of gradient spectra out."""

@@ -1,0 +1,1 @@
+"""Quality metrics of examples: IFD, InsTag, Difficulty, Reward, length, loss, perplexity."""

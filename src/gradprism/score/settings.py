@@ -1,0 +1,41 @@
+"""Settings of `gradprism score`."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from gradprism.core.settings import Settings, checked, grouped
+from gradprism.data.settings import ReadSettings, TextSettings
+from gradprism.engine.settings import EngineSettings
+from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+
+
+class ScoreRecipe(Settings):
+    """Everything that `gradprism score` was told."""
+
+    verb: Literal["score"] = "score"
+    data: tuple[str, ...]
+    metric: str
+    name: str | None = None
+    read: ReadSettings = ReadSettings()
+    text: TextSettings = TextSettings()
+    checkpoint: CheckpointSettings | None = None
+    likelihood: LikelihoodSettings = LikelihoodSettings()
+    judge: JudgeSettings = JudgeSettings()
+    requests: RequestSettings = RequestSettings()
+    reward: RewardSettings = RewardSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    engine: EngineSettings = EngineSettings()
+    part_rows: int = Field(default=128, ge=1)
+    out: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics asked for, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.metric.split(",") if name.strip()))
+
+    @classmethod
+    def from_options(cls, data: tuple[str, ...], metric: str, out: str, **options: Any) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        return checked(cls, {"data": data, "metric": metric, "out": out, **grouped(cls, options)})
