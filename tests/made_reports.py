@@ -12,9 +12,9 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
-from gradprism.jobs.record import of_data
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
+from gradprism.runs.record import data_record
 from gradprism.store.writer import RunWriter
 from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from tests.made_comparisons import PROJECTIONS, made_comparison
@@ -54,7 +54,7 @@ def made_run(path: Path, data: Path, table: pl.DataFrame, layers: int, rank: int
     rng = np.random.default_rng(seed)
     recipe = SpectraRecipe(data=(str(data),), checkpoint=CheckpointSettings(model="tiny"), out=str(path))
     identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all", "read.limit": table.height}
-    description = {"identity": identity, "sessions": [], "data": of_data(open_examples(str(data), ReadSettings()))}
+    description = {"identity": identity, "sessions": [], "data": data_record(open_examples(str(data), ReadSettings()))}
     with RunWriter(path, description) as writer:
         writer.write_text("recipe.yaml", recipe_text(recipe))
         for part, start in enumerate(range(0, table.height, PART_ROWS)):

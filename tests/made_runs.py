@@ -11,7 +11,7 @@ from gradprism import Run, open_run
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
-from gradprism.jobs.record import of_data
+from gradprism.runs.record import data_record
 from gradprism.score.settings import ScoreRecipe
 from gradprism.store.scores import ScoreWriter, held_run
 from gradprism.store.writer import RunWriter
@@ -24,7 +24,7 @@ def scored_run(path: Path, data: Path, **metrics: Sequence[Row] | Sequence[float
     """A run of scores alone: for each metric the values, or rows with `value`, `reason` and own columns."""
     examples = open_examples(str(data), ReadSettings())
     numbered = [(example.row, example.example_id) for example in examples]
-    with held_run(path, {"data": of_data(examples)}) as run:
+    with held_run(path, {"data": data_record(examples)}) as run:
         for metric, given in metrics.items():
             recipe = ScoreRecipe(data=(str(data),), metric=metric, out=str(path))
             writer = ScoreWriter(run, metric, {"identity": {}}, recipe_text(recipe))

@@ -174,10 +174,10 @@ def selectable(path: Path, names: Sequence[str]) -> Run:
     data.write_text("".join(json.dumps({"prompt": f"p{i}", "completion": "c" * (i + 1)}) + "\n" for i in range(N)))
     from gradprism.data.settings import ReadSettings
     from gradprism.data.source import open_examples
-    from gradprism.jobs.record import of_data
+    from gradprism.runs.record import data_record
 
     recipe = ScoreRecipe(data=(str(data),), metric="ifd", out=str(path))
-    with held_run(path, {"data": of_data(open_examples(str(data), ReadSettings()))}) as folder:
+    with held_run(path, {"data": data_record(open_examples(str(data), ReadSettings()))}) as folder:
         for name in names:
             identity = {**OF_SPECTRA, **(GPT2 if name == "ifd_gpt2" else {})}
             writer = ScoreWriter(folder, name, {"identity": identity, "about": "", "sessions": []}, recipe_text(recipe))

@@ -10,9 +10,9 @@ from tests.command import run
 from gradprism.core.console import HarmlessConsole
 from gradprism.data.example import Example, Turn
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.jobs.inspect import Inspection, inspect
-from gradprism.jobs.strangest import Strangest
-from gradprism.terminal.inspect import inspection_of
+from gradprism.inspect.api import Inspection, inspect
+from gradprism.inspect.render import inspection_of
+from gradprism.inspect.strangest import Strangest
 
 
 def looked(rows: list[dict[str, Any]], show: int = 3) -> Inspection:

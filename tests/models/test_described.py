@@ -17,8 +17,8 @@ from torch import nn
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
-from gradprism.models.described import read_architecture
-from gradprism.models.projections import understand
+from gradprism.models.projections.described import read_architecture
+from gradprism.models.projections.discovery import understand
 
 IN_THE_DOCUMENTS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "families.md").read_text(encoding="utf-8"), re.S)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections import find_projections, understand
+from gradprism.models.projections.discovery import find_projections, understand
 
 
 def attention(d_in: int, kv_heads: int, **children: nn.Module) -> nn.Module:

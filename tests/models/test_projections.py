@@ -7,7 +7,7 @@ from tests.families import FAMILIES
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections import find_projections, understand
+from gradprism.models.projections.discovery import find_projections, understand
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ groups may be length alone. Each raw mean therefore has its length-controlled tw
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.members import MOST_GROUPS
 from gradprism.core.errors import GradPrismError
 from gradprism.store.run import Run
 
+MOST_GROUPS = 24
 _LENGTHS = ("n_prompt_tokens", "n_response_tokens")
 
 

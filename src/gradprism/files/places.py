@@ -69,3 +69,9 @@ def names_in(folder: Path) -> list[str]:
         return sorted(item.name for item in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def absolute(name: str) -> str:
+    """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
+    path = place(name)
+    return str(path.resolve()) if is_shared(path) or path.exists() else name

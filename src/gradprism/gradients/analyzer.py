@@ -18,11 +18,11 @@ from gradprism.gradients.reducer import EigenPool, ExampleGradients
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
-from gradprism.models.described import read_architecture
 from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.positions import position_limit
-from gradprism.models.projections import understand
+from gradprism.models.projections.described import read_architecture
+from gradprism.models.projections.discovery import understand
 from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.trial import taking_part

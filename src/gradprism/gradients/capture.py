@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
-from gradprism.models.projections import Projection
+from gradprism.models.projections.discovery import Projection
 from gradprism.models.trial import used_several_times
 
 

@@ -10,7 +10,7 @@ from gradprism.gradients.capture import capturing
 from gradprism.gradients.precision import Computing
 from gradprism.gradients.reducer import EigenPool, ExampleGradients, Reducer
 from gradprism.models.likelihood import Batch, ResponseHead
-from gradprism.models.projections import Projection
+from gradprism.models.projections.discovery import Projection
 from gradprism.spectra.settings import PrismSettings
 
 

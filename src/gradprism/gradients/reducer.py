@@ -21,7 +21,7 @@ from gradprism.gradients.measures import Measures
 from gradprism.gradients.similarity import inner_products
 from gradprism.gradients.spectrum import Solved, eigenvalues_of, solve, spectra_of
 from gradprism.models.full_precision import full_products
-from gradprism.models.projections import Projection
+from gradprism.models.projections.discovery import Projection
 from gradprism.spectra.settings import PrismSettings
 
 SAME_LAYER_PAIRS = (("k", "v"), ("q", "o"))

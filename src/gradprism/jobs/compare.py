@@ -14,7 +14,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.settings import checked, recipe_text
 from gradprism.files.places import place
-from gradprism.jobs.record import of_machine
+from gradprism.runs.record import machine_record
 from gradprism.store.run import Run, open_run
 
 Given = str | Path | Run
@@ -74,7 +74,7 @@ def compare_runs(runs: Mapping[str, Run], settings: CompareSettings) -> Comparis
 
 def _made() -> dict[str, Any]:
     """When, and by which versions."""
-    machine = of_machine()
+    machine = machine_record()
     return {name: machine[name] for name in ("created", "versions")}
 
 

@@ -19,17 +19,19 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.data.record import Record
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine.session import session
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
-from gradprism.files.places import is_named, place
+from gradprism.files.places import absolute, is_named, place
 from gradprism.import_recipe import ImportRecipe
 from gradprism.interop.line import Layout, Line, layout_of, read_line
 from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, Place, place_of
 from gradprism.interop.noise import NOISE_FLOOR
-from gradprism.jobs import record
-from gradprism.jobs.text import choose_text, identity_of, text_identity
 from gradprism.models.checkpoints import find_checkpoint
+from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings
-from gradprism.store.layout import RECIPE_FILE
+from gradprism.models.text import choose_text, text_identity
+from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.store.layout import RECIPE_FILE, identity_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
 
@@ -66,7 +68,7 @@ def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
     watch.say("Reading the data")
     first = _first_line(recipe)
     origin = _origin(recipe, first, watch)
-    examples = record.examples_of(recipe)
+    examples = examples_of(recipe)
     recipe = _resolved(recipe, origin)
     with RunWriter(place(recipe.out), _description(recipe, examples, first, origin), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
@@ -89,7 +91,7 @@ def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter,
     from gradprism.interop.tables import tables_of
 
     done = writer.done
-    with record.session(writer.add_session) as account:
+    with session(writer.add_session) as account:
         account.device = "cpu"
         for index, part in numbered_parts(rows, recipe.part_rows):
             if index in done:
@@ -214,7 +216,7 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
     checkpoint = find_checkpoint(recipe.checkpoint, watch.say, weights=False)
     config = checkpoint.load_config()
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
-    model = record.of_model(checkpoint, config) | {"dtype": given.made_in} | found
+    model = model_record(checkpoint, config) | {"dtype": given.made_in} | found
     others = sorted({*range(model["layers"] or 0)} - {*layout.layers})
     text = choose_text(recipe.text, checkpoint, config, 0, identity_of(place(recipe.out))).settings
     encoder = make_encoder(checkpoint.load_tokenizer(), text)
@@ -223,7 +225,7 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
 
 def _shapes(skeleton: Any, first: _First, name: str) -> dict[Place, tuple[int, int]]:
     """Of each weight of the file. Raises `GradPrismError` where the model cannot have made it."""
-    from gradprism.models.projections import find_projections
+    from gradprism.models.projections.discovery import find_projections
 
     found = find_projections(skeleton, first.layout.projections)
     shapes = {Place(each.layer, each.name): (each.d_out, each.d_in) for each in found}
@@ -244,11 +246,11 @@ def _shapes(skeleton: Any, first: _First, name: str) -> dict[Place, tuple[int, i
 def _resolved(recipe: ImportRecipe, origin: _Origin) -> ImportRecipe:
     """Absolute paths, so that it can be replayed from anywhere."""
     changes: dict[str, Any] = {
-        "data": tuple(map(record.absolute, recipe.data)),
+        "data": tuple(map(absolute, recipe.data)),
         "out": str(place(recipe.out).resolve()),
     }
     if recipe.origin.model and origin.encoder:
-        named = record.resolved_checkpoint(CheckpointSettings(model=recipe.origin.model)).model
+        named = resolved_checkpoint(CheckpointSettings(model=recipe.origin.model)).model
         changes["origin"] = recipe.origin.model_copy(update={"model": named})
         changes["text"] = origin.encoder.settings
     return recipe.model_copy(update=changes)
@@ -267,10 +269,10 @@ def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, orig
         "verb": "import",
         "complete": False,
         "identity": identity,
-        "data": record.of_data(examples),
+        "data": data_record(examples),
         "imported": _imported(first.layout, origin),
         "model": origin.model,
-        **record.of_machine(),
+        **machine_record(),
         "sessions": [],
     }
 

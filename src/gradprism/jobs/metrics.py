@@ -14,14 +14,14 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.chat_template import prints_date
 from gradprism.data.encode import Encoder, make_encoder, own_template, read_template
 from gradprism.files.places import is_shared, place
-from gradprism.jobs import record
-from gradprism.jobs.text import text_identity
 from gradprism.metrics.settings import RewardSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.description import resolved_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.models.text import text_identity
 from gradprism.quality.metric import Metric
 from gradprism.score.settings import ScoreRecipe
 from gradprism.store.layout import RUN_FILE, published_parts, score_table
@@ -146,7 +146,7 @@ def _causal_identity(recipe: ScoreRecipe, source: ModelSource, config: Any) -> d
     """The settings of text and model, named as in the record of a run of spectra, so that they can be compared."""
     checkpoint = recipe.checkpoint or CheckpointSettings(model=source.name, dtype="auto")
     settings = {f"text.{name}": value for name, value in recipe.text}
-    settings |= {f"checkpoint.{name}": value for name, value in record.resolved_checkpoint(checkpoint)}
+    settings |= {f"checkpoint.{name}": value for name, value in resolved_checkpoint(checkpoint)}
     return settings | {"model fingerprint": source.fingerprint(config)} | text_identity(recipe.text)
 
 

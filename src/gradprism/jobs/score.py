@@ -17,22 +17,23 @@ from gradprism.data.example import Example
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import cut
-from gradprism.files.places import is_named, is_shared, place
+from gradprism.files.places import absolute, is_named, is_shared, place
 from gradprism.import_recipe import ImportRecipe
-from gradprism.jobs import record
 from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.score_work import publishing_of, work_of
-from gradprism.jobs.text import choose_text, identity_of
 from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.description import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
+from gradprism.models.text import choose_text
 from gradprism.quality.metric import Metric, Plan
 from gradprism.recipe import load_recipe
+from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.layout import RECIPE_FILE, published_parts, score_table, scored_metrics
+from gradprism.store.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
 from gradprism.store.origin import recipes_of
 from gradprism.store.run import Run, open_run
 from gradprism.store.scores import ScoreWriter, held_run, read_score_record
@@ -116,7 +117,7 @@ def run_scores(
     watch = observer or Silent()
     refuse_engine(recipe, model)
     recipe, examples = _opened(recipe, data, model, watch)
-    description = {"verb": "score", "data": record.of_data(examples), **record.of_machine()}
+    description = {"verb": "score", "data": data_record(examples), **machine_record()}
     metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
     if not recipe.name or recipe.name in recipe.metrics:  # no name of its own
         _refuse_other_settings(metrics, place(recipe.out))
@@ -169,7 +170,7 @@ def _opened(
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
     recipe = _resolved(_with_settings_of_run(_with_reward_date(recipe), source))
-    examples = record.examples_of(recipe, data)
+    examples = examples_of(recipe, data)
     return _with_text(recipe, source, examples.n_conversations), examples
 
 
@@ -236,11 +237,11 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
 
     def full(group: Any, *names: str) -> Any:
         given = {name: getattr(group, name) for name in names}
-        return group.model_copy(update={name: record.absolute(text) for name, text in given.items() if text})
+        return group.model_copy(update={name: absolute(text) for name, text in given.items() if text})
 
     changes = {
-        "data": tuple(map(record.absolute, recipe.data)),
-        "checkpoint": recipe.checkpoint and record.resolved_checkpoint(recipe.checkpoint),
+        "data": tuple(map(absolute, recipe.data)),
+        "checkpoint": recipe.checkpoint and resolved_checkpoint(recipe.checkpoint),
         "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
         "requests": _with_full_cache(recipe.requests),
         "judge": _local_judge(full(recipe.judge, "judge_template")),
@@ -261,7 +262,7 @@ def _with_full_cache(requests: RequestSettings) -> RequestSettings:
 
 def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     kind, colon, model = (judge.judge or "").partition(":")
-    return judge.model_copy(update={"judge": f"local:{record.absolute(model)}"}) if colon and kind == "local" else judge
+    return judge.model_copy(update={"judge": f"local:{absolute(model)}"}) if colon and kind == "local" else judge
 
 
 def _writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
@@ -269,7 +270,7 @@ def _writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
         "complete": False,
         "about": metric.about,
         "identity": {**metric.identity, "metric": metric.name, "part_rows": recipe.part_rows},
-        **record.of_machine(),
+        **machine_record(),
         "sessions": [],
     }
     own = recipe.model_copy(update={"metric": metric.name})

@@ -10,9 +10,9 @@ from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.files.lease import check_lease
 from gradprism.files.places import is_shared
-from gradprism.jobs import record
 from gradprism.jobs.metrics import make_metric
 from gradprism.quality.metric import Metric
+from gradprism.runs.record import refuse_other_machine
 from gradprism.score.settings import ScoreRecipe
 from gradprism.store.parts import publish_scores
 from gradprism.store.scores import ScoreWriter
@@ -53,7 +53,7 @@ def _as_made(metric: Metric, say: Say) -> _Scoring:
 def _make_there(name: str, recipe: ScoreRecipe, identity: dict[str, object], say: Say) -> _Scoring:
     """Raises `GradPrismError` where the machine would compute something else than the scores are made of."""
     metric = make_metric(name, recipe, None, say)
-    record.refuse_other_machine(identity, {key: metric.identity.get(key) for key in {*identity, *metric.identity}})
+    refuse_other_machine(identity, {key: metric.identity.get(key) for key in {*identity, *metric.identity}})
     metric.open()
     return _Scoring(metric)
 

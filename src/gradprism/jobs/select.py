@@ -15,8 +15,7 @@ from gradprism.analysis.selection import Selection
 from gradprism.core.errors import GradPrismError
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.files.places import is_named, place
-from gradprism.jobs import record
+from gradprism.files.places import absolute, is_named, place
 from gradprism.jobs.select_files import check_out, write_selection
 from gradprism.jobs.survey import Survey, survey_of
 from gradprism.select_recipe import SelectRecipe, SelectSettings
@@ -83,7 +82,7 @@ def _names(data_or_run: Any) -> tuple[str, ...] | None:
 
 def _absolute(recipe: SelectRecipe) -> SelectRecipe:
     out = None if recipe.out is None else str(place(recipe.out).resolve())
-    return recipe.model_copy(update={"data": tuple(map(record.absolute, recipe.data)), "out": out})
+    return recipe.model_copy(update={"data": tuple(map(absolute, recipe.data)), "out": out})
 
 
 def _opened(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:

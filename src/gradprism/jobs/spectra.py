@@ -11,15 +11,17 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet
 from gradprism.engine.work import Say
-from gradprism.files.places import is_named, place
-from gradprism.jobs import record
+from gradprism.files.places import absolute, is_named, place
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
-from gradprism.jobs.text import ChosenText, choose_text, identity_of, text_identity
 from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
-from gradprism.store.layout import RECIPE_FILE
+from gradprism.models.text import ChosenText, choose_text, text_identity
+from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.spectra.architecture import architecture_digest, resolved_prism
+from gradprism.store.layout import RECIPE_FILE, identity_of
 from gradprism.store.measured import measured_in_words
 from gradprism.store.run import Run, open_run
 from gradprism.store.writer import RunWriter
@@ -79,7 +81,7 @@ def run_recipe(
     watch = observer or Silent()
     refuse_engine(recipe, model)
     watch.say("Reading the data")
-    examples = record.examples_of(recipe, data)
+    examples = examples_of(recipe, data)
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     out = place(recipe.out)
@@ -106,10 +108,10 @@ def run_recipe(
 def _resolved(recipe: SpectraRecipe, text: ChosenText) -> SpectraRecipe:
     """Absolute paths, so that it can be replayed from anywhere; the text as chosen."""
     changes = {
-        "data": tuple(map(record.absolute, recipe.data)),
+        "data": tuple(map(absolute, recipe.data)),
         "text": text.settings,
-        "checkpoint": record.resolved_checkpoint(recipe.checkpoint),
-        "prism": record.resolved_prism(recipe.prism),
+        "checkpoint": resolved_checkpoint(recipe.checkpoint),
+        "prism": resolved_prism(recipe.prism),
         "out": str(place(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
@@ -119,7 +121,7 @@ def _description(
     recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ChosenText, say: Say
 ) -> dict[str, Any]:
     """What run.json says from the start."""
-    model = record.of_model(source, config)
+    model = model_record(source, config)
     identity = recipe.identity() | {
         "data fingerprint": examples.fingerprint,
         "model fingerprint": model["revision"],
@@ -129,10 +131,10 @@ def _description(
     return {
         "verb": "spectra",
         "complete": False,
-        "identity": identity | text_identity(text.settings) | record.architecture_digest(recipe.prism),
+        "identity": identity | text_identity(text.settings) | architecture_digest(recipe.prism),
         "template": {"name": text.settings.template, "why": text.why},
-        "data": record.of_data(examples),
+        "data": data_record(examples),
         "model": model,
-        **record.of_machine(),
+        **machine_record(),
         "sessions": [],
     }

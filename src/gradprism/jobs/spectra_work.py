@@ -11,11 +11,13 @@ from gradprism.data.example import Example
 from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.files.lease import check_lease
 from gradprism.files.places import is_shared
-from gradprism.jobs import record
-from gradprism.jobs.text import text_identity
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import ModelSource, find_checkpoint
+from gradprism.models.description import loaded_model_record
 from gradprism.models.device import find_device, find_spread, layout_of
+from gradprism.models.text import text_identity
+from gradprism.runs.record import refuse_other_machine
+from gradprism.spectra.architecture import architecture_digest
 from gradprism.store.parts import publish_part
 from gradprism.store.writer import RunWriter
 from gradprism.tables import Tables
@@ -35,7 +37,7 @@ class _Analyzing:
 
     @property
     def found(self) -> dict[str, Any]:
-        return record.of_loaded(self.analyzer.model, self.analyzer.found)
+        return loaded_model_record(self.analyzer.model, self.analyzer.found)
 
     def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Tables:
         return self.analyzer.analyze(examples, on_batch)
@@ -77,11 +79,11 @@ def _load_there(recipe: SpectraRecipe, identity: Mapping[str, Any], say: Say) ->
     """Raises `GradPrismError` where the machine would compute something else than the run is made of."""
     source = find_checkpoint(recipe.checkpoint)
     here: dict[str, Any] = {"model fingerprint": source.fingerprint(source.load_config())}
-    here |= text_identity(recipe.text) | record.architecture_digest(recipe.prism)
-    record.refuse_other_machine(identity, here)
+    here |= text_identity(recipe.text) | architecture_digest(recipe.prism)
+    refuse_other_machine(identity, here)
     worker = _load(recipe, source, say)
     if "arithmetic" in identity:
-        record.refuse_other_machine(identity, {"arithmetic": worker.analyzer.arithmetic})
+        refuse_other_machine(identity, {"arithmetic": worker.analyzer.arithmetic})
     return worker
 
 

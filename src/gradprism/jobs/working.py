@@ -9,9 +9,9 @@ from gradprism.core.optional import need
 from gradprism.core.progress import Observer
 from gradprism.data.source import ExampleSet
 from gradprism.engine import local
+from gradprism.engine.session import session
 from gradprism.engine.shards import Shard, cut, n_parts, rows_in
 from gradprism.engine.work import Part, Publishing, Work
-from gradprism.jobs import record
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.score.settings import ScoreRecipe
@@ -115,7 +115,7 @@ def work_through(
         publishing = Publishing(failed.publish)
     watch = _Followed(observer, len(examples), n_done, what, found)
     engine = "local" if here else recipe.engine.engine
-    with record.session(writer.add_session, recipe.execution.batch_tokens, engine) as account:
+    with session(writer.add_session, recipe.execution.batch_tokens, engine) as account:
         if engine == "local":
             local.run(shards, work, publishing.here, watch, account)
             return

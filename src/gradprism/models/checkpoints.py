@@ -127,7 +127,7 @@ class LoadedModel:
 
     def class_name(self, config: Any) -> str:
         """Return its class; below an adapter, the adapted model's."""
-        from gradprism.models.stack import inside_wrapper
+        from gradprism.models.projections.stack import inside_wrapper
 
         return type(inside_wrapper(self._model)[1]).__name__
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
-from gradprism.models.projections import Found, Projection, layers_in_words
+from gradprism.models.projections.discovery import Found, Projection, layers_in_words
 
 _TEXTS = ((0, 1, 1), (0, 2, 2))  # as many tokens as examples would hide which of the two comes first
 

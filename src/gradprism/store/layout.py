@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,11 @@ def read_record(path: Path) -> dict[str, Any]:
             f"this gradprism reads version {FORMAT_VERSION}."
         )
     return record
+
+
+def identity_of(run: Path) -> Mapping[str, Any]:
+    """Return the identity of a run's spectra, as far as there is one."""
+    if not (run / RUN_FILE).is_file():
+        return {}
+    identity: Mapping[str, Any] = read_record(run).get("identity", {})
+    return identity

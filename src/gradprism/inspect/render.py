@@ -12,7 +12,7 @@ from gradprism.core.console import shown
 from gradprism.core.terminal_tables import facts, spaced
 from gradprism.data.example import Example
 from gradprism.data.source import SchemaCount
-from gradprism.jobs.inspect import Inspection, Understood
+from gradprism.inspect.api import Inspection, Understood
 
 _LOSS_STYLE = "#000000 on #87d787"
 _MARKS = ("⟦", "⟧")  # around the tokens of the loss where there is no colour

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from gradprism.models.linear import Shape
-from gradprism.models.rows import Rows, cut
+from gradprism.models.projections.linear import Shape
+from gradprism.models.projections.rows import Rows, cut
 
 Order = Literal["contiguous", "per_head", "grouped"]
 QKV = ("q", "k", "v")

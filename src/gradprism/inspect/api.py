@@ -12,7 +12,7 @@ from gradprism.data.encode import Encoded, Encoder, choose_template, make_encode
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.jobs.strangest import Strangest
+from gradprism.inspect.strangest import Strangest
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings

@@ -6,7 +6,7 @@ from gradprism.core.console import HarmlessConsole
 def models() -> int:
     """List the models that need no hub, where they come from and what is cached."""
     from gradprism.models.builtin import BUILTIN_MODELS, cache_folder
-    from gradprism.terminal.models import builtin_list
+    from gradprism.models.render import builtin_list
 
     HarmlessConsole().print(builtin_list(BUILTIN_MODELS.values(), cache_folder()))
     return 0

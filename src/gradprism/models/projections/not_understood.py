@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gradprism.models.linear import shape_of
-from gradprism.models.naming import ATTENTION, ATTENTION_NAMES, MLP, MLP_NAMES, STANDS_FOR, Part, Parts
-from gradprism.models.stack import inside_wrapper
+from gradprism.models.projections.linear import shape_of
+from gradprism.models.projections.naming import ATTENTION, ATTENTION_NAMES, MLP, MLP_NAMES, STANDS_FOR, Part, Parts
+from gradprism.models.projections.stack import inside_wrapper
 
 TO_BE_SAID = "???"
 _HINT = "    # a module below the layer; or rows of a fused one: {module: ..., rows: [0, 64]}"

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gradprism.core.errors import GradPrismError
-from gradprism.models.described import Architecture, described_layers
-from gradprism.models.fused import MisfitError
-from gradprism.models.linear import shape_of
-from gradprism.models.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
-from gradprism.models.not_understood import Seen, not_understood
-from gradprism.models.rows import Rows
-from gradprism.models.stack import Stack, find_stack, text_config
+from gradprism.models.projections.described import Architecture, described_layers
+from gradprism.models.projections.fused import MisfitError
+from gradprism.models.projections.linear import shape_of
+from gradprism.models.projections.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
+from gradprism.models.projections.not_understood import Seen, not_understood
+from gradprism.models.projections.rows import Rows
+from gradprism.models.projections.stack import Stack, find_stack, text_config
 
 NAMES = (*ATTENTION[:4], *MLP, *ATTENTION[4:])
 _WITH_SOFTMAX = ("full_attention", "sliding_attention", "chunked_attention", "indexed_attention")

@@ -3,15 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
 from gradprism.data.settings import TextSettings
-from gradprism.jobs.record import absolute
+from gradprism.files.places import absolute
 from gradprism.models.checkpoints import ModelSource
 from gradprism.models.positions import position_limit
-from gradprism.store.layout import RUN_FILE, read_record
 
 METHOD = 2
 """Counts how often the way from rows to loss has changed: a run is never made of two."""
@@ -42,11 +40,3 @@ def text_identity(text: TextSettings) -> dict[str, Any]:
         return {"method": METHOD}
     digest = hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]
     return {"method": METHOD, "template digest": digest}
-
-
-def identity_of(run: Path) -> Mapping[str, Any]:
-    """Return the identity of a run's spectra, as far as there is one."""
-    if not (run / RUN_FILE).is_file():
-        return {}
-    identity: Mapping[str, Any] = read_record(run).get("identity", {})
-    return identity

@@ -34,8 +34,8 @@ def inspect(
     trust_remote_code
         Run tokenizer code that the checkpoint brings. Only for sources you trust.
     """
-    from gradprism.jobs.inspect import inspect as inspect_data
-    from gradprism.terminal.inspect import inspection_of
+    from gradprism.inspect.api import inspect as inspect_data
+    from gradprism.inspect.render import inspection_of
 
     checkpoint = (
         CheckpointSettings(model=model, revision=revision, trust_remote_code=trust_remote_code) if model else None

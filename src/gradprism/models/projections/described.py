@@ -19,12 +19,12 @@ from torch import nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import given
-from gradprism.models.fused import QKV, Heads, MisfitError, Order
-from gradprism.models.linear import linear_in
-from gradprism.models.naming import ATTENTION, MLP, Part, Parts
-from gradprism.models.not_understood import TO_BE_SAID, numbered
-from gradprism.models.rows import Rows, cut
-from gradprism.models.stack import Stack, inside_wrapper, text_config
+from gradprism.models.projections.fused import QKV, Heads, MisfitError, Order
+from gradprism.models.projections.linear import linear_in
+from gradprism.models.projections.naming import ATTENTION, MLP, Part, Parts
+from gradprism.models.projections.not_understood import TO_BE_SAID, numbered
+from gradprism.models.projections.rows import Rows, cut
+from gradprism.models.projections.stack import Stack, inside_wrapper, text_config
 
 
 def _positive(value: int | str) -> int | str:

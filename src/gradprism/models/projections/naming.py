@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from gradprism.models.fused import MisfitError, gate_up_rows, gated_query_rows, qkv_rows
-from gradprism.models.linear import linear_in, shape_of
-from gradprism.models.rows import Rows
+from gradprism.models.projections.fused import MisfitError, gate_up_rows, gated_query_rows, qkv_rows
+from gradprism.models.projections.linear import linear_in, shape_of
+from gradprism.models.projections.rows import Rows
 
 ATTENTION_NAMES = {
     "q": ("q_proj", "query_proj", "query", "wq", "Wq", "q_lin", "project_q"),

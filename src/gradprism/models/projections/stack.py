@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from gradprism.core.errors import GradPrismError
-from gradprism.models.linear import shape_of
+from gradprism.models.projections.linear import shape_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Describe a model for the record of a run."""
+
+from typing import TYPE_CHECKING, Any
+
+from gradprism.files.places import absolute
+from gradprism.models.builtin import BUILTIN_MODELS
+from gradprism.models.checkpoints import ModelSource
+from gradprism.models.settings import CheckpointSettings
+
+if TYPE_CHECKING:
+    from gradprism.models.projections.discovery import Found
+
+
+def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
+    """Name, kind and size of a model; its adapter and how it is quantised, where it has or is so."""
+    special = {"adapter": source.adapter, "quantization": source.quantization(config)}
+    text_config = config.get_text_config()
+    return {
+        "name": source.name,
+        "class": source.class_name(config),
+        "revision": source.fingerprint(config),
+        "dtype": source.dtype(config),
+        "layers": getattr(text_config, "num_hidden_layers", None),
+        "hidden_size": getattr(text_config, "hidden_size", None),
+    } | {name: value for name, value in special.items() if value}
+
+
+def loaded_model_record(model: Any, found: "Found") -> dict[str, Any]:
+    """Describe a loaded model: the class that was built, and what was found in it; beside `model_record`."""
+    from gradprism.models.projections.stack import inside_wrapper  # loads torch
+
+    return {
+        "class": type(inside_wrapper(model)[1]).__name__,
+        "projections": list(found.names),
+        "measured_layers": list(found.layers),
+        "skipped_layers": list(found.skipped_layers),
+        "notes": list(found.notes),
+    }
+
+
+def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
+    """Folders and files as absolute paths; names of hubs and built-in models as they are."""
+    builtin = checkpoint.model in BUILTIN_MODELS
+    changes = {
+        "model": checkpoint.model if builtin else absolute(checkpoint.model),
+        "adapter": checkpoint.adapter and absolute(checkpoint.adapter),
+    }
+    return checkpoint.model_copy(update=changes)

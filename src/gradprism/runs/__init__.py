@@ -1,0 +1,1 @@
+"""The run directory: written in parts published by rename, resumed, read."""
