@@ -18,8 +18,8 @@ import polars as pl
 from benchmarks.machine import describe
 from benchmarks.reading import filled
 from benchmarks.results import save
-from gradprism.store.writer import RunWriter
-from gradprism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
+from gradprism.runs.writer import RunWriter
+from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 
 LAYERS, PROJECTIONS, PART, VALUES = 30, ("q", "k", "v", "o"), 500, 64
 

@@ -97,7 +97,7 @@ def seconds_of(rows: list[dict[str, str]], **engine: Any) -> float:
 
 def seconds_of_empty(workers: int) -> float:
     """Wall time of shards without work."""
-    from gradprism.engine.ray import run
+    from gradprism.engine.ray.engine import run
 
     shards = (Shard(i, (Example(i, str(i)),)) for i in range(EMPTY))
     work: Work[int] = Work(idle, lambda examples, reason: 0, sum)

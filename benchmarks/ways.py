@@ -11,10 +11,10 @@ from benchmarks.works import Encodeds
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
-from gradprism.gradients.capture import capturing, frozen
 from gradprism.models.batches import Batches
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections.discovery import find_projections
+from gradprism.spectra.capture import capturing, frozen
 
 
 def plain(model: Any, encoded: Encodeds) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from gradprism.analysis import comparison_tables as tables
 from gradprism.analysis.comparison import Comparison, Finding, Group
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 PROJECTIONS = ("q", "k", "v", "o")
 METRICS = ("ifd", "length", "loss")

@@ -15,8 +15,8 @@ from gradprism.data.source import open_examples
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
 from gradprism.runs.record import data_record
-from gradprism.store.writer import RunWriter
-from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.runs.writer import RunWriter
+from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from tests.made_comparisons import PROJECTIONS, made_comparison
 
 WORDS = ("light", "prism", "layer", "gradient", "token", "because", "therefore", "water", "energy", "step", "reason")

@@ -11,11 +11,12 @@ from gradprism import Run, open_run
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
+from gradprism.metrics.tables import SCORES
 from gradprism.runs.record import data_record
+from gradprism.runs.scores import ScoreWriter, held_run
+from gradprism.runs.writer import RunWriter
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.scores import ScoreWriter, held_run
-from gradprism.store.writer import RunWriter
-from gradprism.tables import EXAMPLES, MEASURES, SCORES, SIMILARITY, SPECTRA, Tables
+from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 
 Row = dict[str, Any]
 

@@ -141,7 +141,7 @@ def test_the_driver_killed_and_the_command_repeated(tiny_checkpoint: Path, undis
 def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    with mock.patch("gradprism.store.writer.RunWriter.publish", side_effect=AssertionError("published by the driver")):
+    with mock.patch("gradprism.runs.writer.RunWriter.publish", side_effect=AssertionError("published by the driver")):
         done = run("spectra", *options, "--out", f"{bucket.url}/run", *RAY)
     assert done.returncode == 0, done.stderr
     assert_equal_runs(open_run(tmp_path / "local"), open_run(f"{bucket.url}/run"))
@@ -252,7 +252,7 @@ def test_a_run_begun_on_one_engine_is_finished_on_the_other(
 def test_workers_measure_failed_rows_again(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    with mock.patch("gradprism.gradients.analyzer.measure_batch", side_effect=RuntimeError("no kernel")):
+    with mock.patch("gradprism.spectra.analyzer.measure_batch", side_effect=RuntimeError("no kernel")):
         given = {"limit": 20, "part_rows": 4, "out": tmp_path / "again"}
         assert gradprism.spectra(SAMPLE, tiny_checkpoint, **given).counts.failed == 20
     for part in (1, 3):  # some parts hold what both kinds of rows gave

@@ -26,17 +26,6 @@ from gradprism.core.errors import GradPrismError
 
 if TYPE_CHECKING:
     from gradprism.analysis.comparison_files import open_comparison
-    from gradprism.analysis.metrics import metric_values
-    from gradprism.analysis.scores import corpus_tags
-    from gradprism.gradients.analyzer import GradientAnalyzer
-    from gradprism.gradients.measures import (
-        effective_rank,
-        frobenius_norm,
-        nuclear_norm,
-        spectral_norm,
-        stable_rank,
-    )
-    from gradprism.gradients.spectrum import singular_values
     from gradprism.jobs.compare import compare
     from gradprism.jobs.correlate import correlate
     from gradprism.jobs.exporting import export_paper
@@ -46,7 +35,12 @@ if TYPE_CHECKING:
     from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
     from gradprism.jobs.select import select
     from gradprism.jobs.spectra import spectra
-    from gradprism.store.run import Run, open_run
+    from gradprism.runs.run import Run, open_run
+    from gradprism.runs.score_summary import corpus_tags
+    from gradprism.runs.values import metric_values
+    from gradprism.spectra.analyzer import GradientAnalyzer
+    from gradprism.spectra.measures import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
+    from gradprism.spectra.spectrum import singular_values
 
 __version__ = version("gradprism")
 
@@ -58,27 +52,27 @@ _HOME = {
     "export_paper": "gradprism.jobs.exporting",
     "import_paper": "gradprism.jobs.importing",
     "open_comparison": "gradprism.analysis.comparison_files",
-    "corpus_tags": "gradprism.analysis.scores",
-    "metric_values": "gradprism.analysis.metrics",
-    "GradientAnalyzer": "gradprism.gradients.analyzer",
-    "Run": "gradprism.store.run",
+    "corpus_tags": "gradprism.runs.score_summary",
+    "metric_values": "gradprism.runs.values",
+    "GradientAnalyzer": "gradprism.spectra.analyzer",
+    "Run": "gradprism.runs.run",
     "difficulty": "gradprism.jobs.score",
-    "effective_rank": "gradprism.gradients.measures",
-    "frobenius_norm": "gradprism.gradients.measures",
+    "effective_rank": "gradprism.spectra.measures",
+    "frobenius_norm": "gradprism.spectra.measures",
     "ifd": "gradprism.jobs.score",
     "instag": "gradprism.jobs.score",
     "length": "gradprism.jobs.score",
     "loss": "gradprism.jobs.score",
-    "nuclear_norm": "gradprism.gradients.measures",
-    "open_run": "gradprism.store.run",
+    "nuclear_norm": "gradprism.spectra.measures",
+    "open_run": "gradprism.runs.run",
     "perplexity": "gradprism.jobs.score",
     "reward": "gradprism.jobs.score",
     "score": "gradprism.jobs.score",
     "select": "gradprism.jobs.select",
-    "singular_values": "gradprism.gradients.spectrum",
+    "singular_values": "gradprism.spectra.spectrum",
     "spectra": "gradprism.jobs.spectra",
-    "spectral_norm": "gradprism.gradients.measures",
-    "stable_rank": "gradprism.gradients.measures",
+    "spectral_norm": "gradprism.spectra.measures",
+    "stable_rank": "gradprism.spectra.measures",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, Reques
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.select_recipe import SelectSettings
 from gradprism.spectra.settings import PrismSettings
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 Value = TypeVar("Value")
 FEWEST_TOKENS = 4

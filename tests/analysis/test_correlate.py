@@ -13,8 +13,8 @@ from tests.made_runs import measured_run, score_table, scored_run
 from gradprism import GradPrismError, Run
 from gradprism.analysis.comparison_tables import CORRELATIONS
 from gradprism.analysis.correlate import correlate, correlation_table, default_metrics
-from gradprism.store.scores import ScoreWriter, held_run
-from gradprism.tables import MEASURES
+from gradprism.runs.scores import ScoreWriter, held_run
+from gradprism.spectra.tables import MEASURES
 
 N, LAYERS = 24, 3
 NOISE = np.random.default_rng(0).random((N, LAYERS, 2, len(MEASURES)))

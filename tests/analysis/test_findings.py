@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gradprism.analysis.findings import finding
-from gradprism.analysis.titles import title
+from gradprism.metrics.titles import title
 
 
 def row(raw: tuple, matched: tuple, regression: tuple, partial: tuple, pairs: int = 40) -> dict[str, Any]:

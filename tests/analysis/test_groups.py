@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.analysis.groups import group_table
-from gradprism.store.run import Run
+from gradprism.runs.groups import group_table
+from gradprism.runs.run import Run
 
 
 @dataclass

@@ -13,11 +13,11 @@ from tests.made_groups import given_run
 from tests.made_runs import score_table
 
 from gradprism import Run, compare, correlate, open_run, select
-from gradprism.analysis.own_settings import own_settings
 from gradprism.core.settings import recipe_text
+from gradprism.runs.own_settings import own_settings
+from gradprism.runs.render import summary_of
+from gradprism.runs.scores import ScoreWriter, held_run
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.scores import ScoreWriter, held_run
-from gradprism.terminal.show import summary_of
 
 OF_SPECTRA = {
     "checkpoint.model": "smollm2-135m", "checkpoint.dtype": "float32", "checkpoint.adapter": None,

@@ -55,7 +55,7 @@ class Finished:
         address: str | None = None,
         published: list[int] | None = None,
     ):
-        from gradprism.engine.ray import run
+        from gradprism.engine.ray.engine import run
 
         self.published: dict[int, Rows] = {}
         self.order = [] if published is None else published

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradprism.data.example import Example
-from gradprism.engine.attempts import MOST_DEATHS, MOST_LOSSES, TRIES, Attempts, Piece
+from gradprism.engine.ray.attempts import MOST_DEATHS, MOST_LOSSES, TRIES, Attempts, Piece
 from gradprism.engine.shards import Shard
 from tests.engine.noted_work import Rows, joined, nothing, work_with
 

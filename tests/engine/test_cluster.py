@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gradprism.core.errors import GradPrismError
-from gradprism.engine import cluster
-from gradprism.engine.cluster import Crew, connected, crew_for
+from gradprism.engine.ray import cluster
+from gradprism.engine.ray.cluster import Crew, connected, crew_for
 from gradprism.engine.settings import EngineSettings
 
 LAPTOP = [{"CPU": 8.0, "memory": 1.0}]

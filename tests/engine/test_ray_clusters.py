@@ -130,7 +130,7 @@ def wait_for(port: int, head: "subprocess.Popen[bytes]") -> None:
 
 
 def test_an_address_where_nobody_answers_is_refused(ray: Any) -> None:
-    from gradprism.engine.cluster import connected
+    from gradprism.engine.ray.cluster import connected
 
     settings = EngineSettings(engine="ray", address="auto")
     with pytest.raises(GradPrismError, match="--address auto: no Ray cluster was reached"), connected(settings):

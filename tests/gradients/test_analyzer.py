@@ -8,8 +8,8 @@ import torch
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
-from gradprism.gradients import analyzer as analyzer_module
-from gradprism.gradients.prism import measure_batch
+from gradprism.spectra import analyzer as analyzer_module
+from gradprism.spectra.prism import measure_batch
 
 
 @pytest.mark.slow  # every option of the analyzer

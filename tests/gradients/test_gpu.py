@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
-from gradprism.gradients.precision import Arithmetic
-from gradprism.gradients.reducer import EigenPool
+from gradprism.spectra.precision import Arithmetic
+from gradprism.spectra.reducer import EigenPool
 from gradprism.spectra.settings import Precision
-from gradprism.tables import Tables
+from gradprism.spectra.tables import Tables
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; this machine has none")
 

@@ -8,9 +8,9 @@ from torch import nn
 
 import gradprism
 from gradprism import GradientAnalyzer
-from gradprism.gradients import precision
-from gradprism.gradients.precision import Arithmetic, Computing, arithmetic_of
 from gradprism.models.full_precision import full_products
+from gradprism.spectra import precision
+from gradprism.spectra.precision import Arithmetic, Computing, arithmetic_of
 
 CPU = torch.device("cpu")
 REDUCED: list[Arithmetic] = ["TF32 products", "bf16 products", "bf16 autocast", "int8 products"]

@@ -10,7 +10,7 @@ from tests import oracle
 
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.gradients import reducer
+from gradprism.spectra import reducer
 
 FAMILIES = ("llama", "qwen3", "gemma3")
 HOME = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",

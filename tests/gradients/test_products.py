@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gradprism.gradients.products import gram_of, lower_product
+from gradprism.spectra.products import gram_of, lower_product
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 127, 128, 129, 319, 320, 321, 323])

@@ -10,8 +10,8 @@ from tests.oracle import effective_rank as oracle_rank
 from tests.oracle import spectrum
 
 from gradprism import GradPrismError, effective_rank, singular_values
-from gradprism.gradients.factors import Factors
-from gradprism.gradients.spectrum import solve, spectra_of
+from gradprism.spectra.factors import Factors
+from gradprism.spectra.spectrum import solve, spectra_of
 
 
 @st.composite

@@ -117,7 +117,7 @@ def test_missing_measures_are_gaps_and_never_zeros(tmp_path: Path) -> None:
     holes = values(6, 3)
     holes[0, 0, 1] = np.nan
     nothing = np.full((6, 2, 3), np.nan)
-    from gradprism.tables import MEASURES
+    from gradprism.spectra.tables import MEASURES
 
     given = dict.fromkeys(MEASURES, values(6, 3)) | {"effective_rank": holes, "stable_rank": nothing}
     a = given_run(tmp_path / "a", given, range(10, 16))

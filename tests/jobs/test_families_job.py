@@ -12,9 +12,9 @@ from tests.families import FAMILIES
 
 import gradprism
 from gradprism import GradPrismError
-from gradprism.analysis.metrics import known_metrics
 from gradprism.core.progress import Silent
-from gradprism.terminal.show import summary_of
+from gradprism.runs.render import summary_of
+from gradprism.runs.values import known_metrics
 
 ROWS = {"limit": 24, "max_length": 60, "turns": "last"}
 

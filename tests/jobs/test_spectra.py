@@ -12,8 +12,8 @@ from tests.conftest import SAMPLE
 
 import gradprism
 from gradprism import GradPrismError
-from gradprism.gradients import analyzer as analyzer_module
-from gradprism.store import parts as parts_module
+from gradprism.runs import parts as parts_module
+from gradprism.spectra import analyzer as analyzer_module
 
 
 def test_objects_in_memory(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from tests.engine.ray_clusters import own_cluster
 from torch import Tensor
 
 from gradprism import GradPrismError, score, spectra
+from gradprism.metrics.judge.judge import Messages
+from gradprism.metrics.judge.local import Rater
 from gradprism.metrics.settings import JudgeSettings
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.gguf_table import tensors_in
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.quality.judge.judge import Messages
-from gradprism.quality.judge.local import Rater
 
 LOST = "model.layers.2.self_attn.q_proj.weight"
 Weights = dict[str, Tensor]

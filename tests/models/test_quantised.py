@@ -18,12 +18,12 @@ from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
-from gradprism.gradients.precision import _linears
 from gradprism.models.adapters import with_adapter
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.likelihood import ResponseHead
 from gradprism.models.quantised import exact_products, loading_options, refuse_forward_only
 from gradprism.models.settings import CheckpointSettings
+from gradprism.spectra.precision import _linears
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(?!gradprism)")
 NAMES = ("bnb-8bit", "bnb-4bit", "torchao-int8")

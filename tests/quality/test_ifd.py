@@ -259,7 +259,7 @@ def tokenizer_with_thinking(tokenizer: Any) -> Any:
 @given(st.floats(-2000, 2000), st.floats(-2000, 2000))
 def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
     from gradprism.data.encode import Encoded
-    from gradprism.quality.likelihood import Ifd, Nll
+    from gradprism.metrics.likelihood import Ifd, Nll
 
     metric = Ifd.__new__(Ifd)
     metric._value = "ppl"

@@ -21,14 +21,14 @@ from tests.faulty_server import WAIT, FaultyServer
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
+from gradprism.metrics.judge.client import Endpoint, Patience
+from gradprism.metrics.judge.endpoint import EndpointJudge
+from gradprism.metrics.judge.faults import FaultError, retry_after
+from gradprism.metrics.judge.metrics import Difficulty, Instag, make_judged
+from gradprism.metrics.judge.prompts import make_prompt
+from gradprism.metrics.metric import unwatched
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
-from gradprism.quality.judge.client import Endpoint, Patience
-from gradprism.quality.judge.endpoint import EndpointJudge
-from gradprism.quality.judge.faults import FaultError, retry_after
-from gradprism.quality.judge.metrics import Difficulty, Instag, make_judged
-from gradprism.quality.judge.prompts import make_prompt
-from gradprism.quality.metric import unwatched
 
 
 def rows(n: int, text: str = "Question") -> list[Example]:
@@ -137,7 +137,7 @@ def test_a_429_does_not_use_up_the_retries_while_others_are_answered() -> None:
 
 
 def test_a_wait_is_shown(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradprism.quality.judge.endpoint._HEARTBEAT", 0.02)
+    monkeypatch.setattr("gradprism.metrics.judge.endpoint._HEARTBEAT", 0.02)
     notes: list[str] = []
     with FaultyServer("busy") as server:
         metric = make(server.url)

@@ -16,12 +16,12 @@ pytest.importorskip("json_repair")
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
 from gradprism.data.thoughts import split_thoughts
+from gradprism.metrics.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
+from gradprism.metrics.judge.metrics import make_judged
+from gradprism.metrics.judge.prompts import make_prompt
+from gradprism.metrics.metric import Metric, unwatched
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
-from gradprism.quality.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
-from gradprism.quality.judge.metrics import make_judged
-from gradprism.quality.judge.prompts import make_prompt
-from gradprism.quality.metric import Metric, unwatched
 
 TEXTS = [
     "Name a bird.",

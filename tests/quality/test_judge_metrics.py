@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("json_repair")
 
-from gradprism.analysis.scores import corpus_tags
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.data.example import Example, RowProblemError, Turn
+from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
+from gradprism.metrics.judge.metrics import Difficulty, Instag, make_judged
+from gradprism.metrics.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
+from gradprism.metrics.metric import Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
-from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages
-from gradprism.quality.judge.metrics import Difficulty, Instag, make_judged
-from gradprism.quality.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
-from gradprism.quality.metric import Plan
+from gradprism.runs.score_summary import corpus_tags
 
 
 class Scripted(Judge):

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("json_repair")
 
-from gradprism.quality.judge.parse import normalised, parse_difficulty, parse_tags
+from gradprism.metrics.judge.parse import normalised, parse_difficulty, parse_tags
 
 TAGS = [
     # JSON in its three forms

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 pytest.importorskip("json_repair")
 
 from gradprism.data.example import Example, Turn
-from gradprism.quality.judge.judge import Answer, Answers, Judge, Messages
-from gradprism.quality.judge.metrics import Difficulty, Instag
-from gradprism.quality.judge.parse import normalised, parse_difficulty, parse_tags
-from gradprism.quality.judge.prompts import Prompt, make_prompt
-from gradprism.quality.metric import Plan
+from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
+from gradprism.metrics.judge.metrics import Difficulty, Instag
+from gradprism.metrics.judge.parse import normalised, parse_difficulty, parse_tags
+from gradprism.metrics.judge.prompts import Prompt, make_prompt
+from gradprism.metrics.metric import Plan
 
 REQUEST = "Plan two days in Lyon for little money."
 EXAMPLE = '[{"tag": "...", "explanation": "..."}]'

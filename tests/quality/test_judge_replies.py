@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gradprism.core.errors import GradPrismError
-from gradprism.quality.judge.cache import AnswerCache, key_of
-from gradprism.quality.judge.judge import Answer
-from gradprism.quality.judge.replies import read_reply
+from gradprism.metrics.judge.cache import AnswerCache, key_of
+from gradprism.metrics.judge.judge import Answer
+from gradprism.metrics.judge.replies import read_reply
 
 
 def completion(**changes: Any) -> str:
@@ -85,8 +85,8 @@ def test_a_body_with_half_of_a_surrogate_pair_or_odd_usage() -> None:
 def test_the_cache_outlives_a_kill(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "answers.sqlite"
     program = (
-        "import os, signal; from pathlib import Path; from gradprism.quality.judge.cache import AnswerCache;"
-        "from gradprism.quality.judge.judge import Answer; cache = AnswerCache(Path(os.environ['FILE']));"
+        "import os, signal; from pathlib import Path; from gradprism.metrics.judge.cache import AnswerCache;"
+        "from gradprism.metrics.judge.judge import Answer; cache = AnswerCache(Path(os.environ['FILE']));"
         "[cache.put(str(n), Answer(f'{n}', 'stop', 1, None)) for n in range(50)];"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -28,13 +28,13 @@ pytest.importorskip("uvicorn")
 
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
+from gradprism.metrics.judge.client import Endpoint
+from gradprism.metrics.judge.endpoint import EndpointJudge
+from gradprism.metrics.judge.metrics import Difficulty
+from gradprism.metrics.judge.prompts import Prompt
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
-from gradprism.quality.judge.client import Endpoint
-from gradprism.quality.judge.endpoint import EndpointJudge
-from gradprism.quality.judge.metrics import Difficulty
-from gradprism.quality.judge.prompts import Prompt
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample.jsonl"
 PROMPT = Prompt(  # a number that so small a model can only repeat, and text by which no two rows ask the same

@@ -22,8 +22,8 @@ from gradprism.analysis import findings
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.decay import MOST_EXAMPLES
 from gradprism.analysis.evidence import ALPHA
-from gradprism.analysis.titles import TITLES
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
+from gradprism.metrics.titles import TITLES
 from gradprism.report import write_report
 from gradprism.report.embedded import rounded, script_json
 from gradprism.report.measured import over_layers, read_measured

@@ -19,10 +19,10 @@ from gradprism.files import lease
 from gradprism.files.lease import Holder, Lease, read_holder
 from gradprism.files.places import place, remote
 from gradprism.files.storage_errors import StorageError
-from gradprism.store.parts import publish_scores
-from gradprism.store.scores import held_run
-from gradprism.store.writer import RunWriter
-from gradprism.tables import SCORES
+from gradprism.metrics.tables import SCORES
+from gradprism.runs.parts import publish_scores
+from gradprism.runs.scores import held_run
+from gradprism.runs.writer import RunWriter
 
 pytestmark = pytest.mark.slow  # waits for leases to run out, and for a server
 

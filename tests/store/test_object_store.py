@@ -29,11 +29,12 @@ from gradprism import GradPrismError, Run, open_run
 from gradprism.data.formats import read_file
 from gradprism.files.places import place
 from gradprism.files.remote import RemotePath
-from gradprism.store import disk
-from gradprism.store.layout import published_parts
-from gradprism.store.parts import publish_part, publish_scores
-from gradprism.store.writer import RunWriter
-from gradprism.tables import EXAMPLES, SCORES, SIMILARITY, SPECTRA, Tables
+from gradprism.metrics.tables import SCORES
+from gradprism.runs import holding as disk
+from gradprism.runs.layout import published_parts
+from gradprism.runs.parts import publish_part, publish_scores
+from gradprism.runs.writer import RunWriter
+from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 pytestmark = pytest.mark.slow  # a server of objects in a process of its own
 
@@ -194,7 +195,7 @@ def test_a_worker_publishes_while_another_process_holds_the_run(bucket: Bucket) 
     with RunWriter(run, ABOUT) as writer:
         assert writer.done == frozenset()
         code = (
-            "import sys, pickle; from gradprism.store.parts import publish_part, publish_scores;"
+            "import sys, pickle; from gradprism.runs.parts import publish_part, publish_scores;"
             "place, tables, scores = pickle.load(sys.stdin.buffer);"
             "publish_part(place, 7, tables); publish_scores(place, 'ifd', 3, scores)"
         )

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from gradprism.core.errors import GradPrismError
 from gradprism.jobs.study import run_recipe
 from gradprism.recipe import load_recipe
-from gradprism.store.run import open_run
+from gradprism.runs.run import open_run
 from gradprism.study.outcome import Outcome
 from gradprism.study_recipe import StudyModel, StudyRecipe
 from gradprism.terminal.study import study_of

@@ -10,11 +10,11 @@ import polars as pl
 
 from gradprism.analysis.comparison_tables import EXAMPLES
 from gradprism.analysis.members import Members
-from gradprism.analysis.metrics import metric_table
 from gradprism.analysis.statistics.missing import mean_present
 from gradprism.core.errors import GradPrismError
-from gradprism.store.run import Run
-from gradprism.tables import MEASURES
+from gradprism.runs.run import Run
+from gradprism.runs.values import metric_table
+from gradprism.spectra.tables import MEASURES
 
 MEAN = "mean"  # over projections
 T = TypeVar("T")

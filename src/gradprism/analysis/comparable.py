@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gradprism.analysis.members import Members
-from gradprism.analysis.metrics import known_metrics
 from gradprism.core.errors import GradPrismError
-from gradprism.store.run import Run
+from gradprism.runs.run import Run
+from gradprism.runs.values import known_metrics
 
 _COUNTED = ("length", "prompt_length", "loss")
 

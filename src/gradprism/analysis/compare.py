@@ -22,8 +22,8 @@ from gradprism.analysis.members import Members
 from gradprism.analysis.statistics.bootstrap import resample_means
 from gradprism.compare_recipe import CompareSettings
 from gradprism.core.errors import GradPrismError
-from gradprism.store.run import Run
-from gradprism.tables import MEASURES
+from gradprism.runs.run import Run
+from gradprism.spectra.tables import MEASURES
 
 MOST_FOR_ALL_PAIRS = 4
 

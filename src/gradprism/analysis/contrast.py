@@ -22,7 +22,7 @@ from gradprism.analysis.statistics.permutation import permutation_p, sign_flip_p
 from gradprism.analysis.statistics.rank_correlation import partial_spearman, spearman
 from gradprism.analysis.statistics.regression import group_effect
 from gradprism.compare_recipe import CompareSettings
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 LENGTHS = ("length", "prompt_length")  # never controlled for themselves
 

@@ -11,16 +11,16 @@ from scipy.spatial.distance import squareform
 
 from gradprism.analysis.comparison_files import COMPARISON_FILE
 from gradprism.analysis.comparison_tables import CORRELATIONS
-from gradprism.analysis.metrics import find_metric, known_metrics, metric_values
-from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
 from gradprism.core.errors import GradPrismError
 from gradprism.core.facts import as_html, as_text
 from gradprism.files.atomic import disk_errors, parquet_bytes, replace
-from gradprism.store.layout import RUN_FILE
-from gradprism.store.run import Run
-from gradprism.tables import MEASURES
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.own_settings import notes_on_settings
+from gradprism.runs.run import Run
+from gradprism.runs.values import find_metric, known_metrics, metric_values
+from gradprism.spectra.tables import MEASURES
 
 FEWEST_VALUES = 4  # below, no interval exists
 _LENGTHS = {"n_prompt_tokens": "prompt_length", "n_response_tokens": "length"}
@@ -90,7 +90,7 @@ class Correlations:
 def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = False) -> Correlations:
     """Correlate the metrics of a run with each other, each pair on the rows that have both.
 
-    `metrics` are names of `gradprism.analysis.metrics`; without any: every score, the lengths, the loss, the data's
+    `metrics` are names of `gradprism.runs.values`; without any: every score, the lengths, the loss, the data's
     numeric columns, each measure of all projections, and nuclear norm and effective rank of each. Raises
     `GradPrismError` for a name that the run does not have, for rows that are still to come (unless `incomplete_ok`)
     and where fewer than two metrics vary.

@@ -6,8 +6,8 @@ from typing import Self
 import polars as pl
 from polars.exceptions import PolarsError
 
-from gradprism.analysis.metrics import is_ifd
 from gradprism.core.errors import GradPrismError
+from gradprism.runs.values import is_ifd
 from gradprism.select_recipe import SelectSettings
 
 _QUOTING = (

@@ -22,9 +22,9 @@ import polars as pl
 
 from gradprism.analysis.comparison import Finding
 from gradprism.analysis.evidence import SIGNS, Control, Row, controls, raw_difference, too_few
-from gradprism.analysis.titles import headed
 from gradprism.core.numbers import number
-from gradprism.tables import MEASURES
+from gradprism.metrics.titles import headed
+from gradprism.spectra.tables import MEASURES
 
 
 def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = None) -> list[Finding]:

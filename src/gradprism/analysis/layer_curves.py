@@ -16,7 +16,7 @@ from gradprism.analysis.comparison_tables import MAD, RD
 from gradprism.analysis.contrast import Side
 from gradprism.analysis.statistics.bootstrap import bca_interval
 from gradprism.analysis.statistics.missing import mean_present
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 MOST_LAYERS = 5  # that are named where two curves differ most
 Statistic = Callable[..., np.ndarray]

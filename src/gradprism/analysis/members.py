@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.groups import MOST_GROUPS
-from gradprism.analysis.metrics import find_metric, known_metrics, metric_table, unknown_metric
 from gradprism.analysis.ranking import lottery, order_by
 from gradprism.compare_recipe import CompareSettings
 from gradprism.core.errors import GradPrismError
-from gradprism.store.run import Run
+from gradprism.runs.groups import MOST_GROUPS
+from gradprism.runs.run import Run
+from gradprism.runs.values import find_metric, known_metrics, metric_table, unknown_metric
 
 _QUARTER = 0.25
 _WHOLE = "all rows"

@@ -11,10 +11,10 @@ from gradprism.analysis.contrast import pairs_of
 from gradprism.analysis.decay import MOST_EXAMPLES
 from gradprism.analysis.length_match import overlap_in_length
 from gradprism.analysis.members import Members
-from gradprism.analysis.own_settings import DECIDING, notes_on_settings
-from gradprism.analysis.titles import title
-from gradprism.store.run import Run
-from gradprism.tables import MEASURES
+from gradprism.metrics.titles import title
+from gradprism.runs.own_settings import DECIDING, notes_on_settings
+from gradprism.runs.run import Run
+from gradprism.spectra.tables import MEASURES
 
 _MOST_REASONS = 6
 _ALIKE = 1.15  # as much may prompts differ in pairs

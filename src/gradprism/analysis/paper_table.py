@@ -7,9 +7,9 @@ import polars as pl
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_tables import COSINES
-from gradprism.analysis.titles import title
 from gradprism.core.markdown import head, line
 from gradprism.core.numbers import number, probability, share
+from gradprism.metrics.titles import title
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip

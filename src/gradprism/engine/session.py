@@ -16,7 +16,7 @@ def session(
     append: Callable[[dict[str, Any]], None], batch_tokens: int | None = None, engine: str = "local"
 ) -> Iterator[Account]:
     """Append this session's work and cost to a record, also where it ends early."""
-    done, started, clock = Account(), _now(), time.perf_counter()
+    done, started, clock = Account(), utc_now(), time.perf_counter()
     try:
         yield done
     finally:
@@ -36,5 +36,5 @@ def session(
             append(entry)
 
 
-def _now() -> str:
+def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.titles import headed, title
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import model_look
 from gradprism.figures.names import file_name
@@ -18,6 +17,7 @@ from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
 from gradprism.figures.ticks import scale_for, set_x
+from gradprism.metrics.titles import headed, title
 from gradprism.study_recipe import NEAR
 
 RAW, MATCHED, REGRESSION, HELD = "as it is", "matched in length", "regression on length", "length regressed out"

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.comparison_tables import COSINES
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Canvas, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import projection_look
 from gradprism.figures.lines import Values, draw_band, values
@@ -18,6 +17,7 @@ from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_w
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import Scale, linear_scale, scale_for, set_x, set_y
+from gradprism.metrics.titles import title
 
 MAIN_MEASURES = ("nuclear_norm", "effective_rank")
 BAND = "Bands are 95% bootstrap intervals of the mean."

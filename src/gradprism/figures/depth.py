@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import Look, group_look, model_look
 from gradprism.figures.curves import BAND, MAIN_MEASURES, interval, shown_values
@@ -21,6 +20,7 @@ from gradprism.figures.plot import Missing, Plot, Plots, groups_in_words, has_nu
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import linear_scale, scale_for, set_x, set_y
+from gradprism.metrics.titles import title
 
 MOST_LINES = 4  # in a panel, with their bands
 _COLUMNS = ("model", "group", "measure", "projection", "layer", "depth", "n", "mean", "mean_low", "mean_high")

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.analysis.comparison import Comparison, Group
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, finish, make_canvas
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
 from gradprism.figures.curves import MAIN_MEASURES
@@ -25,6 +24,7 @@ from gradprism.figures.pairs import Pairs, pairs_in_length
 from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import scale_for, set_x
+from gradprism.metrics.titles import title
 
 
 @dataclass(frozen=True)

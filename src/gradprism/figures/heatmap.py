@@ -15,7 +15,6 @@ from matplotlib.path import Path
 
 from gradprism.analysis.comparison import Comparison, Group
 from gradprism.analysis.evidence import ALPHA
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Canvas, Heading, finish, make_canvas
 from gradprism.figures.curves import MAIN_MEASURES, layer_scale
 from gradprism.figures.lines import Values, values
@@ -25,6 +24,7 @@ from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_w
 from gradprism.figures.styles import Style
 from gradprism.figures.text import literal, shortened
 from gradprism.figures.ticks import set_x
+from gradprism.metrics.titles import title
 
 MAP, NO_VALUE = "RdBu_r", "#C8C8C8"
 _SCALE = 4.5  # height of a colour scale with its name, in letters

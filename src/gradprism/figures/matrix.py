@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import ALPHA
-from gradprism.analysis.titles import title
 from gradprism.figures.lines import Values
 from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal, width
+from gradprism.metrics.titles import title
 
 NAME = "correlations"
 MAP, NO_VALUE = "RdBu_r", "#C8C8C8"

@@ -7,7 +7,6 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import group_look
 from gradprism.figures.curves import (
@@ -26,6 +25,7 @@ from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_w
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import scale_for, set_x, set_y
+from gradprism.metrics.titles import title
 
 
 def overlay_plots(comparison: Comparison, logs: frozenset[str]) -> Plots:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.titles import title
+from gradprism.metrics.titles import title
 
 LOG_FROM = 30.0  # a linear axis hides the small values of a wider range
 FAMILIES: Mapping[str, Sequence[str]] = {  # the first decides for those that are read beside it

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.titles import title
 from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import Look, group_look
 from gradprism.figures.curves import MAIN_MEASURES
@@ -17,6 +16,7 @@ from gradprism.figures.lines import Values, line_style, values
 from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import scale_for, set_x, set_y
+from gradprism.metrics.titles import title
 
 NAME = "length"
 BINS, LEAST_IN_BIN = 25, 10

@@ -9,11 +9,11 @@ import torch
 
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
-from gradprism.gradients.measures import Measures
 from gradprism.interop.line import Gradient, Line
 from gradprism.interop.naming import Place
 from gradprism.interop.noise import without_noise
-from gradprism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.spectra.measures import Measures
+from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 Shapes = Mapping[Place, tuple[int, int]]
 

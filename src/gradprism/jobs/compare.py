@@ -15,7 +15,7 @@ from gradprism.core.optional import need
 from gradprism.core.settings import checked, recipe_text
 from gradprism.files.places import place
 from gradprism.runs.record import machine_record
-from gradprism.store.run import Run, open_run
+from gradprism.runs.run import Run, open_run
 
 Given = str | Path | Run
 

@@ -10,8 +10,8 @@ from gradprism.compare_recipe import CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 from gradprism.jobs.compare import compare_runs, names_of_runs
-from gradprism.store.layout import RUN_FILE
-from gradprism.store.run import Run, open_run
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.run import Run, open_run
 
 Given = str | Path | Run | Comparison
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradprism.core.optional import need
 from gradprism.files.places import place
-from gradprism.store.run import Run, open_run
+from gradprism.runs.run import Run, open_run
 
 if TYPE_CHECKING:
     from gradprism.analysis.correlate import Correlations

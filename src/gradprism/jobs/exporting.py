@@ -14,9 +14,9 @@ from gradprism.data.writing import refuse_replacing, written_whole
 from gradprism.files.places import is_shared, place
 from gradprism.files.reading import read_parquet
 from gradprism.interop.written import Kinds, line_of
-from gradprism.store.layout import part_path, published_parts
-from gradprism.store.origin import data_of
-from gradprism.store.run import Run, open_run
+from gradprism.runs.layout import part_path, published_parts
+from gradprism.runs.origin import data_of
+from gradprism.runs.run import Run, open_run
 
 
 @dataclass(frozen=True)

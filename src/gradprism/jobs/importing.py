@@ -30,10 +30,10 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.text import choose_text, text_identity
+from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.record import data_record, examples_of, machine_record
-from gradprism.store.layout import RECIPE_FILE, identity_of
-from gradprism.store.run import Run, open_run
-from gradprism.store.writer import RunWriter
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.writer import RunWriter
 
 if TYPE_CHECKING:
     from gradprism.interop.tables import ReadRow

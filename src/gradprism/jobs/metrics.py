@@ -14,6 +14,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.chat_template import prints_date
 from gradprism.data.encode import Encoder, make_encoder, own_template, read_template
 from gradprism.files.places import is_shared, place
+from gradprism.metrics.metric import Metric
 from gradprism.metrics.settings import RewardSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import Checkpoint, LoadedModel, ModelSource, find_checkpoint
@@ -22,14 +23,13 @@ from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.models.text import text_identity
-from gradprism.quality.metric import Metric
+from gradprism.runs.layout import RUN_FILE, published_parts, score_table
+from gradprism.runs.run import open_run
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.layout import RUN_FILE, published_parts, score_table
-from gradprism.store.run import open_run
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 if TYPE_CHECKING:
-    from gradprism.quality.likelihood import Alone, Known
+    from gradprism.metrics.likelihood import Alone, Known
 
 Say = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def make_metric(
         return _causal(name, recipe, source, say, will_score and name != "length")
     judged = next((known for known in _JUDGED if known == name), None)
     if judged:
-        from gradprism.quality.judge.metrics import make_judged
+        from gradprism.metrics.judge.metrics import make_judged
 
         parts = (recipe.judge, recipe.requests, recipe.execution, _answers(recipe), say)
         return make_judged(judged, *parts, will_ask=will_score)
@@ -90,7 +90,7 @@ def _answers(recipe: ScoreRecipe) -> Path:
 
 
 def _causal(name: str, recipe: ScoreRecipe, source: ModelSource | None, say: Say, weights: bool) -> Metric:
-    from gradprism.quality import likelihood
+    from gradprism.metrics import likelihood
 
     if source is None and recipe.checkpoint is None:
         raise GradPrismError(
@@ -125,7 +125,7 @@ def _place(source: ModelSource, execution: ExecutionSettings) -> tuple[str, Spre
 
 
 def _alone(style: str, encoder: Encoder) -> "Alone":
-    from gradprism.quality import likelihood
+    from gradprism.metrics import likelihood
 
     text = encoder.settings
     if style == "matched":
@@ -197,7 +197,7 @@ def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFr
 
 def make_reward(recipe: ScoreRecipe, say: Say, loaded: LoadedModel | None = None) -> Metric:
     """The reward metric of the recipe's reward model; `loaded` stands in for it."""
-    from gradprism.quality.reward import ConversationEncoder, Reward, RewardModel, chosen_output
+    from gradprism.metrics.reward import ConversationEncoder, Reward, RewardModel, chosen_output
 
     settings = recipe.reward
     found = loaded or _found_reward(settings, say)

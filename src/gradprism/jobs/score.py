@@ -17,27 +17,24 @@ from gradprism.data.example import Example
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.shards import cut
+from gradprism.engine.working import refuse_engine, work_through
 from gradprism.files.places import absolute, is_named, is_shared, place
-from gradprism.import_recipe import ImportRecipe
 from gradprism.jobs.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.jobs.score_work import publishing_of, work_of
-from gradprism.jobs.working import refuse_engine, work_through
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.description import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.text import choose_text
-from gradprism.quality.metric import Metric, Plan
-from gradprism.recipe import load_recipe
+from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
 from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.runs.recorded import read_recorded_recipe, recipes_of
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.scores import ScoreWriter, held_run, read_score_record
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
-from gradprism.store.origin import recipes_of
-from gradprism.store.run import Run, open_run
-from gradprism.store.scores import ScoreWriter, held_run, read_score_record
-from gradprism.tables import MEASURES
+from gradprism.spectra.tables import MEASURES
 
 _OF_SPECTRA = (
     "text.",
@@ -177,8 +174,8 @@ def _opened(
 def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
     """Take model and text from the spectra of the run that is there, as far as they were not named."""
     path = place(recipe.out) / RECIPE_FILE
-    made = load_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
-    if not isinstance(made, SpectraRecipe | ImportRecipe) or made.checkpoint is None:
+    made = read_recorded_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
+    if made is None or made.verb == "score" or made.checkpoint is None:
         return recipe
     given = {name: getattr(recipe.text, name) for name in recipe.text.model_fields_set}
     text = made.text.model_copy(update=given)
@@ -222,8 +219,7 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
             "it was made: expected none of these options, or data files too."
         )
-    loaded = map(load_recipe, recipes_of(place(recipe.out)))
-    recipes = [item for item in loaded if isinstance(item, SpectraRecipe | ScoreRecipe | ImportRecipe)]
+    recipes = [read_recorded_recipe(path) for path in recipes_of(place(recipe.out))]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(

@@ -11,11 +11,11 @@ from gradprism.engine.work import OnBatch, Publishing, Say, Work
 from gradprism.files.lease import check_lease
 from gradprism.files.places import is_shared
 from gradprism.jobs.metrics import make_metric
-from gradprism.quality.metric import Metric
+from gradprism.metrics.metric import Metric
+from gradprism.runs.parts import publish_scores
 from gradprism.runs.record import refuse_other_machine
+from gradprism.runs.scores import ScoreWriter
 from gradprism.score.settings import ScoreRecipe
-from gradprism.store.parts import publish_scores
-from gradprism.store.scores import ScoreWriter
 
 
 @dataclass(frozen=True)

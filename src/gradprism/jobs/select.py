@@ -8,8 +8,6 @@ from typing import Any
 import polars as pl
 
 from gradprism.analysis.eligible import Candidates, where_names
-from gradprism.analysis.metrics import find_metric, known_metrics, numbers, unknown_metric
-from gradprism.analysis.own_settings import notes_on_settings
 from gradprism.analysis.select import select_rows
 from gradprism.analysis.selection import Selection
 from gradprism.core.errors import GradPrismError
@@ -18,10 +16,12 @@ from gradprism.data.source import ExampleSet, open_examples
 from gradprism.files.places import absolute, is_named, place
 from gradprism.jobs.select_files import check_out, write_selection
 from gradprism.jobs.survey import Survey, survey_of
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.origin import data_of
+from gradprism.runs.own_settings import notes_on_settings
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.values import find_metric, known_metrics, numbers, unknown_metric
 from gradprism.select_recipe import SelectRecipe, SelectSettings
-from gradprism.store.layout import RUN_FILE
-from gradprism.store.origin import data_of
-from gradprism.store.run import Run, open_run
 
 
 def select(

@@ -11,20 +11,20 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet
 from gradprism.engine.work import Say
+from gradprism.engine.working import refuse_engine, work_through
 from gradprism.files.places import absolute, is_named, place
 from gradprism.jobs.spectra_work import arithmetic_there, publishing_of, work_of
-from gradprism.jobs.working import refuse_engine, work_through
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.text import ChosenText, choose_text, text_identity
+from gradprism.runs.layout import RECIPE_FILE, identity_of
+from gradprism.runs.measured import measured_in_words
 from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.writer import RunWriter
 from gradprism.spectra.architecture import architecture_digest, resolved_prism
-from gradprism.store.layout import RECIPE_FILE, identity_of
-from gradprism.store.measured import measured_in_words
-from gradprism.store.run import Run, open_run
-from gradprism.store.writer import RunWriter
 
 
 def spectra(

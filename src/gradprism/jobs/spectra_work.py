@@ -16,15 +16,15 @@ from gradprism.models.checkpoints import ModelSource, find_checkpoint
 from gradprism.models.description import loaded_model_record
 from gradprism.models.device import find_device, find_spread, layout_of
 from gradprism.models.text import text_identity
+from gradprism.runs.parts import publish_part
 from gradprism.runs.record import refuse_other_machine
+from gradprism.runs.writer import RunWriter
 from gradprism.spectra.architecture import architecture_digest
-from gradprism.store.parts import publish_part
-from gradprism.store.writer import RunWriter
-from gradprism.tables import Tables
+from gradprism.spectra.tables import Tables
 
 if TYPE_CHECKING:
-    from gradprism.gradients.analyzer import GradientAnalyzer
-    from gradprism.gradients.precision import Arithmetic
+    from gradprism.spectra.analyzer import GradientAnalyzer
+    from gradprism.spectra.precision import Arithmetic
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def publishing_of(writer: RunWriter) -> Publishing[Tables]:
 
 
 def _load(recipe: SpectraRecipe, source: ModelSource, say: Say) -> _Analyzing:
-    from gradprism.gradients.analyzer import GradientAnalyzer
+    from gradprism.spectra.analyzer import GradientAnalyzer
 
     say(f"Loading {source.name}")
     device = source.device(find_device(recipe.execution.device))
@@ -97,7 +97,7 @@ def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> st
     """What the precision asked for comes to where the work is done: a run never mixes two."""
     if recipe.engine.engine == "local":
         return _arithmetic(recipe, source.device(find_device(recipe.execution.device)))
-    from gradprism.engine.ray import ask
+    from gradprism.engine.ray.engine import ask
 
     return ask(recipe.engine, partial(_arithmetic, recipe), say)
 
@@ -105,13 +105,13 @@ def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> st
 def _arithmetic(recipe: SpectraRecipe, device: str | None = None) -> "Arithmetic":
     import torch
 
-    from gradprism.gradients.precision import arithmetic_of
+    from gradprism.spectra.precision import arithmetic_of
 
     return arithmetic_of(recipe.prism.precision, torch.device(device or find_device(recipe.execution.device)))
 
 
 def _failed(examples: Sequence[Example], reason: str) -> Tables:
-    from gradprism.gradients.analyzer import failed_tables
+    from gradprism.spectra.analyzer import failed_tables
 
     return failed_tables(examples, reason)
 

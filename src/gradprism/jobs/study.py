@@ -16,9 +16,9 @@ from gradprism.jobs.score import run_scores
 from gradprism.jobs.study_files import publish, write
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.runs.layout import RECIPE_FILE
 from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
-from gradprism.store.layout import RECIPE_FILE
 from gradprism.study.done import Done
 from gradprism.study.steps import ReportSettings, Step, steps_of
 from gradprism.study_recipe import StudyRecipe

@@ -8,7 +8,7 @@ from gradprism.core.progress import Observer
 from gradprism.files.atomic import disk_errors, parquet_bytes
 from gradprism.files.atomic import replace as replace_file
 from gradprism.files.places import names_in, place
-from gradprism.store.run import Run
+from gradprism.runs.run import Run
 from gradprism.study.done import Done
 from gradprism.study_recipe import StudyRecipe
 

@@ -16,10 +16,10 @@ from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.device import find_device
 from gradprism.models.rate import multiplication_rate
 from gradprism.models.settings import CheckpointSettings
+from gradprism.runs.layout import published_parts, read_record, score_table
+from gradprism.runs.scores import read_score_record
 from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
-from gradprism.store.layout import published_parts, read_record, score_table
-from gradprism.store.scores import read_score_record
 from gradprism.study.done import Done
 from gradprism.study.plan import (
     Pace,

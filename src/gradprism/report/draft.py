@@ -11,7 +11,7 @@ import polars as pl
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.decay import MOST_EXAMPLES
 from gradprism.analysis.evidence import ALPHA
-from gradprism.analysis.titles import TITLES
+from gradprism.metrics.titles import TITLES
 from gradprism.report.embedded import script_json
 from gradprism.report.looks import looks
 from gradprism.report.measured import Measured, read_measured

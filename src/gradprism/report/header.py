@@ -8,7 +8,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.facts import text_in_words
 from gradprism.report.paths import base_name, known_paths, without_paths
-from gradprism.store.run import open_run
+from gradprism.runs.run import open_run
 
 _SHORT = 8  # characters of a fingerprint or a revision: enough to tell two apart
 

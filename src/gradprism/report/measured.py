@@ -12,7 +12,7 @@ from gradprism.analysis.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.report.packed import DECADES, Array, Codes, decoded, log_codes, log_range, packed
 from gradprism.report.paths import first_line, known_paths
-from gradprism.store.run import Run, open_run
+from gradprism.runs.run import Run, open_run
 
 CURVES = ("nuclear_norm", "effective_rank")
 _INDICES = 12  # singular values that are kept of each spectrum, evenly spaced in the logarithm of their index

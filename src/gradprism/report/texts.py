@@ -10,8 +10,8 @@ from gradprism.analysis.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, answers_in_loss
 from gradprism.report.paths import first_line, known_paths
-from gradprism.store.origin import data_of
-from gradprism.store.run import Run, open_run
+from gradprism.runs.origin import data_of
+from gradprism.runs.run import Run, open_run
 
 Say = Callable[[str], None]
 _LONG_TURNS = 3  # so many turns of full length, and no more, of a conversation

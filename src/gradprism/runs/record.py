@@ -3,23 +3,33 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import psutil
 
 from gradprism.core.errors import GradPrismError
-from gradprism.data.settings import IN_MEMORY
+from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.engine.session import _now
-from gradprism.import_recipe import ImportRecipe
-from gradprism.measure.settings import SpectraRecipe
-from gradprism.score.settings import ScoreRecipe
-
-if TYPE_CHECKING:
-    pass
+from gradprism.engine.session import utc_now
 
 
-def examples_of(recipe: SpectraRecipe | ScoreRecipe | ImportRecipe, data: Any = None) -> ExampleSet:
+class NamesData(Protocol):
+    """The settings of a verb that reads data into a run."""
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Files, folders, URLs or a hub id."""
+
+    @property
+    def read(self) -> ReadSettings:
+        """Which rows of them."""
+
+    @property
+    def out(self) -> str:
+        """The run directory."""
+
+
+def examples_of(recipe: NamesData, data: Any = None) -> ExampleSet:
     """Open the rows of a recipe; `data` stands in for what it names.
 
     Raises `GradPrismError` where these were Python objects and are not given again.
@@ -47,7 +57,7 @@ def data_record(examples: ExampleSet) -> dict[str, Any]:
 def machine_record() -> dict[str, Any]:
     """Versions and hardware, and when this was written."""
     return {
-        "created": _now(),
+        "created": utc_now(),
         "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
         "hardware": {
             "platform": platform.platform(terse=True),

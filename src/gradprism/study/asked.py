@@ -13,7 +13,7 @@ from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import LEFT
 from gradprism.analysis.length_match import overlap_in_length
 from gradprism.core.errors import GradPrismError
-from gradprism.store.run import Run
+from gradprism.runs.run import Run
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table
 from gradprism.study.families import agreement_table, curve_summary, curve_table

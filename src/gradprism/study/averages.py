@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.analysis.titles import title
 from gradprism.core.markdown import with_interval
 from gradprism.core.numbers import number
+from gradprism.metrics.titles import title
 from gradprism.study.claims import Pooled, means, pooled, pooled_ratio
 from gradprism.study.outcome import HELD, RAW, Judged
 

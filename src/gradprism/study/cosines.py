@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.analysis.statistics.bootstrap import bca_interval, percentile_interval, resample_means, times_drawn
 from gradprism.analysis.statistics.drawn import drawn_quantiles
 from gradprism.analysis.statistics.missing import mean_present
-from gradprism.store.run import Run
+from gradprism.runs.run import Run
 
 KINDS = ("adjacent", "same_layer")
 _LEVELS = {"median_abs": 0.5, "q95_abs": 0.95}

@@ -13,9 +13,9 @@ from gradprism.compare_recipe import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import disk_errors, json_bytes, replace
 from gradprism.files.places import is_shared, place
+from gradprism.runs.layout import RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
 from gradprism.score.settings import ScoreRecipe
 from gradprism.select_recipe import SelectRecipe
-from gradprism.store.layout import RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
 from gradprism.study.steps import ReportSettings, Step
 
 if TYPE_CHECKING:

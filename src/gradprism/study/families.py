@@ -13,8 +13,8 @@ from gradprism.analysis.statistics.bootstrap import percentile_interval, times_d
 from gradprism.analysis.statistics.drawn import drawn_quantiles
 from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
 from gradprism.core.errors import GradPrismError
+from gradprism.spectra.tables import MEASURES
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, varying
-from gradprism.tables import MEASURES
 
 AGREEMENT = pl.Schema(  # of two models: Spearman correlation of layer means over the same examples
     {

@@ -10,8 +10,8 @@ from gradprism.analysis.comparison_files import is_comparison, open_comparison
 from gradprism.analysis.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
-from gradprism.store.layout import RUN_FILE
-from gradprism.store.run import Run, open_run
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.run import Run, open_run
 from gradprism.study import asked
 from gradprism.study.claims import (
     Compared,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.titles import title
 from gradprism.core.markdown import head, line, with_interval
 from gradprism.core.numbers import number, probability, share
+from gradprism.metrics.titles import title
 from gradprism.study.claims import means
 from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.overview import cut_in_words, overview

@@ -10,8 +10,8 @@ from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
 from gradprism.analysis.statistics.prediction import rank_gain
 from gradprism.analysis.statistics.rank_correlation import left_out_partial_spearman, partial_spearman, spearman
 from gradprism.core.errors import GradPrismError
+from gradprism.spectra.tables import MEASURES
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, matrix, varying
-from gradprism.tables import MEASURES
 
 PREDICTORS = pl.Schema(
     {

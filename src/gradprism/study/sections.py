@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.titles import headed, title
 from gradprism.core.markdown import head, line, with_interval
 from gradprism.core.numbers import number, probability, share
+from gradprism.metrics.titles import headed, title
 from gradprism.study.outcome import Outcome
 from gradprism.study.sentences import best_of, predictor_sentence
 from gradprism.study.steps import run_name

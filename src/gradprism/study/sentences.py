@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.titles import title
 from gradprism.core.markdown import with_interval
+from gradprism.metrics.titles import title
 from gradprism.study.averages import Average, averages
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
 

@@ -11,9 +11,9 @@ from rich.text import Text
 from gradprism.analysis.comparison import Comparison
 from gradprism.analysis.evidence import controls, raw_difference
 from gradprism.analysis.findings import said_of
-from gradprism.analysis.titles import title
 from gradprism.core.numbers import number, probability, share
 from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.metrics.titles import title
 
 _LEGEND = (
     "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over "

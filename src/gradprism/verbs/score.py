@@ -90,7 +90,7 @@ def score(
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
     from gradprism.core.progress_bar import watching
     from gradprism.jobs.score import plan_scores
-    from gradprism.terminal.scores import plan_of
+    from gradprism.score.render import plan_of
 
     with watching(quiet) as observer:
         plans = plan_scores(recipe, observer)
@@ -102,10 +102,10 @@ def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
 
 
 def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
-    from gradprism.analysis.scores import summary_of_scores
     from gradprism.core.progress_bar import watching
     from gradprism.jobs.score import run_scores
-    from gradprism.terminal.scores import scores_of
+    from gradprism.runs.render_scores import scores_of
+    from gradprism.runs.score_summary import summary_of_scores
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics)
     try:
@@ -126,7 +126,7 @@ def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bo
 
 
 def _stopped_scoring(out: str, names: Sequence[str]) -> int:
-    from gradprism.store.run import open_run
+    from gradprism.runs.run import open_run
 
     err = HarmlessConsole(stderr=True)
     with suppress(GradPrismError):

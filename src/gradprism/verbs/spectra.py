@@ -15,12 +15,12 @@ from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
+from gradprism.runs.command import print_summary
 from gradprism.spectra.settings import PrismSettings
-from gradprism.verbs.show import print_summary
 
 if TYPE_CHECKING:
     from gradprism.core.progress import Observer
-    from gradprism.store.run import Run
+    from gradprism.runs.run import Run
 
 
 DEFAULT_PRISM = PrismSettings()
@@ -98,7 +98,7 @@ def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | No
 
 def _stopped(out: str) -> int:
     """Say how far a run has come."""
-    from gradprism.store.run import open_run
+    from gradprism.runs.run import open_run
 
     err = HarmlessConsole(stderr=True)
     try:

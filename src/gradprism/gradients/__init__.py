@@ -1,1 +1,0 @@
-"""The prism: a batch -> factors of each projection's gradient -> singular values, measures, similarities."""

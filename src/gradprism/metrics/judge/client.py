@@ -1,0 +1,252 @@
+"""An OpenAI-compatible endpoint: one request at a time in, one answer out, whatever happens in between."""
+
+import asyncio
+import math
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.metrics.judge.cache import Payload
+from gradprism.metrics.judge.faults import PASSING, FaultError, fault_of
+from gradprism.metrics.judge.judge import Answer
+from gradprism.metrics.judge.replies import read_reply
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
+
+OPENAI = "https://api.openai.com/v1"
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+_LONGEST_WAIT = 60.0  # seconds between tries, unless the endpoint asks for more
+_IN_A_ROW = 20  # rows without an answer, one after another, before an endpoint counts as broken
+_SHORTEST_KEY = 8  # letters; a shorter one is a word like any other
+_SPREAD = 0.25  # seconds within which all who waited begin again
+
+
+@dataclass
+class Counts:
+    """What has been sent, and what became of it."""
+
+    sent: int = 0
+    retried: int = 0
+    answered: int = 0
+    unanswered: int = 0  # given up, or replied to without a usable answer
+    known: int = 0  # rows answered from the cache
+
+
+class Endpoint:
+    """Where requests go, and how fast. Its `repr` and its errors hold no key."""
+
+    def __init__(self, judge: JudgeSettings, requests: RequestSettings, first_wait: float = 1.0):
+        """`first_wait` is the first of the growing waits between tries, in seconds.
+
+        Raises `GradPrismError` where the address is none.
+        """
+        self.judge, self.requests, self.first_wait = judge, requests, first_wait
+        self._address = _checked(judge.base_url or OPENAI)
+        self.counts = Counts()
+        self.trouble = ""
+        self.last_sent = -math.inf  # on the monotonic clock, as is
+        self._resume_at = -math.inf  # when anybody may send again
+        self._broken = 0
+
+    @property
+    def url(self) -> str:
+        """Its address, without what may be secret in it."""
+        host = f"[{self._address.hostname}]" if ":" in str(self._address.hostname) else self._address.hostname
+        port = f":{self._address.port}" if self._address.port else ""
+        return f"{self._address.scheme}://{host}{port}{self._address.path}"
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it is the OpenAI service itself."""
+        return self._address.hostname == "api.openai.com"
+
+    def find_key(self) -> str:
+        """The key, from the environment and nowhere else; empty where a server on this machine needs none.
+
+        Raises `GradPrismError` where one is missing.
+        """
+        name = self.judge.key_env
+        key = os.environ.get(name, "").strip()
+        if key and not (key.isascii() and key.isprintable()):
+            raise GradPrismError(f"The environment variable {name} holds something that cannot be a key.")
+        if not key and self._address.hostname not in _LOCAL:
+            raise GradPrismError(
+                f"No key for {self.url}: the environment variable {name} is not set.\n"
+                f"Expected `export {name}=...`, or the name of another variable by --key-env."
+            )
+        return key
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Session"]:
+        """Connections for as long as one event loop lasts."""
+        openai, anyio, key = need("openai", "judge"), need("anyio", "judge"), self.find_key()
+        client = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=self._address.geturl(),
+            max_retries=0,
+            timeout=self.requests.request_timeout,
+        )
+        try:
+            yield Session(self, client, key)
+        finally:
+            with anyio.CancelScope(shield=True):  # also an interrupted session closes its connections
+                await client.close()
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody send for a while."""
+        self._resume_at = max(self._resume_at, time.monotonic() + seconds)
+
+    async def resumed(self) -> None:
+        """Wait until sending is allowed; those who waited begin one after another."""
+        while (left := self._resume_at - time.monotonic()) > 0:
+            await asyncio.sleep(left + random.uniform(0, min(_SPREAD, left)))
+
+    def heard(self, answer: Answer) -> None:
+        """Count a reply; the endpoint works, whatever it says."""
+        self.counts.unanswered += answer.problem is not None
+        self.counts.answered += answer.problem is None
+        self.trouble, self._broken = "", 0
+
+    def gave_up(self, fault: FaultError) -> Answer:
+        """What a request without an answer means: the row's problem, or the end of the job.
+
+        Raises `GradPrismError` where every other row would fare the same.
+        """
+        self.counts.unanswered += 1
+        if fault.kind in ("job", "unreachable", "busy"):
+            raise GradPrismError(self._end(fault))
+        if fault.kind != "row":
+            self._broken += 1
+            if self._broken >= _IN_A_ROW:
+                raise GradPrismError(
+                    f"{self.url} has left {self._broken} rows in a row without an answer; the last: {_told(fault)}.\n"
+                    "Expected a server that works; --request-timeout gives it more time."
+                )
+        tries = self.requests.retries + 1
+        return Answer(problem=_told(fault) + (f", {tries} times" if fault.kind in PASSING and tries > 1 else ""))
+
+    def _end(self, fault: FaultError) -> str:
+        name, tries = self.judge.key_env, self.requests.retries + 1
+        if fault.kind == "unreachable":
+            return (
+                f"Cannot reach {self.url}: {fault.said} (tried {tries} times).\n"
+                "Expected an OpenAI-compatible server at --base-url. Is it running?"
+            )
+        if fault.kind == "busy":
+            return (
+                f"{self.url} takes no more requests: {_told(fault)} (tried {tries} times).\n"
+                "Lower --concurrency, set --requests-per-minute, or see to the account's quota."
+            )
+        if fault.status in (401, 402, 403):
+            return (
+                f"{self.url} refuses the key: {_told(fault)}.\n"
+                f"Expected in the environment variable {name} a key that may use {self.judge.judge!r}."
+            )
+        return (
+            f"{self.url} does not serve {self.judge.judge!r}: {_told(fault)}.\n"
+            "Expected by --judge a model that is there, and by --base-url an address such as http://localhost:8000/v1."
+        )
+
+
+class Session:
+    """Requests within one event loop."""
+
+    def __init__(self, endpoint: Endpoint, client: Any, key: str):
+        """The client is closed by whoever opened it."""
+        self._endpoint, self._client, self._key = endpoint, client, key
+        per_minute = endpoint.requests.requests_per_minute
+        self._limiter = None
+        if per_minute:  # one in each interval, so that no minute begins with a burst of all that it may hold
+            self._limiter = need("aiolimiter", "judge").AsyncLimiter(1, 60 / per_minute)
+            endpoint.pause(endpoint.last_sent + 60 / per_minute - time.monotonic())
+
+    async def ask(self, payload: Payload) -> Answer:
+        """The answer to one request, or the problem of its row.
+
+        Raises `GradPrismError` where no request would be answered any more.
+        """
+        tenacity, endpoint = need("tenacity", "judge"), self._endpoint
+        growing = tenacity.wait_exponential(endpoint.first_wait, max=_LONGEST_WAIT)
+        growing += tenacity.wait_random(0, endpoint.first_wait)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, FaultError) and error.kind in PASSING),
+            wait=lambda state: 0.0 if state.outcome.exception().retry_after else growing(state),  # `_once` waits
+            stop=Patience(endpoint),
+            before_sleep=self._note,
+            reraise=True,
+        )
+        try:
+            answer: Answer = await retrying(self._once, payload)
+        except FaultError as fault:
+            return endpoint.gave_up(fault)
+        endpoint.heard(answer)
+        return answer
+
+    async def _once(self, payload: Payload) -> Answer:
+        await self._endpoint.resumed()
+        if self._limiter:
+            await self._limiter.acquire()
+            await self._endpoint.resumed()
+        self._endpoint.counts.sent += 1
+        self._endpoint.last_sent = time.monotonic()
+        try:
+            async with asyncio.timeout(self._endpoint.requests.request_timeout):  # of the whole, however it trickles
+                response = await self._client.chat.completions.with_raw_response.create(**payload)
+                return read_reply(response.http_response.content.decode("utf-8", "replace"))
+        except Exception as error:
+            fault = fault_of(error)
+        if fault.kind == "timeout" and not fault.status:
+            fault.said = f"no answer within {self._endpoint.requests.request_timeout:g} s (--request-timeout)"
+        if len(self._key) >= _SHORTEST_KEY:
+            fault.said = fault.said.replace(self._key, "***")
+        if fault.retry_after is not None:
+            self._endpoint.pause(fault.retry_after)
+        raise fault
+
+    def _note(self, state: Any) -> None:
+        self._endpoint.counts.retried += 1
+        fault: FaultError = state.outcome.exception()
+        asks = f", waiting {fault.retry_after:.3g} s as it asks" if fault.retry_after else ""
+        self._endpoint.trouble = _told(fault) + asks
+
+
+class Patience:
+    """When one request is given up (tenacity's `stop`): after so many retries.
+
+    A 429 does not count while other requests are answered: it then says to go slower, not that nothing goes.
+    """
+
+    def __init__(self, endpoint: Endpoint):
+        """Begin with all retries left."""
+        self._counts, self._left = endpoint.counts, endpoint.requests.retries
+        self._answered = self._counts.answered
+
+    def __call__(self, state: Any) -> bool:
+        """Whether to give up."""
+        progress, self._answered = self._counts.answered > self._answered, self._counts.answered
+        if progress and state.outcome.exception().kind == "busy":
+            return False
+        self._left -= 1
+        return self._left < 0
+
+
+def _told(fault: FaultError) -> str:
+    return f"{fault.status}: {fault.said}" if fault.status else fault.said
+
+
+def _checked(base_url: str) -> SplitResult:
+    try:
+        address = urlsplit(base_url)
+        usable = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        given = base_url.rpartition("@")[2]  # what stands before may be a password
+        raise GradPrismError(f"--base-url {given}: expected an address such as http://localhost:8000/v1.")
+    return address

@@ -1,0 +1,78 @@
+"""The body of a chat completion -> an `Answer`, or what is wrong with it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gradprism.metrics.judge.judge import Answer
+
+_TEXT_PARTS = {"text", "output_text"}
+_THOUGHT_PARTS = {"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text", "summary_text"}
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+_FINISHED = {None, "stop", "eos", "eos_token", "end_turn", "stop_sequence", "length"}  # servers differ
+
+
+def read_reply(body: str) -> Answer:
+    """Never raises: a malformed body, a refusal, a filtered or an empty answer is an `Answer` with a `problem`.
+
+    An answer that was cut at its most tokens is an answer, its finish reason being "length". Of an answer in parts
+    those of text are the answer. Thoughts, in parts or a field of their own, are none.
+    """
+    try:
+        reply = json.loads(body)
+        choice = reply["choices"][0]
+        message, finish = choice["message"], choice.get("finish_reason")
+        text, refusal = _text_of(message.get("content")), message.get("refusal")
+        thoughts = next((field for field in _THOUGHT_FIELDS if message.get(field)), None)
+        usage = reply.get("usage") or {}
+        counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return Answer(problem=f"malformed answer of the endpoint: {_head(body)}")
+    if finish == "length" and text is None:
+        text = ""  # every token went into thoughts that the server keeps
+    problem = _problem(text, refusal, finish, thoughts)
+    return Answer(_unicode(text) or _unicode(refusal), _unicode(finish), *counts, problem=problem)
+
+
+def _text_of(content: Any) -> Any:
+    """The text of a content in parts; any other content as it is."""
+    if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
+        return content
+    said = [part for part in content if part.get("type") not in _THOUGHT_PARTS]
+    texts = [part.get("text") for part in said if part.get("type") in _TEXT_PARTS]
+    if len(texts) < len(said) or not all(isinstance(text, str) for text in texts):
+        return content
+    return "".join(texts)
+
+
+def _problem(text: Any, refusal: Any, finish: Any, thoughts: str | None) -> str | None:
+    if refusal:
+        return f"the judge refused: {_head(str(refusal))}"
+    if finish == "content_filter":
+        return "the endpoint's content filter stopped the answer (content_filter)"
+    if text is not None and not isinstance(text, str):
+        return f"malformed answer of the endpoint: content is no text but {_head(json.dumps(text))}"
+    if not isinstance(finish, str | None) or finish not in _FINISHED:
+        return f"the answer did not end by itself (finish_reason {finish!r})"
+    if thoughts and finish != "length" and not (text or "").strip():
+        return f"the judge gave thoughts ({thoughts}) and no answer"
+    if text is None:
+        return "malformed answer of the endpoint: content is null"
+    if not text.strip() and finish != "length":
+        return "empty answer"
+    return None
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int | None:
+    count = usage.get(name)
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+
+def _unicode(text: Any) -> str | None:
+    """JSON can spell half of a surrogate pair, which no table can hold."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
+
+
+def _head(text: str, longest: int = 120) -> str:
+    flat = " ".join(text.split())
+    return repr(flat if len(flat) <= longest else flat[:longest] + "…")

@@ -1,1 +1,0 @@
-"""Quality metrics: what the field already says about an example, on equal terms with the gradient's measures."""

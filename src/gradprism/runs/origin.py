@@ -1,0 +1,43 @@
+"""The data that a run was made of, opened again: refused where it is no longer the same."""
+
+from pathlib import Path
+from typing import Any
+
+from gradprism.core.errors import GradPrismError
+from gradprism.data.settings import IN_MEMORY
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.runs.layout import RECIPE_FILE
+from gradprism.runs.recorded import read_recorded_recipe, recipes_of
+from gradprism.runs.run import Run
+
+
+def data_of(run: Run, data: Any = None) -> ExampleSet:
+    """Open the rows of a run as its recipe.yaml, or one of its scores', names them.
+
+    `data` stands in for what the recipe names: files that were moved, or the Python objects of a run made of
+    such. Raises `GradPrismError` where the data cannot be read or has changed since.
+    """
+    problems = []
+    for path in recipes_of(run.path):
+        try:
+            return _opened(run, path, data)
+        except GradPrismError as problem:
+            problems.append(str(problem))
+    raise GradPrismError(problems[0] if problems else f"The run {run.path} has no {RECIPE_FILE} that names its data.")
+
+
+def _opened(run: Run, path: Path, data: Any) -> ExampleSet:
+    recipe = read_recorded_recipe(path)
+    if data is None and recipe.data == IN_MEMORY:
+        raise GradPrismError(
+            f"The run {run.path} was made of Python objects, which no recipe holds. "
+            "Expected the same objects as `data`."
+        )
+    examples = open_examples(recipe.data if data is None else data, recipe.read)
+    if examples.fingerprint != run.record["data"]["fingerprint"]:
+        raise GradPrismError(
+            f"The data of the run {run.path} has changed since: {', '.join(s.name for s in examples.sources)} now has "
+            f"{len(examples):,} rows with another content; the run is of {run.record['data']['rows']:,}.\n"
+            "Restore the data, or score it anew into another run."
+        )
+    return examples

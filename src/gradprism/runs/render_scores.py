@@ -1,0 +1,61 @@
+"""Scores, and what scoring would take, in a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gradprism.core.numbers import number
+from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.runs.run import Run
+from gradprism.runs.score_summary import ScoreSummary
+
+_MOST_REASONS = 8
+
+
+def scores_of(run: Run, summaries: Sequence[ScoreSummary]) -> RenderableType:
+    """The run, a line for each metric, and every reason for a missing value."""
+    data = run.record["data"]
+    about = [("run", str(run.path)), ("data", f"{', '.join(data['sources'])}  {data['schema']}")]
+    about += [(item.metric, item.about) for item in summaries]
+    return Group(*spaced([facts(about), *score_tables(summaries)]))
+
+
+def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
+    """A line for each metric: counts and the distribution of its values; then the reasons of those without one."""
+    table = plain_table("Scores", ["metric", "rows", "ok", "mean", *summaries[0].quantiles])
+    for item in summaries:
+        quantiles = (number(value) for value in item.quantiles.values())
+        table.add_row(Text(item.metric), f"{item.rows:,}", f"{item.ok:,}", number(item.mean), *quantiles)
+    yield table
+    notes = [(item.metric, note) for item in summaries for note in _notes(item)]
+    if notes:
+        yield facts(notes)
+    if any(item.reasons for item in summaries):
+        yield _reasons(summaries)
+
+
+def _notes(item: ScoreSummary) -> Iterator[str]:
+    if item.own_settings:
+        yield f"settings of its own: {item.own_settings}"
+    if item.truncated:
+        yield f"{item.truncated:,} of {item.ok:,} rows were truncated"
+    if item.retries:
+        yield f"{item.retries:,} {'shard' if item.retries == 1 else 'shards'} begun again"
+    if item.parsed:
+        yield "answers read as " + ", ".join(f"{way} {n:,}" for way, n in item.parsed.items())
+    if item.different_tags is not None:
+        frequent = ", ".join(f"{tag} {n:,}" for tag, n in item.frequent_tags.items())
+        yield f"{item.different_tags:,} different tags in the set, {item.different_tags / max(item.ok, 1):.2f} a row"
+        yield f"most frequent: {frequent}"
+
+
+def _reasons(summaries: Sequence[ScoreSummary]) -> RenderableType:
+    table = plain_table("Rows without a value", ["metric", "reason", "rows"], left=2)
+    for item in summaries:
+        reasons = list(item.reasons.items())
+        for reason, n in reasons[:_MOST_REASONS]:
+            table.add_row(item.metric, Text(reason), f"{n:,}")
+        if rest := reasons[_MOST_REASONS:]:
+            table.add_row(item.metric, f"({len(rest)} other reasons; see the scores)", f"{sum(n for _, n in rest):,}")
+    return table

@@ -1,0 +1,260 @@
+"""Reading a run: its tables as polars or pandas frames, its counts, its summary."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from gradprism.core.errors import GradPrismError
+from gradprism.core.facts import as_html, as_text, text_in_words
+from gradprism.files.places import place
+from gradprism.files.reading import scan_parts
+from gradprism.metrics.tables import SCORES
+from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
+from gradprism.runs.measured import measured_in_words
+from gradprism.runs.scores import read_score_record
+from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMAS = {"examples": EXAMPLES, "spectra": SPECTRA, "similarity": SIMILARITY}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows there are of each kind."""
+
+    rows: int  # chosen
+    done: int  # published
+    ok: int
+    skipped: int
+    failed: int
+    truncated: int | None  # the last three are None where they are not known: of imported rows
+    reasons: dict[str, int]  # of skipped and failed rows
+    tokens: int | None
+    response_tokens: int | None
+
+
+class Run:
+    """A run directory. Tables are read when asked for; only parts that were published whole are seen."""
+
+    def __init__(self, path: Path):
+        """Raises `GradPrismError` where the path is not a run."""
+        self.path = path
+        self.record = read_record(path)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """A table as a lazy polars frame: only the columns and rows that are used get read."""
+        if table not in _SCHEMAS:
+            raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
+        parts = [part_path(self.path, table, index) for index in published_parts(self.path)]
+        if not parts:
+            return pl.LazyFrame(schema=_SCHEMAS[table])
+        return scan_parts(parts)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that were scored."""
+        return tuple(scored_metrics(self.path))
+
+    def scores(self, metric: str) -> pl.DataFrame:
+        """Return the scores of one metric, a row each; `gradprism.metrics.tables.SCORES` are the columns all share."""
+        return self.scan_scores(metric).sort("row").collect()
+
+    def scan_scores(self, metric: str) -> pl.LazyFrame:
+        """The same as a lazy frame: only what is used gets read."""
+        table = score_table(metric)
+        parts = [part_path(self.path, table, index) for index in published_parts(self.path, table)]
+        if metric not in self.metrics:
+            raise GradPrismError(
+                f"The run {self.path} holds no scores of {metric!r}; it has {', '.join(self.metrics) or '(none)'}."
+            )
+        return scan_parts(parts) if parts else pl.LazyFrame(schema=SCORES)
+
+    def score_record(self, metric: str) -> dict[str, Any]:
+        """What made the scores of one metric: model or judge, settings, sessions."""
+        return read_score_record(self.path, metric)
+
+    @property
+    def examples(self) -> pl.DataFrame:
+        """One row an example; see `gradprism.spectra.tables.EXAMPLES`."""
+        return self.scan("examples").collect()
+
+    @property
+    def spectra(self) -> pl.DataFrame:
+        """One row a projection, layer and example, all measures, without the singular values themselves."""
+        return self.scan("spectra").drop("singular_values").collect()
+
+    @property
+    def singular_values(self) -> pl.DataFrame:
+        """The spectra themselves, beside example, layer and projection."""
+        columns = ["example_id", "row", "layer", "projection", "singular_values"]
+        return self.scan("spectra").select(columns).collect()
+
+    @property
+    def similarity(self) -> pl.DataFrame:
+        """Cosines; see `gradprism.spectra.tables.SIMILARITY`."""
+        return self.scan("similarity").collect()
+
+    def to_pandas(self, table: str) -> "pd.DataFrame":
+        """Return a whole table as a pandas frame."""
+        return self.scan(table).collect().to_pandas()
+
+    @property
+    def has_spectra(self) -> bool:
+        """Whether gradients were measured: a run may hold scores alone."""
+        return "identity" in self.record
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """The projections that were measured, in the order asked for; where it differs, as the model has them."""
+        if not self.has_spectra:
+            return ()
+        asked = self.record["identity"]["prism.projections"].split(",")
+        return tuple(self.record.get("model", {}).get("projections", asked))  # not there before one was loaded
+
+    @property
+    def columns(self) -> pl.DataFrame:
+        """The data's own scalar columns, beside `row` and `example_id` (its own of these names: `row (data)`)."""
+        examples = self.scan("examples").select("example_id", "row", "columns").collect()
+        decoded = examples["columns"].str.json_decode(infer_schema_length=None)
+        if not isinstance(decoded.dtype, pl.Struct):
+            return examples.drop("columns")
+        own = decoded.struct.unnest().rename(lambda name: f"{name} (data)" if name in ("row", "example_id") else name)
+        return examples.drop("columns").hstack(own)
+
+    @property
+    def layer_means(self) -> pl.DataFrame:
+        """Mean of each measure over examples, for every projection and layer."""
+        grouped = self.scan("spectra").group_by("projection", "layer").agg(pl.col(MEASURES).mean(), pl.len().alias("n"))
+        return grouped.sort("projection", "layer").collect()
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Rows chosen, done, and what became of them."""
+        examples = (
+            self.scan("examples").select("status", "reason", "truncated", "n_tokens", "n_response_tokens").collect()
+        )
+        by_status = Counter(examples["status"].to_list())
+        ok = examples.filter(pl.col("status") == "ok")
+        return Counts(
+            rows=self.record["data"]["rows"],
+            done=examples.height,
+            ok=by_status["ok"],
+            skipped=by_status["skipped"],
+            failed=by_status["failed"],
+            truncated=_total(ok["truncated"]),
+            reasons=dict(Counter(reason for reason in examples["reason"].to_list() if reason).most_common()),
+            tokens=_total(ok["n_tokens"]),
+            response_tokens=_total(ok["n_response_tokens"]),
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every chosen row has been published."""
+        return self.counts.done == self.counts.rows
+
+    def __repr__(self) -> str:
+        """Say in a few lines what the run holds."""
+        return as_text(self.facts)
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, and the layer means, for a notebook."""
+        if not self.has_spectra:
+            return as_html(self.facts)
+        means = self.layer_means.group_by("projection", maintain_order=True).agg(
+            pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
+        )
+        return as_html(self.facts) + str(means._repr_html_())
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What the run is, in a few named lines."""
+        data = self.record["data"]
+        sources = ("data", f"{', '.join(data['sources'])}  {data['schema']}")
+        if not self.has_spectra:
+            return [("run", f"{self.path}  (scores alone)"), sources, ("rows", f"{data['rows']:,}")]
+        counts, model, settings = self.counts, self.record["model"], self.record["identity"]
+        state = "complete" if self.is_complete else f"{counts.done:,} of {counts.rows:,} rows so far"
+        arithmetic = settings.get("arithmetic")
+        return [
+            ("run", f"{self.path}  ({state})"),
+            ("model", f"{model['name']}  {', '.join(self._model_kind)}"),
+            *(("measured", text) for text in measured_in_words(model, settings["prism.projections"].split(","))),
+            *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
+            sources,
+            *([("imported", self.record["imported"]["in_words"])] if "imported" in self.record else []),
+            *self._text_facts,
+            ("cost", self._cost),
+        ]
+
+    @property
+    def _model_kind(self) -> list[str]:
+        """Class, size and type of the model, as far as they are known."""
+        model, settings = self.record["model"], self.record["identity"]
+        scratch = "random weights" if settings.get("checkpoint.from_scratch") else None
+        return [part for part in (model["class"], f"{model['layers']} layers", model["dtype"], scratch) if part]
+
+    @property
+    def text_settings(self) -> dict[str, Any]:
+        """Return how rows became text: the settings, and why the template is this one."""
+        settings = self.record["identity"]
+        own = {name.removeprefix("text."): value for name, value in settings.items() if name.startswith("text.")}
+        return own | {"why": self.record.get("template", {}).get("why")}
+
+    @property
+    def _text_facts(self) -> list[tuple[str, str]]:
+        counts, settings = self.counts, self.record["identity"]
+        rows = f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}"
+        if counts.tokens is None or "text.template" not in settings:
+            return [("rows", rows), ("tokens", "not known")]
+        return [
+            ("template", text_in_words(self.text_settings)),
+            ("rows", f"{rows}; {counts.truncated:,} truncated"),
+            ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
+        ]
+
+    @property
+    def _cost(self) -> str:
+        sessions = self.record["sessions"]
+        if not sessions:
+            return "not known: no session has ended by itself yet"
+        seconds = sum(session["seconds"] for session in sessions)
+        peak = max((session["peak_memory_mib"] or 0) for session in sessions)
+        times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
+        retries = sum(session.get("retries", 0) for session in sessions)
+        workers = max(session.get("workers", 1) for session in sessions)
+        again = f", {retries:,} shards begun again" if retries > 1 else ", 1 shard begun again" if retries else ""
+        of_each = f" in each of {workers} workers" if workers > 1 else ""
+        return f"{times}{again}, peak memory {peak / 1024:.1f} GiB{of_each}"
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: counts and the mean of each measure for every projection."""
+        if not self.has_spectra:
+            return {"run": str(self.path), "rows": self.record["data"]["rows"], "metrics": list(self.metrics)}
+        means = self.scan("spectra").group_by("projection").agg(pl.col(MEASURES).mean())
+        return {
+            "run": str(self.path),
+            "complete": self.is_complete,
+            "counts": vars(self.counts),
+            "measures": {row.pop("projection"): row for row in means.sort("projection").collect().to_dicts()},
+            "sessions": self.record.get("sessions", []),
+            "metrics": list(self.metrics),
+        }
+
+
+def _total(column: pl.Series) -> int | None:
+    """Of a column that is known; one of no rows adds up to 0."""
+    return int(column.sum()) if column.count() == len(column) else None
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory, or one in an object store (`s3://bucket/run`), for reading.
+
+    Raises `GradPrismError` where it is not a run.
+    """
+    return Run(place(path))

@@ -1,0 +1,226 @@
+"""One way to name any number that a run has of each row: scores, spectral measures, lengths, the data's columns.
+
+| name | what |
+|---|---|
+| `ifd`, `reward`, ... | the value of a scored metric |
+| `ifd.ppl` | another numeric column of a scored metric |
+| `effective_rank:q`, `nuclear_norm:mean` | a spectral measure of one projection, or of all; mean over layers |
+| `effective_rank:q@10-19`, `...@5` | the same over some layers |
+| `length`, `prompt_length` | tokens of the response and of the prompt |
+| `loss`, `perplexity` | mean negative log-likelihood of the response tokens, and its exponential |
+| `column:NAME` | the data's own column |
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import product
+
+import polars as pl
+
+from gradprism.core.errors import GradPrismError
+from gradprism.metrics.tables import SCORES
+from gradprism.runs.layout import published_parts
+from gradprism.runs.origin import data_of
+from gradprism.runs.run import Run
+from gradprism.spectra.tables import MEASURES
+
+_SPECTRAL = re.compile(r"(?P<measure>\w+):(?P<projection>\w+)(@(?P<first>\d+)(-(?P<last>\d+))?)?")
+_IN_EXAMPLES = {"length": "n_response_tokens", "prompt_length": "n_prompt_tokens", "loss": "loss"}
+_IN_SCORES = {  # where the run holds no spectra
+    "length": ("ifd.n_tokens", "loss.n_tokens", "perplexity.n_tokens"),
+    "prompt_length": ("length.n_prompt_tokens",),
+}
+_COLUMNS = ("row", "value", "reason")
+
+
+def metric_values(run: Run, spec: str) -> pl.DataFrame:
+    """`row` and `value` of a metric, ascending; the value is null where there is none.
+
+    Rows that have not been measured yet are missing. Raises `GradPrismError` for a name that the run does not have.
+    """
+    return metric_table(run, spec).select("row", "value")
+
+
+def metric_table(run: Run, spec: str) -> pl.DataFrame:
+    """`metric_values` with, for each null, its `reason`."""
+    table = find_metric(run, spec)
+    if table is None:
+        raise unknown_metric(spec, known_metrics(run))
+    return table
+
+
+def find_metric(run: Run, spec: str) -> pl.DataFrame | None:
+    """The same, or None where the run has no metric of that name."""
+    for read in (_scored, _own_of_score, _data_column, _spectral, _perplexity, _counted):
+        table = read(run, spec)
+        if table is not None:
+            return _finite(table).select(_COLUMNS).sort("row")
+    return None
+
+
+def score_behind(run: Run, spec: str) -> str | None:
+    """Name the scores of a run from which a metric is read; None for what is of its spectra or data, or unknown."""
+    scored = run.metrics
+    counted = () if _has_spectra(run) else _IN_SCORES.get(spec, ())
+    read = [spec, *(["loss"] if spec == "perplexity" else counted)]
+    names = (name if name in scored else name.rpartition(".")[0] for name in read)
+    return next((name for name in names if name in scored), None)
+
+
+def known_metrics(run: Run) -> list[str]:
+    """Every name that `metric_values` takes for this run, layer ranges aside.
+
+    Columns of the data are among them where a run without spectra finds its data unchanged.
+    """
+    own = [f"{metric}.{name}" for metric in run.metrics for name in _own_numbers(run.scores(metric))]
+    counted = [name for name in (*_IN_EXAMPLES, "perplexity") if name not in run.metrics]
+    measured = product(MEASURES, (*run.projections, "mean")) if _has_spectra(run) else ()
+    return [
+        *run.metrics,
+        *own,
+        *(name for name in counted if find_metric(run, name) is not None),
+        *(f"{measure}:{projection}" for measure, projection in measured),
+        *(f"column:{name}" for name in _number_columns(run)),
+    ]
+
+
+def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> GradPrismError:
+    """What to say of a name that is none: the nearest, and what there is."""
+    names = list(known)
+    twin = [name for name in names if name == f"column:{spec}"]
+    nearest = twin or difflib.get_close_matches(spec, names, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    spectral = [name for name in names if name.partition(":")[0] in MEASURES]
+    listed = [name for name in names if name not in spectral]
+    if spectral:
+        listed.append(f"{{{','.join(MEASURES)}}}:{{{','.join(dict.fromkeys(n.partition(':')[2] for n in spectral))}}}")
+    return GradPrismError(f"Unknown {kind} {spec!r}.{hint}\nThere are {', '.join(listed) or '(none)'}.")
+
+
+def is_ifd(spec: str) -> bool:
+    """Whether a name stands for an IFD, by its last part: `ifd`, `ifd_qwen`, `ifd.ifd_loss`, `column:ifd_gpt2`."""
+    return re.split(r"[.:]", spec)[-1].lower().split("_")[0] == "ifd"
+
+
+def numbers(column: pl.Series, spec: str) -> pl.DataFrame:
+    """A column of the data as `value`, with the `reason` of each null; text that is a number counts as one.
+
+    Raises `GradPrismError` where it holds values and none is a number.
+    """
+    value = column.cast(pl.Float64, strict=False).alias("value")
+    if value.null_count() == len(value) > column.null_count():
+        raise GradPrismError(f"{spec} holds no numbers; the first value is {column.drop_nulls()[0]!r}.")
+    reason = pl.when(column.is_null()).then(pl.lit("the row has no such value")).otherwise(pl.lit("not a number"))
+    return _finite(pl.select(value, reason.alias("reason")))
+
+
+def _finite(table: pl.DataFrame) -> pl.DataFrame:
+    """Null in place of NaN and infinity; a reason where, and only where, there is no value."""
+    odd = pl.col("value").is_not_null() & ~pl.col("value").is_finite()
+    reason = pl.when(odd).then(pl.lit("not a finite number")).otherwise(pl.col("reason").fill_null("no value"))
+    return table.with_columns(
+        value=pl.when(~odd).then("value"),
+        reason=pl.when(odd | pl.col("value").is_null()).then(reason),
+    )
+
+
+def _scored(run: Run, spec: str) -> pl.DataFrame | None:
+    return run.scores(spec).select(_COLUMNS) if spec in run.metrics else None
+
+
+def _own_of_score(run: Run, spec: str) -> pl.DataFrame | None:
+    metric, _, column = spec.rpartition(".")
+    if metric not in run.metrics:
+        return None
+    scores = run.scores(metric)
+    if column not in _own_numbers(scores):
+        return None
+    return scores.select("row", pl.col(column).cast(pl.Float64).alias("value"), "reason")
+
+
+def _own_numbers(scores: pl.DataFrame) -> list[str]:
+    return [
+        name for name, kind in scores.schema.items() if name not in SCORES and (kind.is_numeric() or kind == pl.Boolean)
+    ]
+
+
+def _data_column(run: Run, spec: str) -> pl.DataFrame | None:
+    if not spec.startswith("column:"):
+        return None
+    rows, columns = _columns(run)
+    name = spec.removeprefix("column:")
+    if name not in columns.columns:
+        return None
+    return numbers(columns[name], spec).with_columns(rows.alias("row"))
+
+
+def _number_columns(run: Run) -> list[str]:
+    with suppress(GradPrismError):
+        _, columns = _columns(run)
+        return [column.name for column in columns if _holds_numbers(column)]
+    return []
+
+
+def _holds_numbers(column: pl.Series) -> bool:
+    with suppress(GradPrismError):
+        return bool(numbers(column, column.name).height)
+    return False
+
+
+def _columns(run: Run) -> tuple[pl.Series, pl.DataFrame]:
+    """Row numbers, and the data's own scalar columns: of a run without spectra from the data itself."""
+    if _has_spectra(run):
+        found = run.columns
+        renamed = {"row (data)": "row", "example_id (data)": "example_id"}
+        return found["row"], found.drop("row", "example_id").rename(renamed, strict=False)
+    examples = [(example.row, example.columns) for example in data_of(run)]
+    rows = pl.Series("row", [row for row, _ in examples], dtype=pl.Int64)
+    return rows, pl.DataFrame([columns for _, columns in examples], infer_schema_length=None, strict=False)
+
+
+def _has_spectra(run: Run) -> bool:
+    return bool(published_parts(run.path))
+
+
+def _spectral(run: Run, spec: str) -> pl.DataFrame | None:
+    """Mean over layers (and projections), rows whose gradient is zero there left out of it."""
+    match = _SPECTRAL.fullmatch(spec)
+    if not match or match["measure"] not in MEASURES or not _has_spectra(run):
+        return None
+    if match["projection"] not in (*run.projections, "mean"):
+        return None
+    spectra = run.scan("spectra").select("row", "layer", "projection", value=match["measure"])
+    if match["projection"] != "mean":
+        spectra = spectra.filter(pl.col("projection") == match["projection"])
+    if match["first"]:
+        spectra = spectra.filter(pl.col("layer").is_between(*_layers(run, spec, match)))
+    means = spectra.group_by("row").agg(pl.col("value").mean())
+    examples = run.scan("examples").select("row", "reason")
+    return examples.join(means, on="row", how="left").select(_COLUMNS).collect()
+
+
+def _layers(run: Run, spec: str, match: re.Match[str]) -> tuple[int, int]:
+    first, last = int(match["first"]), int(match["last"] or match["first"])
+    ends = run.scan("spectra").select(pl.col("layer").min().alias("low"), pl.col("layer").max().alias("high"))
+    low, high = ends.collect().row(0)
+    if low is not None and not low <= first <= last <= high:
+        raise GradPrismError(f"{spec}: expected layers FIRST-LAST within {low}-{high}, those that were measured.")
+    return first, last
+
+
+def _perplexity(run: Run, spec: str) -> pl.DataFrame | None:
+    if spec != "perplexity":
+        return None
+    loss = _scored(run, "loss")
+    loss = _counted(run, "loss") if loss is None else loss
+    return None if loss is None else loss.with_columns(pl.col("value").exp())
+
+
+def _counted(run: Run, spec: str) -> pl.DataFrame | None:
+    if spec in _IN_EXAMPLES and _has_spectra(run):
+        value = pl.col(_IN_EXAMPLES[spec]).cast(pl.Float64).alias("value")
+        return run.scan("examples").select("row", value, "reason").collect()
+    found = (_own_of_score(run, name) for name in _IN_SCORES.get(spec, ()))
+    return next((table for table in found if table is not None), None)

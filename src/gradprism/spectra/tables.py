@@ -1,0 +1,92 @@
+"""The tables that describe a data set's gradients: the public format, one schema each.
+
+A run directory stores exactly these columns; `GradientAnalyzer` returns them in memory.
+"""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _schema(columns: dict[str, Any]) -> pl.Schema:
+    return pl.Schema(columns)
+
+
+EXAMPLES = _schema(
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "content_hash": pl.String,
+        "n_tokens": pl.Int32,
+        "n_prompt_tokens": pl.Int32,
+        "n_response_tokens": pl.Int32,
+        "truncated": pl.Boolean,
+        "loss": pl.Float64,  # mean negative log-likelihood of the response tokens, nats
+        "nll_sum": pl.Float64,
+        "status": pl.String,  # ok | skipped | failed
+        "reason": pl.String,
+        "columns": pl.String,  # the data's other scalar columns, as one JSON object
+    }
+)
+
+SPECTRA = _schema(
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "layer": pl.Int16,
+        "projection": pl.String,
+        "d_out": pl.Int32,
+        "d_in": pl.Int32,
+        "nuclear_norm": pl.Float64,
+        "effective_rank": pl.Float64,  # null where the gradient is zero
+        "frobenius_norm": pl.Float64,
+        "spectral_norm": pl.Float64,
+        "stable_rank": pl.Float64,  # null where the gradient is zero
+        "grad_mean": pl.Float64,
+        "grad_min": pl.Float64,  # null unless entry statistics were asked for
+        "grad_max": pl.Float64,
+        "singular_values": pl.List(pl.Float32),  # descending, at most min(tokens, d_out, d_in)
+    }
+)
+
+SIMILARITY = _schema(
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "layer": pl.Int16,
+        "other_layer": pl.Int16,
+        "kind": pl.String,  # adjacent | same_layer | all_layers
+        "pair": pl.String,  # q, k, v, o | k-v, q-o
+        "cosine": pl.Float64,  # null where shapes differ or a gradient is zero
+    }
+)
+
+
+MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One part of a run, or the whole answer of an in-memory analysis."""
+
+    examples: pl.DataFrame
+    spectra: pl.DataFrame
+    similarity: pl.DataFrame
+
+    def __repr__(self) -> str:
+        """Say how much each table holds and show its head."""
+        ok = self.examples.filter(pl.col("status") == "ok").height
+        heads = "\n".join(
+            f"{field.name}: {table.height:,} rows\n{table.head(4)}"
+            for field in fields(self)
+            if (table := getattr(self, field.name)) is not None
+        )
+        return f"{self.examples.height} examples, {ok} ok\n{heads}"
+
+    def to_pandas(self) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
+        """The three tables as pandas frames, in the order examples, spectra, similarity."""
+        return self.examples.to_pandas(), self.spectra.to_pandas(), self.similarity.to_pandas()

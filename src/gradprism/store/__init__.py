@@ -1,1 +1,0 @@
-"""The run directory: written in parts published by rename, resumed, read."""
