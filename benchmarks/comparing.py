@@ -84,7 +84,7 @@ def main() -> None:
 
 def measure(folder: Path, examples: int) -> dict[str, Any]:
     """Seconds of each step."""
-    from gradprism.jobs.compare import compare
+    from gradprism.compare.api import compare
 
     for seed, group in enumerate(("low", "high")):
         if not (folder / group).exists():
@@ -95,7 +95,7 @@ def measure(folder: Path, examples: int) -> dict[str, Any]:
     seconds["compare"] = time.perf_counter() - began
     print(f"compare 2 x {examples:,} examples x {LAYERS} layers x {len(PROJECTIONS)}: {seconds['compare']:.1f} s, "
           f"{comparison.effects.height:,} effects")  # fmt: skip
-    from gradprism.jobs.figures import draw_figures
+    from gradprism.figures.api import draw_figures
 
     began = time.perf_counter()
     drawn = draw_figures(folder / "comparison")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from gradprism.analysis import comparison_tables as tables
-from gradprism.analysis.comparison import Comparison, Finding, Group
+from gradprism.compare import comparison_tables as tables
+from gradprism.compare.comparison import Comparison, Finding, Group
 from gradprism.spectra.tables import MEASURES
 
 PROJECTIONS = ("q", "k", "v", "o")

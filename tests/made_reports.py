@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
+from gradprism.compare.comparison import Comparison
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples

@@ -5,11 +5,11 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.eligible import Candidates
-from gradprism.analysis.select import select_rows
-from gradprism.analysis.selection import Selection
 from gradprism.core.settings import checked
-from gradprism.select_recipe import SelectSettings
+from gradprism.select.eligible import Candidates
+from gradprism.select.selection import Selection
+from gradprism.select.settings import SelectSettings
+from gradprism.select.subsets import select_rows
 
 Values = Sequence[float | None]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from gradprism.recipe import load_recipe
-from gradprism.study_recipe import StudyRecipe
-from gradprism.verbs.study import located
+from gradprism.cli.load_settings import load_recipe
+from gradprism.study.command import located
+from gradprism.study.settings import StudyRecipe
 
 ROWS = [{"id": f"r{i}", "instruction": f"say {i} words", "output": "word and " * (i + 1)} for i in range(6)]
 

@@ -170,7 +170,7 @@ def test_a_precision_is_that_of_the_workers(tiny_checkpoint: Path, tmp_path: Pat
 
 
 def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> None:
-    from gradprism.jobs.spectra_work import work_of
+    from gradprism.measure.task import work_of
     from gradprism.models.checkpoints import find_checkpoint
 
     recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")

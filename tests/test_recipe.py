@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
+from gradprism.cli.load_settings import load_recipe
 from gradprism.core.settings import recipe_text
 from gradprism.measure.settings import SpectraRecipe
-from gradprism.recipe import load_recipe
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import yaml
 
 from gradprism import GradPrismError
 from gradprism.core.settings import checked, recipe_text
-from gradprism.select_recipe import SelectRecipe, SelectSettings
+from gradprism.select.settings import SelectRecipe, SelectSettings
 
 
 @pytest.mark.parametrize(

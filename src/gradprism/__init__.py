@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING
 from gradprism.core.errors import GradPrismError
 
 if TYPE_CHECKING:
-    from gradprism.analysis.comparison_files import open_comparison
-    from gradprism.jobs.compare import compare
-    from gradprism.jobs.correlate import correlate
-    from gradprism.jobs.exporting import export_paper
-    from gradprism.jobs.figures import draw_figures
-    from gradprism.jobs.importing import import_paper
-    from gradprism.jobs.report import write_report
-    from gradprism.jobs.score import difficulty, ifd, instag, length, loss, perplexity, reward, score
-    from gradprism.jobs.select import select
-    from gradprism.jobs.spectra import spectra
+    from gradprism.compare.api import compare
+    from gradprism.compare.comparison_files import open_comparison
+    from gradprism.correlate.api import correlate
+    from gradprism.figures.api import draw_figures
+    from gradprism.interop.exporting import export_paper
+    from gradprism.interop.importing import import_paper
+    from gradprism.measure.api import spectra
+    from gradprism.report.api import write_report
     from gradprism.runs.run import Run, open_run
     from gradprism.runs.score_summary import corpus_tags
     from gradprism.runs.values import metric_values
+    from gradprism.score.api import difficulty, ifd, instag, length, loss, perplexity, reward, score
+    from gradprism.select.api import select
     from gradprism.spectra.analyzer import GradientAnalyzer
     from gradprism.spectra.measures import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
     from gradprism.spectra.spectrum import singular_values
@@ -45,32 +45,32 @@ if TYPE_CHECKING:
 __version__ = version("gradprism")
 
 _HOME = {
-    "compare": "gradprism.jobs.compare",
-    "correlate": "gradprism.jobs.correlate",
-    "draw_figures": "gradprism.jobs.figures",
-    "write_report": "gradprism.jobs.report",
-    "export_paper": "gradprism.jobs.exporting",
-    "import_paper": "gradprism.jobs.importing",
-    "open_comparison": "gradprism.analysis.comparison_files",
+    "compare": "gradprism.compare.api",
+    "correlate": "gradprism.correlate.api",
+    "draw_figures": "gradprism.figures.api",
+    "write_report": "gradprism.report.api",
+    "export_paper": "gradprism.interop.exporting",
+    "import_paper": "gradprism.interop.importing",
+    "open_comparison": "gradprism.compare.comparison_files",
     "corpus_tags": "gradprism.runs.score_summary",
     "metric_values": "gradprism.runs.values",
     "GradientAnalyzer": "gradprism.spectra.analyzer",
     "Run": "gradprism.runs.run",
-    "difficulty": "gradprism.jobs.score",
+    "difficulty": "gradprism.score.api",
     "effective_rank": "gradprism.spectra.measures",
     "frobenius_norm": "gradprism.spectra.measures",
-    "ifd": "gradprism.jobs.score",
-    "instag": "gradprism.jobs.score",
-    "length": "gradprism.jobs.score",
-    "loss": "gradprism.jobs.score",
+    "ifd": "gradprism.score.api",
+    "instag": "gradprism.score.api",
+    "length": "gradprism.score.api",
+    "loss": "gradprism.score.api",
     "nuclear_norm": "gradprism.spectra.measures",
     "open_run": "gradprism.runs.run",
-    "perplexity": "gradprism.jobs.score",
-    "reward": "gradprism.jobs.score",
-    "score": "gradprism.jobs.score",
-    "select": "gradprism.jobs.select",
+    "perplexity": "gradprism.score.api",
+    "reward": "gradprism.score.api",
+    "score": "gradprism.score.api",
+    "select": "gradprism.select.api",
     "singular_values": "gradprism.spectra.spectrum",
-    "spectra": "gradprism.jobs.spectra",
+    "spectra": "gradprism.measure.api",
     "spectral_norm": "gradprism.spectra.measures",
     "stable_rank": "gradprism.spectra.measures",
 }

@@ -11,8 +11,8 @@ from tests.given_truths import beyond_length, length_alone
 from tests.made_groups import given_run
 
 import gradprism
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.comparison_files import open_comparison
+from gradprism.compare.comparison import Comparison
+from gradprism.compare.comparison_files import open_comparison
 
 
 @pytest.fixture(scope="module")

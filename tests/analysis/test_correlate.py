@@ -11,8 +11,8 @@ from scipy.stats import false_discovery_control, rankdata, spearmanr
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
-from gradprism.analysis.comparison_tables import CORRELATIONS
-from gradprism.analysis.correlate import correlate, correlation_table, default_metrics
+from gradprism.compare.comparison_tables import CORRELATIONS
+from gradprism.correlate.correlations import correlate, correlation_table, default_metrics
 from gradprism.runs.scores import ScoreWriter, held_run
 from gradprism.spectra.tables import MEASURES
 

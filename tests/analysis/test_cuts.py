@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradprism.analysis.cuts import apportion
+from gradprism.select.cuts import apportion
 
 sizes = st.lists(st.integers(0, 30), min_size=1, max_size=6)
 

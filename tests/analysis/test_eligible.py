@@ -7,7 +7,7 @@ import pytest
 from tests.made_selections import candidates, places, selected
 
 from gradprism import GradPrismError
-from gradprism.analysis.eligible import Candidates
+from gradprism.select.eligible import Candidates
 
 
 def test_an_ifd_above_1_is_left_out_unless_asked_for() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gradprism.analysis.findings import finding
+from gradprism.compare.findings import finding
 from gradprism.metrics.titles import title
 
 

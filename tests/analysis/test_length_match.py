@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradprism.analysis.length_match import length_pairs
+from gradprism.stats.length_match import length_pairs
 
 lengths = st.lists(st.integers(1, 60).map(float), min_size=1, max_size=9)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradprism.analysis.near_duplicates import near_duplicates
+from gradprism.select.near_duplicates import near_duplicates
 
 words = st.lists(st.sampled_from("abcdef"), max_size=14).map(" ".join)
 

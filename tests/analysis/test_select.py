@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.made_selections import Values, candidates, places, selected
 
 from gradprism import GradPrismError
-from gradprism.analysis.cuts import apportion
-from gradprism.analysis.eligible import Candidates
+from gradprism.select.cuts import apportion
+from gradprism.select.eligible import Candidates
 
 quick = settings(max_examples=25, deadline=None)
 

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.lines import Line2D
 from overlaps import faults
 
-from gradprism.figures.claims import claim_plot
 from gradprism.figures.files import make
 from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import STYLES, style_named
+from gradprism.study.claim_figures import claim_plot
 
 CONTRASTS = ("wiz-ifd-qwen7b", "s1-gsm8k", "a very long name of a contrast of two sets", "漢字-かな")
 

@@ -16,9 +16,9 @@ import gradprism
 from gradprism import GradPrismError, import_paper, open_run
 from gradprism.core.progress import Silent
 from gradprism.data.example import Example, RowProblemError
+from gradprism.interop import importing
 from gradprism.interop.line import layout_of, read_line
 from gradprism.interop.noise import without_noise
-from gradprism.jobs import importing
 
 TOKENS = (4, 7, 9, 12, 30)  # the last one is more than any side
 

@@ -10,7 +10,7 @@ from tests.made_papers import paper_rows, summarised, written
 
 import gradprism
 from gradprism import Run, import_paper
-from gradprism.analysis.length_match import length_pairs
+from gradprism.stats.length_match import length_pairs
 
 CONTROLS = ("matched_effect", "regression_effect", "partial_spearman")
 

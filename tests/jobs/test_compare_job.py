@@ -11,7 +11,7 @@ from tests.made_groups import given_run
 
 import gradprism
 from gradprism import GradPrismError
-from gradprism.analysis.comparison import Comparison
+from gradprism.compare.comparison import Comparison
 
 RANDOM = np.random.default_rng(11)
 

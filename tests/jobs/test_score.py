@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 import gradprism
+from gradprism.cli.load_settings import load_recipe
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Silent
-from gradprism.jobs import metrics as metrics_module
 from gradprism.models.likelihood import ResponseHead
-from gradprism.recipe import load_recipe
+from gradprism.score import metrics as metrics_module
 
 Rows = list[dict[str, str]]
 
@@ -169,7 +169,7 @@ def test_without_data_that_of_the_run_is_taken(tiny_checkpoint: Path, rows: Rows
 
 
 def test_the_recipe_beside_the_scores_replays_them(tiny_checkpoint: Path, rows: Rows, tmp_path: Path) -> None:
-    from gradprism.jobs.score import run_scores
+    from gradprism.score.api import run_scores
 
     data = written(rows, tmp_path / "data.jsonl")
     first = gradprism.score(
@@ -202,7 +202,7 @@ def test_what_is_asked_wrongly(metric: str, options: dict[str, Any], message: st
 
 
 def test_what_it_would_take(tiny_checkpoint: Path, rows: Rows, tmp_path: Path) -> None:
-    from gradprism.jobs.score import plan_scores, score_recipe
+    from gradprism.score.api import plan_scores, score_recipe
 
     data = written([*rows, {"instruction": "Say nothing.", "output": ""}], tmp_path / "data.jsonl")
     recipe, _ = score_recipe(data, ["loss", "ifd"], str(tiny_checkpoint), None, tmp_path / "run", {})

@@ -16,7 +16,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data import encode as encode_text
 from gradprism.data.encode import make_encoder
 from gradprism.data.settings import TextSettings
-from gradprism.jobs import score as score_job
+from gradprism.score import api as score_job
 
 OF_SPECTRA = {"template": "chat", "max_length": 200, "turns": "last", "system": "Be brief.", "end_of_turn": False}
 DATED = "{{ strftime_now('%d %b %Y') }}\n"

@@ -17,11 +17,11 @@ from tests.made_runs import scored_run
 
 import gradprism
 from gradprism import GradPrismError, Run
-from gradprism.analysis.selection import Selection
 from gradprism.core.settings import checked
-from gradprism.jobs import select_files
-from gradprism.jobs.select import run_recipe, select
-from gradprism.select_recipe import SelectRecipe
+from gradprism.select import files as select_files
+from gradprism.select.api import run_recipe, select
+from gradprism.select.selection import Selection
+from gradprism.select.settings import SelectRecipe
 
 Row = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gradprism.data.example import Example, Turn
-from gradprism.jobs import select as select_job
-from gradprism.jobs.survey import survey_of
+from gradprism.select import api as select_job
+from gradprism.select.survey import survey_of
 
 ASKED = Turn("user", "2+2?")
 

@@ -175,8 +175,8 @@ def test_scores_selections_comparisons_and_pages(bucket: Bucket, tiny_checkpoint
 def test_answers_of_a_judge_stay_in_the_users_cache(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from gradprism.jobs.metrics import _answers
     from gradprism.models.builtin import cache_folder
+    from gradprism.score.metrics import _answers
     from gradprism.score.settings import ScoreRecipe
 
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))

@@ -14,7 +14,7 @@ import gradprism
 from gradprism.core.settings import checked
 from gradprism.study.claims import Compared, Count, claim_table, count, pooled_ratio, verdict, with_cuts_decided
 from gradprism.study.outcome import Judged
-from gradprism.study_recipe import StudyRecipe
+from gradprism.study.settings import StudyRecipe
 
 HIGHER = {"says": "first is higher", "measure": "effective_rank", "expect": "higher"}
 FLATTER = {"says": "first is flatter", "measure": "mad:effective_rank", "expect": "lower"}

@@ -11,7 +11,7 @@ from scipy.stats import bootstrap
 from tests.made_groups import given_run
 
 from gradprism import Run
-from gradprism.analysis.statistics.bootstrap import times_drawn
+from gradprism.stats.bootstrap import times_drawn
 from gradprism.study.cosines import COSINE_SUMMARY, cosine_table
 
 R = 199

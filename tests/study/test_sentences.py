@@ -6,7 +6,7 @@ from gradprism.core.settings import checked
 from gradprism.study.claims import Count, Verdict
 from gradprism.study.outcome import HELD, Judged, Outcome
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
-from gradprism.study_recipe import StudyRecipe
+from gradprism.study.settings import StudyRecipe
 
 RECIPE = checked(
     StudyRecipe,

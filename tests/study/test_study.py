@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT
 
+from gradprism.cli.load_settings import load_recipe
 from gradprism.core.errors import GradPrismError
-from gradprism.jobs.study import run_recipe
-from gradprism.recipe import load_recipe
 from gradprism.runs.run import open_run
+from gradprism.study.api import run_recipe
+from gradprism.study.command import located
 from gradprism.study.outcome import Outcome
-from gradprism.study_recipe import StudyModel, StudyRecipe
-from gradprism.terminal.study import study_of
-from gradprism.verbs.study import located
+from gradprism.study.render import study_of
+from gradprism.study.settings import StudyModel, StudyRecipe
 
 pytestmark = pytest.mark.slow  # whole studies
 

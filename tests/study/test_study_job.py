@@ -11,14 +11,14 @@ from tests.made_studies import ROWS, loaded_study, written_study
 
 import gradprism
 from gradprism import open_run
+from gradprism.compare import api as compare
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.engine.settings import EngineSettings
-from gradprism.jobs import compare
-from gradprism.jobs.study import run_recipe
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.score.settings import ScoreRecipe
+from gradprism.study.api import run_recipe
 from gradprism.study.done import Done
 from gradprism.study.steps import steps_of
 
@@ -186,7 +186,7 @@ def test_a_hub_is_asked_once_for_what_it_does_not_give(
         asked.append(recipe.checkpoint.model)
         raise GradPrismError(f"Cannot load the model {recipe.checkpoint.model!r}: no network")
 
-    monkeypatch.setattr("gradprism.jobs.study.spectra.run_recipe", spectra_of)
+    monkeypatch.setattr("gradprism.study.api.spectra.run_recipe", spectra_of)
     with pytest.raises(GradPrismError, match="Nothing could be compared"):
         run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, models=models)))
     assert asked == [str(tiny_checkpoint)] * 2 + ["nobody/nothing"]
@@ -223,7 +223,7 @@ def test_an_error_without_words_is_named(
     def hang(*_: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr("gradprism.jobs.study.compare.run_recipe", hang)
+    monkeypatch.setattr("gradprism.study.api.compare.run_recipe", hang)
     with pytest.raises(GradPrismError, match="comparisons/tiny/whole/length: TimeoutError"):
         run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
 
@@ -242,7 +242,7 @@ def test_a_step_fails_alone_whatever_it_raises(
             raise raised
         return true_run(recipe)
 
-    monkeypatch.setattr("gradprism.jobs.study.compare.run_recipe", run_or_raise)
+    monkeypatch.setattr("gradprism.study.api.compare.run_recipe", run_or_raise)
     loaded = loaded_study(written_study(tmp_path, tiny_checkpoint, sets=sets, contrasts=contrasts))
     if not kept:
         with pytest.raises(type(raised)):

@@ -8,9 +8,9 @@ import pytest
 from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism import GradPrismError
-from gradprism.recipe import load_recipe
-from gradprism.study_recipe import StudyRecipe
-from gradprism.verbs.study import located
+from gradprism.cli.load_settings import load_recipe
+from gradprism.study.command import located
+from gradprism.study.settings import StudyRecipe
 
 POOLS = {
     "pools": {"pool": {"data": "owner/name", "sample": 10_000, "columns": "prompt=question,response=a+b"}},

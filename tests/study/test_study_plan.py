@@ -13,7 +13,7 @@ from tests.conftest import SAMPLE
 from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism.core.errors import GradPrismError
-from gradprism.jobs.study import plan_study, run_recipe
+from gradprism.study.api import plan_study, run_recipe
 from gradprism.study.plan import Pace, PlannedRun, Reading, estimated_pace, line, measured_pace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,11 +8,11 @@ from tests.command import run
 from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
+from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.run import _command
 from gradprism.core.settings import checked
 from gradprism.engine.settings import EngineSettings
-from gradprism.recipe import load_recipe
-from gradprism.study_recipe import StudyRecipe
-from gradprism.verbs.run import _command
+from gradprism.study.settings import StudyRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = {"length": {"first": "long", "second": "short"}}

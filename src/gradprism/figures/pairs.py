@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.length_match import overlap_in_length
+from gradprism.compare.comparison import Comparison
+from gradprism.stats.length_match import overlap_in_length
 
 
 @dataclass(frozen=True)

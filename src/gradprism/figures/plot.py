@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison, Group
+from gradprism.compare.comparison import Comparison, Group
 from gradprism.figures.styles import Style
 
 if TYPE_CHECKING:

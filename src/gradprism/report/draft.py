@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.decay import MOST_EXAMPLES
-from gradprism.analysis.evidence import ALPHA
+from gradprism.compare.comparison import Comparison
+from gradprism.compare.decay import MOST_EXAMPLES
+from gradprism.compare.evidence import ALPHA
 from gradprism.metrics.titles import TITLES
 from gradprism.report.embedded import script_json
 from gradprism.report.looks import looks

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
+from gradprism.compare.comparison import Comparison
 
 
 @dataclass(frozen=True)

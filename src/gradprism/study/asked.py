@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.evidence import LEFT
-from gradprism.analysis.length_match import overlap_in_length
+from gradprism.compare.comparison import Comparison
+from gradprism.compare.evidence import LEFT
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run
+from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table
 from gradprism.study.families import agreement_table, curve_summary, curve_table
 from gradprism.study.predictors import predictor_table
 from gradprism.study.separation import separation_table
-from gradprism.study_recipe import NEAR, StudyRecipe
+from gradprism.study.settings import NEAR, StudyRecipe
 
 _MEASURES = ("nuclear_norm", "effective_rank")
 Failed = MutableMapping[str, str]

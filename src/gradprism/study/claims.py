@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.evidence import LEFT, SIGNS, Row, controls, raw_difference
-from gradprism.analysis.findings import finding
-from gradprism.analysis.length_match import overlap_in_length
+from gradprism.compare.cohort import MEAN
+from gradprism.compare.comparison import Comparison
+from gradprism.compare.evidence import LEFT, SIGNS, Row, controls, raw_difference
+from gradprism.compare.findings import finding
+from gradprism.stats.length_match import overlap_in_length
+from gradprism.study.settings import Claim, StudyRecipe, chosen
 from gradprism.study.steps import comparison_name
-from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[

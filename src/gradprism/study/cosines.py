@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.statistics.bootstrap import bca_interval, percentile_interval, resample_means, times_drawn
-from gradprism.analysis.statistics.drawn import drawn_quantiles
-from gradprism.analysis.statistics.missing import mean_present
 from gradprism.runs.run import Run
+from gradprism.stats.bootstrap import bca_interval, percentile_interval, resample_means, times_drawn
+from gradprism.stats.drawn import drawn_quantiles
+from gradprism.stats.missing import mean_present
 
 KINDS = ("adjacent", "same_layer")
 _LEVELS = {"median_abs": 0.5, "q95_abs": 0.95}

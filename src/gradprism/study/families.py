@@ -7,13 +7,13 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.statistics.bootstrap import percentile_interval, times_drawn
-from gradprism.analysis.statistics.drawn import drawn_quantiles
-from gradprism.analysis.statistics.rank_correlation import Correlation, partial_spearman, spearman
+from gradprism.compare.cohort import MEAN
+from gradprism.compare.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.spectra.tables import MEASURES
+from gradprism.stats.bootstrap import percentile_interval, times_drawn
+from gradprism.stats.drawn import drawn_quantiles
+from gradprism.stats.rank_correlation import Correlation, partial_spearman, spearman
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, varying
 
 AGREEMENT = pl.Schema(  # of two models: Spearman correlation of layer means over the same examples

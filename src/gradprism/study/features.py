@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.statistics.rank_correlation import Correlation
+from gradprism.compare.comparison import Comparison
+from gradprism.stats.rank_correlation import Correlation
 
 TOKENS = ("n_prompt_tokens", "n_response_tokens")
 Feature = tuple[str, str]  # measure (or kind of cosine), projection (or `mean`, or a pair)

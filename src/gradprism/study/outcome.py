@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.analysis.comparison_files import is_comparison, open_comparison
-from gradprism.analysis.paper_table import paper_table
+from gradprism.compare.comparison_files import is_comparison, open_comparison
+from gradprism.compare.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 from gradprism.runs.layout import RUN_FILE
@@ -25,8 +25,8 @@ from gradprism.study.claims import (
     verdict_as_it_is,
     with_cuts_decided,
 )
+from gradprism.study.settings import Claim, StudyRecipe, chosen
 from gradprism.study.steps import comparison_name, run_name
-from gradprism.study_recipe import Claim, StudyRecipe, chosen
 
 RAW, HELD = "raw", "held"
 

@@ -10,7 +10,7 @@ from gradprism.core.settings import checked
 from gradprism.data.columns import parse_columns
 from gradprism.data.formats import read_file
 from gradprism.models.settings import CheckpointSettings
-from gradprism.study_recipe import StudyModel, StudyRecipe, StudySet, StudyText
+from gradprism.study.settings import StudyModel, StudyRecipe, StudySet, StudyText
 
 _KINDS = (".json", ".jsonl", ".parquet")
 _POOL_ROWS = 10  # rows of a pool for each that is taken at one end, in a study of a few rows

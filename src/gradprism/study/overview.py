@@ -7,7 +7,7 @@ from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
 from gradprism.study.outcome import HELD, RAW, Judged, Outcome
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
-from gradprism.study_recipe import StudyText
+from gradprism.study.settings import StudyText
 
 
 def overview(outcome: Outcome) -> Iterator[str]:

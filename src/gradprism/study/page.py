@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
+from gradprism.compare.cohort import MEAN
 from gradprism.core.markdown import head, line, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
@@ -15,7 +15,7 @@ from gradprism.study.outcome import Judged, Outcome, is_of_length
 from gradprism.study.overview import cut_in_words, overview
 from gradprism.study.sections import again, sections
 from gradprism.study.sentences import verdict_sentence
-from gradprism.study_recipe import FEWEST_TOKENS, NEAR
+from gradprism.study.settings import FEWEST_TOKENS, NEAR
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.comparison_tables import COSINES
-from gradprism.analysis.statistics.missing import same_rows
-from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
-from gradprism.analysis.statistics.prediction import rank_gain
-from gradprism.analysis.statistics.rank_correlation import left_out_partial_spearman, partial_spearman, spearman
+from gradprism.compare.comparison import Comparison
+from gradprism.compare.comparison_tables import COSINES
 from gradprism.core.errors import GradPrismError
 from gradprism.spectra.tables import MEASURES
+from gradprism.stats.missing import same_rows
+from gradprism.stats.multiplicity import benjamini_hochberg
+from gradprism.stats.prediction import rank_gain
+from gradprism.stats.rank_correlation import left_out_partial_spearman, partial_spearman, spearman
 from gradprism.study.features import correlation_columns, feature_matrix, layer_means, log_lengths, matrix, varying
 
 PREDICTORS = pl.Schema(

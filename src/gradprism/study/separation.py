@@ -17,11 +17,11 @@ import math
 import numpy as np
 import polars as pl
 
-from gradprism.analysis.cohort import MEAN
-from gradprism.analysis.comparison import Comparison
-from gradprism.analysis.length_match import length_pairs, overlap_in_length
-from gradprism.analysis.statistics.bootstrap import percentile_interval, times_drawn
-from gradprism.analysis.statistics.drawn import drawn_auc
+from gradprism.compare.cohort import MEAN
+from gradprism.compare.comparison import Comparison
+from gradprism.stats.bootstrap import percentile_interval, times_drawn
+from gradprism.stats.drawn import drawn_auc
+from gradprism.stats.length_match import length_pairs, overlap_in_length
 from gradprism.study.features import feature_matrix, log_lengths
 
 PAIR = ("effective_rank", "nuclear_norm")

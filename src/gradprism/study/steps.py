@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from gradprism.compare_recipe import CompareRecipe
+from gradprism.compare.settings import CompareRecipe
 from gradprism.core.settings import Settings
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.data.settings import ReadSettings, TextSettings
@@ -14,11 +14,11 @@ from gradprism.files.places import is_shared, place
 from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
 from gradprism.score.settings import ScoreRecipe
-from gradprism.select_recipe import SelectRecipe, SelectSettings
-from gradprism.study_recipe import StudyRecipe, StudySet, StudyText
+from gradprism.select.settings import SelectRecipe, SelectSettings
+from gradprism.study.settings import StudyRecipe, StudySet, StudyText
 
 if TYPE_CHECKING:
-    from gradprism.recipe import Recipe
+    from gradprism.cli.load_settings import Recipe
 
 Kind = TypeVar("Kind", bound=BaseModel)
 

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from gradprism.analysis.statistics.bootstrap import (
-    Resampled,
-    bca_interval,
-    percentile_interval,
-    resample_means,
-    times_drawn,
-)
+from gradprism.stats.bootstrap import Resampled, bca_interval, percentile_interval, resample_means, times_drawn
 
 R = 999
 
@@ -91,7 +85,7 @@ def test_the_parts_by_loops(skewed: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_blocks_are_one_stream_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradprism.analysis.statistics import bootstrap as module
+    from gradprism.stats import bootstrap as module
 
     values = np.random.default_rng(4).normal(size=(7, 2))
     whole = resample_means(values, 100, np.random.default_rng(0)).resamples

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradprism.analysis.statistics import drawn as module
-from gradprism.analysis.statistics.drawn import drawn_auc, drawn_quantiles
+from gradprism.stats import drawn as module
+from gradprism.stats.drawn import drawn_auc, drawn_quantiles
 
 
 def by_pairs(first: np.ndarray, second: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
-from gradprism.analysis.statistics.effect_size import auc, auc_interval, cliffs_delta
+from gradprism.stats.effect_size import auc, auc_interval, cliffs_delta
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gradprism.analysis.statistics.permutation import permutation_p
-from gradprism.analysis.statistics.rank_correlation import partial_spearman, spearman
-from gradprism.analysis.statistics.regression import group_effect
+from gradprism.stats.permutation import permutation_p
+from gradprism.stats.rank_correlation import partial_spearman, spearman
+from gradprism.stats.regression import group_effect
 
 FEATURES, N = 400, 150
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradprism.analysis.statistics.missing import blocks, count_present, same_rows, shift
+from gradprism.stats.missing import blocks, count_present, same_rows, shift
 
 
 def gappy() -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from gradprism.analysis.statistics.multiplicity import benjamini_hochberg
+from gradprism.stats.multiplicity import benjamini_hochberg
 
 
 def step_up(p: list[float]) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, permutation_test, ttest_ind
 
-from gradprism.analysis.statistics.permutation import permutation_p, sign_flip_p
+from gradprism.stats.permutation import permutation_p, sign_flip_p
 
 FEATURES = 2000
 

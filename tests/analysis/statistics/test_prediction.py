@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from gradprism.analysis.statistics.prediction import rank_gain
+from gradprism.stats.prediction import rank_gain
 
 
 def error(design: np.ndarray, target: np.ndarray) -> float:

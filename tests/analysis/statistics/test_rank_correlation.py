@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr, t
 
-from gradprism.analysis.statistics.rank_correlation import (
-    Correlation,
-    left_out_partial_spearman,
-    partial_spearman,
-    spearman,
-)
+from gradprism.stats.rank_correlation import Correlation, left_out_partial_spearman, partial_spearman, spearman
 
 
 @pytest.fixture

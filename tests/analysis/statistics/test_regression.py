@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from gradprism.analysis.statistics.regression import Coefficient, group_effect
+from gradprism.stats.regression import Coefficient, group_effect
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The command `gradprism`: its verbs, and the recipes that it replays."""

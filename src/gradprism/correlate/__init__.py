@@ -1,0 +1,1 @@
+"""The verb `correlate`: metrics and measures of a run with each other."""

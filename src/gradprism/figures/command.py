@@ -1,0 +1,54 @@
+"""Draw figures."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Quiet, Several
+
+
+def figures(
+    given: Annotated[Several, Parameter(name="dir-or-run")],
+    /,
+    *,
+    out: str | None = None,
+    style: Literal["neurips", "acl", "icml", "slides"] = "neurips",
+    formats: str = "pdf,svg,png",
+    only: Several = (),
+    quiet: Quiet = False,
+) -> int:
+    """Draw the figures of comparisons or runs: PDF, SVG and PNG, and the numbers of each as CSV.
+
+    Parameters
+    ----------
+    given
+        Folders that compare has written, and runs; runs of one model are compared, several models stand side by side.
+    out
+        A folder for the figures; of a single comparison otherwise DIR/figures.
+    style
+        Sizes and fonts of a conference, or of slides.
+    formats
+        Of pdf, svg and png, with commas between them.
+    only
+        Names of figures, or how they begin (repeated, or with commas between them).
+    quiet
+        Print nothing but errors.
+    """
+    from gradprism.figures.api import draw_figures
+
+    console = HarmlessConsole(quiet=quiet)
+    names, kinds = _listed(only), _listed((formats,))
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
+        drawn = draw_figures(*given, out=out, style=style, formats=kinds, only=names, progress=status.update)
+    folder = next((figure.csv.parent for figure in drawn if figure.csv), None)
+    for figure in drawn:
+        line = f"{figure.name:<40}{figure.reason or ''}".rstrip()
+        console.print(line, style="dim" if figure.reason else "")
+    if folder:
+        console.print(f"\nThe figures, their numbers and captions are in {folder}.", soft_wrap=True)
+    return 0 if folder else 1
+
+
+def _listed(texts: tuple[str, ...]) -> list[str]:
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]

@@ -1,0 +1,56 @@
+"""Import published statistics."""
+
+from functools import partial
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.settings import checked
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.interop.settings import ImportRecipe, OriginSettings
+from gradprism.measure.command import followed
+
+_DEFAULT = OriginSettings()
+
+
+def import_(
+    data: Data,
+    /,
+    *,
+    out: str,
+    origin: Annotated[OriginSettings, Parameter(name="*", group="The model that made the file")] = _DEFAULT,
+    read: Read = DEFAULT_READ,
+    text: Text = DEFAULT_TEXT,
+    part_rows: int = 32,
+    by: str | None = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Import the gradient statistics that Li et al. published (arXiv 2504.10766, 2410.23743) as a run.
+
+    The same command resumes an import that was stopped.
+
+    Parameters
+    ----------
+    data
+        Files of JSON Lines (also compressed) of one model: instruction, output, loss, statistics of each weight.
+    out
+        The run directory, or its place in an object store: s3://BUCKET/RUN.
+    part_rows
+        Rows in one published part: as many are held in memory.
+    by
+        Compare the groups of this column of the data in the summary.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {"data": data, "out": out, "origin": origin, "read": read, "text": text, "part_rows": part_rows}
+    return replay_import(checked(ImportRecipe, values), by, quiet, json)
+
+
+def replay_import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool) -> int:
+    from gradprism.interop.importing import run_recipe
+
+    return followed(partial(run_recipe, recipe), recipe.out, "imported", by, quiet, json)

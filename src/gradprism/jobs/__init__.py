@@ -1,1 +1,0 @@
-"""One module a verb: wires data, model, prism, engine and store together."""

@@ -1,0 +1,50 @@
+"""Write a report."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Quiet, Several
+
+
+def report(
+    given: Annotated[Several, Parameter(name="dir-or-run")],
+    /,
+    *,
+    out: str | None = None,
+    max_mb: float = 12.0,
+    texts: bool = True,
+    seed: int = 0,
+    quiet: Quiet = False,
+) -> int:
+    """Write one interactive page that opens offline: curves, effects, length, correlations, and every example.
+
+    Parameters
+    ----------
+    given
+        Folders that compare has written, and runs; runs of one model are compared.
+    out
+        The HTML file, or its place in an object store; of a single comparison or run otherwise DIR/report.html.
+    max_mb
+        Most megabytes (of 1,000,000 bytes) of the file; above it examples are sampled, which the page says.
+    texts
+        Whether the page holds the texts of the examples.
+    seed
+        Seed of that sample.
+    quiet
+        Print nothing but errors.
+    """
+    from gradprism.report.api import write_report
+
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
+        facts = write_report(*given, out=out, max_mb=max_mb, texts=texts, seed=seed, progress=status.update)
+    console = HarmlessConsole(quiet=quiet)
+    shown = "all" if facts.n_shown == facts.n_examples else f"{facts.n_shown:,}"
+    console.print(
+        f"Report: {facts.path}  ({facts.bytes / 1e6:.1f} MB, {shown} of {facts.n_examples:,} examples)",
+        soft_wrap=True,
+    )  # fmt: skip
+    for note in facts.notes:
+        console.print(note, style="dim")
+    return 0

@@ -1,0 +1,160 @@
+"""Spearman correlation of many features with others, raw or given further variables.
+
+Ranks are midranks. Given other variables, both sides are the residuals of their ranks after a linear regression on the
+ranks of those. The interval is Fisher's z with the standard error of Bonett & Wright, Psychometrika 65 (2000), one
+degree of freedom less for each variable that is given.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtr
+from scipy.stats import rankdata
+
+from gradprism.stats.missing import blocks, same_rows
+
+_ROUNDING = 1e-10  # of the norm of the ranks: a residual below this is nothing
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Correlations, their intervals, two-sided p, and on how many rows. Shape (features,) or (features, others)."""
+
+    value: Float[np.ndarray, "..."]
+    low: Float[np.ndarray, "..."]
+    high: Float[np.ndarray, "..."]
+    p: Float[np.ndarray, "..."]
+    n: Int[np.ndarray, "..."]
+
+
+def spearman(
+    x: Float[np.ndarray, "n features"], y: Float[np.ndarray, "n ..."], confidence: float = 0.95
+) -> Correlation:
+    """Correlation of each feature with y (n,), or with each of its columns (n, others).
+
+    Each pair is taken on the rows where both are finite. NaN where one of them is constant there; the interval also
+    below 4 rows, p below 3.
+    """
+    return partial_spearman(x, y, np.empty((len(x), 0)), confidence)
+
+
+def partial_spearman(
+    x: Float[np.ndarray, "n features"],
+    y: Float[np.ndarray, "n ..."],
+    given: Float[np.ndarray, "n controls"],
+    confidence: float = 0.95,
+) -> Correlation:
+    """The same given further variables, on the rows where those are finite too.
+
+    NaN also where x or y is nothing beyond those variables: entirely explained by them, to rounding. Only what is
+    linear in the ranks of `given` is taken out: of two groups that hardly overlap in it (medians 27 times apart)
+    a correlation of about 0.1 stays although nothing else differs.
+    """
+    others = y[:, None] if y.ndim == 1 else y
+    value, n = _correlated(x, others, given)
+    shape = (x.shape[1], *y.shape[1:])
+    value, n = value.reshape(shape), n.reshape(shape)
+    return Correlation(value, *_interval(value, n - given.shape[1], confidence), _p(value, n - given.shape[1]), n)
+
+
+def left_out_partial_spearman(
+    x: Float[np.ndarray, "n features"], y: Float[np.ndarray, " n"], given: Float[np.ndarray, "n controls"]
+) -> Float[np.ndarray, "n features"]:
+    """Correlation of each feature with y given `given` without each row in turn: of the n - 1 others. All are finite.
+
+    NaN as by `partial_spearman`.
+    """
+    n = len(y)
+    found = np.full(x.shape, np.nan)
+    if n - 1 <= given.shape[1] + 1:
+        return found
+    for start, stop in blocks(n, n * (given.shape[1] + 2)):
+        left = np.arange(start, stop)
+        controls = [_ranks_without(column, left) for column in given.T]
+        basis = _orthonormal_sets(np.stack(controls, axis=2) if controls else np.empty((len(left), n, 0)))
+        target = _residuals_of_sets(_ranks_without(y, left), basis)
+        for feature in range(x.shape[1]):
+            ranks = _residuals_of_sets(_ranks_without(x[:, feature], left), basis)
+            found[left, feature] = np.einsum("sn,sn->s", ranks, target)
+    return np.asarray(np.clip(found, -1.0, 1.0))
+
+
+def _ranks_without(values: np.ndarray, left: np.ndarray) -> Float[np.ndarray, "sets n"]:
+    """Midranks about their mean without each of the rows `left`, which has 0 itself."""
+    n, out = len(values), values[left, None]
+    ranks = rankdata(values) - (values > out) - (values == out) / 2 - n / 2
+    ranks[np.arange(len(left)), left] = 0.0
+    return np.asarray(ranks)
+
+
+def _orthonormal_sets(controls: Float[np.ndarray, "sets n k"]) -> Float[np.ndarray, "sets n k"]:
+    """Directions that the controls of each set span; 0 in place of those that are rounding."""
+    vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
+    real = sizes > _ROUNDING * sizes.max(axis=1, initial=0.0, keepdims=True)
+    return np.asarray(vectors * real[:, None])
+
+
+def _residuals_of_sets(ranks: Float[np.ndarray, "sets n"], basis: np.ndarray) -> Float[np.ndarray, "sets n"]:
+    """What lies outside the basis (sets, n, k) of each row, scaled to length 1; NaN where that is nothing."""
+    size = np.linalg.norm(ranks, axis=1, keepdims=True)
+    rest = ranks
+    for _ in range(2):  # once more: what rounding left
+        inside = np.einsum("snk,sn->sk", basis, rest)
+        rest = rest - np.einsum("snk,sk->sn", basis, inside)
+    left = np.linalg.norm(rest, axis=1, keepdims=True)
+    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
+
+
+def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of each feature with each of the others (features, others), and the number of rows of each."""
+    value = np.full((x.shape[1], y.shape[1]), np.nan)
+    n = np.zeros(value.shape, dtype=np.int64)
+    usable = np.isfinite(given).all(axis=1)[:, None]
+    for rows_of_y, others in same_rows(np.isfinite(y) & usable):
+        for rows, features in same_rows(np.isfinite(x) & rows_of_y[:, None]):
+            pairs = np.ix_(features, others)
+            n[pairs] = rows.sum()
+            if rows.sum() > given.shape[1] + 1:
+                basis = orthonormal(midranks(given[rows]))
+                left, right = (
+                    _residuals(midranks(columns), basis)
+                    for columns in (x[np.ix_(rows, features)], y[np.ix_(rows, others)])
+                )
+                value[pairs] = np.clip(left.T @ right, -1.0, 1.0)  # (features, n) @ (n, others)
+    return value, n
+
+
+def midranks(values: np.ndarray) -> np.ndarray:
+    """Midranks of each column about their mean, which is the same without and with ties."""
+    return np.asarray(rankdata(values.T, axis=1)).T - (len(values) + 1) / 2
+
+
+def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What lies outside the basis of each column, scaled to length 1; NaN where that is nothing."""
+    size = np.linalg.norm(ranks, axis=0)
+    rest = ranks - basis @ (basis.T @ ranks)
+    rest = rest - basis @ (basis.T @ rest)  # once more: what rounding left
+    left = np.linalg.norm(rest, axis=0)
+    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
+
+
+def orthonormal(controls: np.ndarray) -> np.ndarray:
+    """Directions that the controls span, those alone that are not rounding."""
+    vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
+    return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
+
+
+def _interval(value: np.ndarray, n: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = ndtri((1 + confidence) / 2) * np.sqrt((1 + value**2 / 2) / np.where(n > 3, n - 3, np.nan))
+        middle = np.arctanh(value)
+        return np.tanh(middle - reach), np.tanh(middle + reach)
+
+
+def _p(value: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Two-sided p by Student's t with n - 2 degrees of freedom."""
+    freedom = np.where(n > 2, n - 2, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p: np.ndarray = 2 * stdtr(freedom, -np.abs(value) * np.sqrt(freedom / ((1 - value) * (1 + value))))
+    return p

@@ -1,0 +1,184 @@
+"""A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from gradprism.compare import api as compare
+from gradprism.compare.settings import CompareRecipe
+from gradprism.core.errors import DeviceError, GradPrismError
+from gradprism.core.optional import need
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
+from gradprism.files.places import is_shared, place
+from gradprism.measure import api as spectra
+from gradprism.measure.settings import SpectraRecipe
+from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.report.api import write_report
+from gradprism.runs.layout import RECIPE_FILE
+from gradprism.score.api import run_scores
+from gradprism.score.settings import ScoreRecipe
+from gradprism.select import api as select
+from gradprism.select.settings import SelectRecipe
+from gradprism.study.done import Done
+from gradprism.study.files import publish, write
+from gradprism.study.settings import StudyRecipe
+from gradprism.study.steps import ReportSettings, Step, steps_of
+
+if TYPE_CHECKING:
+    from gradprism.cli.load_settings import Recipe
+    from gradprism.models.device import Spread
+    from gradprism.study.outcome import Outcome
+    from gradprism.study.plan import Plan
+
+
+def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
+    """Do every step of a study, then write its tables, figures and page, which names the `command` that was given.
+
+    A step that fails, whatever it raises, costs those that need it; its reason is kept, and the rest goes on. The same
+    call resumes a study that was stopped. Raises `GradPrismError` where nothing at all could be compared, and where a
+    device stopped working.
+    """
+    for module in ("scipy", "matplotlib", "plotly"):
+        need(module, "report")
+    from gradprism.study.outcome import outcome_of
+
+    watch = observer or Silent()
+    write(recipe, RECIPE_FILE, recipe_text(recipe).encode())
+    failed = _work_through(recipe, watch)
+    watch.start(0, 0, "Judging")
+    outcome = outcome_of(recipe, failed)
+    if not outcome.compared:
+        reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
+        raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
+    publish(outcome, watch, command)
+    return outcome
+
+
+def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
+    """What a study would do, as far as this machine can tell: no weights are loaded, nothing is fetched or written."""
+    from gradprism.study.looking import Looker
+    from gradprism.study.planner import Planner
+
+    return Planner(recipe, Looker((observer or Silent()).say)).plan()
+
+
+def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
+    """All steps; returns the reasons of those that failed."""
+    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), _Models()
+    away = set[str]()  # models and data of a hub that were not to be had
+    for number, planned in enumerate(steps, 1):
+        step = _of_what_there_is(planned, failed)
+        missing = [name for name in step.needs if name in failed]
+        asked = [name for key, name in _hub_sources(step.recipe).items() if key in away]
+        if missing:
+            failed[step.name] = f"it needs {missing[0]}, which has failed"
+        elif step in done:
+            continue
+        elif asked:
+            failed[step.name] = f"it needs {asked[0]}, which was not to be had before"
+        else:
+            which = f"{number} of {len(steps)}"
+            watch.say(f"{which}: {step.name}")
+            watch.start(0, 0, f"{which}: {step.name}")  # until there are batches Ctrl-C acts at once
+            try:
+                _do(step.recipe, models, _Within(watch, which))
+                done.add(step)
+            except DeviceError:  # no step after it would fare better
+                raise
+            except Exception as error:  # of one step: days of others must not be lost to it
+                failed[step.name] = _reason_of(error)
+                away |= {key for key, name in _hub_sources(step.recipe).items() if repr(name) in str(error)}
+                watch.say(f"{step.name} has failed: {failed[step.name].splitlines()[0]}")
+    return failed
+
+
+def _reason_of(error: Exception) -> str:
+    """Return the message of an error of this package; of any other its type and the first line of its message."""
+    if isinstance(error, GradPrismError) and str(error).strip():
+        return str(error).strip()
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
+    """A report of the models whose comparisons there are; other steps as they are."""
+    there = tuple(name for name in step.needs if name not in failed)
+    if not isinstance(step.recipe, ReportSettings) or not there or there == step.needs:
+        return step
+    kept = tuple(out for name, out in zip(step.needs, step.recipe.comparisons, strict=True) if name in there)
+    return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=there)
+
+
+def _hub_sources(recipe: "Recipe | ReportSettings") -> dict[str, str]:
+    """Models and data that are no files here, by what is asked for: to ask again takes long where there is no hub."""
+    read, checkpoint = getattr(recipe, "read", None), getattr(recipe, "checkpoint", None)
+    named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
+    if checkpoint is not None:
+        named.append((f"model {checkpoint.model} {checkpoint.revision}", checkpoint.model))
+    return {key: name for key, name in named if not is_shared(place(name)) and not place(name).exists()}
+
+
+class _Models:
+    """Keeps the model that was loaded last: most steps of a study work on the same one as the step before."""
+
+    def __init__(self) -> None:
+        self._last: _Kept | None = None
+
+    def of(self, recipe: SpectraRecipe, watch: Observer) -> "_Kept | None":
+        """None where workers load it for themselves. Raises `GradPrismError` where there is none of this name."""
+        if recipe.engine.engine != "local":
+            return None
+        if self._last is None or self._last.settings != recipe.checkpoint:
+            self._last = None  # before the next one is loaded
+            found = find_checkpoint(recipe.checkpoint, watch.say)
+            self._last = _Kept(found.name, found.location, found.gguf_file, found.settings)
+        return self._last
+
+
+@dataclass(frozen=True)
+class _Kept(Checkpoint):
+    """A checkpoint that is loaded once: what analyzes a model leaves it as it was."""
+
+    _loaded: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def load_model(self, device: str = "cpu", spread: "Spread | None" = None) -> Any:
+        """The one that was loaded before, if it is on this device; a model that is spread is always loaded."""
+        if spread is not None:
+            return super().load_model(device, spread)
+        if device not in self._loaded:
+            self._loaded[device] = super().load_model(device)
+        return self._loaded[device]
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Tells of the work of one step, and which of all it is."""
+
+    _watch: Observer
+    _which: str
+
+    def say(self, text: str) -> None:
+        self._watch.say(text)
+
+    def start(self, rows: int, done: int, what: str) -> None:
+        self._watch.start(rows, done, f"{self._which}, {what[:1].lower()}{what[1:]}")
+
+    def batch(self, examples: int, tokens: int | None) -> None:
+        self._watch.batch(examples, tokens)
+
+    def note(self, text: str) -> None:
+        self._watch.note(text)
+
+
+def _do(recipe: "Recipe | ReportSettings", models: _Models, watch: Observer) -> None:
+    if isinstance(recipe, SpectraRecipe):
+        spectra.run_recipe(recipe, watch, model=models.of(recipe, watch))
+    elif isinstance(recipe, ScoreRecipe):
+        run_scores(recipe, watch)
+    elif isinstance(recipe, SelectRecipe):
+        select.run_recipe(recipe)
+    elif isinstance(recipe, CompareRecipe):
+        compare.run_recipe(recipe)
+    elif isinstance(recipe, ReportSettings):
+        write_report(*recipe.comparisons, out=recipe.out)

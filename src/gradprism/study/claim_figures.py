@@ -1,0 +1,212 @@
+"""A claim over all contrasts and models of a study: a panel for it as it is and for each control of length."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gradprism.compare.cohort import MEAN
+from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
+from gradprism.figures.colours import model_look
+from gradprism.figures.names import file_name
+from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
+from gradprism.figures.styles import Style
+from gradprism.figures.text import distinct, literal
+from gradprism.figures.ticks import scale_for, set_x
+from gradprism.metrics.titles import headed, title
+from gradprism.study.settings import NEAR
+
+RAW, MATCHED, REGRESSION, HELD = "as it is", "matched in length", "regression on length", "length regressed out"
+_MOST_COLUMNS = 4
+_NAMES = 0.25  # most of the width that names of contrasts may take
+_BARS = "Bars are 95% intervals."
+_HOLLOW = " Hollow: the sets hardly overlap in length, so that this extrapolates, and is no evidence."
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What lies on the horizontal axis of all panels."""
+
+    heading: str
+    label: str
+    reference: float | None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One panel: of these rows, these columns."""
+
+    control: str
+    rows: pl.DataFrame
+    value: str
+    ends: str
+    n: str | None = None
+    hollow: pl.Expr | None = None
+
+    def data(self, log: bool) -> pl.DataFrame:
+        """Long: a row a mark."""
+        of = {"value": self.value, "low": f"{self.ends}_low", "high": f"{self.ends}_high"}
+        numbers = [pl.col(column).cast(pl.Float64).alias(name) for name, column in of.items()]
+        hollow = pl.lit(False) if self.hollow is None else self.hollow
+        n = pl.col(self.n).cast(pl.Int64) if self.n else pl.lit(None, dtype=pl.Int64)
+        return self.rows.select(
+            "model", "contrast", pl.lit(self.control).alias("control"), n.alias("n"),
+            hollow.fill_null(False).alias("extrapolates"), *(each.exp() if log else each for each in numbers),
+        )  # fmt: skip
+
+
+Made = tuple[Axis, list[_Part], str]  # and the caption
+
+
+def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Plot | Missing:
+    """Of the table of one claim, its means over projections.
+
+    `whole` is the text that holds no length; `cut` those that cut every response, and how, in words.
+    """
+    table = table.filter(projection=MEAN) if "projection" in table.columns else table
+    kinds: dict[str, Callable[[pl.DataFrame, str, Mapping[str, str]], Made]] = {
+        "regression_scale": _ratios,
+        "held_difference": _separations,
+        "median_abs": _cosines,
+        "below_same_model": _curves,
+        "first_low": _changes,
+    }
+    figure = f"claim-{file_name(name)}"
+    kind = next((make for column, make in kinds.items() if column in table.columns), None)
+    if kind is None or table.is_empty():
+        return Missing(figure, "nothing was compared")
+    axis, parts, caption = kind(table, whole, cut)
+    data = pl.concat([part.data(axis.log) for part in parts])
+    if not has_numbers(data, "value"):
+        return Missing(figure, "there is no number to draw")
+    windows = "".join(f" {text}: {how}." for text, how in cut.items() if text in data["control"])
+    caption = f"{one_line(says)}. {caption}{windows}"
+    models = tuple(data["model"].unique(maintain_order=True))
+    return Plot(figure, caption, data, partial(draw_claim, data, models, axis))
+
+
+def _ratios(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    """Ratios of geometric means."""
+    logged = table.filter(regression_scale="log")
+    first = logged.filter(text=whole)
+    parts = [
+        _Part(RAW, first, "raw_effect", "raw_effect", "regression_n"),
+        _Part(MATCHED, first, "matched_effect", "matched", "matched_pairs"),
+        _Part(REGRESSION, first, "regression_effect", "regression", "regression_n", ~pl.col("overlap")),
+        *(_Part(text, logged.filter(text=text), "raw_effect", "raw_effect", "regression_n") for text in cut),
+    ]
+    measure = table["measure"][0]
+    caption = (
+        f"Ratio of the geometric means of {title(measure)} (mean over layers and projections) of the first set and the "
+        "second, for each contrast and model: as it is; over pairs of like response length; from a regression of logs "
+        f"with log prompt and response tokens. {_BARS}{_HOLLOW}"
+    )
+    names = table.join(logged, on="contrast", how="anti")["contrast"].unique(maintain_order=True)
+    if len(names):
+        caption += f" Without a ratio, since a value is not above 0: {', '.join(map(one_line, names))}."
+    return Axis(f"{headed(measure)}: first set over second", f"ratio {LOG_SCALE}", 1.0, log=True), parts, caption
+
+
+def _separations(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    first = table.filter(text=whole)
+    parts = [
+        _Part(RAW, first, "difference", "difference", "n_first"),
+        _Part(HELD, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
+        *(_Part(text, table.filter(text=text), "difference", "difference", "n_first") for text in cut),
+    ]
+    caption = (
+        "How much better effective rank separates the two sets of each contrast than nuclear norm does: difference of "
+        f"the areas under their ROC curves, each as AUC or 1 - AUC, whichever is larger. {_BARS}{_HOLLOW}"
+    )
+    return Axis("Separation by effective rank less that by nuclear norm", "difference of AUC", 0.0), parts, caption
+
+
+def _cosines(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    """A panel a pair, a line a set."""
+    first = table.filter(text=whole).with_columns(contrast=pl.col("set"))
+    pairs = first["pair"].unique(maintain_order=True).to_list()
+    parts = [_Part(pair, first.filter(pair=pair), "median_abs", "median_abs", "n") for pair in pairs]
+    caption = (
+        f"Median size of the cosines over examples and layers, of each set and model. {_BARS} The line is at {NEAR}."
+    )
+    return Axis("Median size of cosines", "median of |cosine|", NEAR), parts, caption
+
+
+def _curves(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    titles = {measure: title(measure) for measure in table["measure"].unique()}
+    named = table.with_columns(contrast=pl.col("measure").replace(titles) + ", " + pl.col("kind"))
+    parts = [
+        _Part(text, named.filter(text=text), "below_same_model", "below", "n_pairs")
+        for text in table["text"].unique(maintain_order=True)
+    ]
+    caption = (
+        "How much lower the correlation r of mean curves over depth is between models than between sets of one model "
+        f"(medians over pairs of curves). {_BARS}"
+    )
+    return Axis("Agreement of curves within a model less between models", "difference of r", 0.0), parts, caption
+
+
+def _changes(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    first = table.filter(text=whole)
+    parts = [
+        _Part(f"{side}{' set' if text == whole else f', {text}'}", rows, f"mean_{side}", side)
+        for text, rows in ((whole, first), *((text, table.filter(text=text)) for text in cut))
+        for side in ("first", "second")
+        if not rows.is_empty()
+    ]
+    parts = [replace(part, rows=part.rows.filter(pl.col(part.value) > 0).with_columns(
+        pl.col(part.value, f"{part.ends}_low", f"{part.ends}_high").log())) for part in parts]  # fmt: skip
+    measure = table["measure"][0].removeprefix("mad:")
+    caption = (
+        f"Mean absolute difference of {title(measure)} between neighbouring layers, of each set. It is larger for "
+        f"larger gradients. {_BARS}"
+    )
+    return Axis(f"Change of {title(measure)} from layer to layer", f"MAD {LOG_SCALE}", None, log=True), parts, caption
+
+
+def draw_claim(data: pl.DataFrame, models: Sequence[str], axis: Axis, style: Style) -> Figure:
+    """A panel a control, a line a contrast, a colour a model."""
+    controls = data["control"].unique(maintain_order=True).to_list()
+    contrasts = data["contrast"].unique(maintain_order=True).to_list()
+    headings = [Heading(control) for control in controls]
+    legend = [line_entry(model, model_look(place), style) for place, model in enumerate(models)]
+    height = 1.5 * style.tick_font * (len(contrasts) * max(len(models) / 2, 1) + 1) / 72
+    style = replace(style, panel_heights=(height, height))  # every name has its line, however many there are
+    columns = len(controls) if len(controls) <= _MOST_COLUMNS else math.ceil(len(controls) / 2)
+    canvas = make_canvas(style, headings, legend, columns, [Heading(axis.heading)], height)
+    shown = [value for name in ("value", "low", "high") for value in data[name]]
+    shown += [] if axis.reference is None else [axis.reference]
+    scale = canvas.fit_x(lambda most: scale_for(shown, most, log=axis.log), 4)
+    names = [literal(name) for name in distinct(contrasts, _NAMES * style.text_width, style, style.tick_font)]
+    for place, (axes, control) in enumerate(zip(canvas.panels, controls, strict=True)):
+        axes.set_label(control)
+        set_x(axes, scale)
+        if axis.reference is not None:
+            axes.axvline(axis.reference, color="#888888", linewidth=0.6 * style.line, zorder=1)
+        _draw_marks(canvas, axes, data.filter(control=control), contrasts, models)
+        axes.grid(False, axis="y")
+        axes.set_ylim(len(contrasts) - 0.4, -0.6)
+        axes.set_yticks(range(len(contrasts)), names)
+        axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
+    canvas.label_x(axis.label)
+    return finish(canvas, headings)
+
+
+def _draw_marks(
+    canvas: Canvas, axes: Axes, data: pl.DataFrame, contrasts: Sequence[str], models: Sequence[str]
+) -> None:
+    style, step = canvas.style, 0.6 / max(len(models), 2)
+    for row in data.filter(pl.col("value").is_finite()).iter_rows(named=True):
+        place = models.index(row["model"])
+        look = model_look(place)
+        y = contrasts.index(row["contrast"]) + (place - (len(models) - 1) / 2) * step
+        ends = [row[end] if row[end] is not None else math.nan for end in ("low", "high")]
+        filled = "white" if row["extrapolates"] else look.colour
+        axes.plot(ends, [y, y], color=look.colour, linestyle=":" if row["extrapolates"] else "-", zorder=2)
+        axes.plot([row["value"]], [y], marker=look.marker, color=look.colour, markerfacecolor=filled,
+                  markersize=1.3 * style.marker, zorder=3)  # fmt: skip

@@ -1,0 +1,151 @@
+"""What is said of a study, as files in its folder: tables, figures, and the page that holds both."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from gradprism.core.progress import Observer
+from gradprism.files.atomic import disk_errors, parquet_bytes
+from gradprism.files.atomic import replace as replace_file
+from gradprism.files.places import names_in, place
+from gradprism.runs.run import Run
+from gradprism.study.done import Done
+from gradprism.study.settings import StudyRecipe
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from gradprism.figures.plot import Missing, Plot
+    from gradprism.study.outcome import Outcome
+
+PAGE = "README.md"
+_OURS = ("claim-", "depth-", "contrasts.", "separation.", "predictors.", "agreement.", "curves.", "cosines.")
+_KINDS = (".parquet", ".csv", ".png", ".pdf")
+Named: TypeAlias = "Iterator[tuple[str, Plot | Missing]]"
+
+
+def publish(outcome: "Outcome", watch: Observer, command: str) -> None:
+    """Tables, figures, and the page that holds both; what an earlier outcome had and this one has not goes."""
+    from gradprism.study.page import Drawings, page
+
+    out = _Published(outcome.recipe)
+    for name, table in _tables(outcome):
+        out.write(f"tables/{name}.parquet", parquet_bytes(table))
+        out.write(f"tables/{name}.csv", table.write_csv().encode())
+    drawn = Drawings(dict(_draw(_claim_plots(outcome), out, watch)), dict(_draw(_depth_plots(outcome), out, watch)))
+    out.write(PAGE, page(outcome, drawn, [*_made(outcome, command)]).encode())
+    with disk_errors(place(outcome.recipe.out), "the study"):
+        out.remove_others(outcome.failed)
+
+
+class _Published:
+    """Writes files of a study and knows which."""
+
+    def __init__(self, recipe: StudyRecipe) -> None:
+        self._recipe, self._names = recipe, set[str]()
+
+    def write(self, name: str, content: bytes) -> None:
+        """As `write` does, and remember it."""
+        write(self._recipe, name, content)
+        self._names.add(name)
+
+    def remove_others(self, failed: Iterable[str]) -> None:
+        """Tables and figures of an earlier outcome, and the reports of contrasts that it had; nobody else's files."""
+        out = place(self._recipe.out)
+        for folder in ("tables", "figures"):
+            for name in names_in(out / folder):
+                if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in self._names:
+                    (out / folder / name).unlink()
+        kept = {f"reports/{name}.html" for name in self._recipe.all_contrasts} - {*failed}
+        for name in Done(out).names - kept:
+            if name.startswith("reports/"):
+                (out / name).unlink(missing_ok=True)
+
+
+def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
+    yield from outcome.tables.items()
+    yield "verdicts", outcome.verdicts
+    for each in outcome.judged:
+        if each.table.width:
+            yield f"claim-{each.name}", each.table
+
+
+def _claim_plots(outcome: "Outcome") -> Named:
+    """A figure for each claim, by the claim's name."""
+    from gradprism.study.claim_figures import claim_plot
+    from gradprism.study.overview import cut_in_words
+
+    texts = outcome.recipe.texts
+    whole = next(iter(texts))
+    for each in outcome.judged:
+        cut = {text: cut_in_words(texts[text]) for text in each.cut}
+        yield each.name, claim_plot(each.name, each.claim.says, each.table, whole, cut)
+
+
+def _depth_plots(outcome: "Outcome") -> Named:
+    """Curves over normalised depth of all models, by contrast, as the first text has them."""
+    from gradprism.figures.depth import depth_plots
+    from gradprism.figures.scales import logarithmic
+
+    whole = next(iter(outcome.recipe.texts))
+    for name in outcome.recipe.all_contrasts:
+        found = [each.comparison for each in outcome.compared if (each.text, each.contrast) == (whole, name)]
+        if found:
+            plot = next(iter(depth_plots(found, logarithmic(found))))
+            yield name, replace(plot, name=f"depth-{name}")
+
+
+def _draw(plots: Named, out: _Published, watch: Observer) -> Iterator[tuple[str, str]]:
+    """Of each that can be drawn, the picture below the study."""
+    from gradprism.figures.files import figure_bytes, make
+    from gradprism.figures.plot import Missing
+    from gradprism.figures.styles import style_named
+
+    style = style_named("neurips")
+    for name, plot in plots:
+        if isinstance(plot, Missing):
+            continue
+        watch.say(f"Drawing {plot.name}")
+        figure = make(plot, style)
+        for kind in ("png", "pdf"):
+            out.write(f"figures/{plot.name}.{kind}", figure_bytes(figure, kind, style))
+        out.write(f"figures/{plot.name}.csv", plot.data.write_csv().encode())
+        yield name, f"figures/{plot.name}.png"
+
+
+def _made(outcome: "Outcome", command: str) -> Iterator[str]:
+    """What it was made of, in lines: models, sets, time, and on which machines, as the runs have it on record."""
+    recipe, found = outcome.recipe, outcome.runs
+    if command:
+        yield f"command: `{command}`"
+    for model in recipe.models:
+        for text in recipe.texts:
+            own = [run for (of_model, of_text, _), run in found.items() if (of_model, of_text) == (model, text)]
+            if own:
+                yield _summed(f"{model}, {text}", own)
+    yield _summed("all runs", [*found.values()])
+    yield "where it was run: `runs/`, `comparisons/`, and in `reports/` a page of each contrast with every example"
+    for kind in ("hardware", "versions"):
+        for facts in dict.fromkeys(_in_words(run.record.get(kind, {})) for run in found.values()):
+            yield f"{kind}: {facts}"
+
+
+def _in_words(facts: Mapping[str, object]) -> str:
+    """Of the platform the system alone: the rest is the build of a kernel."""
+    short = {name: str(value).split("-")[0] if name == "platform" else value for name, value in facts.items()}
+    return ", ".join(f"{name} {value}" for name, value in short.items())
+
+
+def _summed(name: str, runs: list[Run]) -> str:
+    ok, tokens = sum(run.counts.ok for run in runs), sum(run.counts.tokens or 0 for run in runs)
+    skipped = sum(run.counts.skipped + run.counts.failed for run in runs)
+    seconds = sum(session["seconds"] for run in runs for session in run.record["sessions"])
+    return f"{name}: {len(runs)} sets, {ok:,} rows measured, {skipped:,} skipped, {tokens:,} tokens, {seconds:,.0f} s"
+
+
+def write(recipe: StudyRecipe, name: str, content: bytes) -> None:
+    """A file below the study's folder, whole. Raises `GradPrismError` where it cannot be written."""
+    path = place(recipe.out) / name
+    with disk_errors(path, "the study"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
