@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.recipes import load_recipe
 from gradprism.study.command import located
 from gradprism.study.settings import StudyRecipe
 

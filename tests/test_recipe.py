@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.recipes import load_recipe
 from gradprism.core.settings import recipe_text
 from gradprism.measure.settings import SpectraRecipe
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import gradprism
-from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.recipes import load_recipe
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Silent
 from gradprism.models.likelihood import ResponseHead

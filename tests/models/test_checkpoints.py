@@ -123,7 +123,8 @@ def test_what_is_imported_on_loading_says_nothing(tiny_checkpoint: Path) -> None
     """torchao tells of each of its libraries that does not load; transformers imports it where it is installed."""
     settings = f"CheckpointSettings(model={str(tiny_checkpoint)!r})"
     code = (
-        "from gradprism.models.checkpoints import find_checkpoint; from gradprism.models.settings import CheckpointSettings; "
+        "from gradprism.models.checkpoints import find_checkpoint\n"
+        "from gradprism.models.settings import CheckpointSettings\n"
         f"find_checkpoint({settings}).load_model()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT
 
-from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.recipes import load_recipe
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import open_run
 from gradprism.study.api import run_recipe

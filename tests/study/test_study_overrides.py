@@ -8,7 +8,7 @@ import pytest
 from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism import GradPrismError
-from gradprism.cli.load_settings import load_recipe
+from gradprism.cli.recipes import load_recipe
 from gradprism.study.command import located
 from gradprism.study.settings import StudyRecipe
 

@@ -8,10 +8,10 @@ from tests.command import run
 from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
-from gradprism.cli.load_settings import load_recipe
-from gradprism.cli.run import _command
+from gradprism.cli.recipes import load_recipe
 from gradprism.core.settings import checked
 from gradprism.engine.settings import EngineSettings
+from gradprism.study.command import _command
 from gradprism.study.settings import StudyRecipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from keyword import iskeyword
 
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
 from gradprism import __version__
+from gradprism.cli.verbs import find_verbs
 from gradprism.core.errors import GradPrismError
 
 
@@ -31,23 +31,8 @@ app = App(
     help="What each training example does to a language model, read from its layer-wise gradients.",
     version=__version__,
 )
-for verb, about in {
-    "spectra": "Measure the gradient of every layer, for every example of a data set.",
-    "score": "Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity.",
-    "select": "Make subsets by any metric: top, bottom, quantile, budget, matched in length.",
-    "compare": "Compare groups of examples, raw and at equal length.",
-    "correlate": "Correlate metrics and measures with each other, raw and at equal length.",
-    "figures": "Draw the figures of comparisons or runs, for a paper or slides.",
-    "report": "Write one interactive page of comparisons or runs, which opens offline.",
-    "import": "Read published gradient statistics (arXiv 2504.10766) into a run.",
-    "export": "Write a run as published gradient statistics.",
-    "inspect": "Show what is understood of a data set: format, tokens, loss mask. Loads no weights.",
-    "show": "Summarise a run: counts, reasons, measures per projection and layer group.",
-    "run": "Replay a recipe.",
-    "models": "List the models that need no hub.",
-}.items():
-    module = f"{verb}_" if iskeyword(verb) else verb
-    app.command(f"gradprism.verbs.{module}:{module}", name=verb, help=about)
+for verb in find_verbs().values():
+    app.command(verb.function, name=verb.name, help=verb.about)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -1,8 +1,9 @@
-"""Compare groups of examples."""
+"""compare: Compare groups of examples, raw and length-controlled."""
 
 import json as jsonlib
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -44,11 +45,18 @@ def compare(
     from gradprism.compare.api import names_of_runs
 
     values = {"runs": names_of_runs(runs), "out": out, "compare": settings}
-    return replay_comparison(checked(CompareRecipe, values), quiet, json)
+    return _compare(checked(CompareRecipe, values), quiet, json)
 
 
-def replay_comparison(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
-    """Do what a recipe says, and show it."""
+RECIPE = CompareRecipe
+
+
+def replay(recipe: CompareRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Compare again what a recipe says; `path` is the file of the recipe."""
+    return _compare(recipe, quiet, json)
+
+
+def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
     from gradprism.compare.api import run_recipe
     from gradprism.compare.paper_table import paper_table
     from gradprism.compare.render import comparison_of

@@ -81,3 +81,14 @@ def recipe_text(recipe: BaseModel) -> str:
 
 def iso_date(text: str | None) -> str | None:
     return None if text is None else date.fromisoformat(text).isoformat()
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Read the YAML mapping of a recipe. Raises `GradPrismError` where there is none."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise GradPrismError(f"Cannot read the recipe {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: VERB`.")
+    return values

@@ -1,4 +1,4 @@
-"""Correlate the metrics and measures of a run."""
+"""correlate: Correlate metrics and measures with each other, raw and length-controlled."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Draw figures."""
+"""figures: Draw the figures of comparisons or runs, for a paper or slides."""
 
 from typing import Annotated, Literal
 

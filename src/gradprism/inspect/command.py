@@ -1,4 +1,4 @@
-"""Show what is understood of data."""
+"""inspect: Show what is understood of a data set: format, tokens, loss mask. Loads no weights."""
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Data

@@ -1,4 +1,4 @@
-"""Export a run."""
+"""export: Write a run as published gradient statistics."""
 
 from typing import Annotated, Literal
 

@@ -1,6 +1,7 @@
-"""Import published statistics."""
+"""import: Read published gradient statistics (arXiv 2504.10766) into a run."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -47,10 +48,18 @@ def import_(
         Print the summary as JSON on stdout.
     """
     values = {"data": data, "out": out, "origin": origin, "read": read, "text": text, "part_rows": part_rows}
-    return replay_import(checked(ImportRecipe, values), by, quiet, json)
+    return _import(checked(ImportRecipe, values), by, quiet, json)
 
 
-def replay_import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool) -> int:
+RECIPE = ImportRecipe
+
+
+def replay(recipe: ImportRecipe, path: Path, *, by: str | None = None, quiet: bool, json: bool) -> int:
+    """Import again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    return _import(recipe, by, quiet, json)
+
+
+def _import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool) -> int:
     from gradprism.interop.importing import run_recipe
 
     return followed(partial(run_recipe, recipe), recipe.out, "imported", by, quiet, json)

@@ -1,8 +1,9 @@
-"""Measure gradients."""
+"""spectra: Measure the gradient of every layer, for every example of a data set."""
 
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -70,10 +71,18 @@ def spectra(
         "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
         "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
     }  # fmt: skip
-    return replay_spectra(checked(SpectraRecipe, values), by, quiet, json, retry_failed)
+    return _measure(checked(SpectraRecipe, values), by, quiet, json, retry_failed)
 
 
-def replay_spectra(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool = False) -> int:
+RECIPE = SpectraRecipe
+
+
+def replay(recipe: SpectraRecipe, path: Path, *, by: str | None = None, quiet: bool, json: bool) -> int:
+    """Measure again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    return _measure(recipe, by, quiet, json, retry_failed=False)
+
+
+def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool) -> int:
     from gradprism.measure.api import run_recipe
 
     return followed(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)

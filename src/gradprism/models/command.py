@@ -1,4 +1,4 @@
-"""List the built-in models."""
+"""models: List the models that need no hub."""
 
 from gradprism.core.console import HarmlessConsole
 

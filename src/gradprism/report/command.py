@@ -1,4 +1,4 @@
-"""Write a report."""
+"""report: Write one interactive page of comparisons or runs, which opens offline."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Summarise a run."""
+"""show: Summarise a run: counts, reasons, measures per projection and layer group."""
 
 import json as jsonlib
 import sys

@@ -1,10 +1,11 @@
-"""Score examples."""
+"""score: Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity."""
 
 import json as jsonlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -84,7 +85,7 @@ def score(
         "execution": execution, "engine": engine, "part_rows": part_rows,
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
-    return _plan(recipe, quiet, json) if dry_run else replay_scores(recipe, retry_failed, quiet, json)
+    return _plan(recipe, quiet, json) if dry_run else _score(recipe, retry_failed, quiet, json)
 
 
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
@@ -101,7 +102,15 @@ def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
     return 0
 
 
-def replay_scores(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+RECIPE = ScoreRecipe
+
+
+def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Score again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    return _score(recipe, False, quiet, json)
+
+
+def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
     from gradprism.core.progress_bar import watching
     from gradprism.runs.render_scores import scores_of
     from gradprism.runs.score_summary import summary_of_scores

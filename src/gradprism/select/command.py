@@ -1,7 +1,8 @@
-"""Make subsets."""
+"""select: Make subsets by any metric: top, bottom, quantile, budget, matched in length."""
 
 import json as jsonlib
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -42,12 +43,18 @@ def select(
     json
         Print counts, thresholds and ties as JSON on stdout.
     """
-    return replay_selection(
-        checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json
-    )
+    return _select(checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json)
 
 
-def replay_selection(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
+RECIPE = SelectRecipe
+
+
+def replay(recipe: SelectRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Select again what a recipe says; `path` is the file of the recipe."""
+    return _select(recipe, quiet, json)
+
+
+def _select(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
     from gradprism.select.api import run_recipe
     from gradprism.select.render import selection_of
 

@@ -26,10 +26,10 @@ from gradprism.study.settings import StudyRecipe
 from gradprism.study.steps import ReportSettings, Step, steps_of
 
 if TYPE_CHECKING:
-    from gradprism.cli.load_settings import Recipe
     from gradprism.models.device import Spread
     from gradprism.study.outcome import Outcome
     from gradprism.study.plan import Plan
+    from gradprism.study.steps import StepRecipe
 
 
 def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
@@ -110,7 +110,7 @@ def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
     return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=there)
 
 
-def _hub_sources(recipe: "Recipe | ReportSettings") -> dict[str, str]:
+def _hub_sources(recipe: "StepRecipe") -> dict[str, str]:
     """Models and data that are no files here, by what is asked for: to ask again takes long where there is no hub."""
     read, checkpoint = getattr(recipe, "read", None), getattr(recipe, "checkpoint", None)
     named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
@@ -171,7 +171,7 @@ class _Within:
         self._watch.note(text)
 
 
-def _do(recipe: "Recipe | ReportSettings", models: _Models, watch: Observer) -> None:
+def _do(recipe: "StepRecipe", models: _Models, watch: Observer) -> None:
     if isinstance(recipe, SpectraRecipe):
         spectra.run_recipe(recipe, watch, model=models.of(recipe, watch))
     elif isinstance(recipe, ScoreRecipe):

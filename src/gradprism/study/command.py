@@ -1,4 +1,4 @@
-"""Run a whole study, or say what it would do."""
+"""study: Run a whole study: sets, models, comparisons, claims; or say what it would do."""
 
 import json as jsonlib
 import sys
@@ -7,9 +7,86 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Flag, Json, Quiet, Several
+from gradprism.core.settings import checked, read_yaml
+from gradprism.engine.options import Engine
+from gradprism.engine.settings import EngineSettings
 from gradprism.files.places import place
 from gradprism.study.overrides import with_data, with_limit, with_models
 from gradprism.study.settings import StudyRecipe
+
+RECIPE = StudyRecipe
+
+
+def study(
+    recipe: str,
+    /,
+    *,
+    out: str | None = None,
+    engine: Engine | None = None,
+    data: str | None = None,
+    model: Several = (),
+    limit: int | None = None,
+    plan: Flag = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Run a whole study: sets of examples, models, comparisons of sets, verdicts on claims, and a page of them.
+
+    The same command resumes; a step that is done is not done again.
+
+    Parameters
+    ----------
+    recipe
+        A YAML file; see studies/ for two.
+    out
+        Another folder than the recipe's.
+    data
+        The folder below which the data lie. A set or pool that has a file of its own name there, NAME.json, NAME.jsonl
+        or NAME.parquet, is read from it.
+    model
+        Only this model, MODEL or NAME=MODEL, in place of the recipe's; or the recipe's own of this name. Repeat it for
+        several. Others than the recipe's also compute the scores that need a causal language model.
+    limit
+        At most so many rows of each set, and ten times as many of each pool; in a folder of its own, OUT-first-N,
+        unless --out names one.
+    plan
+        Say what it would do and how long that takes, and do nothing.
+    quiet
+        Print nothing but errors.
+    json
+        Print the verdicts as JSON on stdout.
+    """
+    path = place(recipe)
+    loaded = checked(StudyRecipe, read_yaml(path))
+    if out or limit:  # other rows are another study, which must not meet the whole one
+        loaded = loaded.model_copy(update={"out": out or f"{loaded.out}-first-{limit}"})
+    if engine is not None:
+        loaded = loaded.model_copy(update={"engine": engine})
+    located_study = located(loaded, path.resolve().parent, data, limit, model)
+    if plan:
+        return _show_plan(located_study, quiet, json)
+    return _study(located_study, quiet, json, _command(recipe, data, model, limit, out, engine))
+
+
+def replay(recipe: StudyRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Run a study as its recipe says, or go on with it; `path` is the file of the recipe."""
+    return _study(located(recipe, path.resolve().parent, None, None), quiet, json, f"gradprism run {path}")
+
+
+def _command(
+    recipe: str, data: str | None, model: Several, limit: int | None, out: str | None, engine: EngineSettings | None
+) -> str:
+    """Return the command that does the study again. Where the data lie is nobody's business."""
+    others = engine.model_dump(exclude_defaults=True) if engine else {}
+    options = [
+        *(["--data DIR"] if data else []),
+        *(f"--model {name}" for name in model),
+        *([f"--limit {limit}"] if limit else []),
+        *([f"--out {out}"] if out else []),
+        *(f"--{name.replace('_', '-')} {value}" for name, value in others.items()),
+    ]
+    return " ".join(["gradprism study", recipe, *options])
 
 
 def located(
@@ -26,7 +103,7 @@ def located(
     return recipe if limit is None else with_limit(recipe, limit)
 
 
-def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
+def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
     """Do what a recipe says, and show it; 3 where some steps failed."""
     from gradprism.core.progress_bar import watching
     from gradprism.study.api import run_recipe
@@ -46,7 +123,7 @@ def replay_study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> 
     return 3 if outcome.failed else 0
 
 
-def show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
+def _show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
     """Say what a recipe would do."""
     from gradprism.core.progress_bar import watching
     from gradprism.study.api import plan_study

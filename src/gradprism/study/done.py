@@ -19,7 +19,7 @@ from gradprism.select.settings import SelectRecipe
 from gradprism.study.steps import ReportSettings, Step
 
 if TYPE_CHECKING:
-    from gradprism.cli.load_settings import Recipe
+    from gradprism.study.steps import StepRecipe
 
 STEPS_FILE = "steps.json"
 
@@ -78,7 +78,7 @@ class Done:
         return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
-def _state(recipe: "Recipe | ReportSettings") -> dict[str, str]:
+def _state(recipe: "StepRecipe") -> dict[str, str]:
     """Size and time of the files that a step reads and no other step makes: data, models, templates."""
     named = [*getattr(recipe, "data", ())]
     for part, name in _FILES:
@@ -103,7 +103,7 @@ def _size_and_time(file: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _written(recipe: "Recipe | ReportSettings") -> Iterator[str]:
+def _written(recipe: "StepRecipe") -> Iterator[str]:
     """State of the results."""
     out = place(str(recipe.out))
     if isinstance(recipe, ReportSettings):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -17,9 +17,6 @@ from gradprism.score.settings import ScoreRecipe
 from gradprism.select.settings import SelectRecipe, SelectSettings
 from gradprism.study.settings import StudyRecipe, StudySet, StudyText
 
-if TYPE_CHECKING:
-    from gradprism.cli.load_settings import Recipe
-
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
@@ -30,12 +27,15 @@ class ReportSettings(Settings):
     out: str
 
 
+StepRecipe: TypeAlias = SpectraRecipe | ScoreRecipe | SelectRecipe | CompareRecipe | ReportSettings
+
+
 @dataclass(frozen=True)
 class Step:
     """One run, score, selection, comparison or report."""
 
     name: str  # of its place in the study's folder
-    recipe: "Recipe | ReportSettings"
+    recipe: StepRecipe
     needs: tuple[str, ...] = ()  # names of other steps
 
 

@@ -1,0 +1,30 @@
+"""Read a recipe of any verb, and find what replays it."""
+
+from pathlib import Path
+from types import ModuleType
+
+from gradprism.cli.verbs import find_verbs
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import Settings, checked, read_yaml
+
+
+def load_recipe(path: Path) -> Settings:
+    """Read a recipe, as a run holds it or written by hand. Raises `GradPrismError` where it cannot be understood."""
+    return load_verb_and_recipe(path)[1]
+
+
+def load_verb_and_recipe(path: Path) -> tuple[ModuleType, Settings]:
+    """Read a recipe; return the module that replays it (`gradprism.cli.verbs`) and its settings."""
+    values = read_yaml(path)
+    verb = find_verbs().get(str(values.get("verb")))
+    module = verb.load() if verb else None
+    if module is None or not hasattr(module, "RECIPE"):
+        raise GradPrismError(
+            f"{path} is not a recipe: expected a YAML mapping with `verb: {' | '.join(_replayable())}`."
+        )
+    return module, checked(module.RECIPE, values)
+
+
+def _replayable() -> list[str]:
+    """Name the verbs whose settings are saved as recipes."""
+    return [name for name, verb in find_verbs().items() if hasattr(verb.load(), "RECIPE")]

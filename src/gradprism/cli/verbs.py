@@ -1,0 +1,45 @@
+"""Find the verbs of the command: each is a file `command.py` in the folder of its feature.
+
+The first line of such a file is `VERB: what it does.`, and it holds a function of the verb's name (`import_` where that
+is a word of Python). A verb whose settings are saved as a recipe also has `RECIPE`, their class, and `replay`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from keyword import iskeyword
+from pathlib import Path
+from types import ModuleType
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb, not yet imported: its name, what it does, and the module that holds it."""
+
+    name: str
+    about: str
+    module: str
+
+    @property
+    def function(self) -> str:
+        """The import path of its function, as cyclopts takes it."""
+        return f"{self.module}:{self.name}_" if iskeyword(self.name) else f"{self.module}:{self.name}"
+
+    def load(self) -> ModuleType:
+        """Import the module."""
+        return import_module(self.module)
+
+
+def find_verbs() -> dict[str, Verb]:
+    """Return the verbs by name."""
+    return {verb.name: verb for verb in _read_verbs()}
+
+
+def _read_verbs() -> Iterator[Verb]:
+    """Yield what the first line of every command's file says; imports none of them."""
+    for file in sorted(_ROOT.glob("*/*command.py")):
+        with file.open(encoding="utf-8") as text:
+            name, _, about = text.readline().strip().strip('"').partition(": ")
+        yield Verb(name, about, f"gradprism.{file.parent.name}.{file.stem}")
