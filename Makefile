@@ -46,8 +46,8 @@ browser:
 test: $(STAMP) browser
 	@echo "==> Lint"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@echo "==> Types"
-	@$(BIN)/mypy
+	@echo "==> Types, and imports that run down the house"
+	@$(BIN)/mypy && $(BIN)/lint-imports --no-logo
 	@echo "==> Tests (real weights included; some fifteen minutes on two cores)"
 	@mkdir -p .cache && $(BIN)/pytest -m cluster > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
 	  $(PYTEST) -m "not cluster"; first=$$?; \
@@ -55,7 +55,7 @@ test: $(STAMP) browser
 	  wait $$ray; second=$$?; cat .cache/cluster-tests.txt; test $$first = 0 && test $$second = 0
 
 check: $(STAMP)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(PYTEST) -m "not slow"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(PYTEST) -m "not slow"
 
 # What is kept of it beside its recipe: the page, the tables as CSV and the figures. No text of the data is in them.
 study: $(STAMP)

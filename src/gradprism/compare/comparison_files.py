@@ -13,12 +13,13 @@ from gradprism.compare import comparison_tables as tables
 from gradprism.compare.comparison import Comparison, Finding, Group
 from gradprism.compare.paper_table import paper_latex, paper_table, summary
 from gradprism.core.errors import GradPrismError
+from gradprism.correlate.tables import CORRELATIONS
 from gradprism.files.atomic import disk_errors, json_bytes, parquet_bytes, replace
 from gradprism.files.places import place
 from gradprism.files.reading import read_parquet
+from gradprism.runs.layout import COMPARISON_FILE
 
 FORMAT_VERSION = 1
-COMPARISON_FILE = "comparison.json"
 TABLES: Mapping[str, pl.Schema] = {
     "levels": tables.LEVELS,
     "effects": tables.EFFECTS,
@@ -26,7 +27,7 @@ TABLES: Mapping[str, pl.Schema] = {
     "rd": tables.RD,
     "examples": tables.EXAMPLES,
     "decay": tables.DECAY,
-    "correlations": tables.CORRELATIONS,
+    "correlations": CORRELATIONS,
 }
 
 _UNFINISHED = ".comparison.unfinished"  # stands in the folder while it is being written

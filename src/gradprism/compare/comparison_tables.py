@@ -135,22 +135,4 @@ DECAY = _schema(  # singular values relative to the largest, over examples and l
     }
 )
 
-CORRELATIONS = _schema(  # Spearman; x before y in clustered order
-    {
-        "x": pl.String,
-        "y": pl.String,
-        "n": pl.Int64,
-        "spearman": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,
-        "q": pl.Float64,
-        "partial": pl.Float64,  # given prompt and response tokens
-        "partial_low": pl.Float64,
-        "partial_high": pl.Float64,
-        "partial_p": pl.Float64,
-        "partial_q": pl.Float64,
-    }
-)
-
 COSINES = ("adjacent_cosine", "same_layer_cosine")

@@ -9,12 +9,11 @@ import polars as pl
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from gradprism.compare.comparison_files import COMPARISON_FILE
-from gradprism.compare.comparison_tables import CORRELATIONS
 from gradprism.core.errors import GradPrismError
 from gradprism.core.facts import as_html, as_text
+from gradprism.correlate.tables import CORRELATIONS
 from gradprism.files.atomic import disk_errors, parquet_bytes, replace
-from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run
 from gradprism.runs.values import find_metric, known_metrics, metric_values

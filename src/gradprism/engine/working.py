@@ -10,11 +10,27 @@ from gradprism.core.progress import Observer
 from gradprism.data.source import ExampleSet
 from gradprism.engine import local
 from gradprism.engine.session import session
+from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard, cut, n_parts, rows_in
 from gradprism.engine.work import Part, Publishing, Work
-from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.checkpoints import LoadedModel, ModelSource
-from gradprism.score.settings import ScoreRecipe
+from gradprism.models.settings import ExecutionSettings
+
+
+class RunsOnEngine(Protocol):
+    """The settings of a verb whose work an engine does."""
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Where it is done."""
+
+    @property
+    def execution(self) -> ExecutionSettings:
+        """How it is done."""
+
+    @property
+    def part_rows(self) -> int:
+        """Rows in one part."""
 
 
 class PartWriter(Protocol[Part]):
@@ -87,7 +103,7 @@ class _Followed:
 
 
 def work_through(
-    recipe: SpectraRecipe | ScoreRecipe,
+    recipe: RunsOnEngine,
     examples: ExampleSet,
     work: Work[Part],
     writer: PartWriter[Part],
@@ -124,7 +140,7 @@ def work_through(
         ray.run(shards, work, publishing, watch, account, recipe.engine, n_shards)
 
 
-def refuse_engine(recipe: SpectraRecipe | ScoreRecipe, source: ModelSource | None) -> None:
+def refuse_engine(recipe: RunsOnEngine, source: ModelSource | None) -> None:
     """Raises `GradPrismError`, before anything is read or written, for an engine that cannot be had.
 
     It is not installed, or its workers are to work with a model that this process holds.

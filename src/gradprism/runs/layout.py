@@ -11,6 +11,7 @@ from gradprism.files.places import names_in
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
+COMPARISON_FILE = "comparison.json"  # of a folder that `gradprism compare` has written
 SCORE_FILE = "score.json"
 RECIPE_FILE = "recipe.yaml"
 LOCK_FILE = ".lock"

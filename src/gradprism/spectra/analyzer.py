@@ -11,7 +11,6 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
-from gradprism.measure.settings import SpectraRecipe
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.full_precision import full_products, model_itself
@@ -26,6 +25,7 @@ from gradprism.spectra.capture import frozen
 from gradprism.spectra.precision import Computing, arithmetic_of
 from gradprism.spectra.prism import measure_batch
 from gradprism.spectra.reducer import EigenPool, ExampleGradients
+from gradprism.spectra.settings import AnalyzerSettings, MeasuringSettings
 from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 OnBatch = Callable[[int, int], None]  # examples done, tokens done
@@ -55,7 +55,7 @@ class GradientAnalyzer:
     call, and no weight gradient is ever formed.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: SpectraRecipe | None = None, **options: Any):
+    def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: MeasuringSettings | None = None, **options: Any):
         """`options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...).
 
         A `recipe`, where there is one already, stands in for them.
@@ -65,7 +65,7 @@ class GradientAnalyzer:
         """
         if recipe is None:
             refuse_loading_options(options)
-            recipe = SpectraRecipe.from_options(("",), "", model="", **options)
+            recipe = AnalyzerSettings.from_options(**options)
         model = model_itself(model)
         refuse_kinds(model)
         with full_products():

@@ -1,10 +1,12 @@
 """Settings of the prism: what is measured of each gradient, and how exactly."""
 
-from typing import Literal
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import field_validator
 
-from gradprism.core.settings import Settings
+from gradprism.core.settings import Settings, checked, grouped
+from gradprism.data.settings import ReadSettings, TextSettings
+from gradprism.models.settings import ExecutionSettings
 
 Precision = Literal["exact", "balanced", "fast"]
 
@@ -37,3 +39,37 @@ class PrismSettings(Settings):
     def projection_names(self) -> tuple[str, ...]:
         """The projections as a tuple."""
         return tuple(self.projections.split(",")) if self.projections else ()
+
+
+class MeasuringSettings(Protocol):
+    """What the analyzer is told; a recipe of `gradprism spectra` has these groups, and more."""
+
+    @property
+    def read(self) -> ReadSettings:
+        """Which rows."""
+
+    @property
+    def text(self) -> TextSettings:
+        """How they become tokens."""
+
+    @property
+    def prism(self) -> PrismSettings:
+        """What is measured."""
+
+    @property
+    def execution(self) -> ExecutionSettings:
+        """How the work is done."""
+
+
+class AnalyzerSettings(Settings):
+    """The settings of a `GradientAnalyzer`, which is given its model."""
+
+    read: ReadSettings = ReadSettings()
+    text: TextSettings = TextSettings()
+    prism: PrismSettings = PrismSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        return checked(cls, grouped(cls, options))

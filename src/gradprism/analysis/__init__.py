@@ -1,1 +1,0 @@
-"""What is said about runs: groups of examples side by side, length controlled. Never loads a model."""
