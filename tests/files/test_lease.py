@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.object_store import Bucket, FaultyStore
-from tests.store.test_object_store import ABOUT, NOTHING
+from tests.runs.test_object_store import ABOUT, NOTHING
 
 from gradprism import GradPrismError
 from gradprism.files import lease

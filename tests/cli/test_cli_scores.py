@@ -15,7 +15,7 @@ from gradprism import open_run
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.faulty_server import FaultyServer
-from tests.test_cli import refused
+from tests.cli.test_cli import refused
 
 
 @pytest.fixture
