@@ -60,7 +60,7 @@ check: $(STAMP)
 # What is kept of it beside its recipe: the page, the tables as CSV and the figures. No text of the data is in them.
 study: $(STAMP)
 	@test -n "$(DATA)" || { echo "make study DATA=DIR; studies/small.yaml says what DIR holds"; exit 2; }
-	@$(BIN)/gradprism run studies/small.yaml --data $(DATA) || test $$? = 3
+	@$(BIN)/gradprism study studies/small.yaml --data $(DATA) || test $$? = 3
 	@rm -rf studies/.small && mkdir -p studies/.small/tables studies/.small/figures
 	@cp runs/small-study/README.md studies/.small/ && cp runs/small-study/tables/*.csv studies/.small/tables/
 	@cp runs/small-study/figures/*.png studies/.small/figures/

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from gradprism import open_run
 from tests.command import run
 from tests.conftest import SAMPLE
+
+from gradprism import open_run
 
 ROW = '{"instruction": "Name a colour.", "output": "Blue."}\n'
 

@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-
-from gradprism import open_run
+from tests.cli.test_cli import refused
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.faulty_server import FaultyServer
-from tests.cli.test_cli import refused
+
+from gradprism import open_run
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from polars.testing import assert_frame_equal
-
-from gradprism import Run, open_run, spectra
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.object_store import Bucket
+
+from gradprism import Run, open_run, spectra
 
 pytestmark = pytest.mark.slow  # starts the command several times; each start loads torch
 

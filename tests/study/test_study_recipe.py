@@ -79,9 +79,9 @@ def test_options_of_a_study_are_refused_for_other_recipes(tmp_path: Path) -> Non
 def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:
     engine = EngineSettings(engine="ray", workers=2)
     assert _command("s.yaml", "/home/me/data", ("a", "b=c"), 4, "runs/x", engine) == (
-        "gradprism run s.yaml --data DIR --model a --model b=c --limit 4 --out runs/x --engine ray --workers 2"
+        "gradprism study s.yaml --data DIR --model a --model b=c --limit 4 --out runs/x --engine ray --workers 2"
     )
-    assert _command("s.yaml", None, (), None, None, EngineSettings()) == "gradprism run s.yaml"
+    assert _command("s.yaml", None, (), None, None, EngineSettings()) == "gradprism study s.yaml"
 
 
 def test_a_wrong_recipe_ends_with_its_message_alone(tmp_path: Path) -> None:
