@@ -18,8 +18,8 @@ import polars as pl
 from benchmarks.machine import describe
 from benchmarks.reading import filled
 from benchmarks.results import save
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 
 LAYERS, PROJECTIONS, PART, VALUES = 30, ("q", "k", "v", "o"), 500, 64
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def measure(folder: Path, examples: int) -> dict[str, Any]:
     """Seconds of each step."""
-    from gradprism.compare.api import compare
+    from gradprism.comparison.api import compare
 
     for seed, group in enumerate(("low", "high")):
         if not (folder / group).exists():

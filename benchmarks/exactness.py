@@ -24,8 +24,8 @@ from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
-from gradprism.spectra.settings import Precision
-from gradprism.spectra.tables import Tables
+from gradprism.prism.settings import Precision
+from gradprism.prism.tables import Tables
 
 MODELS = ("smollm2-135m", "gemma-3-270m")
 MAX_LENGTH = 512

@@ -22,8 +22,8 @@ from benchmarks.timing import seconds
 from benchmarks.ways import plain
 from benchmarks.works import SAMPLE, Encodeds, smollm2
 from gradprism import GradientAnalyzer
-from gradprism.spectra.precision import Arithmetic, Computing, arithmetic_of
-from gradprism.spectra.tables import Tables
+from gradprism.prism.precision import Arithmetic, Computing, arithmetic_of
+from gradprism.prism.tables import Tables
 
 CHUNK = 8  # examples between one way and the next: the machine's speed drifts
 NAMES: dict[Arithmetic, str] = {

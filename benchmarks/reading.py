@@ -18,9 +18,9 @@ import polars as pl
 
 from benchmarks.machine import describe
 from benchmarks.results import save
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.run import open_run
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 
 EXAMPLES_IN_ALL, LAYERS, PROJECTIONS, PART, VALUES = 10_000, 30, ("q", "k", "v", "o"), 32, 64
 REPEATS = 5

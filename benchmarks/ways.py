@@ -14,7 +14,7 @@ from gradprism.data.example import Example
 from gradprism.models.batches import Batches
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections.discovery import find_projections
-from gradprism.spectra.capture import capturing, frozen
+from gradprism.prism.capture import capturing, frozen
 
 
 def plain(model: Any, encoded: Encodeds) -> None:

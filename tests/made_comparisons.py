@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from gradprism.compare import comparison_tables as tables
-from gradprism.compare.comparison import Comparison, Finding, Group
-from gradprism.spectra.tables import MEASURES
+from gradprism.comparison import comparison_tables as tables
+from gradprism.comparison.comparison import Comparison, Finding, Group
+from gradprism.prism.tables import MEASURES
 
 PROJECTIONS = ("q", "k", "v", "o")
 METRICS = ("ifd", "length", "loss")

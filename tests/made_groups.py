@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from gradprism import Run, open_run
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 
 PROJECTIONS = ("q", "k", "v", "o")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.record import data_record
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from tests.made_comparisons import PROJECTIONS, made_comparison
 
 WORDS = ("light", "prism", "layer", "gradient", "token", "because", "therefore", "water", "energy", "step", "reason")

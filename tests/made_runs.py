@@ -12,11 +12,11 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.metrics.tables import SCORES
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.record import data_record
 from gradprism.runs.scores import ScoreWriter, held_run
 from gradprism.runs.writer import RunWriter
-from gradprism.score.settings import ScoreRecipe
-from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
+from gradprism.scoring.settings import ScoreRecipe
 
 Row = dict[str, Any]
 

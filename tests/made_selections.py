@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.settings import checked
-from gradprism.select.eligible import Candidates
-from gradprism.select.selection import Selection
-from gradprism.select.settings import SelectSettings
-from gradprism.select.subsets import select_rows
+from gradprism.selection.eligible import Candidates
+from gradprism.selection.selection import Selection
+from gradprism.selection.settings import SelectSettings
+from gradprism.selection.subsets import select_rows
 
 Values = Sequence[float | None]
 

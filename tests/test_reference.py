@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gradprism import GradientAnalyzer
-from gradprism.spectra.tables import Tables
+from gradprism.prism.tables import Tables
 
 pytestmark = pytest.mark.slow  # eight real examples of up to 1,024 tokens, once one by one and once in fours
 

@@ -5,7 +5,7 @@ import pytest
 from gradprism import GradPrismError
 from gradprism.cli.recipes import load_recipe
 from gradprism.core.settings import recipe_text
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 
 import gradprism
 from gradprism import GradPrismError, Run, open_run
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.engine.ray_clusters import own_cluster
@@ -170,7 +170,7 @@ def test_a_precision_is_that_of_the_workers(tiny_checkpoint: Path, tmp_path: Pat
 
 
 def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> None:
-    from gradprism.measure.task import work_of
+    from gradprism.measurement.task import work_of
     from gradprism.models.checkpoints import find_checkpoint
 
     recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")
@@ -252,7 +252,7 @@ def test_a_run_begun_on_one_engine_is_finished_on_the_other(
 def test_workers_measure_failed_rows_again(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    with mock.patch("gradprism.spectra.analyzer.measure_batch", side_effect=RuntimeError("no kernel")):
+    with mock.patch("gradprism.prism.analyzer.measure_batch", side_effect=RuntimeError("no kernel")):
         given = {"limit": 20, "part_rows": 4, "out": tmp_path / "again"}
         assert gradprism.spectra(SAMPLE, tiny_checkpoint, **given).counts.failed == 20
     for part in (1, 3):  # some parts hold what both kinds of rows gave

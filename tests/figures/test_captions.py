@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.made_comparisons import made_comparison
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures import draw_figures
 from gradprism.figures.captions import escaped, read_entries
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.made_comparisons import made_comparison
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure, write_figure
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tests.made_comparisons import made_comparison
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.decay import decay_table
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.decay import decay_table
 from gradprism.figures import available, figure
 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format

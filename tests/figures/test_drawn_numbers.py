@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tests.made_comparisons import made_comparison
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures import figure
 from gradprism.figures.drawing import draw_figures
 

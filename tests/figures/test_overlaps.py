@@ -10,7 +10,7 @@ import pytest
 from overlaps import faults
 from tests.made_comparisons import made_comparison
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures import STYLES, available, figure
 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format

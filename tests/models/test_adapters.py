@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, score, spectra
-from gradprism.compare.comparable import made_by
+from gradprism.comparison.comparable import made_by
 from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 

@@ -12,7 +12,7 @@ import gradprism
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.models.checkpoints import LoadedModel
 from gradprism.models.full_precision import model_itself
-from gradprism.spectra.tables import Tables
+from gradprism.prism.tables import Tables
 
 Rows = list[dict[str, str]]
 

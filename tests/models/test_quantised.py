@@ -23,7 +23,7 @@ from gradprism.models.checkpoints import LoadedModel, find_checkpoint
 from gradprism.models.likelihood import ResponseHead
 from gradprism.models.quantised import exact_products, loading_options, refuse_forward_only
 from gradprism.models.settings import CheckpointSettings
-from gradprism.spectra.precision import _linears
+from gradprism.prism.precision import _linears
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(?!gradprism)")
 NAMES = ("bnb-8bit", "bnb-4bit", "torchao-int8")

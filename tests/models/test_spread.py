@@ -26,7 +26,7 @@ from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, 
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.spectra import precision
+from gradprism.prism import precision
 
 pytestmark = pytest.mark.slow  # models that are written to disk and loaded again
 

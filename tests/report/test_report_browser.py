@@ -16,8 +16,8 @@ from tests.made_comparisons import made_comparison
 from tests.made_reports import made_report, with_effects
 
 from gradprism import open_run
-from gradprism.compare import findings
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison import findings
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures.colours import projection_look
 from gradprism.report import write_report
 

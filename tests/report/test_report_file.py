@@ -18,10 +18,10 @@ from tests.made_comparisons import made_comparison
 from tests.made_reports import made_report, with_effects
 
 from gradprism import GradPrismError, open_run
-from gradprism.compare import findings
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.decay import MOST_EXAMPLES
-from gradprism.compare.evidence import ALPHA
+from gradprism.comparison import findings
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.decay import MOST_EXAMPLES
+from gradprism.comparison.evidence import ALPHA
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
 from gradprism.metrics.titles import TITLES
 from gradprism.report import write_report

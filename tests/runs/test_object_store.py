@@ -30,11 +30,11 @@ from gradprism.data.formats import read_file
 from gradprism.files.places import place
 from gradprism.files.remote import RemotePath
 from gradprism.metrics.tables import SCORES
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs import holding as disk
 from gradprism.runs.layout import published_parts
 from gradprism.runs.parts import publish_part, publish_scores
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 pytestmark = pytest.mark.slow  # a server of objects in a process of its own
 
@@ -176,8 +176,8 @@ def test_answers_of_a_judge_stay_in_the_users_cache(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from gradprism.models.builtin import cache_folder
-    from gradprism.score.metrics import _answers
-    from gradprism.score.settings import ScoreRecipe
+    from gradprism.scoring.metrics import _answers
+    from gradprism.scoring.settings import ScoreRecipe
 
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
     recipe = ScoreRecipe(data=("x",), metric="instag", out=f"{bucket.url}/run")

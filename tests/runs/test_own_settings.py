@@ -17,7 +17,7 @@ from gradprism.core.settings import recipe_text
 from gradprism.runs.own_settings import own_settings
 from gradprism.runs.render import summary_of
 from gradprism.runs.scores import ScoreWriter, held_run
-from gradprism.score.settings import ScoreRecipe
+from gradprism.scoring.settings import ScoreRecipe
 
 OF_SPECTRA = {
     "checkpoint.model": "smollm2-135m", "checkpoint.dtype": "float32", "checkpoint.adapter": None,

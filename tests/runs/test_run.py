@@ -9,9 +9,9 @@ from tests.conftest import SAMPLE
 
 import gradprism
 from gradprism import GradPrismError, Run, open_run
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA
 from gradprism.runs.layout import part_path
 from gradprism.runs.writer import RunWriter
-from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
+from gradprism.prism.tables import MEASURES
 from gradprism.runs.scores import ScoreWriter, held_run
 from gradprism.runs.values import is_ifd, known_metrics, metric_table, metric_values, score_behind
-from gradprism.spectra.tables import MEASURES
 
 N, LAYERS, PROJECTIONS = 9, 5, ("q", "v")
 OWN = {"kind": [*"abcabcabc"], "note": [1, 2, 3, 4, None, 6, 7, 8, 9], "mixed": [1, "2.5", "x", True, *[None] * 5]}

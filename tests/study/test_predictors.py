@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, rankdata, spearmanr, t
 from tests.made_layer_means import columns_of, logs_of_lengths, with_layer_means
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.study.predictors import PREDICTORS, predictor_table
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.made_layer_means import columns_of, is_first, logs_of_lengths, with_layer_means
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.stats.bootstrap import times_drawn
 from gradprism.study.separation import PAIR, SEPARATION, separation_table
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, spearmanr
 from tests.made_comparisons import made_comparison
 from tests.made_layer_means import columns_of, logs_of_lengths, with_layer_means
 
-from gradprism.compare.comparison_tables import LEVELS
+from gradprism.comparison.comparison_tables import LEVELS
 from gradprism.core.errors import GradPrismError
 from gradprism.stats.bootstrap import times_drawn
 from gradprism.study.families import (

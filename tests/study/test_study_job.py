@@ -11,13 +11,13 @@ from tests.made_studies import ROWS, loaded_study, written_study
 
 import gradprism
 from gradprism import open_run
-from gradprism.compare import api as compare
+from gradprism.comparison import api as compare
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.engine.settings import EngineSettings
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.score.settings import ScoreRecipe
+from gradprism.scoring.settings import ScoreRecipe
 from gradprism.study.api import run_recipe
 from gradprism.study.done import Done
 from gradprism.study.steps import steps_of

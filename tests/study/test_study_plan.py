@@ -165,7 +165,7 @@ def test_the_papers_study_is_planned_without_asking_anybody(tmp_path: Path, monk
 
 
 def test_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    done = run("run", written_study(tmp_path, tiny_checkpoint), "--plan", "--json", "--limit", 1, "-q")
+    done = run("study", written_study(tmp_path, tiny_checkpoint), "--plan", "--json", "--limit", 1, "-q")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert [(each["set"], each["reading"]["rows"]) for each in plan["runs"]] == [("long", 1), ("short", 1)]
@@ -174,7 +174,7 @@ def test_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
 
 def test_as_a_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     models = {"tiny": {"model": str(tiny_checkpoint)}, "far": {"model": "owner/name"}}
-    done = run("run", written_study(tmp_path, models=models), "--plan", "-q")
+    done = run("study", written_study(tmp_path, models=models), "--plan", "-q")
     assert done.returncode == 0, done.stderr
     for words in ("model, text", "tiny", "≈", "not on this machine", "owner/name", "?"):
         assert words in done.stdout

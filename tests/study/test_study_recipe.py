@@ -71,7 +71,7 @@ def test_the_studies_of_the_project_can_be_read(name: str) -> None:
 def test_options_of_a_study_are_refused_for_other_recipes(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("{verb: spectra, data: [a.jsonl], checkpoint: {model: smollm2-135m}, out: run}", encoding="utf-8")
-    done = run("run", path, "--plan", "--limit", 2)
+    done = run("study", path, "--plan", "--limit", 2)
     assert done.returncode == 2
     assert "--limit, --plan: of a study" in done.stderr
 
@@ -85,7 +85,7 @@ def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:
 
 
 def test_a_wrong_recipe_ends_with_its_message_alone(tmp_path: Path) -> None:
-    done = run("run", written_study(tmp_path, models={}), "--plan")
+    done = run("study", written_study(tmp_path, models={}), "--plan")
     assert done.returncode == 2
     assert done.stderr.startswith("gradprism: Settings not understood:")
     assert "Traceback" not in done.stderr

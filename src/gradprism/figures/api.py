@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradprism.compare.comparison_files import is_comparison
-from gradprism.compare.opening import Given, comparisons_of
+from gradprism.comparison.comparison_files import is_comparison
+from gradprism.comparison.opening import Given, comparisons_of
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2s
 from pathlib import Path
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures.plot import groups_in_words, one_line
 
 CAPTIONS = "captions.md"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.figures.curves import cosine_plots, four_panel_plots, measure_plots
 from gradprism.figures.decay import decay_plots

@@ -7,8 +7,8 @@ from itertools import product
 import polars as pl
 from matplotlib.figure import Figure
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.comparison_tables import COSINES
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.comparison_tables import COSINES
 from gradprism.figures.canvas import Canvas, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import projection_look
 from gradprism.figures.lines import Values, draw_band, values

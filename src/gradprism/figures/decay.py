@@ -10,8 +10,8 @@ from functools import partial
 import polars as pl
 from matplotlib.figure import Figure
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.decay import MOST_EXAMPLES
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.figures.canvas import LOG_SCALE, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import group_look
 from gradprism.figures.lines import draw_band, values

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import Look, group_look, model_look
 from gradprism.figures.curves import BAND, MAIN_MEASURES, interval, shown_values

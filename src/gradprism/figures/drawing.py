@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.figures.plot import Missing, Plot

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradprism.compare.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison, Group
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, finish, make_canvas
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
 from gradprism.figures.curves import MAIN_MEASURES

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from gradprism.compare.comparison import Comparison, Group
-from gradprism.compare.evidence import ALPHA
+from gradprism.comparison.comparison import Comparison, Group
+from gradprism.comparison.evidence import ALPHA
 from gradprism.figures.canvas import Canvas, Heading, finish, make_canvas
 from gradprism.figures.curves import MAIN_MEASURES, layer_scale
 from gradprism.figures.lines import Values, values

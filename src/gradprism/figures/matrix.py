@@ -12,8 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.evidence import ALPHA
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.evidence import ALPHA
 from gradprism.figures.lines import Values
 from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style

@@ -6,7 +6,7 @@ from functools import partial
 import polars as pl
 from matplotlib.figure import Figure
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import group_look
 from gradprism.figures.curves import (

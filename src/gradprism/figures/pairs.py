@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.stats.length_match import overlap_in_length
 
 

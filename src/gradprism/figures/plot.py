@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison, Group
 from gradprism.figures.styles import Style
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.metrics.titles import title
 
 LOG_FROM = 30.0  # a linear axis hides the small values of a wider range

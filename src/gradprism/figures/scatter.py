@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import Look, group_look
 from gradprism.figures.curves import MAIN_MEASURES

@@ -10,7 +10,7 @@ from gradprism.core.options import Data, Json, Quiet
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.interop.settings import ImportRecipe, OriginSettings
-from gradprism.measure.command import followed
+from gradprism.measurement.command import followed
 
 _DEFAULT = OriginSettings()
 

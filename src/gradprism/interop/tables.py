@@ -12,8 +12,8 @@ from gradprism.data.example import Example
 from gradprism.interop.line import Gradient, Line
 from gradprism.interop.naming import Place
 from gradprism.interop.noise import without_noise
-from gradprism.spectra.measures import Measures
-from gradprism.spectra.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.measures import Measures
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 Shapes = Mapping[Place, tuple[int, int]]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradprism.compare.opening import Given, comparisons_of, folder_of
+from gradprism.comparison.opening import Given, comparisons_of, folder_of
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.decay import MOST_EXAMPLES
-from gradprism.compare.evidence import ALPHA
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.decay import MOST_EXAMPLES
+from gradprism.comparison.evidence import ALPHA
 from gradprism.metrics.titles import TITLES
 from gradprism.report.embedded import script_json
 from gradprism.report.looks import looks

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from gradprism.compare.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.report.packed import DECADES, Array, Codes, decoded, log_codes, log_range, packed
 from gradprism.report.paths import first_line, known_paths

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison, Group
-from gradprism.compare.comparison_tables import EXAMPLES
-from gradprism.compare.evidence import controls, raw_difference
+from gradprism.comparison.comparison import Comparison, Group
+from gradprism.comparison.comparison_tables import EXAMPLES
+from gradprism.comparison.evidence import controls, raw_difference
 from gradprism.report.embedded import EXAMPLE_DIGITS, columns_of, plain
 from gradprism.report.header import header_facts
 from gradprism.report.paths import base_name, known_paths, without_paths

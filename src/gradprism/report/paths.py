@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath, PureWindowsPath
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 
 _ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"  # of a POSIX path, of one at home, of a drive, of a share
 _QUOTED = re.compile(rf"(?<=['\"`]){_ROOT}[^'\"`\n]+(?=['\"`])")  # may hold blanks

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 
 
 @dataclass(frozen=True)

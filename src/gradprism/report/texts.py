@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, answers_in_loss
 from gradprism.report.paths import first_line, known_paths

@@ -12,8 +12,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import disk_errors, parquet_bytes, replace
 from gradprism.files.lease import check_lease
 from gradprism.files.reading import read_parquet
+from gradprism.prism.tables import Tables
 from gradprism.runs.layout import TABLES, part_path, score_table
-from gradprism.spectra.tables import Tables
 
 
 def publish_part(run: Path, index: int, tables: Tables) -> None:

@@ -13,10 +13,10 @@ from gradprism.core.facts import as_html, as_text, text_in_words
 from gradprism.files.places import place
 from gradprism.files.reading import scan_parts
 from gradprism.metrics.tables import SCORES
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured import measured_in_words
 from gradprism.runs.scores import read_score_record
-from gradprism.spectra.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def examples(self) -> pl.DataFrame:
-        """One row an example; see `gradprism.spectra.tables.EXAMPLES`."""
+        """One row an example; see `gradprism.prism.tables.EXAMPLES`."""
         return self.scan("examples").collect()
 
     @property
@@ -97,7 +97,7 @@ class Run:
 
     @property
     def similarity(self) -> pl.DataFrame:
-        """Cosines; see `gradprism.spectra.tables.SIMILARITY`."""
+        """Cosines; see `gradprism.prism.tables.SIMILARITY`."""
         return self.scan("similarity").collect()
 
     def to_pandas(self, table: str) -> "pd.DataFrame":

@@ -21,10 +21,10 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.tables import SCORES
+from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import published_parts
 from gradprism.runs.origin import data_of
 from gradprism.runs.run import Run
-from gradprism.spectra.tables import MEASURES
 
 _SPECTRAL = re.compile(r"(?P<measure>\w+):(?P<projection>\w+)(@(?P<first>\d+)(-(?P<last>\d+))?)?")
 _IN_EXAMPLES = {"length": "n_response_tokens", "prompt_length": "n_prompt_tokens", "loss": "loss"}

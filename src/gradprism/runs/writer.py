@@ -9,10 +9,10 @@ import polars as pl
 from gradprism.core.progress import unheard
 from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
 from gradprism.files.lease import check_lease
+from gradprism.prism.tables import Tables
 from gradprism.runs.holding import hold, refuse_differences, refuse_other_data
 from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, published_parts, read_record, scored_metrics
 from gradprism.runs.parts import publish_part, read_part
-from gradprism.spectra.tables import Tables
 
 
 class RunWriter:

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gradprism.compare import api as compare
-from gradprism.compare.settings import CompareRecipe
+from gradprism.comparison import api as compare
+from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Observer, Silent
 from gradprism.core.settings import recipe_text
 from gradprism.files.places import is_shared, place
-from gradprism.measure import api as spectra
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement import api as spectra
+from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.report.api import write_report
 from gradprism.runs.layout import RECIPE_FILE
-from gradprism.score.api import run_scores
-from gradprism.score.settings import ScoreRecipe
-from gradprism.select import api as select
-from gradprism.select.settings import SelectRecipe
+from gradprism.scoring.api import run_scores
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.selection import api as select
+from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
 from gradprism.study.files import publish, write
 from gradprism.study.settings import StudyRecipe

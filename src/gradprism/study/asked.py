@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.evidence import LEFT
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.evidence import LEFT
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run
 from gradprism.stats.length_match import overlap_in_length

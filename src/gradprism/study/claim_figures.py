@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradprism.compare.cohort import MEAN
+from gradprism.comparison.cohort import MEAN
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import model_look
 from gradprism.figures.names import file_name

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from gradprism import __version__
-from gradprism.compare.settings import CompareRecipe
+from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import disk_errors, json_bytes, replace
 from gradprism.files.places import is_shared, place
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
-from gradprism.score.settings import ScoreRecipe
-from gradprism.select.settings import SelectRecipe
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.selection.settings import SelectRecipe
 from gradprism.study.steps import ReportSettings, Step
 
 if TYPE_CHECKING:

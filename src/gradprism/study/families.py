@@ -7,10 +7,10 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from gradprism.compare.cohort import MEAN
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.cohort import MEAN
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
-from gradprism.spectra.tables import MEASURES
+from gradprism.prism.tables import MEASURES
 from gradprism.stats.bootstrap import percentile_interval, times_drawn
 from gradprism.stats.drawn import drawn_quantiles
 from gradprism.stats.rank_correlation import Correlation, partial_spearman, spearman

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
+from gradprism.comparison.comparison import Comparison
 from gradprism.stats.rank_correlation import Correlation
 
 TOKENS = ("n_prompt_tokens", "n_response_tokens")

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.compare.comparison_files import is_comparison, open_comparison
-from gradprism.compare.paper_table import paper_table
+from gradprism.comparison.comparison_files import is_comparison, open_comparison
+from gradprism.comparison.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 from gradprism.runs.layout import RUN_FILE

@@ -5,20 +5,20 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from gradprism.compare.settings import CompareRecipe
+from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import PaperEncoder
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.shards import rows_in
 from gradprism.files.places import place
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.device import find_device
 from gradprism.models.rate import multiplication_rate
 from gradprism.models.settings import CheckpointSettings
 from gradprism.runs.layout import published_parts, read_record, score_table
 from gradprism.runs.scores import read_score_record
-from gradprism.score.settings import ScoreRecipe
-from gradprism.select.settings import SelectRecipe
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
 from gradprism.study.looking import FourBytes, Looker, SeenData, SeenModel
 from gradprism.study.plan import (

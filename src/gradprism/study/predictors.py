@@ -3,10 +3,10 @@
 import numpy as np
 import polars as pl
 
-from gradprism.compare.comparison import Comparison
-from gradprism.compare.comparison_tables import COSINES
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.comparison_tables import COSINES
 from gradprism.core.errors import GradPrismError
-from gradprism.spectra.tables import MEASURES
+from gradprism.prism.tables import MEASURES
 from gradprism.stats.missing import same_rows
 from gradprism.stats.multiplicity import benjamini_hochberg
 from gradprism.stats.prediction import rank_gain

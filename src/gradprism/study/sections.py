@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from gradprism.compare.cohort import MEAN
+from gradprism.comparison.cohort import MEAN
 from gradprism.core.markdown import head, line, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import headed, title

@@ -6,15 +6,15 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gradprism.compare.settings import CompareSettings
+from gradprism.comparison.settings import CompareSettings
 from gradprism.core.settings import Settings
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.settings import EngineSettings
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.select.settings import SelectSettings
-from gradprism.spectra.settings import PrismSettings
-from gradprism.spectra.tables import MEASURES
+from gradprism.prism.settings import PrismSettings
+from gradprism.prism.tables import MEASURES
+from gradprism.selection.settings import SelectSettings
 
 Value = TypeVar("Value")
 FEWEST_TOKENS = 4

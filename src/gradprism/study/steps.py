@@ -6,15 +6,15 @@ from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from gradprism.compare.settings import CompareRecipe
+from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.settings import Settings
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.files.places import is_shared, place
-from gradprism.measure.settings import SpectraRecipe
+from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
-from gradprism.score.settings import ScoreRecipe
-from gradprism.select.settings import SelectRecipe, SelectSettings
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.selection.settings import SelectRecipe, SelectSettings
 from gradprism.study.settings import StudyRecipe, StudySet, StudyText
 
 Kind = TypeVar("Kind", bound=BaseModel)

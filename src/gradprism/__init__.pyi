@@ -1,0 +1,50 @@
+from .comparison.api import compare
+from .comparison.comparison_files import open_comparison
+from .core.errors import GradPrismError
+from .correlation.api import correlate
+from .figures.api import draw_figures
+from .interop.exporting import export_paper
+from .interop.importing import import_paper
+from .measurement.api import spectra
+from .prism.analyzer import GradientAnalyzer
+from .prism.measures import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
+from .prism.spectrum import singular_values
+from .report.api import write_report
+from .runs.run import Run, open_run
+from .runs.score_summary import corpus_tags
+from .runs.values import metric_values
+from .scoring.api import difficulty, ifd, instag, length, loss, perplexity, reward, score
+from .selection.api import select
+
+__version__: str
+__all__ = [
+    "GradPrismError",
+    "GradientAnalyzer",
+    "Run",
+    "compare",
+    "corpus_tags",
+    "correlate",
+    "difficulty",
+    "draw_figures",
+    "effective_rank",
+    "export_paper",
+    "frobenius_norm",
+    "ifd",
+    "import_paper",
+    "instag",
+    "length",
+    "loss",
+    "metric_values",
+    "nuclear_norm",
+    "open_comparison",
+    "open_run",
+    "perplexity",
+    "reward",
+    "score",
+    "select",
+    "singular_values",
+    "spectra",
+    "spectral_norm",
+    "stable_rank",
+    "write_report",
+]

@@ -1,0 +1,126 @@
+"""Comparing groups of examples: runs in, a `Comparison` out, its files if asked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradprism.comparison.comparable import refuse_unmeasured
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.comparison_files import check_folder, save_comparison
+from gradprism.comparison.members import Members, split, whole_runs
+from gradprism.comparison.settings import CompareRecipe, CompareSettings
+from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
+from gradprism.core.settings import checked, recipe_text
+from gradprism.files.places import place
+from gradprism.runs.record import machine_record
+from gradprism.runs.run import Run, open_run
+
+Given = str | Path | Run
+
+
+def compare(run: Given | None = None, /, *, out: str | Path | None = None, **groups_and_options: object) -> Comparison:
+    """Compare groups of examples of one model: every measure, projection and layer, raw and at equal length.
+
+    Either groups by name, `compare(high="runs/a", low="runs/b")` (runs opened or as paths), or one run that is split,
+    `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`.
+    `out`: a folder for the tables (Parquet and CSV), comparison.json and recipe.yaml.
+    Options: those of the command, e.g. `resamples=9999, caliper=0.05, against="low", seed=0, incomplete=True`.
+    Raises `GradPrismError`.
+    """
+    options = {name: value for name, value in groups_and_options.items() if name in CompareSettings.model_fields}
+    named = {name: value for name, value in groups_and_options.items() if name not in options}
+    for name, value in [("the first argument", run), *named.items()]:
+        if not isinstance(value, str | Path | Run | None):
+            raise GradPrismError(
+                f"{name}={value!r} is neither an option nor a run. Expected a run directory or an opened run; options "
+                f"are {', '.join(CompareSettings.model_fields)}."
+            )
+    runs = {name: _path(value) for name, value in named.items() if isinstance(value, str | Path | Run)}
+    if run is not None:
+        runs = {_folder_name(_path(run)): _path(run), **runs}
+    path = None if out is None else str(out)
+    return run_recipe(checked(CompareRecipe, {"runs": runs, "out": path, "compare": options}))
+
+
+def run_recipe(recipe: CompareRecipe) -> Comparison:
+    """Do what a recipe says. Raises `GradPrismError`."""
+    need("scipy", "report")
+    from gradprism.comparison.measured import compare_groups
+
+    if recipe.out is not None:
+        check_folder(place(recipe.out))
+    absolute = {name: str(place(path).resolve()) for name, path in recipe.runs.items()}
+    recipe = recipe.model_copy(update={"runs": absolute})
+    runs = {name: open_run(path) for name, path in absolute.items()}
+    refuse_unmeasured(runs.values(), recipe.compare.incomplete)
+    members, notes = _members(runs, recipe.compare)
+    comparison = compare_groups(members, recipe.compare, _made(), notes)
+    if recipe.out is not None:
+        folder = place(recipe.out)
+        save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})
+    return comparison
+
+
+def compare_runs(runs: Mapping[str, Run], settings: CompareSettings) -> Comparison:
+    """Compare whole runs of one model by their groups' names; one by itself is described."""
+    need("scipy", "report")
+    from gradprism.comparison.measured import compare_groups
+
+    refuse_unmeasured(runs.values(), settings.incomplete)
+    return compare_groups(whole_runs(runs), settings, _made())
+
+
+def _made() -> dict[str, Any]:
+    """When, and by which versions."""
+    machine = machine_record()
+    return {name: machine[name] for name in ("created", "versions")}
+
+
+def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequence[Members], list[str]]:
+    if not runs:
+        raise GradPrismError("No run given. Expected NAME=RUN NAME=RUN, or one run and --by.")
+    if settings.by is not None:
+        if len(runs) > 1:
+            raise GradPrismError(f"--by {settings.by} splits one run, and {len(runs)} were given.")
+        return split(next(iter(runs.values())), settings)
+    idle = [f"--{name}" for name in ("quantile", "groups") if getattr(settings, name)]
+    if idle:
+        raise GradPrismError(
+            f"{' and '.join(idle)} say how --by splits a run. Expected --by METRIC or --by column:NAME."
+        )
+    if len(runs) < 2:
+        raise GradPrismError(
+            "One run is one group. Expected two or more, NAME=RUN each, or --by METRIC or --by column:NAME to split it."
+        )
+    return whole_runs(runs), []
+
+
+def names_of_runs(given: Sequence[str]) -> dict[str, str]:
+    """Paths by the names of their groups, those without one (PATH, not NAME=PATH) by their folders'.
+
+    Raises `GradPrismError` where two have one name.
+    """
+    runs = dict[str, str]()
+    for text in given:
+        name, path = _name_and_path(text)
+        if name in runs:
+            raise GradPrismError(f"Two groups have the name {name!r}. Give names of your own: NAME=RUN.")
+        runs[name] = path
+    return runs
+
+
+def _name_and_path(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([^=/\\]+)=(.+)", text, re.DOTALL)
+    if match and not Path(text).expanduser().exists():
+        return match[1].strip(), match[2]
+    return _folder_name(text), text
+
+
+def _folder_name(path: str) -> str:
+    return place(path).resolve().name
+
+
+def _path(run: Given) -> str:
+    return str(run.path if isinstance(run, Run) else run)

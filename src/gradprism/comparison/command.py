@@ -1,0 +1,77 @@
+"""compare: Compare groups of examples, raw and length-controlled."""
+
+import json as jsonlib
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.comparison.settings import CompareRecipe, CompareSettings
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Json, Quiet, Several
+from gradprism.core.settings import checked
+
+_DEFAULT = CompareSettings()
+
+
+def compare(
+    runs: Several,
+    /,
+    *,
+    out: str | None = None,
+    settings: Annotated[CompareSettings, Parameter(name="*", group="Groups and statistics")] = _DEFAULT,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Compare groups of examples of one model, raw and at equal length.
+
+    Every measure, projection and layer: means, difference with its interval, effect size, permutation test; matched
+    pairs, regression and partial correlation as controls of length.
+
+    Parameters
+    ----------
+    runs
+        Two or more runs, NAME=RUN each; or one run, and --by.
+    out
+        A folder for the tables (Parquet and CSV), the paper's table (CSV, LaTeX) and a summary. Without it nothing is
+        written.
+    quiet
+        Print nothing but errors.
+    json
+        Print groups, findings, notes and layer means as JSON on stdout.
+    """
+    from gradprism.comparison.api import names_of_runs
+
+    values = {"runs": names_of_runs(runs), "out": out, "compare": settings}
+    return _compare(checked(CompareRecipe, values), quiet, json)
+
+
+RECIPE = CompareRecipe
+
+
+def replay(recipe: CompareRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Compare again what a recipe says; `path` is the file of the recipe."""
+    return _compare(recipe, quiet, json)
+
+
+def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.comparison.api import run_recipe
+    from gradprism.comparison.paper_table import paper_table
+    from gradprism.comparison.render import comparison_of
+
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Comparing"):
+        found = run_recipe(recipe)
+    if json:
+        values = {
+            "groups": [asdict(group) for group in found.groups], "findings": [asdict(each) for each in found.findings],
+            "notes": found.notes, "table": paper_table(found).to_dicts(),
+        }  # fmt: skip
+        sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        console = HarmlessConsole()
+        console.print(comparison_of(found))
+        if recipe.out:
+            console.print(f"\nThe tables are in {recipe.out}.", soft_wrap=True)
+    return 0

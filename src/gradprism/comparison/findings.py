@@ -1,0 +1,142 @@
+"""What is to be said of a difference, raw and at equal length, in a sentence: from the numbers alone.
+
+| kind | when |
+|---|---|
+| survives | there is a raw difference, and all three length controls find it again |
+| partly | some find it again, and the others cannot say or could not be computed |
+| length | there is one, and all three leave little of it |
+| reversed | there is one, and the controls that say anything find the opposite |
+| mixed | some controls find it, or the opposite, and others leave little or disagree |
+| unclear | there is one, and too little can be said of it at equal length |
+| hidden | there is no raw difference to show, and all three controls find the same one |
+| none | no difference can be shown, raw or controlled |
+| chosen | the groups were chosen by this very measure, so that it differs by construction |
+| missing | nothing could be computed |
+
+When a control finds a difference, leaves little or cannot say is written in `gradprism.comparison.evidence`.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from gradprism.comparison.comparison import Finding
+from gradprism.comparison.evidence import SIGNS, Control, Row, controls, raw_difference, too_few
+from gradprism.core.numbers import number
+from gradprism.metrics.titles import headed
+from gradprism.prism.tables import MEASURES
+
+
+def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = None) -> list[Finding]:
+    """One finding for each contrast and measure, of the mean over layers and projections.
+
+    `by` is the metric whose extremes the groups are, if they are.
+    """
+    means = effects.filter(pl.col("layer").is_null() & (pl.col("projection") == "mean"))
+    rows = {(row["first"], row["second"], row["measure"]): row for row in means.iter_rows(named=True)}
+    contrasts = dict.fromkeys((first, second) for first, second, _ in rows)
+    wanted = [(*pair, measure) for pair in contrasts for measure in measures if (*pair, measure) in rows]
+    return [finding(rows[key], by) for key in wanted]
+
+
+def finding(row: Row, by: str | None = None) -> Finding:
+    """Of one row of the table EFFECTS."""
+    names = row["first"], row["second"], row["measure"], row["projection"]
+    if is_spectral(by):
+        kind, said = "chosen", f"the groups are the extremes of {by}, so that they differ by construction"
+        return Finding(*names, kind, f"{_subject(row)}: {said}.", _details(row))
+    kind = _kind(raw_difference(row), controls(row))
+    return Finding(*names, kind, _sentence(kind, row), _details(row))
+
+
+def is_spectral(by: str | None) -> bool:
+    """Whether groups are chosen by a measure of the spectra, all of which are functions of the same values."""
+    return by is not None and by.partition(":")[0] in MEASURES
+
+
+def _kind(raw: Control, at_equal_length: Sequence[Control]) -> str:
+    if raw.found == "missing":
+        return "missing"
+    found = [control.found for control in at_equal_length]
+    signs = {each for each in found if each in SIGNS}
+    everywhere = len({*found}) == 1
+    if raw.found not in SIGNS:
+        return "none" if not signs else "hidden" if everywhere else "mixed"
+    if not signs:
+        return "length" if everywhere and found[0] == "little" else "unclear"
+    if len(signs) > 1 or "little" in found:
+        return "mixed"
+    if raw.found in signs:
+        return "survives" if everywhere else "partly"
+    return "reversed"
+
+
+def _sentence(kind: str, row: Row) -> str:
+    first, second = row["first"], row["second"]
+    if kind == "missing":
+        return f"{_subject(row)}: no value in one of {first} and {second}, so nothing is compared."
+    higher = f"{first} is {'higher' if row['difference'] > 0 else 'lower'} than {second}"
+    means = f"({number(row['mean_first'])} against {number(row['mean_second'])}, AUC {row['auc']:.2f})"
+    few = ", with too few rows to show one" if too_few(row) else ""
+    without = f"no difference between {first} and {second} can be shown {means}{few}"
+    shown = f"{higher} {means}" if raw_difference(row).found in SIGNS else without
+    said = {
+        "survives": f"{shown}, and not by length alone: {_said(row)}",
+        "partly": f"{shown}; at equal length {_said(row)}",
+        "length": f"{shown}, but length accounts for most of it: at equal length {_said(row)}",
+        "reversed": f"{shown}, but at equal length the sign turns: {_said(row)}",
+        "unclear": f"{shown}; at equal length these data do not decide: {_said(row)}",
+        "mixed": f"{shown}, and raw and controlled disagree: at equal length {_said(row)}",
+        "hidden": f"{shown}, but length hides one: at equal length {_said(row)}",
+        "none": f"{shown}, {'nor' if _is_controlled(row) else 'and nothing is known'} at equal length",
+    }[kind]
+    return f"{_subject(row)}: {said}."
+
+
+def _is_controlled(row: Row) -> bool:
+    """Whether any control of length could be computed: token counts may not be known."""
+    return any(control.found != "missing" for control in controls(row))
+
+
+def _subject(row: Row) -> str:
+    return headed(row["measure"]) + ("" if row["projection"] in ("mean", None) else f" of {row['projection']}")
+
+
+def _said(row: Row) -> str:
+    """What each control finds, those that agree together: `regression and partial rank correlation find it again`."""
+    raw = raw_difference(row)
+    by_words: dict[str, list[str]] = {}
+    for control in controls(row):
+        by_words.setdefault(said_of(control, raw), []).append(control.name)
+    return ", ".join(_clause(names, words) for words, names in by_words.items())
+
+
+def said_of(control: Control, raw: Control) -> str:
+    """What a control finds, beside what is found raw."""
+    if control.found == "missing":
+        return "could not be computed" if control.name != "matched pairs" else "there are none"
+    if control.found in SIGNS and raw.found in SIGNS:
+        return "find it again" if control.found == raw.found else "find the opposite"
+    if control.found in SIGNS:
+        return f"find a {control.found} difference"
+    if raw.found not in SIGNS and not control.extrapolates:
+        return "find none"
+    if control.found == "little":
+        return "leave little of it"
+    return "cannot say (outside the common lengths)" if control.extrapolates else "cannot say"
+
+
+def _clause(names: Sequence[str], words: str) -> str:
+    """`regression and partial rank correlation find it again`; one alone, unless it is plural, `finds`."""
+    if words == "there are none":
+        return "no pairs match"
+    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    verb, _, rest = words.partition(" ")
+    one = len(names) == 1 and not names[0].endswith("s")
+    return f"{joined} {verb}s {rest}" if one and verb in ("find", "leave") else f"{joined} {words}"
+
+
+def _details(row: Row) -> str:
+    texts = [control.text for control in controls(row) if control.found != "missing"]
+    absent = [] if row["matched_pairs"] else ["no rows could be matched in length"]
+    return "; ".join([*texts, *absent])

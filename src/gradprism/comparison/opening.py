@@ -1,0 +1,64 @@
+"""What figures and reports are made of: saved comparisons, and runs, which are compared where they share a model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gradprism.comparison.api import compare_runs, names_of_runs
+from gradprism.comparison.comparable import made_by
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.comparison_files import is_comparison, open_comparison
+from gradprism.comparison.settings import CompareSettings
+from gradprism.core.errors import GradPrismError
+from gradprism.files.places import place
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.run import Run, open_run
+
+Given = str | Path | Run | Comparison
+
+
+def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | None = None) -> list[Comparison]:
+    """One comparison for each folder that holds one, and one for each model among the runs.
+
+    Several runs of one model are its groups; a run alone is a comparison of one group. Runs that are not complete yet
+    are taken as they are, and the comparison's notes say so. Raises `GradPrismError` where a path is neither.
+    """
+    if not given:
+        raise GradPrismError("Nothing given. Expected folders that `gradprism compare` has written, or runs.")
+    saved, runs = list[Comparison](), list[str]()
+    for item in given:
+        if isinstance(item, Comparison):
+            saved.append(item)
+        elif isinstance(item, str | Path) and is_comparison(item):
+            saved.append(open_comparison(item))
+        else:
+            runs.append(_text(item))
+    by_model: dict[str, list[str]] = {}
+    for text in runs:
+        (path,) = names_of_runs([text]).values()
+        by_model.setdefault(made_by(open_run(path)), []).append(text)
+    for texts in by_model.values():
+        group = {name: open_run(path) for name, path in names_of_runs(texts).items()}
+        if progress:
+            progress(f"Comparing {', '.join(group)}")
+        saved.append(compare_runs(group, CompareSettings(incomplete=True)))
+    return saved
+
+
+def folder_of(item: Given) -> Path | None:
+    """Return the folder of a saved comparison or a run; None for a comparison that is only in memory."""
+    if isinstance(item, Comparison):
+        return None
+    if isinstance(item, Run):
+        return item.path
+    (path,) = names_of_runs([str(item)]).values()
+    return place(path)
+
+
+def _text(item: str | Path | Run) -> str:
+    path = str(item.path if isinstance(item, Run) else item)
+    folder = place(path)
+    if folder.is_dir() and not (folder / RUN_FILE).is_file():
+        raise GradPrismError(
+            f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}."
+        )
+    return path

@@ -1,0 +1,35 @@
+"""Correlating what a run holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradprism.core.optional import need
+from gradprism.files.places import place
+from gradprism.runs.run import Run, open_run
+
+if TYPE_CHECKING:
+    from gradprism.correlation.correlations import Correlations
+
+
+def correlate(
+    run: str | Path | Run,
+    metrics: str | Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    incomplete: bool = False,
+) -> "Correlations":
+    """Rank correlations of every two metrics and measures of a run, raw and given its lengths.
+
+    `metrics`: names, with commas between them or as a list; otherwise every score, length, loss, numeric column and
+    measure. `out`: a folder for the pairs and the matrices. Raises `GradPrismError`.
+    """
+    need("scipy", "report")
+    from gradprism.correlation import correlations as analysis
+
+    names = [name.strip() for name in (metrics.split(",") if isinstance(metrics, str) else metrics)]
+    opened = run if isinstance(run, Run) else open_run(run)
+    found = analysis.correlate(opened, [name for name in names if name], incomplete_ok=incomplete)
+    if out is not None:
+        found.save(place(out))
+    return found

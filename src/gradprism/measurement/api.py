@@ -1,0 +1,140 @@
+"""The main job: data and a model in, a run directory of gradient spectra out."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
+from gradprism.data.settings import IN_MEMORY
+from gradprism.data.source import ExampleSet
+from gradprism.engine.work import Say
+from gradprism.engine.working import refuse_engine, work_through
+from gradprism.files.places import absolute, is_named, place
+from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.task import arithmetic_there, publishing_of, work_of
+from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.description import model_record, resolved_checkpoint
+from gradprism.models.settings import refuse_loading_options
+from gradprism.models.text import ChosenText, choose_text, text_identity
+from gradprism.prism.architecture import architecture_digest, resolved_prism
+from gradprism.runs.layout import RECIPE_FILE, identity_of
+from gradprism.runs.measured import measured_in_words
+from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.writer import RunWriter
+
+
+def spectra(
+    data: Any,
+    model: Any = "smollm2-135m",
+    *,
+    tokenizer: Any = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    retry_failed: bool = False,
+    **options: Any,
+) -> Run:
+    """The gradient spectrum of every layer, for every example; returns the opened run.
+
+    `data`: path, URL or hub id, several of them, a list of dicts, a `datasets.Dataset` or a data frame.
+    `model`: hub id, folder, .gguf file, built-in name; or a loaded model, then with its `tokenizer`.
+    `out`: the run directory, or its place in an object store (`s3://bucket/run`), resumed if it is there; a new
+    temporary one where None.
+    `retry_failed` also measures again the rows that failed before.
+    `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
+    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    """
+    if is_named(data):
+        data = (data,)
+    are_paths = isinstance(data, list | tuple) and all(map(is_named, data))
+    source: ModelSource | None = None
+    if not isinstance(model, str | Path):
+        source = LoadedModel(model, tokenizer)
+        refuse_loading_options(options)
+        options["dtype"] = "auto"  # its own
+    recipe = SpectraRecipe.from_options(
+        tuple(map(str, data)) if are_paths else IN_MEMORY,
+        str(out or tempfile.mkdtemp(prefix="gradprism-")),
+        model=source.name if source else str(model),
+        **options,
+    )
+    return run_recipe(
+        recipe, observer, data=recipe.data if are_paths else data, model=source, retry_failed=retry_failed
+    )
+
+
+def run_recipe(
+    recipe: SpectraRecipe,
+    observer: Observer | None = None,
+    *,
+    data: Any = None,
+    model: ModelSource | None = None,
+    retry_failed: bool = False,
+) -> Run:
+    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+
+    `retry_failed` also measures again the rows that failed before.
+    """
+    watch = observer or Silent()
+    refuse_engine(recipe, model)
+    watch.say("Reading the data")
+    examples = examples_of(recipe, data)
+    source = model or find_checkpoint(recipe.checkpoint, watch.say)
+    config = source.load_config()
+    out = place(recipe.out)
+    text = choose_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
+    recipe = _resolved(recipe, text)
+    with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
+        writer.write_text(RECIPE_FILE, recipe_text(recipe))
+
+        def found(model: Mapping[str, Any]) -> None:
+            """Put on record what was found in the model, and say what is not as asked for."""
+            writer.update(model=writer.record["model"] | model)
+            for sentence in measured_in_words(model, recipe.prism.projection_names):
+                watch.say(f"Measured: {sentence}")
+
+        work, publishing = work_of(recipe, source, writer.record["identity"]), publishing_of(writer)
+        work_through(
+            recipe, examples, work, writer, publishing, watch, "Gradients", found=found, retry_failed=retry_failed
+        )
+        run = open_run(recipe.out)
+        writer.update(complete=True, counts=asdict(run.counts))
+    return open_run(recipe.out)
+
+
+def _resolved(recipe: SpectraRecipe, text: ChosenText) -> SpectraRecipe:
+    """Absolute paths, so that it can be replayed from anywhere; the text as chosen."""
+    changes = {
+        "data": tuple(map(absolute, recipe.data)),
+        "text": text.settings,
+        "checkpoint": resolved_checkpoint(recipe.checkpoint),
+        "prism": resolved_prism(recipe.prism),
+        "out": str(place(recipe.out).resolve()),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _description(
+    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ChosenText, say: Say
+) -> dict[str, Any]:
+    """What run.json says from the start."""
+    model = model_record(source, config)
+    identity = recipe.identity() | {
+        "data fingerprint": examples.fingerprint,
+        "model fingerprint": model["revision"],
+    }
+    if recipe.prism.precision != "exact":
+        identity["arithmetic"] = arithmetic_there(recipe, source, say)
+    return {
+        "verb": "spectra",
+        "complete": False,
+        "identity": identity | text_identity(text.settings) | architecture_digest(recipe.prism),
+        "template": {"name": text.settings.template, "why": text.why},
+        "data": data_record(examples),
+        "model": model,
+        **machine_record(),
+        "sessions": [],
+    }

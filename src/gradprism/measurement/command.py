@@ -1,0 +1,119 @@
+"""spectra: Measure the gradient of every layer, for every example of a data set."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
+from gradprism.core.options import Data, Flag, Json, Quiet
+from gradprism.core.settings import checked
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.engine.options import DEFAULT_ENGINE, Engine
+from gradprism.measurement.settings import SpectraRecipe
+from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
+from gradprism.prism.settings import PrismSettings
+from gradprism.runs.command import print_summary
+
+if TYPE_CHECKING:
+    from gradprism.core.progress import Observer
+    from gradprism.runs.run import Run
+
+
+DEFAULT_PRISM = PrismSettings()
+Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
+
+
+def spectra(
+    data: Data,
+    /,
+    *,
+    out: str,
+    checkpoint: Checkpoint,
+    read: Read = DEFAULT_READ,
+    text: Text = DEFAULT_TEXT,
+    prism: Prism = DEFAULT_PRISM,
+    execution: Execution = DEFAULT_EXECUTION,
+    engine: Engine = DEFAULT_ENGINE,
+    part_rows: int = 32,
+    retry_failed: Flag = False,
+    by: str | None = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Measure the gradient of every layer, for every example of a data set.
+
+    The same command resumes a run that was stopped; one that is complete is only summarised.
+
+    Parameters
+    ----------
+    data
+        Data files (JSON, JSON Lines, Parquet, CSV, each also compressed) or their URLs, a saved `datasets` folder, or a
+        hub id.
+    out
+        The run directory, or its place in an object store: s3://BUCKET/RUN.
+    part_rows
+        Rows in one published part: the most that a kill can lose.
+    retry_failed
+        Measure the rows again that failed before.
+    by
+        Compare the groups of this column of the data in the summary.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {
+        "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
+        "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
+    }  # fmt: skip
+    return _measure(checked(SpectraRecipe, values), by, quiet, json, retry_failed)
+
+
+RECIPE = SpectraRecipe
+
+
+def replay(recipe: SpectraRecipe, path: Path, *, by: str | None = None, quiet: bool, json: bool) -> int:
+    """Measure again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    return _measure(recipe, by, quiet, json, retry_failed=False)
+
+
+def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool) -> int:
+    from gradprism.measurement.api import run_recipe
+
+    return followed(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)
+
+
+def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
+    """Do a job that makes a run, and show it; `done` says what becomes of a row."""
+    from gradprism.core.progress_bar import watching
+
+    try:
+        with watching(quiet) as observer:
+            finished = job(observer)
+    except KeyboardInterrupt:
+        return _stopped(out)
+    if json or not quiet:
+        print_summary(finished, by, json)
+    if not finished.counts.ok:
+        sys.stderr.write(f"gradprism: no row could be {done}; for the reasons: gradprism show {out}\n")
+        return 1
+    return 0
+
+
+def _stopped(out: str) -> int:
+    """Say how far a run has come."""
+    from gradprism.runs.run import open_run
+
+    err = HarmlessConsole(stderr=True)
+    try:
+        counts = open_run(out).counts
+        err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")
+    except GradPrismError:
+        err.print("Stopped before the run began.")
+    err.print("Repeat the same command to resume.")
+    return 130

@@ -1,0 +1,38 @@
+"""Settings of `gradprism spectra`."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from gradprism.core.settings import Settings, checked, grouped
+from gradprism.data.settings import ReadSettings, TextSettings
+from gradprism.engine.settings import EngineSettings
+from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.prism.settings import PrismSettings
+
+
+class SpectraRecipe(Settings):
+    """Everything that `gradprism spectra` was told."""
+
+    verb: Literal["spectra"] = "spectra"
+    data: tuple[str, ...]
+    read: ReadSettings = ReadSettings()
+    text: TextSettings = TextSettings()
+    checkpoint: CheckpointSettings
+    prism: PrismSettings = PrismSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    engine: EngineSettings = EngineSettings()
+    part_rows: int = Field(default=32, ge=1)
+    out: str
+
+    @classmethod
+    def from_options(cls, data: tuple[str, ...], out: str, **options: Any) -> Self:
+        """Sort flat options, as a Python caller gives them, into their groups."""
+        return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
+        groups = {"read": self.read, "text": self.text, "checkpoint": self.checkpoint, "prism": self.prism}
+        return {"part_rows": self.part_rows} | {
+            f"{group}.{name}": value for group, settings in groups.items() for name, value in settings
+        }

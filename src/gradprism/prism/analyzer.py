@@ -1,0 +1,196 @@
+"""`GradientAnalyzer`: examples in, tables out, on a model and tokenizer that one already holds."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from torch import nn
+
+from gradprism.core.errors import GradPrismError
+from gradprism.data.encode import Encoded, make_encoder
+from gradprism.data.example import Example, RowProblemError
+from gradprism.data.source import open_examples
+from gradprism.models.adapters import refuse_kinds
+from gradprism.models.batches import Batches, Failure
+from gradprism.models.full_precision import full_products, model_itself
+from gradprism.models.likelihood import LogitsChangedError, ResponseHead
+from gradprism.models.positions import position_limit
+from gradprism.models.projections.described import read_architecture
+from gradprism.models.projections.discovery import understand
+from gradprism.models.quantised import refuse_forward_only
+from gradprism.models.settings import refuse_loading_options
+from gradprism.models.trial import taking_part
+from gradprism.prism.capture import frozen
+from gradprism.prism.precision import Computing, arithmetic_of
+from gradprism.prism.prism import measure_batch
+from gradprism.prism.reducer import EigenPool, ExampleGradients
+from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+
+OnBatch = Callable[[int, int], None]  # examples done, tokens done
+Encode = Callable[[Example], Encoded]
+Ready = tuple[Example, Encoded]
+
+
+def _unwatched(examples: int, tokens: int) -> None:
+    """Nobody hears that a batch is done."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one example."""
+
+    example: Example
+    status: str
+    reason: str | None = None
+    encoded: Encoded | None = None
+    gradients: ExampleGradients | None = None
+
+
+class GradientAnalyzer:
+    """Measures the gradients that examples send into a causal language model.
+
+    The model is left as it was found: its weights' `requires_grad` and training mode are put back after each
+    call, and no weight gradient is ever formed.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: MeasuringSettings | None = None, **options: Any):
+        """`options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...).
+
+        A `recipe`, where there is one already, stands in for them.
+        `found` says which projections the model has, and in which layers.
+        Raises `GradPrismError` where a projection is not found, the model's weights or adapters cannot be measured, or
+        an option is not known or has no effect here.
+        """
+        if recipe is None:
+            refuse_loading_options(options)
+            recipe = AnalyzerSettings.from_options(**options)
+        model = model_itself(model)
+        refuse_kinds(model)
+        with full_products():
+            refuse_forward_only(model)
+        self.model = model
+        self._head = ResponseHead(model)
+        architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
+        found = understand(model, recipe.prism.projection_names, architecture)
+        self.found = taking_part(model, found, self._head.device)
+        self.projections = self.found.projections
+        self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))
+        self._encoder = make_encoder(tokenizer, self._text)  # a template that cannot be had is refused now
+        self._read, self._prism = recipe.read, recipe.prism
+        self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
+        self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
+        self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
+        self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
+
+    def analyze(self, data: Any, on_batch: OnBatch = _unwatched) -> Tables:
+        """Tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
+
+        `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
+        that cannot be measured is a `skipped` or `failed` row with its reason. `on_batch` is called after each
+        batch and may raise to stop.
+        """
+        examples = list(data) if _all_examples(data) else list(open_examples(data, self._read))
+        if self._text.template == "auto":
+            n_conversations = sum(example.is_conversation for example in examples)
+            self._encoder = make_encoder(self._tokenizer, self._text, n_conversations)
+        return self._analyze(examples, self._encoder.encode, on_batch)
+
+    def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
+        """The same from token ids and response masks that were made elsewhere."""
+        by_row = {example.row: item for example, item in encoded}
+        return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
+
+    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = _unwatched) -> Tables:
+        if len({example.row for example in examples}) < len(examples):
+            raise GradPrismError(
+                "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."
+            )
+        ready, unusable = self._encode(examples, encode)
+        if unusable:
+            on_batch(len(unusable), 0)
+        outcomes = {outcome.example.row: outcome for outcome in [*unusable, *self._measured(ready, on_batch)]}
+        return _tables([outcomes[example.row] for example in examples])
+
+    def _measured(self, ready: Sequence[Ready], on_batch: OnBatch) -> Iterator[_Outcome]:
+        with frozen(self.model):
+            for batch in self._batches.cut(ready):
+                for (example, encoded), answer in zip(batch, self._batches.answers(batch, self._measure), strict=True):
+                    yield _outcome(example, encoded, answer)
+                on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
+
+    def _encode(self, examples: Sequence[Example], encode: Encode) -> tuple[list[Ready], list[_Outcome]]:
+        ready, unusable = [], []
+        for example in examples:
+            try:
+                ready.append((example, self._head.known(encode(example))))
+            except RowProblemError as problem:
+                unusable.append(_Outcome(example, "skipped", str(problem)))
+        return ready, unusable
+
+    def _measure(self, batch: Sequence[Ready]) -> list[ExampleGradients]:
+        encoded = [item for _, item in batch]
+        try:
+            return measure_batch(self._head, self.projections, encoded, self._prism, self._pool, self._computing)
+        except LogitsChangedError:  # the head knows it from now on
+            return self._measure(batch)
+
+
+def failed_tables(examples: Sequence[Example], reason: str) -> Tables:
+    """Tables of examples that could not be measured at all."""
+    return _tables([_Outcome(example, "failed", reason) for example in examples])
+
+
+def _all_examples(data: Any) -> bool:
+    return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
+
+
+def _outcome(example: Example, encoded: Encoded, answer: ExampleGradients | Failure) -> _Outcome:
+    if isinstance(answer, Failure):
+        return _Outcome(example, "failed", answer.reason, encoded)
+    if answer.problem:
+        return _Outcome(example, "failed", answer.problem, encoded)
+    return _Outcome(example, "ok", None, encoded, answer)
+
+
+def _tables(outcomes: Sequence[_Outcome]) -> Tables:
+    ok = [(outcome.example, outcome.gradients) for outcome in outcomes if outcome.gradients]
+    return Tables(
+        _frame([_example_row(outcome) for outcome in outcomes], EXAMPLES),
+        _frame([row for example, gradients in ok for row in _spectra_rows(example, gradients)], SPECTRA),
+        _frame([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
+    )
+
+
+def _frame(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _example_row(outcome: _Outcome) -> tuple[Any, ...]:
+    example, encoded, gradients = outcome.example, outcome.encoded, outcome.gradients
+    counts: tuple[int | None, int | None, int | None, bool | None] = (None, None, None, None)
+    if encoded:
+        n, n_response = encoded.n_tokens, encoded.n_response_tokens
+        counts = (n, n - n_response, n_response, encoded.truncated)
+    losses = (gradients.loss, gradients.nll_sum) if gradients else (None, None)
+    return (
+        example.example_id, example.row, example.content_hash, *counts, *losses,
+        outcome.status, outcome.reason, example.columns_json,
+    )  # fmt: skip
+
+
+def _spectra_rows(example: Example, gradients: ExampleGradients) -> Iterator[tuple[Any, ...]]:
+    for item in gradients.spectra:
+        p, m = item.projection, item.measures
+        yield (
+            example.example_id, example.row, p.layer, p.name, p.d_out, p.d_in,
+            m.nuclear_norm, m.effective_rank, m.frobenius_norm, m.spectral_norm, m.stable_rank,
+            item.mean, *(item.extremes or (None, None)), item.singular_values,
+        )  # fmt: skip
+
+
+def _similarity_rows(example: Example, gradients: ExampleGradients) -> Iterator[tuple[Any, ...]]:
+    for s in gradients.similarities:
+        yield example.example_id, example.row, s.layer, s.other_layer, s.kind, s.pair, s.cosine

@@ -1,0 +1,128 @@
+"""The two factors of a projection's gradient, G = Dᵀ X, and what is computed from them alone.
+
+For a linear map y = W x with loss L, one example of T tokens gives dL/dW = Σ_t (dL/dy_t) x_tᵀ = Dᵀ X with
+X (T, d_in) the inputs and D (T, d_out) the loss gradients at the output. G is formed only where that is the
+shorter way. Factors whose magnitude could take a product out of its range are scaled to a largest magnitude of 1.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradprism.prism.products import gram_of
+
+_SAFE = (1e-6, 1e6)  # products of four factors, and entries 1e-8 of the largest, stay normal fp32 numbers
+
+
+class Inputs:
+    """X of one example, shared by the projections that read the same activations (q, k and v do).
+
+    `rows` holds X / scale in fp32, or in fp64 where X came so. Products that several projections share are made
+    once; not for threads to share.
+    """
+
+    def __init__(self, inputs: Float[Tensor, "tokens d_in"], largest: float):
+        """`largest`: the largest magnitude in X."""
+        self.rows, self.scale = _in_range(inputs, largest)
+        self._gram: Tensor | None = None
+
+    @property
+    def gram(self) -> Float[Tensor, "tokens tokens"]:
+        """X Xᵀ in fp64."""
+        if self._gram is None:
+            self._gram = gram_of(self.rows.double())  # (T, d_in) @ (d_in, T)
+        return self._gram
+
+    def forget_gram(self) -> None:
+        """Free its memory; no spectrum needs it any more."""
+        self._gram = None
+
+
+class Factors:
+    """G = Dᵀ X of one projection for one example, rows of D that are exactly zero left out."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        deltas: Float[Tensor, "tokens d_out"],
+        tokens: slice | Int[Tensor, " rows"],
+        largest: float,
+        divisor: float = 1.0,
+    ):
+        """`tokens`: the rows of D to keep; `largest`: the largest magnitude in D. G is that of D / divisor."""
+        self.shared = inputs
+        self.tokens = tokens
+        self.deltas, delta_scale = _in_range(deltas[tokens], largest)
+        self.scale = inputs.scale * delta_scale / divisor
+        self._gradient: Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: Float[Tensor, "tokens d_in"], deltas: Float[Tensor, "tokens d_out"]) -> "Factors":
+        """Factors of two bare matrices."""
+        by_token = deltas.abs().amax(dim=1) if deltas.numel() else deltas.new_zeros(0)  # (T,)
+        largest = float(inputs.abs().max()) if inputs.numel() else 0.0
+        kept = by_token.nonzero().squeeze(1)
+        return cls(Inputs(inputs, largest), deltas, kept, float(by_token.max()) if len(kept) else 0.0)
+
+    @property
+    def inputs(self) -> Float[Tensor, "rows d_in"]:
+        """X of the rows kept, scaled."""
+        return self.shared.rows[self.tokens]
+
+    @property
+    def input_gram(self) -> Float[Tensor, "rows rows"]:
+        """X Xᵀ of the rows kept, scaled, in fp64."""
+        return self.shared.gram[self.tokens][:, self.tokens]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d_out, d_in) of G."""
+        return self.deltas.shape[1], self.shared.rows.shape[1]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the rows kept are no more than the smaller side of G: then its spectrum needs no G."""
+        return len(self.deltas) <= min(self.shape)
+
+    @property
+    def n_values(self) -> int:
+        """How many singular values G can have: the size of its eigenvalue problem."""
+        return min(len(self.deltas), *self.shape)
+
+    @property
+    def is_worth_forming(self) -> bool:
+        """See `is_worth_forming`."""
+        return is_worth_forming(len(self.deltas), *self.shape)
+
+    def form(self) -> Float[Tensor, "d_out d_in"]:
+        """Form G itself, scaled, in the type of the factors; once."""
+        if self._gradient is None:
+            self._gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
+        return self._gradient
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest entry of G. Forms G."""
+        if not len(self.deltas):
+            return 0.0, 0.0
+        low, high = torch.aminmax(self.form())
+        return float(low) * self.scale, float(high) * self.scale
+
+
+def is_worth_forming(n_tokens: int, d_out: int, d_in: int) -> bool:
+    """Whether G is needed for its spectrum, or costs less than the Gram matrices of the cosines it takes part in.
+
+    Those are one and a half for each gradient (adjacent layers, and q with o or k with v), and three projections
+    share the Gram matrix of their inputs.
+    """
+    return n_tokens > min(d_out, d_in) or 2 * d_out * d_in < 3 * n_tokens * (d_out + d_in / 3)
+
+
+def _in_range(values: Tensor, largest: float) -> tuple[Tensor, float]:
+    """Values in fp32 or wider, and the scale they were divided by: 1 wherever products stay in range anyway."""
+    wide = values if values.dtype == torch.float64 else values.float()
+    if not largest or _SAFE[0] < largest < _SAFE[1]:
+        return wide, 1.0
+    if wide.dtype == torch.float64 or not 1e-30 < largest < 1e30:  # beyond, 1 / scale is no normal fp32 number
+        return (wide.double() / largest).to(wide.dtype), largest
+    return wide * (1.0 / largest), largest

@@ -1,0 +1,47 @@
+"""One batch through the model: a forward and an activation-only backward pass, reduced to what is reported."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from gradprism.data.encode import Encoded
+from gradprism.models.likelihood import Batch, ResponseHead
+from gradprism.models.projections.discovery import Projection
+from gradprism.prism.capture import capturing
+from gradprism.prism.precision import Computing
+from gradprism.prism.reducer import EigenPool, ExampleGradients, Reducer
+from gradprism.prism.settings import PrismSettings
+
+
+def measure_batch(
+    head: ResponseHead,
+    projections: Sequence[Projection],
+    encoded: Sequence[Encoded],
+    settings: PrismSettings,
+    pool: EigenPool,
+    computing: Computing,
+) -> list[ExampleGradients]:
+    """Losses, spectra and similarities of each example; the same numbers whatever else is in the batch.
+
+    The model behind `head` must be frozen (see `capture.frozen`). Raises `LogitsChangedError` at most once for a
+    model: measured again, the head takes the model's own way.
+    """
+    batch = Batch.of(encoded, head.device)
+    order = {projection: place for place, projection in enumerate(projections)}
+    reducer = Reducer(batch.lengths, [example.n_response_tokens for example in encoded], order, settings, pool)
+    catching = capturing(projections, tuple(batch.ids.shape), reducer.add)
+    with torch.inference_mode(False), torch.enable_grad(), computing(), catching as awaited:
+        loss = head.loss(batch)
+        answers = [
+            ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")
+            for mean, total in zip(loss.means, loss.nll_sum.tolist(), strict=True)
+        ]
+        reducer.answers = answers
+        if any(answer.problem is None for answer in answers):
+            loss.backward()
+            if awaited:
+                raise RuntimeError(f"no gradient reached {', '.join(p.path for p in next(iter(awaited.values())))}")
+    with torch.no_grad():
+        reducer.finish()
+    return answers

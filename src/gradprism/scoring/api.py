@@ -1,0 +1,369 @@
+"""Scoring a data set by quality metrics, into a run: the one that holds its spectra, or a new one."""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Observer, Silent
+from gradprism.core.settings import recipe_text
+from gradprism.data.example import Example
+from gradprism.data.settings import IN_MEMORY, ReadSettings
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine.shards import cut
+from gradprism.engine.working import refuse_engine, work_through
+from gradprism.files.places import absolute, is_named, is_shared, place
+from gradprism.metrics.metric import Metric, Plan
+from gradprism.metrics.settings import JudgeSettings, RequestSettings
+from gradprism.models.builtin import cache_folder
+from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.description import resolved_checkpoint
+from gradprism.models.settings import refuse_loading_options
+from gradprism.models.text import choose_text
+from gradprism.prism.tables import MEASURES
+from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
+from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.runs.recorded import read_recorded_recipe, recipes_of
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.scores import ScoreWriter, held_run, read_score_record
+from gradprism.scoring.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.scoring.task import publishing_of, work_of
+
+_OF_SPECTRA = (
+    "text.",
+    "checkpoint.",
+    "model fingerprint",
+    "template digest",
+)  # what a metric of a model shares with them
+
+
+def score(
+    data: Any = None,
+    metric: str | Sequence[str] = "ifd",
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    retry_failed: bool = False,
+    **options: Any,
+) -> Run:
+    """Score every example by some metrics; returns the opened run, its tables at `run.scores(METRIC)`.
+
+    `data`: as `gradprism.spectra` takes it; None takes that of the run at `out`.
+    `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
+    `model`: causal language model (ifd, length, loss, perplexity), by name or loaded, then with its `tokenizer`.
+    `out`: the run directory, or a place in an object store; a new temporary one where None.
+    `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
+    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    """
+    recipe, source = score_recipe(data, metric, model, tokenizer, out, options)
+    return run_scores(
+        recipe, observer, data=None if _are_paths(data) else data, model=source, retry_failed=retry_failed
+    )
+
+
+def score_recipe(
+    data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path | None, options: dict[str, Any]
+) -> tuple[ScoreRecipe, ModelSource | None]:
+    """The recipe that a Python call comes to, and the model where it was given loaded."""
+    source: ModelSource | None = None
+    if model is not None and not isinstance(model, str | Path):
+        source = LoadedModel(model, tokenizer)
+        refuse_loading_options(options)
+        options |= {"model": source.name, "dtype": "auto"}
+    elif tokenizer is not None:
+        raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
+    elif model is not None:
+        options["model"] = str(model)
+    if not isinstance(options.get("reward_model", ""), str | Path):
+        raise GradPrismError(
+            "Given a loaded reward model; expected its name or folder, so that the run can be made again. "
+            "gradprism.reward(data, model, tokenizer=tokenizer) scores with a loaded one."
+        )
+    named = (str(data),) if is_named(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
+    names = metric if isinstance(metric, str) else ",".join(metric)
+    return ScoreRecipe.from_options(named, names, str(out or tempfile.mkdtemp(prefix="gradprism-")), **options), source
+
+
+def _are_paths(data: Any) -> bool:
+    if data is None or is_named(data):
+        return True
+    return isinstance(data, list | tuple) and len(data) > 0 and all(map(is_named, data))
+
+
+def run_scores(
+    recipe: ScoreRecipe,
+    observer: Observer | None = None,
+    *,
+    data: Any = None,
+    model: ModelSource | None = None,
+    retry_failed: bool = False,
+) -> Run:
+    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+
+    `retry_failed` also scores again the rows that failed before.
+    """
+    watch = observer or Silent()
+    refuse_engine(recipe, model)
+    recipe, examples = _opened(recipe, data, model, watch)
+    description = {"verb": "score", "data": data_record(examples), **machine_record()}
+    metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
+    if not recipe.name or recipe.name in recipe.metrics:  # no name of its own
+        _refuse_other_settings(metrics, place(recipe.out))
+    with held_run(place(recipe.out), description, watch.say) as run:
+        writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
+        for metric, writer in zip(metrics, writers, strict=True):
+            _score(metric, writer, recipe, examples, watch, retry_failed)
+    return open_run(recipe.out)
+
+
+def plan_scores(
+    recipe: ScoreRecipe, observer: Observer | None = None, *, data: Any = None, model: ModelSource | None = None
+) -> dict[str, Plan]:
+    """What each metric of a recipe would take: nothing is asked, loaded or written."""
+    watch = observer or Silent()
+    recipe, examples = _opened(recipe, data, model, watch)
+    return {name: _planned(name, recipe, model, examples) for name in recipe.metrics}
+
+
+def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
+    """Of the parts that are still to be scored."""
+    metric = make_metric(name, recipe, model, _unheard, will_score=False)
+    done = published_parts(place(recipe.out), score_table(recipe.name or name))
+    plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
+    counts = {
+        field.name: sum(getattr(plan, field.name) for plan in plans) for field in fields(Plan) if field.name != "exact"
+    }
+    return Plan(**counts, exact=all(plan.exact for plan in plans))
+
+
+def _opened(
+    recipe: ScoreRecipe, data: Any, source: ModelSource | None, watch: Observer
+) -> tuple[ScoreRecipe, ExampleSet]:
+    """Return the recipe with absolute paths and nothing left open, and its examples."""
+    refuse_unknown(recipe.metrics)
+    if recipe.name and len(recipe.metrics) > 1:
+        raise GradPrismError(
+            f"--name {recipe.name} with {len(recipe.metrics)} metrics; expected one metric to be named."
+        )
+    if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", recipe.name):
+        raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ - between them.")
+    if recipe.name in {*METRICS, *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
+        raise GradPrismError(f"--name {recipe.name}: that is the name of something else. Expected a name of its own.")
+    if recipe.judge.judge_template and {"instag", "difficulty"} <= {*recipe.metrics}:
+        raise GradPrismError(
+            "--judge-template stands in for one prompt, and instag and difficulty have each their own. Expected one of "
+            "the two metrics at a time."
+        )
+    watch.say("Reading the data")
+    if not recipe.data:
+        recipe = _with_data_of_run(recipe)
+    recipe = _resolved(_with_settings_of_run(_with_reward_date(recipe), source))
+    examples = examples_of(recipe, data)
+    return _with_text(recipe, source, examples.n_conversations), examples
+
+
+def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
+    """Take model and text from the spectra of the run that is there, as far as they were not named."""
+    path = place(recipe.out) / RECIPE_FILE
+    made = read_recorded_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
+    if made is None or made.verb == "score" or made.checkpoint is None:
+        return recipe
+    given = {name: getattr(recipe.text, name) for name in recipe.text.model_fields_set}
+    text = made.text.model_copy(update=given)
+    checkpoint = recipe.checkpoint or (None if source else made.checkpoint)
+    return recipe.model_copy(update={"text": text, "checkpoint": checkpoint})
+
+
+def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
+    """Raises `GradPrismError` where the run's spectra are of other settings than a metric without a name of its own."""
+    made = identity_of(run)
+    for metric in metrics:
+        shared = [name for name in metric.identity if name in made and name.startswith(_OF_SPECTRA)]
+        different = [name for name in sorted(shared) if metric.identity[name] != made[name]]
+        if different and metric.name in CAUSAL:
+            lines = "\n".join(
+                f"  {name}: the spectra have {made[name]!r}, now {metric.identity[name]!r}" for name in different
+            )
+            raise GradPrismError(
+                f"--metric {metric.name}: the spectra in {run} were made with other settings:\n{lines}\n"
+                f"Leave these options out, which takes the run's own; or give the score a name, such as "
+                f"--name {metric.name}_other."
+            )
+
+
+def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
+    """Settle the text, where a metric reads it."""
+    if not {*recipe.metrics} & {*CAUSAL} or (source is None and recipe.checkpoint is None):
+        return recipe  # a metric without its model is refused later
+    found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
+    asked = recipe.text
+    if "ifd" in recipe.metrics and recipe.likelihood.style == "superfiltering" and asked.template == "auto":
+        asked = asked.model_copy(update={"template": "paper"})  # a formula of that template
+    text = choose_text(asked, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
+    return recipe.model_copy(update={"text": text.settings})
+
+
+def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Take data and rows from the run that is there."""
+    if recipe.read != ReadSettings():
+        raise GradPrismError(
+            "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
+            "it was made: expected none of these options, or data files too."
+        )
+    recipes = [read_recorded_recipe(path) for path in recipes_of(place(recipe.out))]
+    made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
+    if made is None:
+        raise GradPrismError(
+            f"No data is named, and {recipe.out} is no run that names one. Expected data files or a hub id."
+        )
+    return recipe.model_copy(update={"data": made.data, "read": made.read})
+
+
+def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Absolute paths, so that it can be replayed from anywhere."""
+
+    def full(group: Any, *names: str) -> Any:
+        given = {name: getattr(group, name) for name in names}
+        return group.model_copy(update={name: absolute(text) for name, text in given.items() if text})
+
+    changes = {
+        "data": tuple(map(absolute, recipe.data)),
+        "checkpoint": recipe.checkpoint and resolved_checkpoint(recipe.checkpoint),
+        "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
+        "requests": _with_full_cache(recipe.requests),
+        "judge": _local_judge(full(recipe.judge, "judge_template")),
+        "reward": full(recipe.reward, "reward_model", "reward_template"),
+        "out": str(place(recipe.out).resolve()),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _with_full_cache(requests: RequestSettings) -> RequestSettings:
+    if requests.cache is None:
+        return requests
+    cache = place(requests.cache)
+    if is_shared(cache):
+        raise GradPrismError(f"--cache {cache}: expected a local file; answers are looked up in it one by one.")
+    return requests.model_copy(update={"cache": str(cache.resolve())})
+
+
+def _local_judge(judge: JudgeSettings) -> JudgeSettings:
+    kind, colon, model = (judge.judge or "").partition(":")
+    return judge.model_copy(update={"judge": f"local:{absolute(model)}"}) if colon and kind == "local" else judge
+
+
+def _writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
+    description = {
+        "complete": False,
+        "about": metric.about,
+        "identity": {**metric.identity, "metric": metric.name, "part_rows": recipe.part_rows},
+        **machine_record(),
+        "sessions": [],
+    }
+    own = recipe.model_copy(update={"metric": metric.name})
+    return ScoreWriter(run, recipe.name or metric.name, description, recipe_text(own))
+
+
+def _score(
+    metric: Metric,
+    writer: ScoreWriter,
+    recipe: ScoreRecipe,
+    examples: ExampleSet,
+    watch: Observer,
+    retry_failed: bool,
+) -> None:
+    """Score one metric, what is published left out."""
+    here = metric.waits or recipe.engine.engine == "local"
+    work, publishing = work_of(metric, recipe, here), publishing_of(writer)
+    work_through(
+        recipe, examples, work, writer, publishing, watch, writer.folder.name, retry_failed=retry_failed, here=here
+    )
+    writer.update(complete=True)
+
+
+def _with_reward_date(recipe: ScoreRecipe) -> ScoreRecipe:
+    """Settle the day that the template of a reward model prints, if it prints one: other machines are told it."""
+    if "reward" not in recipe.metrics:
+        return recipe
+    begun = _begun(recipe, "reward.reward_date").get("reward.reward_date")
+    day = recipe.reward.reward_date or recipe.text.date or begun or date.today().isoformat()
+    return recipe.model_copy(update={"reward": recipe.reward.model_copy(update={"reward_date": day})})
+
+
+def _begun(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
+    """Return the first identity of the run with a setting: of the scores gone on with, the spectra, other scores."""
+    run = place(recipe.out)
+    own = [recipe.name] if recipe.name else recipe.metrics
+    scores = {name: read_score_record(run, name)["identity"] for name in scored_metrics(run)}
+    ordered = [*(scores.pop(name) for name in own if name in scores), identity_of(run), *scores.values()]
+    return next((identity for identity in ordered if identity.get(setting)), {})
+
+
+def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Instruction-following difficulty of each row: a `value`, and the sums it is made of; see `quality.likelihood`."""
+    return _table("ifd", data, model, tokenizer, options)
+
+
+def loss(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Mean negative log-likelihood of each row's response, nats a token."""
+    return _table("loss", data, model, tokenizer, options)
+
+
+def perplexity(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """exp(loss) of each row's response."""
+    return _table("perplexity", data, model, tokenizer, options)
+
+
+def length(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """Tokens of each row's response, by the model's tokenizer."""
+    return _table("length", data, model, tokenizer, options)
+
+
+def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
+    """What a reward model gives each conversation: by name, or a loaded sequence classifier with its `tokenizer`."""
+    loaded = not isinstance(model, str | Path)
+    if tokenizer is not None and not loaded:
+        raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
+    options["reward_model"] = type(model).__name__ if loaded else str(model)
+    recipe, _ = score_recipe(data, "reward", None, None, None, options)
+    metric = make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None)
+    return metric.table(_examples(data, recipe))
+
+
+def instag(data: Any, judge: str, **options: Any) -> pl.DataFrame:
+    """Number of intent tags that a judge gives each row's instruction, and the tags."""
+    return _table("instag", data, None, None, options | {"judge": judge})
+
+
+def difficulty(data: Any, judge: str, **options: Any) -> pl.DataFrame:
+    """How difficult a judge calls each row's instruction, 1 to 10."""
+    return _table("difficulty", data, None, None, options | {"judge": judge})
+
+
+def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
+    """One metric of all rows in memory. A judge's answers are kept in the user's cache folder: they cost money."""
+    if "judge" in options:
+        options.setdefault("cache", str(cache_folder().parent / "judge-cache.sqlite"))
+    with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
+        recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
+        examples = _examples(data, recipe)
+        recipe = _with_text(recipe, source, sum(example.is_conversation for example in examples))
+        return make_metric(name, recipe, source, _unheard).table(examples)
+
+
+def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:
+    given = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
+    return data if given else list(open_examples(data, recipe.read))
+
+
+def _unheard(text: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,147 @@
+"""score: Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity."""
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
+from gradprism.core.options import Data, Flag, Json, Quiet, Several
+from gradprism.core.settings import checked
+from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
+from gradprism.engine.options import DEFAULT_ENGINE, Engine
+from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
+from gradprism.models.options import DEFAULT_EXECUTION, Execution, Model
+from gradprism.scoring.settings import ScoreRecipe
+
+DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
+DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
+
+Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
+Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]
+Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
+Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
+
+
+def score(
+    data: Data = (),
+    /,
+    *,
+    metric: Several,
+    out: str,
+    name: str | None = None,
+    model: Model = None,
+    read: Read = DEFAULT_READ,
+    text: Text = DEFAULT_TEXT,
+    likelihood: Likelihood = DEFAULT_LIKELIHOOD,
+    judge: Judge = DEFAULT_JUDGE,
+    requests: Requests = DEFAULT_REQUESTS,
+    reward: Reward = DEFAULT_REWARD,
+    execution: Execution = DEFAULT_EXECUTION,
+    engine: Engine = DEFAULT_ENGINE,
+    part_rows: int = 128,
+    retry_failed: Flag = False,
+    dry_run: Flag = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Score every example by quality metrics, into the run that holds its spectra or a new one.
+
+    Metrics: ifd, loss, perplexity and length (of --model), instag and difficulty (of --judge), reward (of
+    --reward-model). The same command resumes; what is published is not computed again, what a judge has answered
+    is not asked again.
+
+    Parameters
+    ----------
+    data
+        Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
+    metric
+        One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all of --model),
+        instag, difficulty (of --judge), reward (of --reward-model).
+    out
+        The run directory, or its place in an object store: s3://BUCKET/RUN.
+    name
+        Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
+    part_rows
+        Rows in one published part: the most that a kill can lose.
+    retry_failed
+        Score the rows again that failed before.
+    dry_run
+        Say what it would take: rows, tokens, answers that are cached, and the price if --price is given.
+    quiet
+        Print nothing but errors.
+    json
+        Print the summary as JSON on stdout.
+    """
+    values = {
+        "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
+        "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
+        "execution": execution, "engine": engine, "part_rows": part_rows,
+    }  # fmt: skip
+    recipe = checked(ScoreRecipe, values)
+    return _plan(recipe, quiet, json) if dry_run else _score(recipe, retry_failed, quiet, json)
+
+
+def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.core.progress_bar import watching
+    from gradprism.scoring.api import plan_scores
+    from gradprism.scoring.render import plan_of
+
+    with watching(quiet) as observer:
+        plans = plan_scores(recipe, observer)
+    if json:
+        sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
+    else:
+        HarmlessConsole().print(plan_of(plans, recipe.requests.prices))
+    return 0
+
+
+RECIPE = ScoreRecipe
+
+
+def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Score again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    return _score(recipe, False, quiet, json)
+
+
+def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+    from gradprism.core.progress_bar import watching
+    from gradprism.runs.render_scores import scores_of
+    from gradprism.runs.score_summary import summary_of_scores
+    from gradprism.scoring.api import run_scores
+
+    scored = [recipe.name] if recipe.name else list(recipe.metrics)
+    try:
+        with watching(quiet) as observer:
+            finished = run_scores(recipe, observer, retry_failed=retry_failed)
+    except KeyboardInterrupt:
+        return _stopped_scoring(recipe.out, scored)
+    summaries = [summary_of_scores(finished, name) for name in scored]
+    if json:
+        sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        HarmlessConsole().print(scores_of(finished, summaries))
+    without = [item.metric for item in summaries if not item.ok]
+    if without:
+        names = ", ".join(without)
+        sys.stderr.write(f"gradprism: no row has a value of {names}; for the reasons: gradprism show {recipe.out}\n")
+    return 1 if without else 0
+
+
+def _stopped_scoring(out: str, names: Sequence[str]) -> int:
+    from gradprism.runs.run import open_run
+
+    err = HarmlessConsole(stderr=True)
+    with suppress(GradPrismError):
+        run = open_run(out)
+        there = {name: run.scores(name).height for name in names if name in run.metrics}
+        done = ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
+        err.print(f"Stopped: {done} are in {out}.")
+    err.print("Repeat the same command to resume.")
+    return 130

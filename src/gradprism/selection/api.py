@@ -1,0 +1,178 @@
+"""Making subsets: a run or data files in, chosen rows out with their metrics, what was left out, and a data card."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.core.errors import GradPrismError
+from gradprism.data.settings import IN_MEMORY, ReadSettings
+from gradprism.data.source import ExampleSet, open_examples
+from gradprism.files.places import absolute, is_named, place
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.origin import data_of
+from gradprism.runs.own_settings import notes_on_settings
+from gradprism.runs.run import Run, open_run
+from gradprism.runs.values import find_metric, known_metrics, numbers, unknown_metric
+from gradprism.selection.eligible import Candidates, where_names
+from gradprism.selection.files import check_out, write_selection
+from gradprism.selection.selection import Selection
+from gradprism.selection.settings import SelectRecipe, SelectSettings
+from gradprism.selection.subsets import select_rows
+from gradprism.selection.survey import Survey, survey_of
+
+
+def select(
+    data_or_run: Any,
+    by: str | tuple[str, ...] | list[str] = (),
+    *,
+    out: str | Path | None = None,
+    data: Any = None,
+    **options: Any,
+) -> Selection:
+    """Subsets of a run's rows by its metrics, or of data by the data's own columns.
+
+    `data_or_run`: a run directory or an opened `Run`; or data as `gradprism.spectra` takes them, then with
+    `column:NAME` metrics only, and lengths in characters.
+    `out`: FILE.jsonl or FILE.parquet, whose sisters get the other groups, what was left out and the data card;
+    nothing is written where None.
+    `data`: stands in for the data that the run's recipe names, where they have moved.
+    `options`: those of the command, e.g. `top=200, bottom="10%", match_length=True, stratify="kind", seed=1`.
+    Raises `GradPrismError`.
+    """
+    names = _names(data_or_run)
+    recipe = SelectRecipe.from_options(names or IN_MEMORY, None if out is None else str(out), by, **options)
+    return run_recipe(recipe, data_or_run if names is None else None, data=data)
+
+
+def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -> Selection:
+    """Do what a recipe says. `objects` stand in for its data where these are Python objects."""
+    check_out(recipe.out)
+    if objects is None and recipe.data == IN_MEMORY:
+        raise GradPrismError("The recipe was made of Python objects, which it does not hold. Expected files or a run.")
+    recipe = _absolute(recipe)
+    run, examples = _opened(recipe, objects, data)
+    survey = survey_of(examples, _wanted(recipe.select))
+    candidates = _Resolver(run, survey).candidates(recipe.select)
+
+    def texts(rows: frozenset[int]) -> Iterator[tuple[int, str]]:
+        for example in examples:
+            if example.row in rows:
+                yield example.row, "\n".join(turn.text for turn in example.turns)
+
+    selection = select_rows(candidates, recipe.select, recipe.read.seed, texts)
+    if run is not None:
+        used = (*recipe.select.metrics, *where_names(recipe.select.where), "length")
+        selection = replace(selection, notes=(*selection.notes, *notes_on_settings(run, used)))
+    return selection if recipe.out is None else write_selection(selection, recipe, examples, survey.names)
+
+
+def _names(data_or_run: Any) -> tuple[str, ...] | None:
+    """Paths and hub ids as text; None for Python objects."""
+    if isinstance(data_or_run, Run):
+        return (str(data_or_run.path),)
+    if is_named(data_or_run):
+        return (str(data_or_run),)
+    if isinstance(data_or_run, list | tuple) and data_or_run and all(map(is_named, data_or_run)):
+        return tuple(map(str, data_or_run))
+    return None
+
+
+def _absolute(recipe: SelectRecipe) -> SelectRecipe:
+    out = None if recipe.out is None else str(place(recipe.out).resolve())
+    return recipe.model_copy(update={"data": tuple(map(absolute, recipe.data)), "out": out})
+
+
+def _opened(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:
+    runs = [name for name in recipe.data if (place(name) / RUN_FILE).is_file()]
+    if not runs:
+        if data is not None:
+            raise GradPrismError("`data` stands in for the data of a run, and none was given.")
+        return None, open_examples(recipe.data if objects is None else objects, recipe.read)
+    if len(recipe.data) > 1:
+        raise GradPrismError(f"Given {len(recipe.data)} inputs, of them the run {runs[0]}. Expected one run, or data.")
+    others = recipe.read.model_copy(update={"seed": 0})
+    if others != ReadSettings():
+        raise GradPrismError(
+            f"The rows of the run {runs[0]} were chosen when it was made. Expected none of "
+            f"{', '.join('--' + name for name in ReadSettings.model_fields if name != 'seed')}; see --where."
+        )
+    run = open_run(runs[0])
+    return run, data_of(run, data)
+
+
+def _wanted(settings: SelectSettings) -> set[str]:
+    """The columns of the data that may be meant."""
+    named = {*settings.metrics, *where_names(settings.where), settings.stratify or ""}
+    return {name.removeprefix("column:") for name in named if name}
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    """Finds what the names in the settings stand for: metrics of a run, columns of the data, or neither."""
+
+    run: Run | None
+    survey: Survey
+
+    def candidates(self, settings: SelectSettings) -> Candidates:
+        """Gather every number that the settings name, a row each."""
+        metrics = {name: self._metric(name) for name in settings.metrics}
+        columns = dict[str, pl.Series]()
+        for name in where_names(settings.where):
+            if name not in metrics and (table := self._of_run(name)) is not None:
+                metrics[name] = table
+            elif name not in metrics:
+                columns[name] = self._column(name, "metric or column")
+        if settings.stratify:
+            columns[settings.stratify] = self._column(settings.stratify, "column")
+        length, unit = self._length()
+        return Candidates(
+            self.survey.rows,
+            values=pl.DataFrame([table["value"].alias(name) for name, table in metrics.items()]),
+            reasons=pl.DataFrame([table["reason"].alias(name) for name, table in metrics.items()]),
+            columns=pl.DataFrame([column.alias(name) for name, column in columns.items()]),
+            length=length.alias("length"),
+            length_unit=unit,
+        )
+
+    def _metric(self, spec: str) -> pl.DataFrame:
+        """`value` and `reason`, a row each."""
+        column = self.survey.columns.get(spec.removeprefix("column:"))
+        if spec.startswith("column:") and column is not None:
+            return numbers(column, spec)
+        table = self._of_run(spec)
+        if table is None:
+            raise unknown_metric(spec, self._known())
+        return table
+
+    def _of_run(self, spec: str) -> pl.DataFrame | None:
+        """A metric of the run, for all rows of the data; of data alone there is its length in characters."""
+        if spec.startswith("column:"):
+            return None
+        if self.run is None:
+            return numbers(self.survey.characters, spec) if spec == "length" else None
+        table = find_metric(self.run, spec)
+        if table is None:
+            return None
+        joined = self.survey.rows.select("row").join(table, on="row", how="left").sort("row")
+        missing = joined["value"].is_null() & joined["reason"].is_null()
+        return joined.select("value", reason=pl.when(missing).then(pl.lit("not scored yet")).otherwise("reason"))
+
+    def _known(self) -> list[str]:
+        columns = [f"column:{name}" for name in sorted(self.survey.numeric)]
+        measured = known_metrics(self.run) if self.run else ["length"]
+        return list(dict.fromkeys([*measured, *columns]))
+
+    def _column(self, name: str, kind: str) -> pl.Series:
+        column = self.survey.columns.get(name.removeprefix("column:"))
+        if column is None:
+            columns = sorted(self.survey.names)
+            raise unknown_metric(name, columns if kind == "column" else [*self._known(), *columns], kind)
+        return column
+
+    def _length(self) -> tuple[pl.Series, str]:
+        """Response tokens, or characters where nothing has counted tokens."""
+        table = self._of_run("length") if self.run else None
+        return (self.survey.characters, "characters") if table is None else (table["value"], "tokens")

@@ -1,0 +1,67 @@
+"""select: Make subsets by any metric: top, bottom, quantile, budget, matched in length."""
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.settings import checked
+from gradprism.data.options import DEFAULT_READ, Read
+from gradprism.selection.settings import SelectRecipe, SelectSettings
+
+DEFAULT_SELECT = SelectSettings()
+Select = Annotated[SelectSettings, Parameter(name="*", group="What is selected")]
+
+
+def select(
+    data: Data,
+    /,
+    *,
+    out: str | None = None,
+    settings: Select = DEFAULT_SELECT,
+    read: Read = DEFAULT_READ,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> int:
+    """Make subsets by any metric: of a run, or of data files by their own columns.
+
+    Every row of the input ends in exactly one of the groups or among the rows left out, with the reason.
+
+    Parameters
+    ----------
+    data
+        A run directory, or data files.
+    out
+        FILE.jsonl or FILE.parquet; its sisters get the other groups, the rows left out and why, and a data card.
+        Without it nothing is written.
+    quiet
+        Print nothing but errors.
+    json
+        Print counts, thresholds and ties as JSON on stdout.
+    """
+    return _select(checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json)
+
+
+RECIPE = SelectRecipe
+
+
+def replay(recipe: SelectRecipe, path: Path, *, quiet: bool, json: bool) -> int:
+    """Select again what a recipe says; `path` is the file of the recipe."""
+    return _select(recipe, quiet, json)
+
+
+def _select(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
+    from gradprism.selection.api import run_recipe
+    from gradprism.selection.render import selection_of
+
+    with HarmlessConsole(stderr=True, quiet=quiet).status("Selecting"):
+        found = run_recipe(recipe)
+    if json:
+        sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        HarmlessConsole().print(selection_of(found))
+    return 0

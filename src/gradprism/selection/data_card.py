@@ -1,0 +1,95 @@
+"""The data card of a selection: counts, thresholds, ties, lengths, and how to make it again."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.core.markdown import head, line
+from gradprism.core.settings import recipe_text
+from gradprism.data.settings import ReadSettings
+from gradprism.data.source import ExampleSet
+from gradprism.selection.selection import Selection
+from gradprism.selection.settings import SelectRecipe, SelectSettings
+
+TIE_RULE = (
+    "Rows of equal value stand in the order of BLAKE2b(`ties`, seed, row, example_id): "
+    "the same rows and --seed give the same choice on every machine."
+)
+
+
+def data_card(selection: Selection, recipe: SelectRecipe, examples: ExampleSet, files: Mapping[str, Path]) -> str:
+    """Markdown; the same selection gives the same text."""
+    return "\n\n".join(_sections(selection, recipe, examples, files)) + "\n"
+
+
+def _sections(
+    selection: Selection, recipe: SelectRecipe, examples: ExampleSet, files: Mapping[str, Path]
+) -> Iterator[str]:
+    sources = ", ".join(f"`{source.name}`" for source in examples.sources)
+    yield f"# {Path(str(recipe.out)).stem}"
+    yield (
+        f"Selected by gradprism {version('gradprism')} from {', '.join(f'`{name}`' for name in recipe.data)}. "
+        f"The data: {sources}, {len(examples):,} rows, fingerprint `{examples.fingerprint[:16]}`."
+    )
+    yield "## Rows\n\n" + _rows(selection, files)
+    if selection.notes:
+        yield "\n".join(f"- {note}" for note in selection.notes)
+    if selection.thresholds.height:
+        yield "## Values in each group\n\n" + _markdown(selection.thresholds)
+    if selection.cuts.height:
+        yield (
+            "## Cuts\n\nThe last value taken, the rows that share it, and how many of these were taken. "
+            f"{TIE_RULE} Seed: {recipe.read.seed}.\n\n" + _markdown(selection.cuts)
+        )
+    yield f"## Length of the response, in {selection.length_unit}\n\n" + _markdown(selection.lengths)
+    yield f"## To make it again\n\n```sh\n{command(recipe)}\n```\n\n```yaml\n{recipe_text(recipe)}```"
+
+
+def _rows(selection: Selection, files: Mapping[str, Path]) -> str:
+    counts = {name: selection.rows_of(name).height for name in selection.groups}
+    counts |= {"random": selection.baseline.height} if selection.settings.random else {}
+    rows = [(name, n, f"`{files[name].name}`") for name, n in counts.items()]
+    rows.append(("left out", selection.left_out.height, f"`{files['left_out'].name}`"))
+    rows += [(f"left out: {reason}", n, "") for reason, n in selection.reasons.items()]
+    rows.append(("all rows", selection.table.height, ""))
+    return _table(("", "rows", "file"), rows)
+
+
+def _markdown(frame: pl.DataFrame) -> str:
+    return _table(frame.columns, frame.rows())
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    return "\n".join([*head(header, len(header)), *(line(map(_cell, row)) for row in rows)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def command(recipe: SelectRecipe) -> str:
+    """The command that does what a recipe says; options at their defaults are left out."""
+    given: list[str] = []
+    for settings, defaults in ((recipe.select, SelectSettings.model_fields), (recipe.read, ReadSettings.model_fields)):
+        for name, value in settings:
+            if value != defaults[name].default:
+                given += _option(name, value)
+    out = [] if recipe.out is None else ["--out", recipe.out]
+    return shlex.join(["gradprism", "select", *recipe.data, *given, *out])
+
+
+def _option(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if value is True:
+        return [flag]
+    if isinstance(value, tuple):
+        return [word for item in value for word in _option(name, item)]
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]

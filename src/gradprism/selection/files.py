@@ -1,0 +1,107 @@
+"""The files of a selection: a group each in the input's own schema, the rows left out with why, and the data card."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from gradprism.core.errors import GradPrismError
+from gradprism.data.record import Row
+from gradprism.data.source import ExampleSet
+from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
+from gradprism.files.atomic import replace as replace_file
+from gradprism.files.places import place
+from gradprism.selection.data_card import data_card
+from gradprism.selection.selection import Selection
+from gradprism.selection.settings import SelectRecipe
+
+LEFT_OUT, RANDOM = "left_out", "random"
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a name that is of no format that can be written, before any data is read."""
+    if out is not None and Path(out).suffix not in WRITTEN_SUFFIXES:
+        raise GradPrismError(f"--out {out}: expected a name that ends in {' or '.join(WRITTEN_SUFFIXES)}.")
+
+
+def write_selection(
+    selection: Selection, recipe: SelectRecipe, examples: ExampleSet, taken_names: frozenset[str]
+) -> Selection:
+    """Write all files, each whole; the data is read once more, and its texts stream.
+
+    Rows keep their own fields as they are, in the order of the data. Added to them, with a prefix that no column of
+    theirs (`taken_names`) has: the row number, the response's length, the metrics, and the reason in the rows left
+    out. Raises `GradPrismError` where a file would replace the data itself, or cannot be written.
+    """
+    out = place(recipe.out)
+    files = files_of(out, selection)
+    refuse_replacing([*files.values(), _card(out)], examples.sources)
+    added = _added(selection, taken_names)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write(files, selection, examples, added)
+        replace_file(_card(out), data_card(selection, recipe, examples, files).encode())
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    return replace(selection, files=(*files.values(), _card(out)))
+
+
+def files_of(out: Path, selection: Selection) -> dict[str, Path]:
+    """Where each group goes: to `out` itself if it is the only one, else to its sister of the group's name."""
+    groups = {name: _sister(out, name) for name in selection.groups}
+    if len(groups) == 1:
+        groups = dict.fromkeys(groups, out)
+    random = {RANDOM: _sister(out, RANDOM)} if selection.settings.random else {}
+    return groups | random | {LEFT_OUT: _sister(out, LEFT_OUT)}
+
+
+def _sister(out: Path, name: str) -> Path:
+    return out.with_name(f"{out.stem}.{name}{out.suffix}")
+
+
+def _card(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.card.md")
+
+
+def _added(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:
+    """The columns to add to every row, `reason` last."""
+    metrics = [name for name in selection.metrics if not name.startswith("column:")]
+    combined = ["mean rank"] if "mean rank" in selection.table.columns else []
+    chosen = selection.table.select(
+        "row", pl.col("response_length").alias(f"response_{selection.length_unit}"), *metrics, *combined, "reason"
+    )
+    prefixes = ("gradprism", *(f"gradprism{n}" for n in range(2, len(taken_names) + 3)))
+    free = next(p for p in prefixes if not taken_names & {f"{p}.{name}" for name in chosen.columns})
+    return chosen.rename(lambda name: f"{free}.{name}")
+
+
+def _write(files: Mapping[str, Path], selection: Selection, examples: ExampleSet, added: pl.DataFrame) -> None:
+    schemas = _schemas(files, examples, added) if files[LEFT_OUT].suffix == ".parquet" else dict.fromkeys(files)
+    reason = added.columns[-1]
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(written_whole(path, schemas[name])) for name, path in files.items()}
+        for fields, more, homes in _destined(selection, examples, added):
+            why = more.pop(reason)
+            for home in homes:
+                writers[home].write({**fields, **more, reason: why} if home == LEFT_OUT else {**fields, **more})
+
+
+def _destined(
+    selection: Selection, examples: ExampleSet, added: pl.DataFrame
+) -> Iterator[tuple[Row, dict[str, Any], list[str]]]:
+    """Each row's own fields, what is added to them, and the files that it goes into."""
+    places = selection.table.select("group", "baseline").iter_rows()
+    for (_, record), more, (group, drawn) in zip(examples.records(), added.iter_rows(named=True), places, strict=True):
+        yield record.fields or {}, more, [group or LEFT_OUT, *([RANDOM] if drawn else [])]
+
+
+def _schemas(files: Mapping[str, Path], examples: ExampleSet, added: pl.DataFrame) -> dict[str, pa.Schema]:
+    own = arrow_schema(examples.sources, (record.fields or {} for _, record in examples.records()))
+    row, *numbers, reason = added.columns
+    more = [pa.field(row, pa.int64()), *(pa.field(name, pa.float64()) for name in numbers)]
+    schema = pa.schema([*own, *more])
+    return {name: schema.append(pa.field(reason, pa.string())) if name == LEFT_OUT else schema for name in files}

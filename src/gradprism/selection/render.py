@@ -1,0 +1,43 @@
+"""A selection in a terminal: counts, thresholds, ties and lengths."""
+
+from collections.abc import Iterator
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gradprism.core.numbers import number
+from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.selection.selection import Selection
+
+
+def selection_of(selection: Selection) -> RenderableType:
+    """What was taken and what was not, where the cuts fell and how they were decided, and how long the rows are."""
+    return Group(*spaced(_parts(selection)))
+
+
+def _parts(selection: Selection) -> Iterator[RenderableType]:
+    yield facts(selection.facts)
+    if selection.thresholds.height:
+        yield _table("Values of the groups", selection.thresholds, left=2)
+    if selection.ties.height:
+        yield _ties(selection)
+    yield _table(f"Response length ({selection.length_unit})", selection.lengths, left=1)
+
+
+def _table(title: str, frame: pl.DataFrame, left: int) -> RenderableType:
+    table = plain_table(title, frame.columns, left=left)
+    for row in frame.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, float) or value is None:
+        return Text(number(value))
+    return Text(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _ties(selection: Selection) -> RenderableType:
+    rule = f"Rows that share the value at a cut are taken in an order drawn with seed {selection.seed}."
+    return Group(_table("Ties at a cut", selection.ties.drop_nulls("metric"), left=3), Text(rule, style="dim"))

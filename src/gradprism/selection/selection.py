@@ -1,0 +1,159 @@
+"""What a selection came to: every row in one group or left out with a reason, and where the cuts fell."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradprism.core.facts import as_html, as_text
+from gradprism.selection.cuts import Edge
+from gradprism.selection.settings import SelectSettings
+
+TABLE = ("row", "example_id", "group", "reason", "stratum", "baseline", "response_length", "mean rank")
+_EDGES = {
+    "group": pl.String, "stratum": pl.String, "metric": pl.String,
+    "value": pl.Float64, "sharing": pl.Int64, "taken": pl.Int64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All rows of the input. Every one has either a group or a reason why it was left out."""
+
+    table: pl.DataFrame
+    """`row`, `example_id`, `group`, `reason`, `stratum`, `baseline`, `response_length`, and a column each metric
+    (`mean rank` too, where that decided)."""
+    metrics: tuple[str, ...]
+    settings: SelectSettings
+    edges: tuple[Edge, ...]
+    notes: tuple[str, ...] = ()
+    length_unit: str = "tokens"
+    seed: int = 0
+    files: tuple[Path, ...] = ()
+
+    @property
+    def selected(self) -> pl.DataFrame:
+        """The rows of all groups."""
+        return self.table.filter(pl.col("group").is_not_null()).drop("reason")
+
+    @property
+    def left_out(self) -> pl.DataFrame:
+        """The other rows, each with its `reason`."""
+        return self.table.filter(pl.col("group").is_null()).drop("group")
+
+    @property
+    def baseline(self) -> pl.DataFrame:
+        """The rows drawn at random; some are in a group too, for it is drawn from all that could be selected."""
+        return self.table.filter("baseline")
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups asked for, also where one came out empty."""
+        return ("high", "low") if self.settings.is_two_groups else ("selected",)
+
+    def rows_of(self, group: str) -> pl.DataFrame:
+        """The rows of one group."""
+        return self.table.filter(pl.col("group") == group)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows were left out for each reason, what it has in brackets put aside; most frequent first."""
+        kinds = self.left_out["reason"].str.replace(r" \(.*$", "")
+        return dict(Counter(kinds.to_list()).most_common())
+
+    @property
+    def thresholds(self) -> pl.DataFrame:
+        """Lowest, median and highest value of each metric in each group: `group`, `metric`, `lowest`, ..., `rows`."""
+        found = [
+            self.rows_of(group).select(
+                group=pl.lit(group),
+                metric=pl.lit(metric),
+                lowest=pl.col(metric).min(),
+                median=pl.col(metric).median(),
+                highest=pl.col(metric).max(),
+                rows=pl.col(metric).count().cast(pl.Int64),
+            )
+            for group in self.groups
+            for metric in self.metrics
+        ]
+        return pl.concat(found) if found else pl.DataFrame()
+
+    @property
+    def cuts(self) -> pl.DataFrame:
+        """The values at which each ranking was cut, with how many rows share them and how many of those were taken.
+
+        Counted at the cut: what --combine and --match-length took away after it still counts as taken.
+        """
+        return pl.DataFrame([asdict(edge) for edge in self.edges], schema=_EDGES)
+
+    @property
+    def ties(self) -> pl.DataFrame:
+        """The cuts where several rows share the value."""
+        return self.cuts.filter(pl.col("sharing") > 1)
+
+    @property
+    def lengths(self) -> pl.DataFrame:
+        """Response lengths: `rows`, `median`, `mean`, `shortest`, `longest`, `total`, for each group and the rest."""
+        parts = {group: self.rows_of(group) for group in self.groups}
+        if self.settings.random:
+            parts["random"] = self.baseline
+        parts |= {"left out": self.left_out, "all rows": self.table}
+        return pl.concat([_lengths(name, part["response_length"]) for name, part in parts.items()])
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What was selected, in a few named lines."""
+        taken = [(group, f"{self.rows_of(group).height:,} rows") for group in self.groups]
+        random = [("random", f"{self.baseline.height:,} rows")] if self.settings.random else []
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in self.reasons.items())
+        return [
+            ("input", f"{self.table.height:,} rows"),
+            *taken,
+            *random,
+            ("left out", f"{self.left_out.height:,} rows" + (f": {reasons}" if reasons else "")),
+            *(("note", note) for note in self.notes),
+            *(("file", str(file)) for file in self.files),
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints: counts, reasons, thresholds, cuts, lengths and files."""
+        random = {"random": self.baseline.height} if self.settings.random else {}
+        return {
+            "rows": self.table.height,
+            "groups": {group: self.rows_of(group).height for group in self.groups} | random,
+            "left_out": self.left_out.height,
+            "reasons": self.reasons,
+            "notes": list(self.notes),
+            "thresholds": self.thresholds.to_dicts(),
+            "cuts": self.cuts.to_dicts(),
+            "length_unit": self.length_unit,
+            "lengths": self.lengths.to_dicts(),
+            "files": [str(file) for file in self.files],
+        }
+
+    def __repr__(self) -> str:
+        """Say in a few lines what was selected."""
+        return as_text(self.facts)
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, with thresholds and lengths, for a notebook."""
+        frames = (self.thresholds, self.ties, self.lengths)
+        return as_html(self.facts) + "".join(frame._repr_html_() for frame in frames if frame.height)
+
+
+def _lengths(name: str, lengths: pl.Series) -> pl.DataFrame:
+    known = lengths.drop_nulls()
+    return pl.DataFrame(
+        {
+            "group": name,
+            "rows": len(lengths),
+            "median": known.median(),
+            "mean": known.mean(),
+            "shortest": known.min(),
+            "longest": known.max(),
+            "total": known.sum(),
+        },
+        schema_overrides=dict.fromkeys(("median", "mean", "shortest", "longest", "total"), pl.Float64),
+    )
