@@ -68,12 +68,15 @@ def test_the_studies_of_the_project_can_be_read(name: str) -> None:
     assert {model.family for model in recipe.models.values()} != {None}
 
 
-def test_options_of_a_study_are_refused_for_other_recipes(tmp_path: Path) -> None:
+def test_other_recipes_are_no_studies(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("{verb: spectra, data: [a.jsonl], checkpoint: {model: smollm2-135m}, out: run}", encoding="utf-8")
     done = run("study", path, "--plan", "--limit", 2)
     assert done.returncode == 2
-    assert "--limit, --plan: of a study" in done.stderr
+    assert "a recipe of `gradprism spectra`. Expected a study" in done.stderr
+    done = run("run", path, "--plan")
+    assert done.returncode == 2
+    assert "--plan" in done.stderr
 
 
 def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:

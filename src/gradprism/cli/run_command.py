@@ -44,7 +44,7 @@ def run(
         loaded = _with_engine(loaded, engine)
     options = {"by": by} if by is not None else {}
     if not {*options} <= {*signature(module.replay).parameters}:
-        raise GradPrismError(f"--by {by}: given with a recipe of `gradprism {_verb(loaded)}`. Expected one of a run.")
+        raise GradPrismError(f"--by {by}: of a single run; this is a recipe of `gradprism {_verb(loaded)}`.")
     status: int = module.replay(loaded, path, quiet=quiet, json=json, **options)
     return status
 

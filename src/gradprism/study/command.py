@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Flag, Json, Quiet, Several
 from gradprism.core.settings import checked, read_yaml
 from gradprism.engine.options import Engine
@@ -58,7 +59,12 @@ def study(
         Print the verdicts as JSON on stdout.
     """
     path = place(recipe)
-    loaded = checked(StudyRecipe, read_yaml(path))
+    values = read_yaml(path)
+    if (verb := values.get("verb")) != "study":
+        raise GradPrismError(
+            f"{recipe} is a recipe of `gradprism {verb}`. Expected a study; others: gradprism run FILE."
+        )
+    loaded = checked(StudyRecipe, values)
     if out or limit:  # other rows are another study, which must not meet the whole one
         loaded = loaded.model_copy(update={"out": out or f"{loaded.out}-first-{limit}"})
     if engine is not None:
