@@ -11,6 +11,7 @@ import polars as pl
 
 from gradprism.comparison import comparison_tables as tables
 from gradprism.comparison.comparison import Comparison, Finding, Group
+from gradprism.correlation.tables import CORRELATIONS
 from gradprism.prism.tables import MEASURES
 
 PROJECTIONS = ("q", "k", "v", "o")
@@ -124,4 +125,4 @@ def _correlations(rng: np.random.Generator) -> pl.DataFrame:
             rows.append(
                 (x, y, 80, rho, rho - 0.1, rho + 0.1, 0.01, 0.02, rho / 3, rho / 3 - 0.1, rho / 3 + 0.1, 0.3, 0.4)
             )
-    return pl.DataFrame(rows, schema=tables.CORRELATIONS, orient="row")
+    return pl.DataFrame(rows, schema=CORRELATIONS, orient="row")

@@ -11,8 +11,8 @@ from scipy.stats import false_discovery_control, rankdata, spearmanr
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
-from gradprism.comparison.comparison_tables import CORRELATIONS
 from gradprism.correlation.correlations import correlate, correlation_table, default_metrics
+from gradprism.correlation.tables import CORRELATIONS
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.scores import ScoreWriter, held_run
 
