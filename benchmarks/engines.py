@@ -21,11 +21,11 @@ import psutil
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.works import SAMPLE
-from gradprism.core.progress import Silent
+from gradprism.core.progress import OnBatch, Say, Silent
 from gradprism.data.example import Example
 from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Account, OnBatch, Publishing, Say, Work
+from gradprism.engine.task import Account, Task
 
 ROWS, TOKENS, PART_ROWS = 200, 48, 16
 EMPTY = 10_000
@@ -51,19 +51,30 @@ class Clock(Silent):
         return self.ended - self.began
 
 
-class Idle:
-    """A worker that does nothing."""
+class Idle(Task[int]):
+    """A task that does nothing, and the sink of what comes of it."""
 
-    device, note = "nowhere", ""
-    found: Mapping[str, Any] = {}
+    device = "nowhere"
+    publish_elsewhere = None
 
-    def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> int:
+    def load(self, say: Say) -> None:
+        """Nothing to load."""
+
+    def run(self, examples: Sequence[Example], on_batch: OnBatch) -> int:
         on_batch(len(examples), 0)
         return 0
 
+    def failed(self, examples: Sequence[Example], reason: str) -> int:
+        return 0
 
-def idle(say: Say) -> Idle:
-    return Idle()
+    def join(self, parts: Sequence[int]) -> int:
+        return 0
+
+    def publish(self, index: int, part: int) -> None:
+        """Nowhere."""
+
+    def check(self) -> None:
+        """Held by nobody."""
 
 
 def short_rows() -> list[dict[str, str]]:
@@ -97,12 +108,11 @@ def seconds_of(rows: list[dict[str, str]], **engine: Any) -> float:
 
 def seconds_of_empty(workers: int) -> float:
     """Wall time of shards without work."""
-    from gradprism.engine.ray.engine import run
+    from gradprism.engine.ray.run import run
 
     shards = (Shard(i, (Example(i, str(i)),)) for i in range(EMPTY))
-    work: Work[int] = Work(idle, lambda examples, reason: 0, sum)
     clock, settings = Clock(), EngineSettings(engine="ray", workers=workers, cpus_per_worker=1)
-    run(shards, work, Publishing(lambda index, part: None), clock, Account(), settings, EMPTY)
+    run(shards, Idle(), Idle(), clock, Account(), clock.begin, settings, EMPTY)
     return clock.seconds
 
 

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import DeviceError, GradPrismError
+from gradprism.core.progress import OnBatch, Say
 from gradprism.data.example import Example
-from gradprism.engine.work import OnBatch, Say, Work
+from gradprism.engine.task import Task
 
 Rows = list[tuple[int, str | None]]  # row, and why it has failed
-
-
-def failed(examples: Sequence[Example], reason: str) -> Rows:
-    return [(example.row, reason) for example in examples]
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -26,7 +23,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 @dataclass
 class Listening:
-    """An engine's watch: counts, and remembers what was said."""
+    """Counts, and remembers what was said."""
 
     examples: int = 0
     tokens: int = 0
@@ -36,6 +33,9 @@ class Listening:
     def say(self, text: str) -> None:
         self.said.append(text)
 
+    def start(self, rows: int, done: int, what: str) -> None:
+        """A run of the engine alone is not told."""
+
     def begin(self, found: Mapping[str, Any]) -> None:
         self.said.append("begin")
 
@@ -43,44 +43,49 @@ class Listening:
         if text:
             self.said.append(text)
 
-    def batch(self, examples: int, tokens: int) -> None:
+    def batch(self, examples: int, tokens: int | None) -> None:
         self.examples += examples
-        self.tokens += tokens
+        self.tokens += tokens or 0
         self.on_batch()
 
 
-@dataclass
-class Noting:
-    """A worker that calls `before` for each example."""
+class Noting(Task[Rows]):
+    """Calls `loading` when it is loaded, and `before` for each example."""
 
-    before: Callable[[Example], None]
-    device: str = "here"
-    note: str = ""
-    found: Mapping[str, Any] = field(default_factory=dict)
+    device = "here"
 
-    def __call__(self, examples: Sequence[Example], on_batch: OnBatch) -> Rows:
+    def __init__(self, before: Callable[[Example], None], loading: Callable[[Say], None] | None = None):
+        self.before, self.loading = before, loading
+
+    def load(self, say: Say) -> None:
+        if self.loading:
+            self.loading(say)
+
+    def run(self, examples: Sequence[Example], on_batch: OnBatch) -> Rows:
         for example in examples:
             self.before(example)
             on_batch(1, 10)
         return [(example.row, None) for example in examples]
 
+    def failed(self, examples: Sequence[Example], reason: str) -> Rows:
+        return [(example.row, reason) for example in examples]
 
-def _loaded(before: Callable[[Example], None], say: Say) -> Noting:
+    def join(self, parts: Sequence[Rows]) -> Rows:
+        return joined(parts)
+
+
+def work_with(before: Callable[[Example], None]) -> Noting:
     return Noting(before)
 
 
-def work_with(before: Callable[[Example], None]) -> Work[Rows]:
-    return Work(partial(_loaded, before), failed, joined)
-
-
-def noted_work(events: list[str]) -> Work[Rows]:
+def noted_work(events: list[str]) -> Noting:
     """Local work that notes when it is loaded and called."""
 
-    def load(say: Say) -> Noting:
-        events.append("load")
-        return Noting(lambda example: events.append(f"work {example.row // 2}") if example.row % 2 == 0 else None)
+    def note(example: Example) -> None:
+        if example.row % 2 == 0:
+            events.append(f"work {example.row // 2}")
 
-    return Work(load, failed, joined)
+    return Noting(note, lambda say: events.append("load"))
 
 
 def nothing(example: Example) -> None:
@@ -132,33 +137,32 @@ def devouring_at(row: int, marks: Path, gibibytes: int, example: Example) -> Non
         time.sleep(30)
 
 
-def _unloadable(say: Say) -> Noting:
+def _killed(say: Say) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
 
 
-def unloadable() -> Work[Rows]:
+def unloadable() -> Noting:
     """Its worker is killed while it loads the model."""
-    return Work(_unloadable, failed, joined)
+    return Noting(nothing, _killed)
 
 
-def _refused(say: Say) -> Noting:
+def _refuse(say: Say) -> None:
     raise GradPrismError("No model at /nowhere.")
 
 
-def refused() -> Work[Rows]:
+def refused() -> Noting:
     """Its worker cannot load the model, and says why."""
-    return Work(_refused, failed, joined)
+    return Noting(nothing, _refuse)
 
 
-def _refused_once(mark: Path, say: Say) -> Noting:
+def _refuse_once(mark: Path, say: Say) -> None:
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:
-        return Noting(partial(slowly, 0.05))
+        return
     raise GradPrismError("Cannot load the model: CUDA out of memory.")
 
 
-def refused_once(mark: Path) -> Work[Rows]:
+def refused_once(mark: Path) -> Noting:
     """One of its workers cannot load the model."""
-    return Work(partial(_refused_once, mark), failed, joined)
+    return Noting(partial(slowly, 0.05), partial(_refuse_once, mark))

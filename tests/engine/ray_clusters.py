@@ -8,9 +8,9 @@ from typing import Any
 from gradprism.data.example import Example
 from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import cut
-from gradprism.engine.work import Account, Publishing, Work
+from gradprism.engine.task import Account
 from tests.conftest import ROOT
-from tests.engine.noted_work import Listening, Rows
+from tests.engine.noted_work import Listening, Noting, Rows
 
 
 @contextmanager
@@ -47,7 +47,7 @@ class Finished:
 
     def __init__(
         self,
-        work: Work[Rows],
+        work: Noting,
         n: int = 40,
         size: int = 4,
         workers: int = 2,
@@ -55,14 +55,19 @@ class Finished:
         address: str | None = None,
         published: list[int] | None = None,
     ):
-        from gradprism.engine.ray.engine import run
+        from gradprism.engine.ray.run import run
 
         self.published: dict[int, Rows] = {}
         self.order = [] if published is None else published
         self.account, self.watch = Account(), watch or Listening()
         settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1, address=address)
         shards = cut([Example(row, str(row)) for row in range(n)], size, ())
-        run(shards, work, Publishing(self.publish), self.watch, self.account, settings, -(-n // size))
+        run(shards, work, self, self.watch, self.account, self.watch.begin, settings, -(-n // size))
+
+    publish_elsewhere = None
+
+    def check(self) -> None:
+        """It is held."""
 
     def publish(self, index: int, part: Rows) -> None:
         assert index not in self.published

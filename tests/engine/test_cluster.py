@@ -7,59 +7,61 @@ import pytest
 
 from gradprism.core.errors import GradPrismError
 from gradprism.engine.ray import cluster
-from gradprism.engine.ray.cluster import Crew, connected, crew_for
+from gradprism.engine.ray.cluster import WorkerShape, connected, plan_workers
 from gradprism.engine.settings import EngineSettings
 
 LAPTOP = [{"CPU": 8.0, "memory": 1.0}]
 TWO_GPU_MACHINES = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 4.0}, {"CPU": 4.0}]
 
 
-def crew(nodes: list[dict[str, float]], most: int = 1000, **options: object) -> Crew:
-    return crew_for(EngineSettings(engine="ray", **options), nodes, most)  # type: ignore[arg-type]
+def planned(nodes: list[dict[str, float]], most: int = 1000, **options: object) -> WorkerShape:
+    return plan_workers(EngineSettings(engine="ray", **options), nodes, most)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("nodes", "options", "expected"),
     [
-        (LAPTOP, {}, Crew(1, 8, 0)),
-        (LAPTOP, {"workers": 2}, Crew(2, 4, 0)),
-        (LAPTOP, {"workers": 3}, Crew(3, 2, 0)),
-        (LAPTOP, {"cpus_per_worker": 2}, Crew(4, 2, 0)),
-        (LAPTOP, {"workers": 16}, Crew(16, 0.5, 0)),
-        ([{"CPU": 8.0}, {"CPU": 4.0}], {"workers": 3}, Crew(3, 4, 0)),
-        ([{"CPU": 8.0}, {"CPU": 8.0}], {"workers": 3}, Crew(3, 4, 0)),
-        (TWO_GPU_MACHINES, {}, Crew(12, 1, 1)),
-        (TWO_GPU_MACHINES, {"gpus_per_worker": 2}, Crew(6, 1, 2)),
-        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.5, "cpus_per_worker": 2}, Crew(24, 2, 0.5)),
-        (TWO_GPU_MACHINES, {"gpus_per_worker": 0, "cpus_per_worker": 4}, Crew(33, 4, 0)),
-        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.2}, Crew(60, 1, 0.2)),
-        ([{"CPU": 4.0, "GPU": 8.0}], {}, Crew(4, 1, 1)),
-        (TWO_GPU_MACHINES, {"workers": 2}, Crew(2, 1, 1)),
+        (LAPTOP, {}, WorkerShape(1, 8, 0)),
+        (LAPTOP, {"workers": 2}, WorkerShape(2, 4, 0)),
+        (LAPTOP, {"workers": 3}, WorkerShape(3, 2, 0)),
+        (LAPTOP, {"cpus_per_worker": 2}, WorkerShape(4, 2, 0)),
+        (LAPTOP, {"workers": 16}, WorkerShape(16, 0.5, 0)),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {"workers": 3}, WorkerShape(3, 4, 0)),
+        ([{"CPU": 8.0}, {"CPU": 8.0}], {"workers": 3}, WorkerShape(3, 4, 0)),
+        (TWO_GPU_MACHINES, {}, WorkerShape(12, 1, 1)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 2}, WorkerShape(6, 1, 2)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.5, "cpus_per_worker": 2}, WorkerShape(24, 2, 0.5)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0, "cpus_per_worker": 4}, WorkerShape(33, 4, 0)),
+        (TWO_GPU_MACHINES, {"gpus_per_worker": 0.2}, WorkerShape(60, 1, 0.2)),
+        ([{"CPU": 4.0, "GPU": 8.0}], {}, WorkerShape(4, 1, 1)),
+        (TWO_GPU_MACHINES, {"workers": 2}, WorkerShape(2, 1, 1)),
     ],
 )
-def test_workers_fill_the_cluster(nodes: list[dict[str, float]], options: dict[str, float], expected: Crew) -> None:
-    assert crew(nodes, **options) == expected
+def test_workers_fill_the_cluster(
+    nodes: list[dict[str, float]], options: dict[str, float], expected: WorkerShape
+) -> None:
+    assert planned(nodes, **options) == expected
 
 
 def test_no_more_workers_than_shards() -> None:
-    assert crew(LAPTOP, most=3, cpus_per_worker=1).workers == 3
+    assert planned(LAPTOP, most=3, cpus_per_worker=1).workers == 3
 
 
 @pytest.mark.parametrize("options", [{"gpus_per_worker": 1}, {"cpus_per_worker": 9}])
 def test_more_than_this_machine_has_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(GradPrismError, match="this machine has"):
-        crew(LAPTOP, **options)
+        planned(LAPTOP, **options)
 
 
 def test_a_cluster_may_grow_to_what_is_asked_for() -> None:
-    assert crew([{"CPU": 4.0}], address="auto", workers=8, gpus_per_worker=1) == Crew(8, 1, 1)
+    assert planned([{"CPU": 4.0}], address="auto", workers=8, gpus_per_worker=1) == WorkerShape(8, 1, 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 4}, {"gpus_per_worker": 1}])
 def test_a_bare_head_says_nothing_about_its_workers(options: dict[str, float]) -> None:
     with pytest.raises(GradPrismError, match="--workers N together with --gpus-per-worker"):
-        crew([{"CPU": 0.0}], address="auto", **options)
-    assert crew([{"CPU": 0.0}], address="auto", workers=64, gpus_per_worker=1) == Crew(64, 1, 1)
+        planned([{"CPU": 0.0}], address="auto", **options)
+    assert planned([{"CPU": 0.0}], address="auto", workers=64, gpus_per_worker=1) == WorkerShape(64, 1, 1)
 
 
 def test_options_of_the_cluster_without_it_are_refused() -> None:

@@ -96,7 +96,7 @@ def test_a_worker_that_cannot_load_the_model_is_done_without(tmp_path: Path) -> 
 
 
 def test_where_nothing_can_be_finished_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradprism.engine.ray.scheduler.MOST_DEATHS", 2)  # each death is a new process
+    monkeypatch.setattr("gradprism.engine.ray.scheduler.MOST_CRASHES", 2)  # each crash is a new process
     published: list[int] = []
     with pytest.raises(GradPrismError, match="workers died one after the other") as caught:
         Finished(work_with(partial(killed_at, frozenset(range(200)), None)), n=200, published=published)

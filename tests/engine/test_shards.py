@@ -3,8 +3,8 @@ from collections.abc import Iterator
 from gradprism.data.example import Example
 from gradprism.engine.local import run
 from gradprism.engine.shards import Shard, cut
-from gradprism.engine.work import Account
-from tests.engine.noted_work import Listening, noted_work
+from gradprism.engine.task import Account
+from tests.engine.noted_work import Listening, Rows, noted_work
 
 
 def examples(n: int) -> list[Example]:
@@ -27,7 +27,16 @@ def test_the_engine_takes_a_shard_at_a_time_and_publishes_it_before_the_next() -
             events.append(f"take {shard.index}")
             yield shard
 
-    account = Account()
-    run(stream(), noted_work(events), lambda index, part: events.append(f"publish {index}"), Listening(), account)
+    class Publishing:
+        publish_elsewhere = None
+
+        def publish(self, index: int, part: Rows) -> None:
+            events.append(f"publish {index}")
+
+        def check(self) -> None:
+            """It is held."""
+
+    account, progress = Account(), Listening()
+    run(stream(), noted_work(events), Publishing(), progress, account, progress.begin)
     assert events == ["load", *(f"{what} {i}" for i in range(3) for what in ("take", "work", "publish"))]
     assert (account.examples, account.tokens, account.device) == (6, 60, "here")

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 import torch
 
+from gradprism.core.progress import uncounted
+
 pytest.importorskip("json_repair")
 
 from gradprism.core.errors import GradPrismError
@@ -19,7 +21,7 @@ from gradprism.data.thoughts import split_thoughts
 from gradprism.metrics.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
 from gradprism.metrics.judge.metrics import make_judged
 from gradprism.metrics.judge.prompts import make_prompt
-from gradprism.metrics.metric import Metric, unwatched
+from gradprism.metrics.metric import Metric
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
 
@@ -164,7 +166,7 @@ def test_a_tokenizer_without_a_chat_template_gets_a_plain_prompt(
     folder = tmp_path / "plain"
     make_model("llama").save_pretrained(folder)
     plain.save_pretrained(folder)
-    value = make(model=folder).score(ROWS[:1], unwatched)[0].value
+    value = make(model=folder).score(ROWS[:1], uncounted)[0].value
     text = make_prompt("difficulty", template).messages(ROWS[0])[0]["content"] + "\n\nAnswer:\n"
     assert value == pytest.approx(by_hand(make_model("llama"), tokenizer, text)[0], rel=1e-5)
 

@@ -1,6 +1,12 @@
-"""What a job tells whoever watches it."""
+"""Tell the progress of a job: one protocol, and the object that does nothing."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+Say = Callable[[str], None]
+"""Takes the name of a stage that begins, as `Observer.say` does."""
+OnBatch = Callable[[int, int], None]
+"""Takes the examples and tokens that are done, as `Observer.batch` does; may raise to stop."""
 
 
 class Observer(Protocol):
@@ -36,4 +42,8 @@ class Silent:
 
 
 def unheard(text: str) -> None:
-    """Nobody listens."""
+    """Say nothing."""
+
+
+def uncounted(examples: int, tokens: int) -> None:
+    """Count nothing."""

@@ -1,27 +1,33 @@
 """The local engine: one shard after the other, in this process."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from gradprism.core.progress import Observer
 from gradprism.engine.shards import Shard
-from gradprism.engine.work import Account, Part, Watch, Work
+from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
 
 
 def run(
-    shards: Iterable[Shard], work: Work[Part], publish: Callable[[int, Part], None], watch: Watch, account: Account
+    shards: Iterable[Shard],
+    task: Task[Part],
+    sink: Sink[Part],
+    progress: Observer,
+    account: Account,
+    on_loaded: OnLoaded,
 ) -> None:
     """Work through the shards and publish each whole. Stopping at any instant loses only the shard in hand."""
-    worker = work.load(watch.say)
-    account.device = worker.device
+    task.load(progress.say)
+    account.device = task.device
 
     def on_batch(examples: int, tokens: int) -> None:
         account.examples += examples
         account.tokens += tokens
-        watch.note(worker.note)
-        watch.batch(examples, tokens)
+        progress.note(task.note)
+        progress.batch(examples, tokens)
 
-    watch.begin(worker.found)
+    on_loaded(task.found)
     try:
         for shard in shards:
-            publish(shard.index, worker(shard.examples, on_batch))
+            sink.publish(shard.index, task.run(shard.examples, on_batch))
     finally:
-        account.device = worker.device
+        account.device = task.device

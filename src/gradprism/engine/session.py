@@ -8,7 +8,7 @@ from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.engine.peak import peak_memory_mib
-from gradprism.engine.work import Account
+from gradprism.engine.task import Account
 
 
 @contextmanager

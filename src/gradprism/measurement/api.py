@@ -6,15 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import Observer, Say, Silent
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet
-from gradprism.engine.work import Say
-from gradprism.engine.working import refuse_engine, work_through
+from gradprism.engine.run import refuse_engine, run_task
 from gradprism.files.places import absolute, is_named, place
 from gradprism.measurement.settings import SpectraRecipe
-from gradprism.measurement.task import arithmetic_there, publishing_of, work_of
+from gradprism.measurement.task import MeasureTask, arithmetic_there
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
 from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
@@ -90,16 +89,14 @@ def run_recipe(
     with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
 
-        def found(model: Mapping[str, Any]) -> None:
+        def on_loaded(model: Mapping[str, Any]) -> None:
             """Put on record what was found in the model, and say what is not as asked for."""
             writer.update(model=writer.record["model"] | model)
             for sentence in measured_in_words(model, recipe.prism.projection_names):
                 watch.say(f"Measured: {sentence}")
 
-        work, publishing = work_of(recipe, source, writer.record["identity"]), publishing_of(writer)
-        work_through(
-            recipe, examples, work, writer, publishing, watch, "Gradients", found=found, retry_failed=retry_failed
-        )
+        task = MeasureTask(recipe, dict(writer.record["identity"]), source if recipe.engine.engine == "local" else None)
+        run_task(task, writer, examples, recipe, watch, "Gradients", on_loaded=on_loaded, retry_failed=retry_failed)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import OnBatch
 from gradprism.data.encode import Encoded, Encoder
 from gradprism.data.example import Example
-from gradprism.metrics.metric import Metric, OnBatch, Plan, Score, usable
+from gradprism.metrics.metric import Metric, Plan, Score, usable
 
 Ready = tuple[Example, Encoded]
 Half = Literal["given the prompt", "alone"]

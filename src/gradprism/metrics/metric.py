@@ -8,14 +8,9 @@ from typing import Any, Literal, TypeVar
 
 import polars as pl
 
+from gradprism.core.progress import OnBatch, uncounted
 from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.tables import SCORES
-
-OnBatch = Callable[[int, int], None]  # examples done, tokens done
-
-
-def unwatched(examples: int, tokens: int) -> None:
-    """Nobody hears that a batch is done."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ class Metric(ABC):
     def plan(self, examples: Sequence[Example]) -> Plan:
         """What `score` would take, without doing it."""
 
-    def table(self, examples: Sequence[Example], on_batch: OnBatch = unwatched) -> pl.DataFrame:
+    def table(self, examples: Sequence[Example], on_batch: OnBatch = uncounted) -> pl.DataFrame:
         """The scores as the run stores them: `gradprism.metrics.tables.SCORES` and the metric's own columns."""
         return self._table(examples, [_finite(score) for score in self.score(examples, on_batch)])
 

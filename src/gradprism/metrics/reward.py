@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import OnBatch
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate
 from gradprism.data.example import Example, RowProblemError, judged_turns
-from gradprism.metrics.metric import Metric, OnBatch, Plan, Score, usable
+from gradprism.metrics.metric import Metric, Plan, Score, usable
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.device import runs_on
 from gradprism.models.full_precision import model_itself

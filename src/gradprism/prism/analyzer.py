@@ -8,6 +8,7 @@ import polars as pl
 from torch import nn
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import OnBatch, uncounted
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
@@ -28,13 +29,8 @@ from gradprism.prism.reducer import EigenPool, ExampleGradients
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
-OnBatch = Callable[[int, int], None]  # examples done, tokens done
 Encode = Callable[[Example], Encoded]
 Ready = tuple[Example, Encoded]
-
-
-def _unwatched(examples: int, tokens: int) -> None:
-    """Nobody hears that a batch is done."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class GradientAnalyzer:
         self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
-    def analyze(self, data: Any, on_batch: OnBatch = _unwatched) -> Tables:
+    def analyze(self, data: Any, on_batch: OnBatch = uncounted) -> Tables:
         """Tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
 
         `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
@@ -102,7 +98,7 @@ class GradientAnalyzer:
         by_row = {example.row: item for example, item in encoded}
         return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
 
-    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = _unwatched) -> Tables:
+    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = uncounted) -> Tables:
         if len({example.row for example in examples}) < len(examples):
             raise GradPrismError(
                 "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."

@@ -1,22 +1,24 @@
-"""Writing the spectra of a run: parts published by rename, resumed only with the same settings and data."""
+"""Write the spectra of a run: parts published by rename, resumed only with the same settings and data."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from gradprism.core.progress import unheard
-from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
-from gradprism.files.lease import check_lease
+from gradprism.files.atomic import clear_leftovers, disk_errors, replace
+from gradprism.files.places import is_shared
 from gradprism.prism.tables import Tables
 from gradprism.runs.holding import hold, refuse_differences, refuse_other_data
-from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, published_parts, read_record, scored_metrics
+from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
+from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_part, read_part
 
 
-class RunWriter:
-    """One process's hold on a run directory. Use as a context manager: it holds the run's lock."""
+class RunWriter(PartWriter[Tables]):
+    """Writes the spectra of a run, which it holds as a context manager."""
 
     def __init__(self, path: Path, description: Mapping[str, Any], say: Callable[[str], None] = unheard):
         """Create the run, or join it if `description["identity"]` agrees with what made it.
@@ -24,7 +26,8 @@ class RunWriter:
         Raises `GradPrismError` where the folder cannot be written, is something else than a run, or was made
         with other settings or data. `say` hears of it where a dead process held the run.
         """
-        self.path = path
+        self.path = self.run = path
+        self.table, self.record_file = "examples", path / RUN_FILE
         self._lock = hold(path, say)
         try:
             with disk_errors(path):
@@ -44,20 +47,14 @@ class RunWriter:
         """Give the run back."""
         self._lock.release()
 
-    @property
-    def done(self) -> frozenset[int]:
-        """Indices of the parts already published."""
-        return frozenset(published_parts(self.path))
-
-    def publish(self, index: int, tables: Tables) -> None:
+    def publish(self, index: int, part: Tables) -> None:
         """Write one part; see `gradprism.runs.parts.publish_part`, which other processes may call meanwhile."""
-        publish_part(self.path, index, tables)
+        publish_part(self.path, index, part)
 
-    def with_failures(self) -> frozenset[int]:
-        """Indices of the published parts in which a row has failed."""
-        return frozenset(
-            index for index in self.done if (read_part(self.path, "examples", index)["status"] == "failed").any()
-        )
+    @property
+    def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
+        """Writes one part from another process, where the run is in an object store; None where it is on a disk."""
+        return partial(publish_part, self.path) if is_shared(self.path) else None
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
         """Return a published part without the rows that have failed, and the numbers of those it keeps.
@@ -68,17 +65,6 @@ class RunWriter:
         rows = frozenset(tables["examples"].filter(pl.col("status") != "failed")["row"])
         kept = {table: frame.filter(pl.col("row").is_in(list(rows))) for table, frame in tables.items()}
         return Tables(**kept), rows
-
-    def update(self, **changes: Any) -> None:
-        """Change entries of run.json."""
-        self.record.update(changes)
-        check_lease(self.path)
-        with disk_errors(self.path):
-            self._write_record()
-
-    def add_session(self, entry: Mapping[str, Any]) -> None:
-        """Append what one session did to run.json."""
-        self.update(sessions=[*self.record["sessions"], entry])
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file into the run, whole."""
@@ -95,6 +81,3 @@ class RunWriter:
         if any(scored_metrics(self.path)):
             refuse_other_data(self.path, record["data"], description["data"])
         return {"format_version": FORMAT_VERSION, **description}  # no spectra yet, so none can disagree
-
-    def _write_record(self) -> None:
-        replace(self.path / RUN_FILE, json_bytes(self.record))

@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import Observer, Silent, unheard
 from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
+from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
-from gradprism.engine.working import refuse_engine, work_through
 from gradprism.files.places import absolute, is_named, is_shared, place
 from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
@@ -34,7 +34,7 @@ from gradprism.runs.run import Run, open_run
 from gradprism.runs.scores import ScoreWriter, held_run, read_score_record
 from gradprism.scoring.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
 from gradprism.scoring.settings import ScoreRecipe
-from gradprism.scoring.task import publishing_of, work_of
+from gradprism.scoring.task import ScoreTask
 
 _OF_SPECTRA = (
     "text.",
@@ -136,7 +136,7 @@ def plan_scores(
 
 def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
     """Of the parts that are still to be scored."""
-    metric = make_metric(name, recipe, model, _unheard, will_score=False)
+    metric = make_metric(name, recipe, model, unheard, will_score=False)
     done = published_parts(place(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {
@@ -283,10 +283,8 @@ def _score(
 ) -> None:
     """Score one metric, what is published left out."""
     here = metric.waits or recipe.engine.engine == "local"
-    work, publishing = work_of(metric, recipe, here), publishing_of(writer)
-    work_through(
-        recipe, examples, work, writer, publishing, watch, writer.folder.name, retry_failed=retry_failed, here=here
-    )
+    task = ScoreTask(recipe, metric.name, dict(metric.identity), metric)
+    run_task(task, writer, examples, recipe, watch, writer.folder.name, retry_failed=retry_failed, here=here)
     writer.update(complete=True)
 
 
@@ -335,7 +333,7 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
         raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     options["reward_model"] = type(model).__name__ if loaded else str(model)
     recipe, _ = score_recipe(data, "reward", None, None, None, options)
-    metric = make_reward(recipe, _unheard, LoadedModel(model, tokenizer) if loaded else None)
+    metric = make_reward(recipe, unheard, LoadedModel(model, tokenizer) if loaded else None)
     return metric.table(_examples(data, recipe))
 
 
@@ -357,13 +355,9 @@ def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, 
         recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
         examples = _examples(data, recipe)
         recipe = _with_text(recipe, source, sum(example.is_conversation for example in examples))
-        return make_metric(name, recipe, source, _unheard).table(examples)
+        return make_metric(name, recipe, source, unheard).table(examples)
 
 
 def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:
     given = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
     return data if given else list(open_examples(data, recipe.read))
-
-
-def _unheard(text: str) -> None:
-    """Nobody listens."""

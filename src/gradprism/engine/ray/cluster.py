@@ -26,8 +26,8 @@ _TRIES, _PAUSE = 4, 3.0  # seconds
 
 
 @dataclass(frozen=True)
-class Crew:
-    """How many workers there are to be, and what each of them gets."""
+class WorkerShape:
+    """The number of workers, and the CPUs and GPUs of each."""
 
     workers: int
     cpus: float
@@ -36,7 +36,7 @@ class Crew:
 
 @contextmanager
 def connected(settings: EngineSettings) -> Iterator[Any]:
-    """Ray, connected to the cluster of `settings.address`, or to one of its own that ends with the context.
+    """Connect Ray to the cluster of `settings.address`, or to one of its own that ends with the context.
 
     A connection that the calling program holds already is used and left alone. Raises `GradPrismError` where Ray is
     not installed or the cluster is not to be had.
@@ -55,7 +55,7 @@ def connected(settings: EngineSettings) -> Iterator[Any]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What Ray is to hear, where nobody has set it otherwise; taken back afterwards."""
+    """Set Ray's environment variables that the user has not set; take them back afterwards."""
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(ours)
     try:
@@ -86,8 +86,10 @@ def _connect(ray: Any, settings: EngineSettings) -> None:
         ) from error
 
 
-def crew_for(settings: EngineSettings, nodes: Sequence[Mapping[str, float]], most: int) -> Crew:
-    """How many workers, and what each gets; `nodes` are the resources of each machine, `most` the shards there are.
+def plan_workers(settings: EngineSettings, nodes: Sequence[Mapping[str, float]], most: int) -> WorkerShape:
+    """Plan how many workers there are, and what each gets.
+
+    `nodes` are the resources of each machine, `most` the number of shards.
 
     By itself a worker takes one GPU; without any in the cluster, all CPUs of a machine, or their share where the
     number of workers is given. Raises `GradPrismError` where this machine has less than one worker takes, or where a
@@ -95,22 +97,22 @@ def crew_for(settings: EngineSettings, nodes: Sequence[Mapping[str, float]], mos
     """
     gpus = [node.get("GPU", 0.0) for node in nodes]
     cpus = [node.get("CPU", 0.0) for node in nodes]
-    asked = (settings.gpus_per_worker, settings.cpus_per_worker)
-    if not sum(gpus) + sum(cpus) and (asked == (None, None) or settings.workers is None):
+    given = (settings.gpus_per_worker, settings.cpus_per_worker)
+    if not sum(gpus) + sum(cpus) and (given == (None, None) or settings.workers is None):
         raise GradPrismError(
             "The Ray cluster has no free machine yet, so that nothing says what a worker should take. Expected "
             "--workers N together with --gpus-per-worker or --cpus-per-worker, for which the cluster then grows."
         )
-    each_gpus = float(bool(sum(gpus))) if asked[0] is None else asked[0]
+    each_gpus = float(bool(sum(gpus))) if given[0] is None else given[0]
     if each_gpus:
-        each_cpus = 1.0 if asked[1] is None else asked[1]
+        each_cpus = 1.0 if given[1] is None else given[1]
     else:
-        each_cpus = asked[1] or _share(cpus, settings.workers or sum(n >= 1 for n in cpus))
+        each_cpus = given[1] or _share(cpus, settings.workers or sum(n >= 1 for n in cpus))
     if settings.address is None:
         _refuse_more_than_there_is(each_gpus, max(gpus, default=0.0), "GPU")
         _refuse_more_than_there_is(each_cpus, max(cpus, default=0.0), "CPU")
     fitting = sum(_fit(each_gpus, each_cpus, *has) for has in zip(gpus, cpus, strict=True))
-    return Crew(min(settings.workers or max(fitting, 1), most), each_cpus, each_gpus)
+    return WorkerShape(min(settings.workers or max(fitting, 1), most), each_cpus, each_gpus)
 
 
 def _refuse_more_than_there_is(each: float, has: float, what: str) -> None:
@@ -119,19 +121,19 @@ def _refuse_more_than_there_is(each: float, has: float, what: str) -> None:
 
 
 def _fit(each_gpus: float, each_cpus: float, gpus: float, cpus: float) -> int:
-    """Workers on one machine. A fifth of a GPU fits five times, whatever binary fractions say."""
+    """Count the workers that fit on one machine. A fifth of a GPU fits five times, whatever binary fractions say."""
     kinds = ((each_gpus, gpus), (each_cpus, cpus))
     return min(math.floor(has / each + 1e-9) for each, has in kinds if each)
 
 
 def _share(cpus: Sequence[float], workers: int) -> float:
-    """The most whole CPUs that so many workers can each have; a fraction where there are fewer CPUs than workers."""
+    """Return the most whole CPUs that each worker can have; a fraction where there are fewer CPUs than workers."""
     for each in range(int(max(cpus, default=1)), 0, -1):
         if sum(n // each for n in cpus) >= workers:
             return float(each)
     return max(int(1000 * sum(cpus) / max(workers, 1)) / 1000, 0.001)
 
 
-def nodes_of(ray: Any) -> list[Mapping[str, float]]:
-    """The resources of every machine of the cluster that is alive."""
+def resources_of_nodes(ray: Any) -> list[Mapping[str, float]]:
+    """Return the resources of every live machine of the cluster."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

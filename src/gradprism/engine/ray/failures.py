@@ -1,4 +1,4 @@
-"""Why a worker died, as far as Ray tells."""
+"""Word why a worker died, as far as Ray tells."""
 
 import re
 from typing import Any
@@ -7,17 +7,17 @@ from gradprism.core.errors import GradPrismError
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line; its name where it says nothing."""
+    """Return the first line of an error; its name where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
 def last_line(error: BaseException) -> str:
-    """What an error says in its last line, as one that quotes a traceback does; its name where it says nothing."""
+    """Return the last line of an error, which follows a quoted traceback; its name where it says nothing."""
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
 def reason_of(error: Exception) -> str:
-    """The reason in a line."""
+    """Word the reason of an error in a line."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "memory pressure" in text or "running low on memory" in text:
         return "out of memory"
@@ -32,13 +32,13 @@ def reason_of(error: Exception) -> str:
 
 
 def went_with_its_node(error: Exception) -> bool:
-    """Whether Ray says that the whole machine went."""
+    """Tell whether Ray says that the whole machine went."""
     phrases = ("node has died", "its node is dead", "node it was running on is dead")
     return bool(getattr(error, "preempted", False)) or any(phrase in str(error) for phrase in phrases)
 
 
 def as_here(error: Any) -> Exception:
-    """What a worker has raised, as if it had been raised here."""
+    """Return what a worker has raised, as if it had been raised here."""
     if isinstance(error.cause, GradPrismError):
         return GradPrismError(f"In a worker: {error.cause}")
     return RuntimeError(f"A worker has failed:\n{error}")

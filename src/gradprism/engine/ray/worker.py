@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from gradprism import __version__
+from gradprism.core.progress import unheard
 from gradprism.engine.peak import peak_memory_mib
-from gradprism.engine.ray.attempts import Piece
-from gradprism.engine.work import Part, Say, Worker
-
-Load = Callable[[Say], Worker[Any]]
+from gradprism.engine.ray.shard_queue import Piece
+from gradprism.engine.task import Part, Task
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a worker is, once it has loaded its model."""
+class LoadedWorker:
+    """A worker that has loaded its model: where it is."""
 
     node: str
     device: str
@@ -26,7 +25,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Done(Generic[Part]):
-    """What a worker says of a piece."""
+    """The answer of a worker to a piece."""
 
     part: Part | None  # None where the worker has published it
     examples: int
@@ -40,51 +39,47 @@ class RayWorker:
     For that Ray gives an actor two threads. All work is done in a third: where two took turns it took a third longer.
     """
 
-    def __init__(self, load: Load, publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool):
+    def __init__(self, task: Task[Any], publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool):
         """`threads` for torch, its own choice where None; `publish` where this worker reaches the run by itself."""
         if not has_gpu:  # Ray leaves those in sight that it has given to nobody
             hide_gpus()
-        self._load, self._publish, self._threads = load, publish, threads
+        self._task, self._publish, self._threads = task, publish, threads
         self._examples = self._tokens = 0
-        self._desk = ThreadPoolExecutor(1)
+        self._executor = ThreadPoolExecutor(1)
 
-    def load(self) -> Place:
-        """Load the model; say where that was."""
+    def load(self) -> LoadedWorker:
+        """Load the model; return where that was."""
         import ray
 
-        self._worker = self._desk.submit(self._loaded).result()
+        self._executor.submit(self._load).result()
         node = ray.get_runtime_context().get_node_id()
-        return Place(node, self._worker.device, __version__, self._worker.found)
+        return LoadedWorker(node, self._task.device, __version__, self._task.found)
 
     def work(self, piece: Piece) -> Done[Any]:
         """Work through a piece; publish it where it is a whole shard and that is this worker's to do."""
         self._examples = self._tokens = 0
-        part = self._desk.submit(self._worker, piece.examples, self._count).result()
+        part = self._executor.submit(self._task.run, piece.examples, self._count).result()
         if self._publish and piece.is_whole:
             self._publish(piece.index, part)
             part = None
         return Done(part, self._examples, self._tokens, peak_memory_mib())
 
     def progress(self) -> tuple[int, int]:
-        """Examples and tokens of the piece in hand that are done."""
+        """Return the examples and tokens of the piece in hand that are done."""
         return self._examples, self._tokens
 
     def _count(self, examples: int, tokens: int) -> None:
         self._examples += examples
         self._tokens += tokens
 
-    def _loaded(self) -> Worker[Any]:
+    def _load(self) -> None:
         if self._threads:  # a setting of the calling thread
             import torch
 
             torch.set_num_threads(self._threads)
-        return self._load(_unheard)
+        self._task.load(unheard)
 
 
 def hide_gpus() -> None:
     """Make this process one without GPUs; before torch has looked for them."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-def _unheard(text: str) -> None:
-    """Nobody listens there."""

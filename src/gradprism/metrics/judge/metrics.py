@@ -14,11 +14,12 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import OnBatch
 from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.judge.judge import Answer, Judge, Messages
 from gradprism.metrics.judge.parse import Parsed, parse_difficulty, parse_tags
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
-from gradprism.metrics.metric import Metric, OnBatch, Plan, Score
+from gradprism.metrics.metric import Metric, Plan, Score
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
 
