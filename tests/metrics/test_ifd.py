@@ -259,7 +259,8 @@ def tokenizer_with_thinking(tokenizer: Any) -> Any:
 @given(st.floats(-2000, 2000), st.floats(-2000, 2000))
 def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
     from gradprism.data.encode import Encoded
-    from gradprism.metrics.likelihood import Ifd, Nll
+    from gradprism.metrics.ifd import Ifd
+    from gradprism.metrics.likelihood import Nll
 
     metric = Ifd.__new__(Ifd)
     metric._value = "ppl"

@@ -26,8 +26,8 @@ from gradprism.data.example import Example, Turn
 from gradprism.metrics.judge.client import Endpoint, Patience
 from gradprism.metrics.judge.endpoint import EndpointJudge
 from gradprism.metrics.judge.faults import FaultError, retry_after
-from gradprism.metrics.judge.metrics import Difficulty, Instag, make_judged
 from gradprism.metrics.judge.prompts import make_prompt
+from gradprism.metrics.judged import Difficulty, Instag, make_judged
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
 
@@ -311,9 +311,9 @@ def test_a_missing_key_is_named_before_anything_is_sent(tmp_path: Path, monkeypa
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     judge = JudgeSettings(judge="tiny", base_url="https://judge.example/v1", key_env="JUDGE_KEY")
     parts = (judge, RequestSettings(), ExecutionSettings(), tmp_path / "a.sqlite", lambda _: None)
-    assert make_judged("difficulty", *parts, will_ask=False).plan(rows(2)).rows == 2
+    assert make_judged(Difficulty, *parts, will_ask=False).plan(rows(2)).rows == 2
     with pytest.raises(GradPrismError, match=r"JUDGE_KEY is not set"):
-        make_judged("difficulty", *parts)
+        make_judged(Difficulty, *parts)
 
 
 def test_no_key_in_errors_reprs_logs_or_files(

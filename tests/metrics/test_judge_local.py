@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gradprism.core.progress import uncounted
+from gradprism.metrics.judged import Difficulty, Instag
 
 pytest.importorskip("json_repair")
 
@@ -19,8 +20,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
 from gradprism.data.thoughts import split_thoughts
 from gradprism.metrics.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
-from gradprism.metrics.judge.metrics import make_judged
 from gradprism.metrics.judge.prompts import make_prompt
+from gradprism.metrics.judged import make_judged
 from gradprism.metrics.metric import Metric
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
@@ -50,7 +51,14 @@ def make(tiny_checkpoint: Path, template: str, tmp_path: Path) -> Callable[..., 
     ) -> Metric:
         settings = JudgeSettings(**{"judge": f"local:{model}", "judge_template": template, **judge})
         execution = ExecutionSettings(device="cpu", batch_tokens=batch_tokens)
-        return make_judged(name, settings, RequestSettings(), execution, tmp_path / "unused.sqlite", lambda _: None)
+        return make_judged(
+            {"instag": Instag, "difficulty": Difficulty}[name],
+            settings,
+            RequestSettings(),
+            execution,
+            tmp_path / "unused.sqlite",
+            lambda _: None,
+        )
 
     return made
 

@@ -14,8 +14,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
-from gradprism.metrics.judge.metrics import Difficulty, Instag, make_judged
 from gradprism.metrics.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
+from gradprism.metrics.judged import Difficulty, Instag, make_judged
 from gradprism.metrics.metric import Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
@@ -230,13 +230,13 @@ def test_a_template_that_fails_on_one_row_skips_it() -> None:
 def test_no_judge_says_how_to_name_one(judge: str | None, tmp_path: Path) -> None:
     parts = (RequestSettings(), ExecutionSettings(), tmp_path / "a.sqlite", lambda _: None)
     with pytest.raises(GradPrismError, match=r"--metric instag needs a judge.*--judge.*local:MODEL"):
-        make_judged("instag", JudgeSettings(judge=judge), *parts)
+        make_judged(Instag, JudgeSettings(judge=judge), *parts)
 
 
 def test_making_a_metric_sends_and_writes_nothing(tmp_path: Path) -> None:
     judge = JudgeSettings(judge="m", base_url="http://127.0.0.1:9/v1", temperature=0.5, judge_max_tokens=9)
     parts = (RequestSettings(), ExecutionSettings(), tmp_path / "a.sqlite", lambda _: None)
-    metric = make_judged("difficulty", judge, *parts)
+    metric = make_judged(Difficulty, judge, *parts)
     assert metric.plan([ASKED, row(1)]).rows == 1
     assert metric.identity == {
         "judge.judge": "m", "judge.temperature": 0.5, "judge.judge_max_tokens": 9,

@@ -14,9 +14,9 @@ pytest.importorskip("json_repair")
 
 from gradprism.data.example import Example, Turn
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
-from gradprism.metrics.judge.metrics import Difficulty, Instag
 from gradprism.metrics.judge.parse import normalised, parse_difficulty, parse_tags
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
+from gradprism.metrics.judged import Difficulty, Instag
 from gradprism.metrics.metric import Plan
 
 REQUEST = "Plan two days in Lyon for little money."

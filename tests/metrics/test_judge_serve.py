@@ -30,8 +30,8 @@ from gradprism.data.settings import ReadSettings
 from gradprism.data.source import open_examples
 from gradprism.metrics.judge.client import Endpoint
 from gradprism.metrics.judge.endpoint import EndpointJudge
-from gradprism.metrics.judge.metrics import Difficulty
 from gradprism.metrics.judge.prompts import Prompt
+from gradprism.metrics.judged import Difficulty
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings

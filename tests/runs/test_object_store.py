@@ -176,13 +176,13 @@ def test_answers_of_a_judge_stay_in_the_users_cache(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from gradprism.models.builtin import cache_folder
-    from gradprism.scoring.metrics import _answers
+    from gradprism.scoring.metrics import _answers_file
     from gradprism.scoring.settings import ScoreRecipe
 
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
     recipe = ScoreRecipe(data=("x",), metric="instag", out=f"{bucket.url}/run")
-    assert _answers(recipe) == cache_folder().parent / "judge-cache.sqlite"
-    assert _answers(recipe.model_copy(update={"out": "runs/a"})) == Path("runs/a/judge-cache.sqlite")
+    assert _answers_file(recipe) == cache_folder().parent / "judge-cache.sqlite"
+    assert _answers_file(recipe.model_copy(update={"out": "runs/a"})) == Path("runs/a/judge-cache.sqlite")
     done = command(
         "score", SAMPLE, "--metric", "instag", "--judge", "x", "--cache", f"{bucket.url}/c", "--out", bucket.url
     )

@@ -1,29 +1,21 @@
-"""Metrics of a causal language model's own likelihood: IFD, loss and perplexity of the response; and its length."""
+"""The base of metrics of a causal language model's own likelihood: IFD, loss and perplexity of the response."""
 
 import math
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import polars as pl
-
-from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import OnBatch
 from gradprism.data.encode import Encoded, Encoder
 from gradprism.data.example import Example
+from gradprism.metrics.context import KnownSums
 from gradprism.metrics.metric import Metric, Plan, Score, usable
 
 Ready = tuple[Example, Encoded]
 Half = Literal["given the prompt", "alone"]
 Piece = tuple[int, Half, Encoded]  # the sum over its masked tokens belongs to this row and half
-Known = Callable[[Sequence[int]], Mapping[int, tuple[float, int]]]
-"""Rows -> sums and token counts, given the prompt, that the same model gave before for the same tokens."""
-
-Alone = Callable[[Example, Encoded], Iterator[Encoded]]
-"""An example and its tokens -> its response without the prompt, in as many sequences as it has pieces."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Nll:
     n: int = 0
 
     def __add__(self, other: "Nll") -> "Nll":
-        """Of both."""
+        """Add two sums."""
         return Nll(self.total + other.total, self.n + other.n)
 
     @property
@@ -45,7 +37,7 @@ class Nll:
     @property
     def perplexity(self) -> float:
         """exp(mean); infinite where that leaves the range of numbers."""
-        return _exp(self.mean)
+        return exp(self.mean)
 
 
 class LanguageModel:
@@ -58,7 +50,7 @@ class LanguageModel:
         self.device = ""
 
     def nll(self, pieces: Sequence[Piece], on_batch: OnBatch) -> tuple[dict[int, dict[Half, Nll]], dict[int, str]]:
-        """Sums of each row's halves; and for rows without an answer, why.
+        """Sum up each row's halves; say for rows without an answer, why.
 
         Computed together or alone they agree within rounding: padding is on the right, where nothing looks.
         """
@@ -89,7 +81,7 @@ class LanguageModel:
         return sums
 
     def open(self) -> tuple[Any, Any]:
-        """The model's head and the batches it takes; loads it the first time."""
+        """Return the model's head and the batches it takes; load it the first time."""
         from gradprism.models.batches import Batches
         from gradprism.models.likelihood import ResponseHead
 
@@ -101,9 +93,13 @@ class LanguageModel:
 
 
 class LikelihoodMetric(Metric):
-    """What IFD, loss and perplexity share: tokens, then the sums of each row, then its score."""
+    """Tokens, then the sums of each row, then its score: the way of IFD, loss and perplexity."""
 
-    def __init__(self, encoder: Encoder, model: LanguageModel, known: Known, identity: Mapping[str, Any], about: str):
+    needs = "model"
+
+    def __init__(
+        self, encoder: Encoder, model: LanguageModel, known: KnownSums, identity: Mapping[str, Any], about: str
+    ):
         """`identity` are the settings of text and model."""
         self.encoder, self._model, self._known = encoder, model, known
         self.identity, self.about = identity, about
@@ -115,7 +111,7 @@ class LikelihoodMetric(Metric):
         self.device = self._model.device
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
-        """Scores of the examples; the model sees only what is not known yet."""
+        """Score the examples; the model sees only what is not known yet."""
         ready, scores = usable(self._ready, examples)
         known = self._known_sums(ready)
         pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, example.row in known)]
@@ -141,7 +137,7 @@ class LikelihoodMetric(Metric):
         return example, self.encoder.encode(example)
 
     def _known_sums(self, ready: Sequence[Ready]) -> dict[int, Nll]:
-        """What need not be computed, where it is of as many tokens."""
+        """Return the sums that need not be computed, where they are of as many tokens."""
         before = self._known([example.row for example, _ in ready])
         found = {
             example.row: Nll(*before[example.row])
@@ -159,151 +155,21 @@ class LikelihoodMetric(Metric):
 
     @abstractmethod
     def _alone(self, example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        """The response without its prompt, in as many sequences as it has pieces; none where that is not needed."""
+        """Yield the response without its prompt, in as many sequences as it has pieces; none where not needed."""
 
     @abstractmethod
     def _of_sums(self, encoded: Encoded, halves: Mapping[Half, Nll]) -> Score:
-        """The score of one row."""
+        """Make the score of one row of its sums."""
 
 
-class Loss(LikelihoodMetric):
-    """Mean negative log-likelihood of the response given the prompt, or its exponential."""
-
-    columns = {"nll_sum": pl.Float64, "n_tokens": pl.Int32, "truncated": pl.Boolean}  # noqa: RUF012
-
-    def __init__(self, name: Literal["loss", "perplexity"], *parts: Any):
-        """`parts` are those of every likelihood metric."""
-        super().__init__(*parts)
-        self.name = name
-
-    def _alone(self, example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        yield from ()
-
-    def _of_sums(self, encoded: Encoded, halves: Mapping[Half, Nll]) -> Score:
-        nll = halves["given the prompt"]
-        own = {"nll_sum": _finite(nll.total), "n_tokens": nll.n, "truncated": encoded.truncated}
-        return Score(nll.mean if self.name == "loss" else nll.perplexity, own)
-
-
-class Ifd(LikelihoodMetric):
-    """Instruction-following difficulty: the response's perplexity given the prompt over its perplexity alone.
-
-    Li et al., "From Quantity to Quality", arXiv 2308.12032. Near 1 the prompt does not help, above 1 it misleads.
-    """
-
-    name = "ifd"
-    columns = {  # noqa: RUF012
-        "nll_conditioned": pl.Float64, "nll_unconditioned": pl.Float64,
-        "n_tokens": pl.Int32, "n_tokens_unconditioned": pl.Int32,
-        "ifd_ppl": pl.Float64, "ifd_loss": pl.Float64, "ppl": pl.Float64, "truncated": pl.Boolean,
-    }  # fmt: skip
-
-    def __init__(self, alone: Alone, value: Literal["ppl", "loss"], *parts: Any):
-        """`alone` makes the response without its prompt; `value` says which ratio is the score."""
-        super().__init__(*parts)
-        self._make_alone, self._value = alone, value
-
-    def _alone(self, example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        yield from self._make_alone(example, encoded)
-
-    def _of_sums(self, encoded: Encoded, halves: Mapping[Half, Nll]) -> Score:
-        given, alone = halves["given the prompt"], halves.get("alone")
-        if alone is None:
-            return Score.skipped(
-                "superfiltering scores one response of two tokens or more (the first never is); of several answers "
-                "--turns last takes the last"
-            )
-        by_ppl = _exp(given.mean - alone.mean)  # in log space: neither perplexity need be a number
-        by_loss = given.mean / alone.mean if alone.mean else math.nan
-        own = {
-            "nll_conditioned": _finite(given.total), "nll_unconditioned": _finite(alone.total),
-            "n_tokens": given.n, "n_tokens_unconditioned": alone.n,
-            "ifd_ppl": _finite(by_ppl), "ifd_loss": _finite(by_loss), "ppl": _finite(given.perplexity),
-            "truncated": encoded.truncated,
-        }  # fmt: skip
-        return Score(by_ppl if self._value == "ppl" else by_loss, own)
-
-
-def same_tokens_alone(tokenizer: Any) -> Alone:
-    """Each answer's very tokens, what truncation left of them, behind one BOS (else EOS) token.
-
-    That token is there so that the first of the answer is scored too. Raises `GradPrismError` where there is none.
-    """
-    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    if start is None:
-        raise GradPrismError(
-            "ifd needs a token in front of the response alone, and this tokenizer has neither BOS nor EOS. "
-            "Expected one with either, or --style superfiltering, which needs none."
-        )
-
-    def alone(example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        for masked, run in groupby(zip(encoded.ids, encoded.response_mask, strict=True), key=lambda pair: pair[1]):
-            if masked:
-                yield _after_first((start, *(token for token, _ in run)))
-
-    return alone
-
-
-def superfiltering_alone(encoder: Encoder) -> Alone:
-    """The response tokenised by itself as `paper` does, its first token not scored: as in the published scripts.
-
-    Superfiltering (Li et al. 2024, arXiv 2402.00530): nothing stands in front but what the tokenizer itself puts
-    there, and the maximal length is that of the whole less the tokens of the prompt with its newline, plus one.
-    Yields nothing where no token is left to be scored, or several answers carry the loss (also where truncation leaves
-    tokens of the first alone).
-    """
-
-    def alone(example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        turns = example.answered
-        scored = encoder.scored(turns)
-        if len(scored) != 1:
-            return
-        ids, _, _ = encoder.tokens(replace(example, turns=(turns[scored[0]],)))
-        kept = ids[: encoder.settings.max_length - encoded.response_mask.index(True) + 1]
-        if len(kept) > 1:
-            yield _after_first(kept)
-
-    return alone
-
-
-class Length(Metric):
-    """Response tokens; beside them those of the prompt, and characters. Needs a tokenizer and no weights."""
-
-    name = "length"
-    columns = {"n_prompt_tokens": pl.Int32, "n_characters": pl.Int32, "truncated": pl.Boolean}  # noqa: RUF012
-
-    def __init__(self, encoder: Encoder, identity: Mapping[str, Any], about: str):
-        """`identity` are the settings of text and tokenizer."""
-        self.encoder, self.identity, self.about = encoder, identity, about
-
-    def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
-        """Count the tokens of each example."""
-        ready, scores = usable(lambda example: (example, self.encoder.encode(example)), examples)
-        on_batch(len(examples), sum(encoded.n_tokens for _, encoded in ready))
-        for example, encoded in ready:
-            n = encoded.n_response_tokens
-            characters = sum(len(example.turns[place].text) for place in self.encoder.scored(example.answered))
-            own = {"n_prompt_tokens": encoded.n_tokens - n, "n_characters": characters}
-            scores[example.row] = Score(float(n), own | {"truncated": encoded.truncated})
-        return [scores[example.row] for example in examples]
-
-    def plan(self, examples: Sequence[Example]) -> Plan:
-        """Count the rows."""
-        ready, skipped = usable(self.encoder.encode, examples)
-        return Plan(len(ready), len(skipped))
-
-
-def _after_first(ids: Sequence[int]) -> Encoded:
-    """Every token but the first is scored."""
-    return Encoded(tuple(ids), (False, *[True] * (len(ids) - 1)), truncated=False)
-
-
-def _exp(value: float) -> float:
+def exp(value: float) -> float:
+    """Return the exponential; infinite where it leaves the range of numbers."""
     try:
         return math.exp(value)
     except OverflowError:
         return math.inf
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return the value, or None where it is not finite."""
     return value if math.isfinite(value) else None

@@ -1,21 +1,25 @@
-"""What every quality metric is: examples in, one score a row out, and what decides its numbers."""
+"""The base of every quality metric: examples in, one score a row out, and what decides its numbers."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import polars as pl
 
 from gradprism.core.progress import OnBatch, uncounted
+from gradprism.core.settings import Settings
 from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.tables import SCORES
+
+if TYPE_CHECKING:
+    from gradprism.metrics.context import MetricContext
 
 
 @dataclass(frozen=True)
 class Score:
-    """One row's value with the metric's own columns; or None with the reason, and never 0 in its place."""
+    """The value of one row, with the metric's own columns; or None with the reason, and never 0 in its place."""
 
     value: float | None
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -24,18 +28,18 @@ class Score:
 
     @classmethod
     def skipped(cls, reason: str) -> "Score":
-        """Of a row that never reached the model."""
+        """Make the score of a row that never reached the model."""
         return cls(None, {}, "skipped", reason)
 
     @classmethod
     def failed(cls, reason: str, **own: Any) -> "Score":
-        """Of a row for which the model gave no usable number."""
+        """Make the score of a row for which the model gave no usable number."""
         return cls(None, own, "failed", reason)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What scoring some rows would take; the counts of tokens are estimates where `exact` is False."""
+    """The work of scoring some rows; the counts of tokens are estimates where `exact` is False."""
 
     rows: int
     skipped: int = 0
@@ -49,7 +53,7 @@ Usable = TypeVar("Usable")
 
 
 def usable(read: Callable[[Example], Usable], examples: Sequence[Example]) -> tuple[list[Usable], dict[int, Score]]:
-    """What `read` makes of the examples; and by row, for those of which it makes nothing, the score that says why."""
+    """Apply `read` to the examples; return what it gives, and by row the scores of those that it refuses."""
     ready, skipped = [], {}
     for example in examples:
         try:
@@ -60,12 +64,26 @@ def usable(read: Callable[[Example], Usable], examples: Sequence[Example]) -> tu
 
 
 class Metric(ABC):
-    """A quality metric. Models are loaded at the first score, so that a finished one costs nothing to open."""
+    """A quality metric. Models are loaded at the first score, so that a finished one costs nothing to open.
+
+    A class with a `name` in a file of `gradprism/metrics/`, or behind an entry point `gradprism.metrics` of another
+    package, is known to every verb; `docs/extending.md` shows one.
+    """
 
     name: str
     """Its name, which is also that of its folder in a run."""
+    title: ClassVar[str] = ""
+    """Its name in sentences, figures and tables; `name` with spaces where empty."""
+    description: ClassVar[str]
+    """What its value is, in a few words."""
+    needs: ClassVar[Literal["nothing", "tokenizer", "model", "judge", "reward model"]] = "nothing"
+    """What it is computed by: the tokenizer or weights of a causal language model, a judge, a reward model."""
+    settings: ClassVar[type[Settings]] = Settings
+    """The settings that it alone has (`gradprism score --set NAME=VALUE`)."""
     columns: Mapping[str, Any]
     """Its own columns beside those of `gradprism.metrics.tables.SCORES`: name -> polars type."""
+    sums_column: ClassVar[str | None] = None
+    """The column that holds the sum of the response's negative log-likelihood given the prompt, where there is one."""
     identity: Mapping[str, Any]
     """The settings and fingerprints that decide the numbers: what a resumed run must agree with."""
     about: str
@@ -77,9 +95,17 @@ class Metric(ABC):
     note: str = ""
     """What a progress bar may say beside the counts, such as how many requests were tried again."""
 
+    @classmethod
+    @abstractmethod
+    def make(cls, context: "MetricContext") -> "Metric":
+        """Make the metric of the settings of a recipe. Loads no weights.
+
+        Raises `GradPrismError` where the model or judge that it needs is not named, or cannot be used.
+        """
+
     @abstractmethod
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> Sequence[Score]:
-        """One score for each example, in their order. `on_batch` may raise to stop."""
+        """Score each example, in their order. `on_batch` may raise to stop."""
 
     def open(self) -> None:
         """Load its model now and not with the first score; nothing for those that have none here."""
@@ -87,14 +113,14 @@ class Metric(ABC):
 
     @abstractmethod
     def plan(self, examples: Sequence[Example]) -> Plan:
-        """What `score` would take, without doing it."""
+        """Count the work of `score`, without doing it."""
 
     def table(self, examples: Sequence[Example], on_batch: OnBatch = uncounted) -> pl.DataFrame:
-        """The scores as the run stores them: `gradprism.metrics.tables.SCORES` and the metric's own columns."""
+        """Return the scores as the run stores them: `gradprism.metrics.tables.SCORES` and the metric's own columns."""
         return self._table(examples, [_finite(score) for score in self.score(examples, on_batch)])
 
     def failed(self, examples: Sequence[Example], reason: str) -> pl.DataFrame:
-        """The same of examples that could not be scored at all."""
+        """Return the table of examples that could not be scored at all."""
         return self._table(examples, [Score.failed(reason) for _ in examples])
 
     def _table(self, examples: Sequence[Example], scores: Sequence[Score]) -> pl.DataFrame:

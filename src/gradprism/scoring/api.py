@@ -20,6 +20,7 @@ from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
 from gradprism.files.places import absolute, is_named, is_shared, place
 from gradprism.metrics.metric import Metric, Plan
+from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
@@ -32,7 +33,7 @@ from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.recorded import read_recorded_recipe, recipes_of
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.scores import ScoreWriter, held_run, read_score_record
-from gradprism.scoring.metrics import CAUSAL, METRICS, make_metric, make_reward, refuse_unknown
+from gradprism.scoring.metrics import make_metric, reads_text, refuse_unknown
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.scoring.task import ScoreTask
 
@@ -156,7 +157,7 @@ def _opened(
         )
     if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", recipe.name):
         raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ - between them.")
-    if recipe.name in {*METRICS, *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
+    if recipe.name in {*known_metrics(), *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
         raise GradPrismError(f"--name {recipe.name}: that is the name of something else. Expected a name of its own.")
     if recipe.judge.judge_template and {"instag", "difficulty"} <= {*recipe.metrics}:
         raise GradPrismError(
@@ -174,7 +175,7 @@ def _opened(
 def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
     """Take model and text from the spectra of the run that is there, as far as they were not named."""
     path = place(recipe.out) / RECIPE_FILE
-    made = read_recorded_recipe(path) if {*recipe.metrics} & {*CAUSAL} and path.is_file() else None
+    made = read_recorded_recipe(path) if reads_text(recipe.metrics) and path.is_file() else None
     if made is None or made.verb == "score" or made.checkpoint is None:
         return recipe
     given = {name: getattr(recipe.text, name) for name in recipe.text.model_fields_set}
@@ -189,7 +190,7 @@ def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
     for metric in metrics:
         shared = [name for name in metric.identity if name in made and name.startswith(_OF_SPECTRA)]
         different = [name for name in sorted(shared) if metric.identity[name] != made[name]]
-        if different and metric.name in CAUSAL:
+        if different and reads_text([metric.name]):
             lines = "\n".join(
                 f"  {name}: the spectra have {made[name]!r}, now {metric.identity[name]!r}" for name in different
             )
@@ -202,7 +203,7 @@ def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
 
 def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
     """Settle the text, where a metric reads it."""
-    if not {*recipe.metrics} & {*CAUSAL} or (source is None and recipe.checkpoint is None):
+    if not reads_text(recipe.metrics) or (source is None and recipe.checkpoint is None):
         return recipe  # a metric without its model is refused later
     found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
     asked = recipe.text
@@ -333,7 +334,8 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
         raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     options["reward_model"] = type(model).__name__ if loaded else str(model)
     recipe, _ = score_recipe(data, "reward", None, None, None, options)
-    metric = make_reward(recipe, unheard, LoadedModel(model, tokenizer) if loaded else None)
+    classifier = LoadedModel(model, tokenizer) if loaded else None
+    metric = make_metric("reward", recipe, None, unheard, classifier=classifier)
     return metric.table(_examples(data, recipe))
 
 

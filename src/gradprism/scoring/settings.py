@@ -25,6 +25,8 @@ class ScoreRecipe(Settings):
     judge: JudgeSettings = JudgeSettings()
     requests: RequestSettings = RequestSettings()
     reward: RewardSettings = RewardSettings()
+    own: dict[str, Any] = Field(default_factory=dict)
+    """Settings that one metric alone has, by name."""
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
     part_rows: int = Field(default=128, ge=1)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import OnBatch
 from gradprism.data.example import Example, RowProblemError
+from gradprism.metrics.context import MetricContext
 from gradprism.metrics.judge.judge import Answer, Judge, Messages
 from gradprism.metrics.judge.parse import Parsed, parse_difficulty, parse_tags
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
@@ -38,7 +39,9 @@ READING = 2
 
 
 class Judged(Metric):
-    """What both share: a question for each row, and its answer with how it was read."""
+    """A question to a judge for each row, and its answer with how it was read."""
+
+    needs = "judge"
 
     def __init__(self, judge: Judge, prompt: Prompt, max_tokens: int):
         """`max_tokens` is what an answer may have, for the reason of one that was cut."""
@@ -48,41 +51,48 @@ class Judged(Metric):
         self.waits = not judge.name.startswith(LOCAL)
         self._n_failed = 0
 
+    @classmethod
+    def make(cls, context: MetricContext) -> Metric:
+        """Make the metric of the recipe's judge. Nothing is sent or loaded before the first score."""
+        settings = context.settings
+        parts = (settings.judge, settings.requests, settings.execution, context.answers_file, context.say)
+        return make_judged(cls, *parts, will_ask=context.will_score)
+
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
         """Ask about every example that can be asked about. Raises `GradPrismError` where the judge is out of reach."""
-        places, asked, scores = self._questions(examples)
+        places, questions, scores = self._questions(examples)
         on_batch(len(scores), 0)
-        with closing(self._judge.answers(asked)) as answers:
+        with closing(self._judge.answers(questions)) as answers:
             for found in answers:
                 if found is None:
-                    self._watch()
+                    self._update_note()
                     on_batch(0, 0)
                     continue
                 place, answer = found
                 row = places[place]
-                prompt = "" if self._prompt.shows(examples[row]) else asked[place][0]["content"]
+                prompt = "" if self._prompt.shows(examples[row]) else questions[place][0]["content"]
                 scores[row] = self._score(answer, prompt)
                 self._n_failed += scores[row].status == "failed"
-                self._watch()
+                self._update_note()
                 on_batch(1, answer.n_tokens)
         return [scores[place] for place in range(len(examples))]
 
     def plan(self, examples: Sequence[Example]) -> Plan:
         """Count the rows that would be asked about."""
-        _, asked, skipped = self._questions(examples)
-        return replace(self._judge.plan(asked), skipped=len(skipped))
+        _, questions, skipped = self._questions(examples)
+        return replace(self._judge.plan(questions), skipped=len(skipped))
 
     def _questions(self, examples: Sequence[Example]) -> tuple[list[int], list[Messages], dict[int, Score]]:
-        places, asked, skipped = [], [], {}
+        places, questions, skipped = [], [], {}
         for place, example in enumerate(examples):
             try:
-                asked.append(self._prompt.messages(example))
+                questions.append(self._prompt.messages(example))
                 places.append(place)
             except RowProblemError as problem:
                 skipped[place] = Score.skipped(str(problem))
-        return places, asked, skipped
+        return places, questions, skipped
 
-    def _watch(self) -> None:
+    def _update_note(self) -> None:
         failed = f"{self._n_failed} failed" if self._n_failed else ""
         self.note = ", ".join(filter(None, [self._judge.note, failed]))
 
@@ -109,7 +119,7 @@ class Judged(Metric):
         return Score(parsed.value, {**own, **self._also(parsed)})
 
     _missing: str
-    """What an answer without a value lacks."""
+    """Says what an answer without a value lacks."""
 
     @abstractmethod
     def _read(self, text: str, prompt: str) -> Parsed:
@@ -117,17 +127,19 @@ class Judged(Metric):
 
     @abstractmethod
     def _so_far(self, parsed: Parsed) -> str:
-        """What an answer that was cut has said."""
+        """Word what an answer that was cut has said."""
 
     @abstractmethod
     def _also(self, parsed: Parsed) -> Mapping[str, Any]:
-        """Own columns beside those of every judged metric."""
+        """Return own columns beside those of every judged metric."""
 
 
 class Instag(Judged):
     """How many different intent tags a judge gives the instruction; `tags` are they, normalised."""
 
     name = "instag"
+    title = "InsTag"
+    description = "number of intent tags that a judge gives the instruction (Lu et al. 2023)"
     columns = {**_ANSWER, "tags": pl.List(pl.String)}  # noqa: RUF012
     _missing = "no tags in the answer"
 
@@ -145,6 +157,7 @@ class Difficulty(Judged):
     """How difficult a judge finds the instruction, 1 to 10; by a local one the expected value, so without ties."""
 
     name = "difficulty"
+    description = "1 to 10, by a judge"
     columns = _ANSWER
     _missing = "no number from 1 to 10 in the answer"
 
@@ -165,7 +178,7 @@ class Difficulty(Judged):
 
 
 def make_judged(
-    name: Literal["instag", "difficulty"],
+    metric: "type[Judged]",
     judge: JudgeSettings,
     requests: RequestSettings,
     execution: ExecutionSettings,
@@ -174,18 +187,17 @@ def make_judged(
     *,
     will_ask: bool = True,
 ) -> Metric:
-    """A judged metric. Nothing is sent or loaded before the first score; `will_ask` says that there will be one.
+    """Make a judged metric. Nothing is sent or loaded before the first score; `will_ask` says that there will be one.
 
     Raises `GradPrismError` where no judge is named, or its address, model or template cannot be used.
     """
     if not judge.judge or judge.judge == LOCAL:
         raise GradPrismError(
-            f"--metric {name} needs a judge. Expected --judge with the name of a model at an OpenAI-compatible "
+            f"--metric {metric.name} needs a judge. Expected --judge with the name of a model at an OpenAI-compatible "
             f"endpoint (--base-url http://localhost:8000/v1; the OpenAI service otherwise), or {LOCAL}MODEL for one "
             "that runs here: a hub id, a folder, a .gguf file or a built-in name (see `gradprism models`)."
         )
-    prompt = make_prompt(name, judge.judge_template)
-    metric = Instag if name == "instag" else Difficulty
+    prompt = make_prompt(metric.name, judge.judge_template)
     if not judge.judge.startswith(LOCAL):
         from gradprism.metrics.judge.client import Endpoint
         from gradprism.metrics.judge.endpoint import EndpointJudge
@@ -196,8 +208,8 @@ def make_judged(
         return metric(EndpointJudge(endpoint, cache_file), prompt, judge.judge_max_tokens)
     from gradprism.metrics.judge.local import Rater, Writer
 
-    if name == "instag":
-        return Instag(Writer(judge, execution, say), prompt, judge.judge_max_tokens)
+    if metric is not Difficulty:
+        return metric(Writer(judge, execution, say), prompt, judge.judge_max_tokens)
     return Difficulty(Rater(judge, execution, say), prompt, judge.judge_max_tokens, expected=True)
 
 

@@ -1,0 +1,83 @@
+"""A reward model: any sequence classifier of transformers, and which of its outputs is the reward."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradprism.core.errors import GradPrismError
+from gradprism.metrics.conversations import Conversation
+from gradprism.models.batches import Batches
+from gradprism.models.device import runs_on
+from gradprism.models.full_precision import model_itself
+from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_of
+
+
+class RewardModel:
+    """A sequence classifier, and which of its outputs is the reward."""
+
+    def __init__(self, model: Any, output: str | None, batch_tokens: int | None):
+        """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
+        model = self._model = model_itself(model)
+        self.device = runs_on(model)
+        self._output = chosen_output(model.config, output)
+        self._vocabulary = vocabulary_of(model)
+        self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)
+
+    def unknown(self, item: Conversation) -> str | None:
+        """What is wrong with a token id that the model has no embedding for."""
+        return unknown_token(item.ids, self._vocabulary)
+
+    def rewards(self, batch: Sequence[Conversation]) -> list[float]:
+        """Logits of the output, the same for each conversation whatever else is in the batch."""
+        with torch.no_grad(), evaluating(self._model), self._padding(batch) as filler:
+            ids = torch.full((len(batch), max(len(item.ids) for item in batch)), filler)  # (batch, tokens)
+            mask = torch.zeros_like(ids)
+            for row, item in enumerate(batch):
+                ids[row, : len(item.ids)] = torch.tensor(item.ids)
+                mask[row, : len(item.ids)] = 1
+            logits: Tensor = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
+        rewards: list[float] = logits[:, self._output].double().cpu().tolist()
+        return rewards
+
+    @contextmanager
+    def _padding(self, batch: Sequence[Conversation]) -> Iterator[int]:
+        """Give a token id to fill up with, on the right: causal positions then are those of each alone.
+
+        A classifier over a causal model takes its last token that is not padding, told by its id. Without such an
+        id it takes the last one of all, and more than one conversation at a time is refused: then an id that none of
+        them holds stands in.
+        """
+        config = self._model.config.get_text_config()
+        own = config.pad_token_id
+        if own is not None:
+            yield own
+            return
+        held = {token for item in batch for token in item.ids}
+        config.pad_token_id = next(token for token in range(len(held) + 1) if token not in held)
+        try:
+            yield config.pad_token_id
+        finally:
+            config.pad_token_id = own
+
+
+def chosen_output(config: Any, named: str | None) -> int:
+    """Return the number of the output that is the reward, by its name or number; the only one where there is one.
+
+    Raises `GradPrismError` where there are several and none, or no such one, is named.
+    """
+    labels = {int(number): str(label) for number, label in config.id2label.items()}
+    if named is None and len(labels) == 1:
+        return 0
+    found = [number for number, label in labels.items() if named in (label, str(number))]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{number} ({label})" for number, label in sorted(labels.items()))
+    given = (
+        f"has no output {named!r}" if named else f"has {len(labels)} outputs, and which one is the reward is not said"
+    )
+    raise GradPrismError(
+        f"The reward model {given}: {listed}.\nExpected --reward-output with a name or number of these."
+    )
