@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHAPED = (
     "capture",
     "factors",
-    "measures",
+    "norms_and_ranks",
     "precision",
     "prism",
     "products",
@@ -25,7 +25,7 @@ _SHAPED = (
     "spectrum",
 )
 install_import_hook(
-    [*(f"gradprism.gradients.{name}" for name in _SHAPED), "gradprism.models.likelihood"], "beartype.beartype"
+    [*(f"gradprism.prism.{name}" for name in _SHAPED), "gradprism.models.likelihood"], "beartype.beartype"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

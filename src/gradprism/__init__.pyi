@@ -7,7 +7,7 @@ from .interop.exporting import export_paper
 from .interop.importing import import_paper
 from .measurement.api import spectra
 from .prism.analyzer import GradientAnalyzer
-from .prism.measures import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
+from .prism.norms_and_ranks import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
 from .prism.spectrum import singular_values
 from .report.api import write_report
 from .runs.run import Run, open_run

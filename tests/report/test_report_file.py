@@ -23,7 +23,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.evidence import ALPHA
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
-from gradprism.metrics.titles import TITLES
+from gradprism.metrics.titles import titles
 from gradprism.report import write_report
 from gradprism.report.embedded import rounded, script_json
 from gradprism.report.measured import over_layers, read_measured
@@ -288,7 +288,7 @@ def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_
 
 def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Path) -> None:
     data = embedded(write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html").path)["data"]
-    assert (data["alpha"], data["titles"], data["decay_examples"]) == (ALPHA, TITLES, MOST_EXAMPLES)
+    assert (data["alpha"], data["titles"], data["decay_examples"]) == (ALPHA, titles(), MOST_EXAMPLES)
     for name in ("k", "q", "down"):
         look = projection_look(name)
         assert data["looks"]["projections"][name] == {"colour": look.colour, "dash": [*look.dash]}

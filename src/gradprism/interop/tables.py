@@ -12,7 +12,7 @@ from gradprism.data.example import Example
 from gradprism.interop.line import Gradient, Line
 from gradprism.interop.naming import Place
 from gradprism.interop.noise import without_noise
-from gradprism.prism.measures import Measures
+from gradprism.prism.measures import measure_spectra
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 Shapes = Mapping[Place, tuple[int, int]]
@@ -63,9 +63,9 @@ def _measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray]) -> dict
     stack = torch.zeros(len(kept), max(map(len, kept), default=0), dtype=torch.float64)
     for row, values in zip(stack, kept, strict=True):
         row[: len(values)] = torch.from_numpy(values.astype(np.float64))
-    found = Measures.of(stack)
+    found = measure_spectra(stack)
     names = ("nuclear_norm", "spectral_norm", "effective_rank", "stable_rank")
-    return {name: [getattr(each, name) for each in found] for name in names}
+    return {name: [each[name] for each in found] for name in names}
 
 
 def _stable_rank(gradient: Gradient) -> float | None:

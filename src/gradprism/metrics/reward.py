@@ -12,15 +12,15 @@ from gradprism.data.chat_template import prints_date
 from gradprism.data.encode import own_template, read_template
 from gradprism.data.example import Example
 from gradprism.metrics.context import MetricContext
-from gradprism.metrics.conversations import Conversation, ConversationEncoder
 from gradprism.metrics.metric import Metric, Plan, Score, usable
+from gradprism.metrics.reward_model.conversations import Conversation, ConversationEncoder
 from gradprism.metrics.settings import RewardSettings
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings
 
 if TYPE_CHECKING:
-    from gradprism.metrics.reward_model import RewardModel
+    from gradprism.metrics.reward_model.classifier import RewardModel
 
 
 class Reward(Metric):
@@ -42,7 +42,7 @@ class Reward(Metric):
     @classmethod
     def make(cls, context: MetricContext) -> Self:
         """Make the metric of the recipe's reward model. Raises `GradPrismError` where none is named, or it is none."""
-        from gradprism.metrics.reward_model import RewardModel, chosen_output
+        from gradprism.metrics.reward_model.classifier import RewardModel, chosen_output
 
         settings = context.settings.reward
         found = context.classifier or _found_reward(settings, context.say)

@@ -1,26 +1,36 @@
-"""Measures and metrics in words: one table for the terminal, figures and the report."""
+"""Measures and metrics in words, for the terminal, figures and the report."""
 
-TITLES = {
-    "frobenius_norm": "Frobenius norm",
+from functools import cache
+
+from gradprism.metrics.registry import known_metrics
+from gradprism.prism.measures import known_measures
+
+_OTHERS = {
     "adjacent_cosine": "adjacent-layer cosine",
     "same_layer_cosine": "same-layer cosine",
-    "length": "response tokens",
     "prompt_length": "prompt tokens",
-    "ifd": "IFD",
-    "instag": "InsTag",
 }
 
 
+@cache
+def titles() -> dict[str, str]:
+    """Return the titles of all measures and metrics by name, as far as they are not the name with spaces."""
+    measures = {name: measure.title for name, measure in known_measures().items()}
+    metrics = {name: metric.title for name, metric in known_metrics().items()}
+    spelled = measures | metrics | _OTHERS
+    return {name: words for name, words in spelled.items() if words and words != name.replace("_", " ")}
+
+
 def title(name: str) -> str:
-    """A measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`."""
+    """Name in words a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`."""
     if name.startswith("column:"):
         return f"{name.removeprefix('column:')} (column)"
     measure, _, projection = name.partition(":")
-    words = TITLES.get(measure, measure.replace("_", " "))
+    words = titles().get(measure, measure.replace("_", " "))
     return words if projection in ("", "mean") else f"{words} {projection}"
 
 
 def headed(name: str) -> str:
-    """The same at the beginning of a sentence; what the data calls its columns stays as it is."""
+    """Return the title as a sentence begins; names of the data's columns are left alone."""
     words = title(name)
     return words if name.startswith("column:") else words[:1].upper() + words[1:]

@@ -27,7 +27,7 @@ from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
 from gradprism.prism.reducer import EigenPool, ExampleGradients
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, Tables, spectra_schema
 
 Encode = Callable[[Example], Encoded]
 Ready = tuple[Example, Encoded]
@@ -154,7 +154,7 @@ def _tables(outcomes: Sequence[_Outcome]) -> Tables:
     ok = [(outcome.example, outcome.gradients) for outcome in outcomes if outcome.gradients]
     return Tables(
         _frame([_example_row(outcome) for outcome in outcomes], EXAMPLES),
-        _frame([row for example, gradients in ok for row in _spectra_rows(example, gradients)], SPECTRA),
+        _frame([row for example, gradients in ok for row in _spectra_rows(example, gradients)], spectra_schema()),
         _frame([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
     )
 
@@ -179,10 +179,9 @@ def _example_row(outcome: _Outcome) -> tuple[Any, ...]:
 
 def _spectra_rows(example: Example, gradients: ExampleGradients) -> Iterator[tuple[Any, ...]]:
     for item in gradients.spectra:
-        p, m = item.projection, item.measures
+        p = item.projection
         yield (
-            example.example_id, example.row, p.layer, p.name, p.d_out, p.d_in,
-            m.nuclear_norm, m.effective_rank, m.frobenius_norm, m.spectral_norm, m.stable_rank,
+            example.example_id, example.row, p.layer, p.name, p.d_out, p.d_in, *item.measures.values(),
             item.mean, *(item.extremes or (None, None)), item.singular_values,
         )  # fmt: skip
 

@@ -1,83 +1,134 @@
-"""Measures of gradients, each from their singular values. The only place where they are computed.
+"""The measures of a gradient, one entry each: name, title, unit, scale, and how its value is made.
 
-Each function takes singular values (..., n) in any order, zeros included (a stack of spectra is padded with them),
-and gives (...) in fp64. NaN is returned where a measure is not defined.
+A measure is computed from singular values while gradients are measured, and stored as a column of the table `spectra`
+(`function`); or made of columns that a run holds already, whenever it was measured (`expression`). Another package
+names its own under the entry point `gradprism.measures`; see `docs/extending.md`. No torch is loaded here.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import polars as pl
 
-Spectra = Float[Tensor, "*spectra n"]
-Values = Float[Tensor, "*spectra"]
+from gradprism.core.errors import GradPrismError
+from gradprism.core.plugins import load_plugins
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
-def nuclear_norm(singular_values: Spectra) -> Values:
-    """‖G‖_* = Σ σ_i."""
-    return singular_values.sum(-1, dtype=torch.float64)
-
-
-def frobenius_norm(singular_values: Spectra) -> Values:
-    """‖G‖_F = (Σ σ_i²)^½, computed without overflow."""
-    relative: Tensor = torch.linalg.vector_norm(_scaled(singular_values), dim=-1)
-    return relative * spectral_norm(singular_values)
-
-
-def spectral_norm(singular_values: Spectra) -> Values:
-    """‖G‖_2 = max σ_i; 0 for an empty spectrum."""
-    return _largest(singular_values).squeeze(-1)
-
-
-def stable_rank(singular_values: Spectra) -> Values:
-    """‖G‖_F² / σ_1², between 1 and the rank; NaN for a zero gradient (Rudelson & Vershynin 2007)."""
-    return _unless_zero(singular_values, _scaled(singular_values).square().sum(-1))
-
-
-def effective_rank(singular_values: Spectra) -> Values:
-    """exp(-Σ p_i ln p_i) with p_i = σ_i / Σσ, between 1 and the rank; NaN for a zero gradient.
-
-    Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007. Natural
-    logarithms, and 0 ln 0 = 0, so that zeros in the spectrum change nothing.
-    """
-    scaled = _scaled(singular_values)
-    p = scaled / scaled.sum(-1, keepdim=True)
-    return _unless_zero(singular_values, torch.special.entr(p).sum(-1).exp())
+LAYER = "all"
+"""Stands for all measured projections of a layer together, in place of a projection."""
+STORED_NUMBERS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank", "grad_mean",
+                  "loss")  # fmt: skip
+"""Columns that an `expression` may use: those of `spectra`, and the loss of the example."""
 
 
 @dataclass(frozen=True)
-class Measures:
-    """The scalar measures of one gradient."""
+class Measure:
+    """A number said of each gradient."""
 
-    nuclear_norm: float
-    effective_rank: float
-    frobenius_norm: float
-    spectral_norm: float
-    stable_rank: float
+    name: str
+    title: str
+    """Its name in sentences, figures and tables."""
+    unit: str = ""
+    scale: Literal["log", "linear"] = "log"
+    """Whether differences of it are ratios (`log`) or differences (`linear`)."""
+    function: "Callable[[Float[Tensor, 'batch n']], Float[Tensor, ' batch']] | str | None" = None
+    """Singular values, each row padded with zeros -> fp64 values, NaN where there is none; or `module:function`."""
+    expression: Callable[[], pl.Expr] | None = None
+    """Makes the value of the columns `STORED_NUMBERS`, null where there is none."""
+    of_layer: bool = False
+    """The expression aggregates the projections of a layer: one value a layer, under the projection `all`."""
+    compared: bool = True
+    """Compared and correlated by default."""
 
-    @classmethod
-    def of(cls, spectra: Float[Tensor, "batch n"]) -> list["Measures"]:
-        """All measures of each spectrum of a stack."""
-        of_all = (
-            nuclear_norm(spectra), effective_rank(spectra), frobenius_norm(spectra), spectral_norm(spectra),
-            stable_rank(spectra),
-        )  # fmt: skip
-        return [cls(*values) for values in torch.stack(of_all, 1).tolist()]
-
-
-def _largest(singular_values: Tensor) -> Tensor:
-    """Keeps the last dimension."""
-    if not singular_values.shape[-1]:
-        return singular_values.new_zeros(*singular_values.shape[:-1], 1, dtype=torch.float64)
-    return singular_values.amax(-1, keepdim=True).double()
-
-
-def _scaled(singular_values: Tensor) -> Tensor:
-    """Divide by the largest, in fp64, so that neither squares nor sums leave the range."""
-    largest = _largest(singular_values)
-    return singular_values.double() / largest.where(largest > 0, 1.0)
+    def compute(self, singular_values: "Float[Tensor, 'batch n']") -> "Float[Tensor, ' batch']":
+        """Compute the value of each spectrum of a stack."""
+        function = self.function
+        if isinstance(function, str):
+            module, _, name = function.partition(":")
+            function = getattr(import_module(module), name)
+        assert callable(function)
+        values: Tensor = function(singular_values)
+        return values
 
 
-def _unless_zero(singular_values: Tensor, values: Tensor) -> Tensor:
-    return values.where(spectral_norm(singular_values) > 0, torch.nan)
+def _quotient(above: str, below: str) -> pl.Expr:
+    return pl.when(pl.col(below) > 0).then(pl.col(above) / pl.col(below))
+
+
+_FORMULAS = "gradprism.prism.norms_and_ranks"
+_OWN = (
+    Measure("nuclear_norm", "nuclear norm", "nats per unit weight", function=f"{_FORMULAS}:nuclear_norm"),
+    Measure("effective_rank", "effective rank", function=f"{_FORMULAS}:effective_rank"),
+    Measure("frobenius_norm", "Frobenius norm", "nats per unit weight", function=f"{_FORMULAS}:frobenius_norm"),
+    Measure("spectral_norm", "spectral norm", "nats per unit weight", function=f"{_FORMULAS}:spectral_norm"),
+    Measure("stable_rank", "stable rank", function=f"{_FORMULAS}:stable_rank"),
+    Measure(  # the largest singular value's part of their sum: 1 for a gradient of rank 1
+        "leading_share", "leading share", scale="linear", compared=False,
+        expression=lambda: _quotient("spectral_norm", "nuclear_norm"),
+    ),
+    Measure(  # the size of the gradient that a nat of loss sends
+        "nuclear_norm_over_loss", "nuclear norm over loss", "per unit weight", compared=False,
+        expression=lambda: _quotient("nuclear_norm", "loss"),
+    ),
+    Measure(  # GraNd (Paul et al. 2021, arXiv 2107.07075) of one layer's measured projections
+        "gradient_l2", "gradient L2 norm", "nats per unit weight", of_layer=True, compared=False,
+        expression=lambda: pl.col("frobenius_norm").pow(2).sum().sqrt(),
+    ),
+)  # fmt: skip
+
+
+@cache
+def known_measures() -> Mapping[str, Measure]:
+    """Return every measure by its name, those of gradprism first. Raises `GradPrismError` for an unusable one."""
+    found = {measure.name: measure for measure in _OWN}
+    for name, measure in load_plugins("gradprism.measures"):
+        if not isinstance(measure, Measure) or (measure.function is None) == (measure.expression is None):
+            raise GradPrismError(
+                f"The entry point gradprism.measures {name} is {measure!r}. Expected a Measure "
+                "(gradprism.prism.measures) with either a function of singular values or an expression."
+            )
+        if measure.name in found or not measure.name.isidentifier():
+            raise GradPrismError(
+                f"The entry point gradprism.measures {name} brings a measure named {measure.name!r}. Expected an "
+                "identifier that is not taken; uninstall the package, or change it."
+            )
+        found[measure.name] = measure
+    return found
+
+
+def stored_measures() -> dict[str, Measure]:
+    """Return the measures that are computed from singular values, in the order of their columns."""
+    return {name: measure for name, measure in known_measures().items() if measure.function is not None}
+
+
+def added_measures() -> list[str]:
+    """Name the stored measures that other packages bring: a run is never made with different ones."""
+    own = {measure.name for measure in _OWN}
+    return [name for name in stored_measures() if name not in own]
+
+
+def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float]]:
+    """Compute every stored measure of each spectrum of a stack, by name."""
+    import torch
+
+    columns = {name: measure.compute(spectra) for name, measure in stored_measures().items()}
+    values = torch.stack([column.double() for column in columns.values()], 1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in values]
+
+
+def available_measures(columns: Iterable[str]) -> dict[str, Measure]:
+    """Return the measures that the columns of a table `spectra` give."""
+    there = {*columns, "loss"}
+    return {name: each for name, each in known_measures().items() if each.expression is not None or name in there}
+
+
+def with_measures(spectra: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
+    """Add the measures that are expressions, of one value a projection, to `spectra`, which has `loss` where needed."""
+    known: dict[str, Any] = {name: known_measures()[name].expression for name in names}
+    return spectra.with_columns(**{name: expression() for name, expression in known.items() if expression})

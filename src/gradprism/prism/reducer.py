@@ -19,7 +19,7 @@ from gradprism.models.full_precision import full_products
 from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import Caught
 from gradprism.prism.factors import Factors, Inputs, is_worth_forming
-from gradprism.prism.measures import Measures
+from gradprism.prism.measures import measure_spectra
 from gradprism.prism.settings import PrismSettings
 from gradprism.prism.similarity import inner_products
 from gradprism.prism.spectrum import Solved, eigenvalues_of, solve, spectra_of
@@ -40,7 +40,7 @@ class ProjectionGradient:
     """What is reported of one projection's gradient for one example."""
 
     projection: Projection
-    measures: Measures
+    measures: Mapping[str, float]
     mean: float
     extremes: tuple[float, float] | None
     singular_values: list[float] | None
@@ -188,8 +188,8 @@ class Reducer:
         if not pieces:
             return
         solved, spectra = self._spectra(pieces)
-        for piece, values, measures in zip(solved, spectra.tolist(), Measures.of(spectra), strict=True):
-            piece.frobenius_norm = measures.frobenius_norm
+        for piece, values, measures in zip(solved, spectra.tolist(), measure_spectra(spectra), strict=True):
+            piece.frobenius_norm = measures["frobenius_norm"]
             gradient = ProjectionGradient(
                 piece.projection,
                 measures,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from gradprism.prism.measures import stored_measures
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,25 +35,29 @@ EXAMPLES = _schema(
     }
 )
 
-SPECTRA = _schema(
-    {
-        "example_id": pl.String,
-        "row": pl.Int64,
-        "layer": pl.Int16,
-        "projection": pl.String,
-        "d_out": pl.Int32,
-        "d_in": pl.Int32,
-        "nuclear_norm": pl.Float64,
-        "effective_rank": pl.Float64,  # null where the gradient is zero
-        "frobenius_norm": pl.Float64,
-        "spectral_norm": pl.Float64,
-        "stable_rank": pl.Float64,  # null where the gradient is zero
-        "grad_mean": pl.Float64,
-        "grad_min": pl.Float64,  # null unless entry statistics were asked for
-        "grad_max": pl.Float64,
-        "singular_values": pl.List(pl.Float32),  # descending, at most min(tokens, d_out, d_in)
-    }
-)
+_GRADIENT: dict[str, Any] = {
+    "example_id": pl.String,
+    "row": pl.Int64,
+    "layer": pl.Int16,
+    "projection": pl.String,
+    "d_out": pl.Int32,
+    "d_in": pl.Int32,
+}
+_OF_ENTRIES: dict[str, Any] = {
+    "grad_mean": pl.Float64,
+    "grad_min": pl.Float64,  # null unless entry statistics were asked for
+    "grad_max": pl.Float64,
+    "singular_values": pl.List(pl.Float32),  # descending, at most min(tokens, d_out, d_in)
+}
+MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
+"""The measures that every run holds; effective and stable rank are null where the gradient is zero."""
+SPECTRA = _schema(_GRADIENT | dict.fromkeys(MEASURES, pl.Float64) | _OF_ENTRIES)
+
+
+def spectra_schema() -> pl.Schema:
+    """Return the columns of `spectra` with those measures, too, that other packages bring."""
+    return _schema(_GRADIENT | dict.fromkeys(stored_measures(), pl.Float64) | _OF_ENTRIES)
+
 
 SIMILARITY = _schema(
     {
@@ -64,9 +70,6 @@ SIMILARITY = _schema(
         "cosine": pl.Float64,  # null where shapes differ or a gradient is zero
     }
 )
-
-
-MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
 
 
 @dataclass(frozen=True)

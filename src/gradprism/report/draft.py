@@ -11,7 +11,7 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.evidence import ALPHA
-from gradprism.metrics.titles import TITLES
+from gradprism.metrics.titles import titles
 from gradprism.report.embedded import script_json
 from gradprism.report.looks import looks
 from gradprism.report.measured import Measured, read_measured
@@ -134,7 +134,7 @@ def _shared() -> dict[str, Any]:
     return {
         "version": version("gradprism"),
         "alpha": ALPHA,
-        "titles": TITLES,
+        "titles": titles(),
         "decay_examples": MOST_EXAMPLES,
         "looks": looks(),
     }

@@ -1,6 +1,7 @@
 """Reading a run: its tables as polars or pandas frames, its counts, its summary."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ from gradprism.core.facts import as_html, as_text, text_in_words
 from gradprism.files.places import place
 from gradprism.files.reading import scan_parts
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA
+from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
+from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured import measured_in_words
 from gradprism.runs.scores import read_score_record
@@ -21,7 +23,7 @@ from gradprism.runs.scores import read_score_record
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMAS = {"examples": EXAMPLES, "spectra": SPECTRA, "similarity": SIMILARITY}
+_SCHEMAS = {"examples": EXAMPLES, "spectra": spectra_schema(), "similarity": SIMILARITY}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,29 @@ class Run:
         if not parts:
             return pl.LazyFrame(schema=_SCHEMAS[table])
         return scan_parts(parts)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """The measures that the run holds, or whose numbers it holds, by name."""
+        return available_measures(self.scan("spectra").collect_schema().names())
+
+    def scan_measures(self, names: Sequence[str]) -> pl.LazyFrame:
+        """Scan some measures: `row`, `layer`, `projection` and a column each; of one value a projection."""
+        known = self.measures
+        missing = [name for name in names if name not in known or known[name].of_layer]
+        if missing:
+            raise GradPrismError(f"The run {self.path} holds no {', '.join(missing)}; there are {', '.join(known)}.")
+        spectra = self.scan("spectra").drop("singular_values")
+        if any(known[name].expression for name in names):
+            spectra = spectra.join(self.scan("examples").select("row", "loss"), on="row", how="left")
+        return with_measures(spectra, names).select("row", "layer", "projection", *names)
+
+    def scan_layer_measure(self, name: str) -> pl.LazyFrame:
+        """Scan a measure of whole layers: `row`, `layer`, `projection` (`all`) and the measure."""
+        expression = self.measures[name].expression
+        assert expression is not None
+        whole = self.scan("spectra").group_by("row", "layer").agg(expression().alias(name))
+        return whole.select("row", "layer", pl.lit(LAYER).alias("projection"), name)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -13,15 +13,14 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import product
 
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import LAYER, Measure, known_measures
 from gradprism.runs.layout import published_parts
 from gradprism.runs.origin import data_of
 from gradprism.runs.run import Run
@@ -76,12 +75,12 @@ def known_metrics(run: Run) -> list[str]:
     """
     own = [f"{metric}.{name}" for metric in run.metrics for name in _own_numbers(run.scores(metric))]
     counted = [name for name in (*_IN_EXAMPLES, "perplexity") if name not in run.metrics]
-    measured = product(MEASURES, (*run.projections, "mean")) if _has_spectra(run) else ()
+    measured = list(_names_of_measures(run)) if _has_spectra(run) else []
     return [
         *run.metrics,
         *own,
         *(name for name in counted if find_metric(run, name) is not None),
-        *(f"{measure}:{projection}" for measure, projection in measured),
+        *measured,
         *(f"column:{name}" for name in _number_columns(run)),
     ]
 
@@ -92,11 +91,36 @@ def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> Gra
     twin = [name for name in names if name == f"column:{spec}"]
     nearest = twin or difflib.get_close_matches(spec, names, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    spectral = [name for name in names if name.partition(":")[0] in MEASURES]
+    spectral = [name for name in names if name.partition(":")[0] in known_measures()]
     listed = [name for name in names if name not in spectral]
     if spectral:
-        listed.append(f"{{{','.join(MEASURES)}}}:{{{','.join(dict.fromkeys(n.partition(':')[2] for n in spectral))}}}")
+        listed += _grouped_by_projection(spectral)
     return GradPrismError(f"Unknown {kind} {spec!r}.{hint}\nThere are {', '.join(listed) or '(none)'}.")
+
+
+def _names_of_measures(run: Run) -> Iterator[str]:
+    """Yield MEASURE:PROJECTION of every measure of a run, and MEASURE:all of those of whole layers."""
+    for name, measure in run.measures.items():
+        yield from (
+            f"{name}:{projection}" for projection in ([LAYER] if measure.of_layer else [*run.projections, "mean"])
+        )
+
+
+def _grouped_by_projection(names: Sequence[str]) -> list[str]:
+    """Shorten names to {MEASURE,...}:{PROJECTION,...}, one for the measures that have the same projections."""
+    projections: dict[str, list[str]] = {}
+    for name in names:
+        measure, _, projection = name.partition(":")
+        projections.setdefault(measure, []).append(projection)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for measure, its in projections.items():
+        together.setdefault(tuple(its), []).append(measure)
+    braced = [(_braced(measures), _braced(its)) for its, measures in together.items()]
+    return [f"{measures}:{its}" for measures, its in braced]
+
+
+def _braced(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
 
 
 def is_ifd(spec: str) -> bool:
@@ -187,13 +211,16 @@ def _has_spectra(run: Run) -> bool:
 def _spectral(run: Run, spec: str) -> pl.DataFrame | None:
     """Mean over layers (and projections), rows whose gradient is zero there left out of it."""
     match = _SPECTRAL.fullmatch(spec)
-    if not match or match["measure"] not in MEASURES or not _has_spectra(run):
+    measure = run.measures.get(match["measure"]) if match and _has_spectra(run) else None
+    if not match or measure is None:
         return None
-    if match["projection"] not in (*run.projections, "mean"):
+    name, projection = measure.name, match["projection"]
+    if projection not in _projections_of(run, measure):
         return None
-    spectra = run.scan("spectra").select("row", "layer", "projection", value=match["measure"])
-    if match["projection"] != "mean":
-        spectra = spectra.filter(pl.col("projection") == match["projection"])
+    spectra = run.scan_layer_measure(name) if measure.of_layer else run.scan_measures([name])
+    spectra = spectra.rename({name: "value"})
+    if projection not in ("mean", LAYER):
+        spectra = spectra.filter(pl.col("projection") == projection)
     if match["first"]:
         spectra = spectra.filter(pl.col("layer").is_between(*_layers(run, spec, match)))
     means = spectra.group_by("row").agg(pl.col("value").mean())
@@ -224,3 +251,8 @@ def _counted(run: Run, spec: str) -> pl.DataFrame | None:
         return run.scan("examples").select("row", value, "reason").collect()
     found = (_own_of_score(run, name) for name in _IN_SCORES.get(spec, ()))
     return next((table for table in found if table is not None), None)
+
+
+def _projections_of(run: Run, measure: Measure) -> list[str]:
+    """Name what a measure has a value of: each projection and their mean, or whole layers."""
+    return [LAYER] if measure.of_layer else [*run.projections, "mean"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradprism.core.errors import GradPrismError
-from gradprism.metrics.conversations import Conversation
+from gradprism.metrics.reward_model.conversations import Conversation
 from gradprism.models.batches import Batches
 from gradprism.models.device import runs_on
 from gradprism.models.full_precision import model_itself

@@ -1,0 +1,1 @@
+"""A reward model: how it reads conversations, and the classifier that scores them."""

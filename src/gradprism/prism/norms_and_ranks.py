@@ -1,0 +1,61 @@
+"""Norms and ranks of gradients, each from their singular values. The only place where they are computed.
+
+Each function takes singular values (..., n) in any order, zeros included (a stack of spectra is padded with them),
+and gives (...) in fp64. NaN is returned where a measure is not defined.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Spectra = Float[Tensor, "*spectra n"]
+Values = Float[Tensor, "*spectra"]
+
+
+def nuclear_norm(singular_values: Spectra) -> Values:
+    """‖G‖_* = Σ σ_i."""
+    return singular_values.sum(-1, dtype=torch.float64)
+
+
+def frobenius_norm(singular_values: Spectra) -> Values:
+    """‖G‖_F = (Σ σ_i²)^½, computed without overflow."""
+    relative: Tensor = torch.linalg.vector_norm(_scaled(singular_values), dim=-1)
+    return relative * spectral_norm(singular_values)
+
+
+def spectral_norm(singular_values: Spectra) -> Values:
+    """‖G‖_2 = max σ_i; 0 for an empty spectrum."""
+    return _largest(singular_values).squeeze(-1)
+
+
+def stable_rank(singular_values: Spectra) -> Values:
+    """‖G‖_F² / σ_1², between 1 and the rank; NaN for a zero gradient (Rudelson & Vershynin 2007)."""
+    return _unless_zero(singular_values, _scaled(singular_values).square().sum(-1))
+
+
+def effective_rank(singular_values: Spectra) -> Values:
+    """exp(-Σ p_i ln p_i) with p_i = σ_i / Σσ, between 1 and the rank; NaN for a zero gradient.
+
+    Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007. Natural
+    logarithms, and 0 ln 0 = 0, so that zeros in the spectrum change nothing.
+    """
+    scaled = _scaled(singular_values)
+    p = scaled / scaled.sum(-1, keepdim=True)
+    return _unless_zero(singular_values, torch.special.entr(p).sum(-1).exp())
+
+
+def _largest(singular_values: Tensor) -> Tensor:
+    """Return the largest singular value of each spectrum, the last dimension kept."""
+    if not singular_values.shape[-1]:
+        return singular_values.new_zeros(*singular_values.shape[:-1], 1, dtype=torch.float64)
+    return singular_values.amax(-1, keepdim=True).double()
+
+
+def _scaled(singular_values: Tensor) -> Tensor:
+    """Divide by the largest, in fp64, so that neither squares nor sums leave the range."""
+    largest = _largest(singular_values)
+    return singular_values.double() / largest.where(largest > 0, 1.0)
+
+
+def _unless_zero(singular_values: Tensor, values: Tensor) -> Tensor:
+    return values.where(spectral_norm(singular_values) > 0, torch.nan)
