@@ -70,6 +70,32 @@ def test_a_spectral_measure_is_its_mean_over_layers(
         assert found[row] == expected
 
 
+@pytest.mark.parametrize("measure", ["leading_share", "nuclear_norm_over_loss"])
+@pytest.mark.parametrize(("layers", "picked"), [("", range(5)), ("@1-3", range(1, 4))])
+def test_a_quotient_is_that_of_each_gradient(measured: Run, measure: str, layers: str, picked: Any) -> None:
+    found = values(measured, f"{measure}:v{layers}")
+    losses = dict(measured.examples.select("row", "loss").iter_rows())
+    for row in range(N):
+        above = "spectral_norm" if measure == "leading_share" else "nuclear_norm"
+        cells = []
+        for layer in picked:
+            size = made_up("nuclear_norm", row, layer, "v") if measure == "leading_share" else losses[row]
+            value = made_up(above, row, layer, "v")
+            if size and value is not None:
+                cells.append(value / size)
+        assert found[row] == (None if row == 1 or not cells else pytest.approx(sum(cells) / len(cells)))
+
+
+def test_the_gradient_of_a_layer_is_that_of_all_its_projections_together(measured: Run) -> None:
+    found = values(measured, "gradient_l2:all")
+    for row in range(N):
+        norms = [math.hypot(*(made_up("frobenius_norm", row, layer, name) or 0.0 for name in PROJECTIONS))
+                 for layer in range(LAYERS)]  # fmt: skip
+        assert found[row] == (None if row == 1 else pytest.approx(sum(norms) / LAYERS))
+    with pytest.raises(GradPrismError, match=r"Unknown metric 'gradient_l2:q'.*gradient_l2:all"):
+        metric_values(measured, "gradient_l2:q")
+
+
 def test_a_skipped_row_has_no_value_and_the_reason(measured: Run) -> None:
     assert values(measured, "effective_rank:q")[1] is None
     assert reasons(measured, "effective_rank:q") == {row: "nothing to score" if row == 1 else None for row in range(N)}

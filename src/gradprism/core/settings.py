@@ -23,7 +23,7 @@ class Settings(BaseModel):
 def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
     """Flat options -> the groups of a recipe; raises `GradPrismError` for a name that none of them has."""
     homes = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
-    own = {"part_rows", "name"} & {*recipe.model_fields}
+    own = {"part_rows", "name", "own"} & {*recipe.model_fields}
     grouped: dict[str, Any] = {}
     for option, value in options.items():
         if option in own:

@@ -19,6 +19,7 @@ from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.text import ChosenText, choose_text, text_identity
 from gradprism.prism.architecture import architecture_digest, resolved_prism
+from gradprism.prism.measures import added_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.measured import measured_in_words
 from gradprism.runs.record import data_record, examples_of, machine_record
@@ -123,6 +124,8 @@ def _description(
         "data fingerprint": examples.fingerprint,
         "model fingerprint": model["revision"],
     }
+    if added := added_measures():
+        identity["measures"] = added
     if recipe.prism.precision != "exact":
         identity["arithmetic"] = arithmetic_there(recipe, source, say)
     return {

@@ -16,6 +16,7 @@ from gradprism.models.description import loaded_model_record
 from gradprism.models.device import find_device, find_spread, layout_of
 from gradprism.models.text import text_identity
 from gradprism.prism.architecture import architecture_digest
+from gradprism.prism.measures import added_measures
 from gradprism.prism.tables import Tables
 from gradprism.runs.record import refuse_other_machine
 
@@ -64,6 +65,8 @@ class MeasureTask(Task[Tables]):
     def _source_of_this_machine(self) -> ModelSource:
         source = find_checkpoint(self.recipe.checkpoint)
         here: dict[str, Any] = {"model fingerprint": source.fingerprint(source.load_config())}
+        if added := added_measures():
+            here["measures"] = added
         refuse_other_machine(
             self.identity, here | text_identity(self.recipe.text) | architecture_digest(self.recipe.prism)
         )

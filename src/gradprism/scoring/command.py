@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import yaml
 from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
@@ -36,6 +37,7 @@ def score(
     metric: Several,
     out: str,
     name: str | None = None,
+    set_: Annotated[Several, Parameter(name="--set")] = (),
     model: Model = None,
     read: Read = DEFAULT_READ,
     text: Text = DEFAULT_TEXT,
@@ -54,8 +56,8 @@ def score(
     """Score every example by quality metrics, into the run that holds its spectra or a new one.
 
     Metrics: ifd, loss, perplexity and length (of --model), instag and difficulty (of --judge), reward (of
-    --reward-model). The same command resumes; what is published is not computed again, what a judge has answered
-    is not asked again.
+    --reward-model), and those of installed packages. The same command resumes; what is published is not computed
+    again, what a judge has answered is not asked again.
 
     Parameters
     ----------
@@ -68,6 +70,8 @@ def score(
         The run directory, or its place in an object store: s3://BUCKET/RUN.
     name
         Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
+    set_
+        NAME=VALUE: a setting that the metric alone has. Repeat it for several.
     part_rows
         Rows in one published part: the most that a kill can lose.
     retry_failed
@@ -82,10 +86,18 @@ def score(
     values = {
         "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
         "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
-        "execution": execution, "engine": engine, "part_rows": part_rows,
+        "execution": execution, "engine": engine, "part_rows": part_rows, "own": _own_settings(set_),
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
     return _plan(recipe, quiet, json) if dry_run else _score(recipe, retry_failed, quiet, json)
+
+
+def _own_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE of each text, the value as YAML. Raises `GradPrismError` for another form."""
+    for text in texts:
+        if not text.partition("=")[0].isidentifier() or "=" not in text:
+            raise GradPrismError(f"--set {text}: expected NAME=VALUE, such as --set minimum=3")
+    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:

@@ -40,7 +40,10 @@ def make_metric(
     context = MetricContext(
         recipe, say, _answers_file(recipe), partial(known_sums, place(recipe.out)), source, classifier, will_score
     )
-    return known_metrics()[name].make(context)
+    metric = known_metrics()[name]
+    if recipe.own and not metric.settings.model_fields:
+        raise GradPrismError(f"--set {', '.join(recipe.own)}: the metric {name} has no settings of its own.")
+    return metric.make(context)
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
