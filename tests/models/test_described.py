@@ -165,33 +165,33 @@ def test_a_description_that_does_not_fit_says_what_there_is(text: str, expected:
         understand(model, names, architecture)
 
 
-def test_the_error_of_a_model_not_understood_can_be_completed_to_a_description(tmp_path: Path) -> None:
+def test_a_description_written_from_the_error_of_a_model_not_understood(tmp_path: Path) -> None:
     model = unknown_model()
-    stub = stub_of(model, ["q", "o"], 3)
-    assert stub.startswith("layers: transformer.blocks.*")
-    with pytest.raises(GradPrismError, match=r"line 2, q.module: expected the path of .* in place of \?\?\?"):
-        read_architecture(described(stub, tmp_path))
-    stub = re.sub(r"q: \?\?\?", "q: {module: mixer.in_map, rows: [0, 32]}", stub).replace("???", "mixer.out_map")
-    found = understand(model, ["q", "o"], read_architecture(described(stub, tmp_path)))
+    with pytest.raises(GradPrismError) as error:
+        understand(model, ["q", "o"])
+    message = str(error.value)
+    assert "transformer.blocks.*.mixer.in_map (Linear) x 3" in message
+    assert "transformer.blocks.*.mixer.out_map (Linear) x 3" in message
+    assert message.endswith('(--architecture FILE.yaml; see "A model of your own" in docs/families.md).')
+    assert "## A model of your own" in (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    text = "layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 32]}\no: mixer.out_map\n"
+    found = understand(model, ["q", "o"], read_architecture(described(text, tmp_path)))
     assert [(p.name, p.path[-7:]) for p in found.projections] == [("q", ".in_map"), ("o", "out_map")] * 3
 
 
-def test_a_description_to_complete_holds_what_was_found(tmp_path: Path) -> None:
-    """It takes the place of naming, also for what naming finds."""
+def test_a_description_takes_the_place_of_naming_for_what_naming_finds_too(tmp_path: Path) -> None:
     phi3 = next(family for family in FAMILIES if family.name == "phi3").make()
     names = ["q", "k", "v", "o", "down"]
     expected = [(p.path, p.rows) for p in understand(phi3, names).projections]
     for layer in phi3.model.layers:
         layer.mlp.last = layer.mlp.down_proj
         del layer.mlp.down_proj
-    stub = stub_of(phi3, names, 6)
-    assert "q: {module: self_attn.qkv_proj, rows: [0, 32]}\n" in stub
-    assert stub.count("???") == 1
-    found = understand(phi3, names, read_architecture(described(stub.replace("???", "mlp.last"), tmp_path)))
+    with pytest.raises(GradPrismError, match="no projections named down; it has q, k, v, o"):
+        understand(phi3, names)
+    text = (
+        "layers: model.layers.*\nq: {module: self_attn.qkv_proj, rows: [0, 32]}\n"
+        "k: {module: self_attn.qkv_proj, rows: [32, 48]}\nv: {module: self_attn.qkv_proj, rows: [48, 64]}\n"
+        "o: self_attn.o_proj\ndown: mlp.last\n"
+    )
+    found = understand(phi3, names, read_architecture(described(text, tmp_path)))
     assert [(p.path.replace("last", "down_proj"), p.rows) for p in found.projections] == expected
-
-
-def stub_of(model: nn.Module, names: list[str], lines: int) -> str:
-    with pytest.raises(GradPrismError) as error:
-        understand(model, names)
-    return "\n".join(line[2:] for line in str(error.value).splitlines()[-lines:])

@@ -22,9 +22,9 @@ from gradprism.core.settings import given
 from gradprism.models.projections.fused import QKV, Heads, MisfitError, Order
 from gradprism.models.projections.linear import linear_in
 from gradprism.models.projections.naming import ATTENTION, MLP, Part, Parts
-from gradprism.models.projections.not_understood import TO_BE_SAID, numbered
 from gradprism.models.projections.rows import Rows, cut
 from gradprism.models.projections.stack import Stack, inside_wrapper, text_config
+from gradprism.models.projections.unrecognised import with_stars
 
 
 def _positive(value: int | str) -> int | str:
@@ -37,16 +37,6 @@ Number = Annotated[int | str, AfterValidator(_positive)]
 """A number, or where the model's configuration has it: `num_attention_heads`, `attn_config.kv_n_heads`."""
 
 
-def _said(path: str) -> str:
-    if TO_BE_SAID in path:
-        raise ValueError(f"expected the path of a module below the layer in place of {TO_BE_SAID}")
-    return path
-
-
-Module = Annotated[str, AfterValidator(_said)]
-"""Path of a linear map below the layer."""
-
-
 class _Described(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +44,7 @@ class _Described(BaseModel):
 class OneMap(_Described):
     """A projection: a module below the layer, and which rows of its weight."""
 
-    module: Module
+    module: str
     rows: tuple[int, int] | None = None
     """First row, and the one after the last; of each block where there are several. All where None."""
     blocks: Number = 1
@@ -72,7 +62,7 @@ class OneMap(_Described):
 class FusedMap(_Described):
     """One map that holds q, k and v."""
 
-    module: Module
+    module: str
     order: Order
     heads: Number
     kv_heads: Number | None = None
@@ -84,7 +74,7 @@ class FusedMap(_Described):
 class FusedHalves(_Described):
     """One map that holds gate in the first half of its rows, and up in the second."""
 
-    module: Module
+    module: str
 
 
 def _module_alone(value: Any) -> Any:
@@ -194,7 +184,7 @@ def _stack(model: nn.Module, pattern: str) -> Stack:
         if (match := fitting.fullmatch(path.removeprefix(f"{outer}.")) or fitting.fullmatch(path))
     }
     if not found:
-        lists = {numbered(path) for path, _ in base.named_modules()}
+        lists = {with_stars(path) for path, _ in base.named_modules()}
         known = sorted(path for path in lists if path.endswith("*"))
         raise GradPrismError(
             f"layers: {pattern}: {type(base).__name__} has no such modules; expected one of {', '.join(known)}."

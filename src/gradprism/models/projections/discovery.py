@@ -1,7 +1,7 @@
 """Which linear maps of a model are its q, k, v, o (attention) and gate, up, down (MLP) projections."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,9 @@ from gradprism.models.projections.described import Architecture, described_layer
 from gradprism.models.projections.fused import MisfitError
 from gradprism.models.projections.linear import shape_of
 from gradprism.models.projections.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
-from gradprism.models.projections.not_understood import Seen, not_understood
 from gradprism.models.projections.rows import Rows
 from gradprism.models.projections.stack import Stack, find_stack, text_config
+from gradprism.models.projections.unrecognised import unrecognised_model
 
 NAMES = (*ATTENTION[:4], *MLP, *ATTENTION[4:])
 _WITH_SOFTMAX = ("full_attention", "sliding_attention", "chunked_attention", "indexed_attention")
@@ -72,18 +72,16 @@ def understand(model: nn.Module, names: Sequence[str], architecture: Architectur
     except (MisfitError, _MissingError) as problem:
         if architecture:
             raise GradPrismError(f"The architecture does not fit {type(model).__name__}: {problem}") from None
-        there = problem.there if isinstance(problem, _MissingError) else None
-        raise GradPrismError(not_understood(model, names, str(problem), there)) from None
+        raise GradPrismError(unrecognised_model(model, names, str(problem))) from None
 
 
 class _MissingError(Exception):
-    """Some of what was asked for is nowhere in the model."""
+    """A projection asked for is nowhere in the model; the message says which, and what there is."""
 
-    def __init__(self, names: Sequence[str], there: Seen | None, notes: Sequence[str]):
-        has = ", ".join(name for name in NAMES if there and name in there.parts)
-        words = f"it has no projections named {', '.join(names)}{f'; it has {has}' if has else ''}."
+    def __init__(self, missing: Sequence[str], present: Collection[str] = (), notes: Sequence[str] = ()):
+        has = ", ".join(name for name in NAMES if name in present)
+        words = f"it has no projections named {', '.join(missing)}{f'; it has {has}' if has else ''}."
         super().__init__(" ".join([words, *notes]))
-        self.there = there
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -104,7 +102,7 @@ def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
 
     found = find_stack(model, has_parts)
     if found is None:
-        raise _MissingError(names, None, ())
+        raise _MissingError(names)
     stack, others = found
     kinds = _kinds(config, stack)
     parts = {number: _parts(stack, number, kinds.get(number, "?"), config, names) for number in stack.layers}
@@ -189,7 +187,7 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
             "This model has no gate: its MLPs are two maps, up and down. Leave it out of --projections."
         )
     if missing:
-        raise _MissingError(missing, Seen(stack.path, _first_of_each(parts)), notes)
+        raise _MissingError(missing, there, notes)
     own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))
     projections = tuple(
         _projection(stack, number, name, found[name])
@@ -201,13 +199,6 @@ def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes
     layers = tuple(dict.fromkeys(p.layer for p in projections))
     skipped = tuple(number for number in sorted(stack.layers) if number not in layers)
     return Found(projections, own, layers, skipped, (*notes, *_gaps(projections, own, layers)))
-
-
-def _first_of_each(parts: Mapping[int, Parts]) -> Parts:
-    first: Parts = {}
-    for _, found in sorted(parts.items()):
-        first = found | first
-    return first
 
 
 def _refuse_tied(projections: Sequence[Projection]) -> None:

@@ -90,6 +90,6 @@ def _decoder_path(model: nn.Module) -> str:
 def _several(model: nn.Module, paths: Sequence[str]) -> str:
     return (
         f"{type(model).__name__} has several lists of layers with attention: {', '.join(paths)}. Expected one, the "
-        f"language model's.\nName it in a description of the architecture (--architecture FILE.yaml), such as:\n"
-        f"  layers: {paths[0]}.*"
+        "language model's.\nSay which under `layers:` in a description of the architecture (--architecture FILE.yaml; "
+        'see "A model of your own" in docs/families.md).'
     )
