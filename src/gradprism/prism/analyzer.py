@@ -21,7 +21,7 @@ from gradprism.models.projections.described import read_architecture
 from gradprism.models.projections.discovery import understand
 from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.settings import refuse_loading_options
-from gradprism.models.trial import taking_part
+from gradprism.models.usage import used_projections
 from gradprism.prism.capture import frozen
 from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
@@ -70,7 +70,7 @@ class GradientAnalyzer:
         self._head = ResponseHead(model)
         architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
         found = understand(model, recipe.prism.projection_names, architecture)
-        self.found = taking_part(model, found, self._head.device)
+        self.found = used_projections(model, found, self._head.device)
         self.projections = self.found.projections
         self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))
         self._encoder = make_encoder(tokenizer, self._text)  # a template that cannot be had is refused now

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
 from gradprism.models.projections.discovery import Projection
-from gradprism.models.trial import used_several_times
+from gradprism.models.usage import repeated_use_message
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def capturing(
         here = sharing[module]
         layer = awaited.setdefault(here[0].layer, [])
         if here[0] in layer:
-            raise GradPrismError(used_several_times(here[0].path))
+            raise GradPrismError(repeated_use_message(here[0].path))
         layer.extend(here)
         leaf = not output.requires_grad
         if leaf:

@@ -15,14 +15,14 @@ from gradprism.models.projections.discovery import Found, Projection, layers_in_
 _TEXTS = ((0, 1, 1), (0, 2, 2))  # as many tokens as examples would hide which of the two comes first
 
 
-def taking_part(model: nn.Module, found: Found, device: torch.device) -> Found:
+def used_projections(model: nn.Module, found: Found, device: torch.device) -> Found:
     """Leave out projections that the model has and does not use (layers that read images, or reuse lower keys).
 
     Raises `GradPrismError` where the model fails on two tokens, or uses a projection several times.
     """
     uses = _uses(model, {p.module for p in found.projections}, device)
     if several := [p for p in found.projections if uses[p.module] > 1]:
-        raise GradPrismError(used_several_times(several[0].path))
+        raise GradPrismError(repeated_use_message(several[0].path))
     used = tuple(p for p in found.projections if uses[p.module])
     if len(used) == len(found.projections):
         return found
@@ -42,7 +42,7 @@ def taking_part(model: nn.Module, found: Found, device: torch.device) -> Found:
     )
 
 
-def used_several_times(path: str) -> str:
+def repeated_use_message(path: str) -> str:
     """The words for it."""
     return (
         f"{path} is used several times in one forward pass. Expected one use: what is measured is one Dᵀ X, and this "
