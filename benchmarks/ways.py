@@ -61,7 +61,7 @@ def statistics_of(gradients: dict[str, Any]) -> None:
 
 def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> None:
     """Our own pass without spectra: the floor. Forward, response loss, and backward to the activations alone."""
-    head, projections = ResponseHead(model), find_projections(model, ("q", "k", "v", "o"))
+    head, projections = ResponseHead(model), find_projections(model, ("q", "k", "v", "o")).projections
     with frozen(model):
         for batch in _batches(encoded, batch_tokens):
             with capturing(projections, lambda layer, caught: None):

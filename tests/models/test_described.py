@@ -18,7 +18,7 @@ from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
 from gradprism.models.projections.described import read_architecture
-from gradprism.models.projections.discovery import understand
+from gradprism.models.projections.discovery import find_projections
 
 IN_THE_DOCUMENTS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "families.md").read_text(encoding="utf-8"), re.S)
 
@@ -44,7 +44,7 @@ def unknown_model() -> nn.Module:
 
 def test_the_first_example_of_the_documents(tmp_path: Path) -> None:
     architecture = read_architecture(described(IN_THE_DOCUMENTS[0], tmp_path))
-    found = understand(unknown_model(), ["q", "k", "v", "o", "gate", "up", "down"], architecture)
+    found = find_projections(unknown_model(), ["q", "k", "v", "o", "gate", "up", "down"], architecture)
     assert found.layers == (0, 1, 2)
     first = {p.name: p for p in found.projections[:7]}
     numbered = torch.arange(64)
@@ -80,7 +80,7 @@ def test_the_second_example_of_the_documents_measures_like_autograd(tokenizer: A
 def test_two_stars_number_one_after_the_other(tmp_path: Path) -> None:
     pair = lambda: nn.ModuleDict({"attn": nn.ModuleList([nn.ModuleDict({"a": nn.Linear(4, 4)}) for _ in range(2)])})  # noqa: E731
     model = nn.ModuleDict({"layers": nn.ModuleList([pair() for _ in range(6)])})
-    found = understand(model, ["q"], read_architecture(described("layers: layers.*.attn.*\nq: a\n", tmp_path)))
+    found = find_projections(model, ["q"], read_architecture(described("layers: layers.*.attn.*\nq: a\n", tmp_path)))
     assert [p.layer for p in found.projections] == list(range(12))
     assert found.projections[3].path == "layers.1.attn.1.a"
 
@@ -90,18 +90,18 @@ def test_a_description_also_serves_with_an_adapter(make_model: Callable[..., Any
     model = make_model("llama")
     text = "layers: model.layers.*\nq: self_attn.q_proj\no: self_attn.o_proj\n"
     architecture = read_architecture(described(text, tmp_path))
-    before = [p.path for p in understand(model, ["q", "o"], architecture).projections]
+    before = [p.path for p in find_projections(model, ["q", "o"], architecture).projections]
     wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
-    found = understand(wrapped, ["q", "o"], architecture)
+    found = find_projections(wrapped, ["q", "o"], architecture)
     assert [p.path for p in found.projections] == [f"base_model.model.{path}" for path in before]
     assert all((p.name == "q") == hasattr(p.module, "lora_A") for p in found.projections)
     text = text.replace("model.layers", "base_model.model.model.layers")
-    same = understand(wrapped, ["q", "o"], read_architecture(described(text, tmp_path)))
+    same = find_projections(wrapped, ["q", "o"], read_architecture(described(text, tmp_path)))
     assert [p.module for p in same.projections] == [p.module for p in found.projections]
     with pytest.raises(
         GradPrismError, match=r"LlamaForCausalLM has no such modules; expected one of model\.layers\.\*"
     ):
-        understand(wrapped, ["q"], read_architecture(described("layers: h.*\nq: a\n", tmp_path)))
+        find_projections(wrapped, ["q"], read_architecture(described("layers: h.*\nq: a\n", tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -162,36 +162,36 @@ def test_a_description_that_does_not_fit_says_what_there_is(text: str, expected:
     for layer in model["transformer"]["blocks"]:
         layer["ffn"]["odd"] = nn.Linear(4, 7)
     with pytest.raises(GradPrismError, match=f"(?s){expected}"):
-        understand(model, names, architecture)
+        find_projections(model, names, architecture)
 
 
 def test_a_description_written_from_the_error_of_a_model_not_understood(tmp_path: Path) -> None:
     model = unknown_model()
     with pytest.raises(GradPrismError) as error:
-        understand(model, ["q", "o"])
+        find_projections(model, ["q", "o"])
     message = str(error.value)
     assert "transformer.blocks.*.mixer.in_map (Linear) x 3" in message
     assert "transformer.blocks.*.mixer.out_map (Linear) x 3" in message
     assert message.endswith('(--architecture FILE.yaml; see "A model of your own" in docs/families.md).')
     assert "## A model of your own" in (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
     text = "layers: transformer.blocks.*\nq: {module: mixer.in_map, rows: [0, 32]}\no: mixer.out_map\n"
-    found = understand(model, ["q", "o"], read_architecture(described(text, tmp_path)))
+    found = find_projections(model, ["q", "o"], read_architecture(described(text, tmp_path)))
     assert [(p.name, p.path[-7:]) for p in found.projections] == [("q", ".in_map"), ("o", "out_map")] * 3
 
 
 def test_a_description_takes_the_place_of_naming_for_what_naming_finds_too(tmp_path: Path) -> None:
     phi3 = next(family for family in FAMILIES if family.name == "phi3").make()
     names = ["q", "k", "v", "o", "down"]
-    expected = [(p.path, p.rows) for p in understand(phi3, names).projections]
+    expected = [(p.path, p.rows) for p in find_projections(phi3, names).projections]
     for layer in phi3.model.layers:
         layer.mlp.last = layer.mlp.down_proj
         del layer.mlp.down_proj
     with pytest.raises(GradPrismError, match="no projections named down; it has q, k, v, o"):
-        understand(phi3, names)
+        find_projections(phi3, names)
     text = (
         "layers: model.layers.*\nq: {module: self_attn.qkv_proj, rows: [0, 32]}\n"
         "k: {module: self_attn.qkv_proj, rows: [32, 48]}\nv: {module: self_attn.qkv_proj, rows: [48, 64]}\n"
         "o: self_attn.o_proj\ndown: mlp.last\n"
     )
-    found = understand(phi3, names, read_architecture(described(text, tmp_path)))
+    found = find_projections(phi3, names, read_architecture(described(text, tmp_path)))
     assert [(p.path.replace("last", "down_proj"), p.rows) for p in found.projections] == expected

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections.discovery import find_projections, understand
+from gradprism.models.projections.discovery import find_projections
 
 
 def attention(d_in: int, kv_heads: int, **children: nn.Module) -> nn.Module:
@@ -20,7 +20,7 @@ def attention(d_in: int, kv_heads: int, **children: nn.Module) -> nn.Module:
 
 
 def taken(model: nn.Module, d_out: int) -> dict[str, list[int]]:
-    return {p.name: p.of(torch.arange(d_out)).tolist() for p in find_projections(model, ["q", "k", "v"])}
+    return {p.name: p.of(torch.arange(d_out)).tolist() for p in find_projections(model, ["q", "k", "v"]).projections}
 
 
 def test_internlm2_puts_a_head_of_k_and_v_behind_its_queries() -> None:
@@ -36,7 +36,7 @@ def test_internlm2_puts_a_head_of_k_and_v_behind_its_queries() -> None:
 
 def test_baichuan_packs_three_blocks() -> None:
     model = attention(32, 4, W_pack=nn.Linear(32, 96), o_proj=nn.Linear(32, 32))
-    assert "rows of attention.W_pack in the order that its name stands for" in understand(model, ["q"]).notes[0]
+    assert "rows of attention.W_pack in the order that its name stands for" in find_projections(model, ["q"]).notes[0]
     assert taken(model, 96) == {"q": [*range(32)], "k": [*range(32, 64)], "v": [*range(64, 96)]}
 
 
@@ -86,12 +86,12 @@ def test_what_code_of_its_own_has_fused_is_noted() -> None:
     model: Any = attention(32, 2, **maps, o_proj=nn.Linear(32, 32))
     model.config.head_dim = 8
     model["layers"][0]["mlp"] = nn.ModuleDict({"gate_up_proj": nn.Linear(32, 96), "down_proj": nn.Linear(48, 32)})
-    notes = understand(model, ["q", "up"]).notes
+    notes = find_projections(model, ["q", "up"]).notes
     assert [note.partition(" in the order")[0] for note in notes] == [
         "q is taken for rows of attention.q_proj",
         "gate and up are taken for rows of mlp.gate_up_proj",
     ]
-    assert understand(model, ["k", "o"]).notes == ()
+    assert find_projections(model, ["k", "o"]).notes == ()
 
 
 def test_two_maps_alike_beside_a_third_are_not_guessed_between() -> None:
@@ -103,7 +103,7 @@ def test_two_maps_alike_beside_a_third_are_not_guessed_between() -> None:
     for name in ("gate", "up"):
         with pytest.raises(GradPrismError, match=r"mlp\.c_fc2 \[48, 32\] has the shape of mlp\.c_fc, and which"):
             find_projections(model, [name])
-    assert find_projections(model, ["q", "o"])
+    assert find_projections(model, ["q", "o"]).projections
 
 
 def test_an_mlp_whose_halves_do_not_fit_is_refused() -> None:

@@ -7,7 +7,7 @@ from tests.families import FAMILIES
 from torch import nn
 
 from gradprism import GradPrismError
-from gradprism.models.projections.discovery import find_projections, understand
+from gradprism.models.projections.discovery import find_projections
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +17,14 @@ def make_family() -> Callable[[str], Any]:
 
 
 def test_all_layers_in_the_order_asked_for(make_model: Callable[..., Any]) -> None:
-    found = find_projections(make_model("gemma3"), ["o", "q", "down"])
+    found = find_projections(make_model("gemma3"), ["o", "q", "down"]).projections
     assert [(p.layer, p.name) for p in found] == [(layer, name) for layer in range(4) for name in ("o", "q", "down")]
     for projection in found:
         assert projection.module.weight.shape == (projection.d_out, projection.d_in)
 
 
 def test_layers_are_numbered_not_sorted_as_text(make_model: Callable[..., Any]) -> None:
-    found = find_projections(make_model("llama", num_hidden_layers=12), ["q"])
+    found = find_projections(make_model("llama", num_hidden_layers=12), ["q"]).projections
     assert [p.layer for p in found] == list(range(12))
 
 
@@ -57,7 +57,7 @@ def test_two_attentions_in_one_layer_are_not_guessed_between() -> None:
 
 def test_attention_to_something_else_than_the_text_is_left_out() -> None:
     layer = nn.ModuleDict({"self_attn": attention(*"qkvo"), "cross_attn": attention(*"qkvo")})
-    found = find_projections(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["q", "o"])
+    found = find_projections(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["q", "o"]).projections
     assert [p.path for p in found] == ["layers.0.self_attn.q_proj", "layers.0.self_attn.o_proj"]
 
 
@@ -71,16 +71,16 @@ def test_a_partial_answer_is_never_given(make_model: Callable[..., Any]) -> None
 
 def test_layers_that_borrow_keys_and_values_keep_their_q_and_o() -> None:
     model = nn.ModuleDict({"layers": nn.ModuleList([attention(*"qkvo"), attention(*"qo")])})
-    found = find_projections(model, ["q", "k", "v", "o"])
+    found = find_projections(model, ["q", "k", "v", "o"]).projections
     assert [(p.layer, p.name) for p in found] == [(0, "q"), (0, "k"), (0, "v"), (0, "o"), (1, "q"), (1, "o")]
 
 
 def test_latent_attention_answers_with_its_own_names(make_family: Callable[[str], Any]) -> None:
-    found = understand(make_family("deepseek_v3"), ["v", "o", "q"])
+    found = find_projections(make_family("deepseek_v3"), ["v", "o", "q"])
     assert found.names == ("kv_a", "kv_b", "o", "q_a", "q_b")
     assert [p.name for p in found.projections[:5]] == list(found.names)
-    assert understand(make_family("deepseek_v2 (Lite)"), ["q", "k", "v"]).names == ("q", "kv_a", "kv_b")
-    assert understand(make_family("deepseek_v3"), ["kv_b"]).names == ("kv_b",)
+    assert find_projections(make_family("deepseek_v2 (Lite)"), ["q", "k", "v"]).names == ("q", "kv_a", "kv_b")
+    assert find_projections(make_family("deepseek_v3"), ["kv_b"]).names == ("kv_b",)
 
 
 def test_half_a_latent_attention_is_not_understood(make_family: Callable[[str], Any]) -> None:
@@ -88,11 +88,11 @@ def test_half_a_latent_attention_is_not_understood(make_family: Callable[[str], 
     for layer in model.model.layers:
         layer.self_attn.q_b_proj = nn.Identity()
     with pytest.raises(GradPrismError, match="no projections named q, k, v, o"):
-        understand(model, ["q", "k", "v", "o"])
+        find_projections(model, ["q", "k", "v", "o"])
 
 
 def test_layers_without_attention_are_counted(make_family: Callable[[str], Any]) -> None:
-    found = understand(make_family("jamba"), ["q", "k", "v", "o"])
+    found = find_projections(make_family("jamba"), ["q", "k", "v", "o"])
     assert (found.layers, found.skipped_layers, found.notes) == ((1, 3), (0, 2), ())
 
 
@@ -101,9 +101,9 @@ def test_linear_attention_is_none(family: str, make_family: Callable[[str], Any]
     """Its maps are called q, k and v too."""
     told = next(each for each in FAMILIES if each.name == family)
     model = make_family(family)
-    assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
+    assert find_projections(model, ["q", "k", "v", "o"]).layers == told.attention_layers
     model.config.layer_types = None  # by their classes alone
-    assert understand(model, ["q", "k", "v", "o"]).layers == told.attention_layers
+    assert find_projections(model, ["q", "k", "v", "o"]).layers == told.attention_layers
 
 
 @pytest.mark.parametrize(
@@ -124,20 +124,20 @@ def test_linear_attention_is_known_by_its_class(called: str, layers: tuple[int, 
     maps = {f"{name}_proj": nn.Linear(4, 4) for name in "qkvo"}
     other = type(called, (nn.ModuleDict,), {})(maps)
     model = nn.ModuleDict({"layers": nn.ModuleList([nn.ModuleDict({"attn": a}) for a in (other, attention(*"qkvo"))])})
-    assert understand(model, ["q", "k", "v", "o"]).layers == layers
+    assert find_projections(model, ["q", "k", "v", "o"]).layers == layers
 
 
 def test_the_gate_of_a_model_without_one_is_an_error(make_family: Callable[[str], Any]) -> None:
     with pytest.raises(GradPrismError, match="no gate: its MLPs are two maps, up and down"):
-        understand(make_family("nemotron"), ["gate", "q"])
+        find_projections(make_family("nemotron"), ["gate", "q"])
 
 
 def test_experts_alone_are_an_error_and_named_where_there_is_more(make_family: Callable[[str], Any]) -> None:
     words = "The routed experts in layers 0-2 are not measured: each sees only some tokens."
     with pytest.raises(GradPrismError, match=words):
-        understand(make_family("mixtral"), ["gate"])
-    assert understand(make_family("qwen2_moe"), ["gate"]).notes == (words,)
-    assert understand(make_family("qwen2_moe"), ["q"]).notes == ()
+        find_projections(make_family("mixtral"), ["gate"])
+    assert find_projections(make_family("qwen2_moe"), ["gate"]).notes == (words,)
+    assert find_projections(make_family("qwen2_moe"), ["q"]).notes == ()
 
 
 def test_experts_in_a_list_are_routed_too() -> None:
@@ -146,13 +146,13 @@ def test_experts_in_a_list_are_routed_too() -> None:
 
     layer = nn.ModuleDict({"self_attn": attention(*"qkvo"), "mlp": nn.ModuleDict({
         "experts": nn.ModuleList([mlp(), mlp()]), "shared_experts": mlp()})})  # fmt: skip
-    found = understand(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["up"])
+    found = find_projections(nn.ModuleDict({"layers": nn.ModuleList([layer])}), ["up"])
     assert [p.path for p in found.projections] == ["layers.0.mlp.shared_experts.up_proj"]
     assert "routed experts in layer 0" in found.notes[0]
 
 
 def test_the_language_model_is_the_tower_that_is_measured(make_family: Callable[[str], Any]) -> None:
-    found = understand(make_family("gemma3 (with vision)"), ["q"])
+    found = find_projections(make_family("gemma3 (with vision)"), ["q"])
     assert {p.path.rpartition("layers.")[0] for p in found.projections} == {"model.language_model."}
     assert found.notes == (
         "Only the language model (model.language_model.layers) is measured, not model.vision_tower.encoder.layers.",
@@ -163,7 +163,7 @@ def test_the_language_model_is_the_tower_that_is_measured(make_family: Callable[
 def test_a_tower_whose_attention_is_called_otherwise_is_named_too(
     family: str, make_family: Callable[[str], Any]
 ) -> None:
-    (note,) = understand(make_family(family), ["q"]).notes
+    (note,) = find_projections(make_family(family), ["q"]).notes
     assert note == "Only the language model (model.language_model.layers) is measured, not model.visual.blocks."
 
 
@@ -178,14 +178,14 @@ def test_an_attention_that_is_not_seen_is_not_skipped_as_none(make_family: Calla
     model.model.layers[2].self_attn = nn.Identity()
     model.model.layers[1].self_attn = attention(*"qkvo")
     with pytest.raises(GradPrismError, match="calls layer 2 full_attention, and no attention is found there"):
-        understand(model, ["q", "k", "v", "o"])
+        find_projections(model, ["q", "k", "v", "o"])
 
 
 def test_another_tower_need_not_be_understood(make_family: Callable[[str], Any]) -> None:
     model = make_family("gemma3 (with vision)")
     for layer in model.model.vision_tower.encoder.layers:
         layer.self_attn.query_key_value = nn.Linear(16, 50)
-    assert understand(model, ["q"]).layers == (0, 1, 2)
+    assert find_projections(model, ["q"]).layers == (0, 1, 2)
 
 
 def test_what_wraps_a_map_is_the_map_where_it_has_its_sizes(make_family: Callable[[str], Any]) -> None:
@@ -202,7 +202,7 @@ def test_what_wraps_a_map_is_the_map_where_it_has_its_sizes(make_family: Callabl
     model = make_family("phi3")
     home = model.model.layers[1].self_attn
     home.qkv_proj, home.o_proj = Wrapper(home.qkv_proj, True), Wrapper(home.o_proj, False)
-    found = {p.name: p for p in understand(model, ["q", "v", "o"]).projections if p.layer == 1}
+    found = {p.name: p for p in find_projections(model, ["q", "v", "o"]).projections if p.layer == 1}
     assert found["q"].module is found["v"].module is home.qkv_proj
     assert found["o"].module is home.o_proj.base_layer
     assert (found["v"].d_out, found["o"].path) == (16, "model.layers.1.self_attn.o_proj.base_layer")
@@ -227,7 +227,7 @@ def test_weights_computed_when_read_are_not_taken_for_one(kind: str) -> None:
         return nn.ModuleDict({f"{name}_proj": with_weight_norm(kind) for name in "qkvo"})
 
     model = nn.ModuleDict({"layers": nn.ModuleList([layer() for _ in range(12)])})
-    assert len(find_projections(model, ["q", "k", "v", "o"])) == 48
+    assert len(find_projections(model, ["q", "k", "v", "o"]).projections) == 48
 
 
 def test_a_weight_that_two_projections_of_a_layer_share_is_refused() -> None:
@@ -236,4 +236,4 @@ def test_a_weight_that_two_projections_of_a_layer_share_is_refused() -> None:
     model = nn.ModuleDict({"layers": nn.ModuleList([layer])})
     with pytest.raises(GradPrismError, match=r"layers\.0\.k_proj and layers\.0\.v_proj are one weight"):
         find_projections(model, ["q", "k", "v", "o"])
-    assert find_projections(model, ["q", "k", "o"])
+    assert find_projections(model, ["q", "k", "o"]).projections

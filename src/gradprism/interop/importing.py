@@ -227,7 +227,7 @@ def _shapes(skeleton: Any, first: _First, name: str) -> dict[Place, tuple[int, i
     """Of each weight of the file. Raises `GradPrismError` where the model cannot have made it."""
     from gradprism.models.projections.discovery import find_projections
 
-    found = find_projections(skeleton, first.layout.projections)
+    found = find_projections(skeleton, first.layout.projections).projections
     shapes = {Place(each.layer, each.name): (each.d_out, each.d_in) for each in found}
     problems = [f"it has no {each}" for each in first.layout.places if each not in shapes]
     problems += [

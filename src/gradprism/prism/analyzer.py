@@ -18,7 +18,7 @@ from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.positions import position_limit
 from gradprism.models.projections.described import read_architecture
-from gradprism.models.projections.discovery import understand
+from gradprism.models.projections.discovery import find_projections
 from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.usage import used_projections
@@ -69,7 +69,7 @@ class GradientAnalyzer:
         self.model = model
         self._head = ResponseHead(model)
         architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
-        found = understand(model, recipe.prism.projection_names, architecture)
+        found = find_projections(model, recipe.prism.projection_names, architecture)
         self.found = used_projections(model, found, self._head.device)
         self.projections = self.found.projections
         self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))

@@ -53,12 +53,7 @@ class Found:
     notes: tuple[str, ...]  # on what else was left out, a sentence each
 
 
-def find_projections(model: nn.Module, names: Sequence[str]) -> tuple[Projection, ...]:
-    """Find the projections called `names` in every decoder layer that has them; see `understand`."""
-    return understand(model, names).projections
-
-
-def understand(model: nn.Module, names: Sequence[str], architecture: Architecture | None = None) -> Found:
+def find_projections(model: nn.Module, names: Sequence[str], architecture: Architecture | None = None) -> Found:
     """Find the projections called `names` by structure and naming, or as an `architecture` describes them.
 
     A model with latent attention answers q, k and v with its own q_a, q_b, kv_a and kv_b. Raises `GradPrismError`
