@@ -17,7 +17,7 @@ from torch import nn
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
-from gradprism.models.projections.described import read_architecture
+from gradprism.models.projections.architecture import read_architecture
 from gradprism.models.projections.discovery import find_projections
 
 IN_THE_DOCUMENTS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "families.md").read_text(encoding="utf-8"), re.S)
@@ -48,11 +48,14 @@ def test_the_first_example_of_the_documents(tmp_path: Path) -> None:
     assert found.layers == (0, 1, 2)
     first = {p.name: p for p in found.projections[:7]}
     numbered = torch.arange(64)
-    taken = {name: first[name].of(numbered).tolist() for name in "qkv"}
+    taken = {name: first[name].select(numbered).tolist() for name in "qkv"}
     assert taken["q"] == [*range(16), *range(32, 48)]  # two heads of q, then their k and their v; twice
     assert taken["k"] == [*range(16, 24), *range(48, 56)]
     assert taken["v"] == [*range(24, 32), *range(56, 64)]
-    assert [first[name].of(torch.arange(96)).tolist() for name in ("gate", "up")] == [[*range(48)], [*range(48, 96)]]
+    assert [first[name].select(torch.arange(96)).tolist() for name in ("gate", "up")] == [
+        [*range(48)],
+        [*range(48, 96)],
+    ]
     assert [(p.d_out, p.d_in) for p in first.values()] == [
         (32, 32), (16, 32), (16, 32), (32, 32), (48, 32), (48, 32), (32, 48),
     ]  # fmt: skip

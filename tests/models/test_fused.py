@@ -20,7 +20,9 @@ def attention(d_in: int, kv_heads: int, **children: nn.Module) -> nn.Module:
 
 
 def taken(model: nn.Module, d_out: int) -> dict[str, list[int]]:
-    return {p.name: p.of(torch.arange(d_out)).tolist() for p in find_projections(model, ["q", "k", "v"]).projections}
+    return {
+        p.name: p.select(torch.arange(d_out)).tolist() for p in find_projections(model, ["q", "k", "v"]).projections
+    }
 
 
 def test_internlm2_puts_a_head_of_k_and_v_behind_its_queries() -> None:

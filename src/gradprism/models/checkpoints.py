@@ -127,9 +127,9 @@ class LoadedModel:
 
     def class_name(self, config: Any) -> str:
         """Return its class; below an adapter, the adapted model's."""
-        from gradprism.models.projections.stack import inside_wrapper
+        from gradprism.models.projections.decoder_layers import base_model
 
-        return type(inside_wrapper(self._model)[1]).__name__
+        return type(base_model(self._model)[1]).__name__
 
     def fingerprint(self, config: Any) -> str:
         """Digest of the tokenizer, of all its weights, and of adapters and hooks; as they were when it was first asked.

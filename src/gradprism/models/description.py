@@ -8,7 +8,7 @@ from gradprism.models.checkpoints import ModelSource
 from gradprism.models.settings import CheckpointSettings
 
 if TYPE_CHECKING:
-    from gradprism.models.projections.discovery import Found
+    from gradprism.models.projections.discovery import FoundProjections
 
 
 def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
@@ -25,12 +25,12 @@ def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
     } | {name: value for name, value in special.items() if value}
 
 
-def loaded_model_record(model: Any, found: "Found") -> dict[str, Any]:
+def loaded_model_record(model: Any, found: "FoundProjections") -> dict[str, Any]:
     """Describe a loaded model: the class that was built, and what was found in it; beside `model_record`."""
-    from gradprism.models.projections.stack import inside_wrapper  # loads torch
+    from gradprism.models.projections.decoder_layers import base_model  # loads torch
 
     return {
-        "class": type(inside_wrapper(model)[1]).__name__,
+        "class": type(base_model(model)[1]).__name__,
         "projections": list(found.names),
         "measured_layers": list(found.layers),
         "skipped_layers": list(found.skipped_layers),

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.models.likelihood import evaluating
-from gradprism.models.projections.discovery import Found, Projection, layers_in_words
+from gradprism.models.projections.discovery import FoundProjections, Projection, layers_in_words
 
 _TEXTS = ((0, 1, 1), (0, 2, 2))  # as many tokens as examples would hide which of the two comes first
 
 
-def used_projections(model: nn.Module, found: Found, device: torch.device) -> Found:
+def used_projections(model: nn.Module, found: FoundProjections, device: torch.device) -> FoundProjections:
     """Leave out projections that the model has and does not use (layers that read images, or reuse lower keys).
 
     Raises `GradPrismError` where the model fails on two tokens, or uses a projection several times.

@@ -17,7 +17,7 @@ from gradprism.models.batches import Batches, Failure
 from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.positions import position_limit
-from gradprism.models.projections.described import read_architecture
+from gradprism.models.projections.architecture import read_architecture
 from gradprism.models.projections.discovery import find_projections
 from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.settings import refuse_loading_options

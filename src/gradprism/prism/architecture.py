@@ -15,7 +15,7 @@ def architecture_digest(prism: PrismSettings) -> dict[str, str]:
     """Tell two contents of one description apart; nothing where there is none. Raises `GradPrismError` if unusable."""
     if not prism.architecture:
         return {}
-    from gradprism.models.projections.described import read_architecture  # loads torch
+    from gradprism.models.projections.architecture import read_architecture  # loads torch
 
     text = read_architecture(prism.architecture).model_dump_json(exclude_none=True)
     return {"architecture digest": hashlib.sha256(text.encode()).hexdigest()[:16]}

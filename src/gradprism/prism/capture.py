@@ -56,7 +56,7 @@ def capturing(
             raise RuntimeError(f"the model changed the inputs of {here[0].path} in place after they were used")
         inputs, deltas = (_by_example(values, shape, here[0].path) for values in (inputs, deltas))
         for projection in here:
-            arrived[projection.layer][projection.name] = Caught(projection, inputs, projection.of(deltas))
+            arrived[projection.layer][projection.name] = Caught(projection, inputs, projection.select(deltas))
         for number in {projection.layer for projection in here}:
             if len(arrived[number]) == len(awaited[number]):
                 layer = arrived.pop(number)

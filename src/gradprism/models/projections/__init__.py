@@ -1,1 +1,1 @@
-"""The projections of a model: found by structure and naming, or where a user describes them."""
+"""The projections of a model: found by structure and naming, or by a user's description of the architecture."""

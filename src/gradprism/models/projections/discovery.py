@@ -1,4 +1,4 @@
-"""Which linear maps of a model are its q, k, v, o (attention) and gate, up, down (MLP) projections."""
+"""Find the q, k, v, o (attention) and gate, up, down (MLP) projections among the linear maps of a model."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -9,12 +9,20 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gradprism.core.errors import GradPrismError
-from gradprism.models.projections.described import Architecture, described_layers
+from gradprism.models.projections.architecture import Architecture
+from gradprism.models.projections.decoder_layers import DecoderLayers, find_decoder_layers, text_config
+from gradprism.models.projections.described import described_layers
 from gradprism.models.projections.fused import MisfitError
-from gradprism.models.projections.linear import shape_of
-from gradprism.models.projections.naming import ATTENTION, MLP, STANDS_FOR, Part, Parts, attentions, is_routed, mlps
-from gradprism.models.projections.rows import Rows
-from gradprism.models.projections.stack import Stack, find_stack, text_config
+from gradprism.models.projections.linear import WeightRows, shape_of
+from gradprism.models.projections.naming import (
+    ATTENTION,
+    MLP,
+    STANDS_FOR,
+    LayerProjections,
+    attentions,
+    is_routed,
+    mlps,
+)
 from gradprism.models.projections.unrecognised import unrecognised_model
 
 NAMES = (*ATTENTION[:4], *MLP, *ATTENTION[4:])
@@ -35,15 +43,15 @@ class Projection:
     module: nn.Module
     d_out: int
     d_in: int
-    rows: Rows | None = None  # which outputs of the module; None: all
+    rows: WeightRows | None = None  # of the module's weight; None: all
 
-    def of(self, outputs: Tensor) -> Tensor:
-        """Their part of the module's outputs (..., all) -> (..., d_out)."""
-        return outputs if self.rows is None else self.rows.of(outputs)
+    def select(self, outputs: Tensor) -> Tensor:
+        """Take the projection's outputs (..., d_out) out of those of its module (..., all)."""
+        return outputs if self.rows is None else self.rows.select(outputs)
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundProjections:
     """The projections of a model, in the order of layers and names, and what was left out."""
 
     projections: tuple[Projection, ...]
@@ -53,7 +61,9 @@ class Found:
     notes: tuple[str, ...]  # on what else was left out, a sentence each
 
 
-def find_projections(model: nn.Module, names: Sequence[str], architecture: Architecture | None = None) -> Found:
+def find_projections(
+    model: nn.Module, names: Sequence[str], architecture: Architecture | None = None
+) -> FoundProjections:
     """Find the projections called `names` by structure and naming, or as an `architecture` describes them.
 
     A model with latent attention answers q, k and v with its own q_a, q_b, kv_a and kv_b. Raises `GradPrismError`
@@ -62,8 +72,8 @@ def find_projections(model: nn.Module, names: Sequence[str], architecture: Archi
     _check_names(names)
     try:
         if architecture:
-            return _found(names, *described_layers(model, architecture))
-        return _by_naming(model, names)
+            return _collect(names, *described_layers(model, architecture))
+        return _find_by_naming(model, names)
     except (MisfitError, _MissingError) as problem:
         if architecture:
             raise GradPrismError(f"The architecture does not fit {type(model).__name__}: {problem}") from None
@@ -86,86 +96,103 @@ def _check_names(names: Sequence[str]) -> None:
         raise GradPrismError(f"--projections {','.join(names)!r}: expected distinct names of {', '.join(NAMES)}.")
 
 
-def _by_naming(model: nn.Module, names: Sequence[str]) -> Found:
+def _names_here(names: Sequence[str]) -> list[str]:
+    """Return the names that answer `names` in one model or another: of q also q_a and q_b, ..."""
+    return list(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,))))
+
+
+def _find_by_naming(model: nn.Module, names: Sequence[str]) -> FoundProjections:
     config = text_config(model)
 
-    def has_parts(layer: nn.Module) -> bool:
+    def has_attention(layer: nn.Module) -> bool:
         try:
             return any(True for _ in attentions(layer, config))
         except MisfitError:  # of another tower, perhaps: this configuration is not its own
             return True
 
-    found = find_stack(model, has_parts)
+    found = find_decoder_layers(model, has_attention)
     if found is None:
         raise _MissingError(names)
-    stack, others = found
-    kinds = _kinds(config, stack)
-    parts = {number: _parts(stack, number, kinds.get(number, "?"), config, names) for number in stack.layers}
-    notes = [f"Only the language model ({stack.path}) is measured, not {', '.join(others)}."] if others else []
-    return _found(names, stack, parts, [*notes, *_by_convention(stack, parts, names), *_routed(stack, names)])
+    decoder, others = found
+    kinds = _layer_kinds(config, decoder)
+    by_layer = {n: _projections_in(decoder, n, kinds.get(n, "?"), config, names) for n in decoder.layers}
+    notes = [
+        *([f"Only the language model ({decoder.path}) is measured, not {', '.join(others)}."] if others else []),
+        *_notes_on_fused_maps(decoder, by_layer, names),
+        *_notes_on_experts(decoder, names),
+    ]
+    return _collect(names, decoder, by_layer, notes)
 
 
-def _by_convention(stack: Stack, parts: Mapping[int, Parts], names: Sequence[str]) -> list[str]:
-    """The words for fused maps of code that comes with a checkpoint: nobody has held it against what its name says."""
-    wanted = {own for name in names for own in STANDS_FOR.get(name, (name,))}
-    fused: dict[str, dict[str, None]] = defaultdict(dict)  # path below a layer -> what it holds, in order
-    for number, found in sorted(parts.items()):
-        if not type(stack.layers[number]).__module__.startswith("transformers."):
+def _notes_on_fused_maps(
+    decoder: DecoderLayers, by_layer: Mapping[int, LayerProjections], names: Sequence[str]
+) -> list[str]:
+    """Name fused maps in code that comes with a checkpoint: their order is not verified against that code."""
+    fused: dict[str, dict[str, None]] = defaultdict(dict)  # path below a layer -> projections in it, in order
+    for number, found in sorted(by_layer.items()):
+        if not type(decoder.layers[number]).__module__.startswith("transformers."):
             for name in NAMES:
                 if name in found and found[name].rows:
                     fused[found[name].path][name] = None
     return [
-        f"{_listed([*held])} taken for rows of {path} in the order that its name stands for in transformers; if this "
-        "model's own code has another, describe it (--architecture FILE.yaml)."
+        f"{_with_verb([*held])} taken for rows of {path} in the order that its name stands for in transformers; if "
+        "this model's own code has another, describe it (--architecture FILE.yaml)."
         for path, held in fused.items()
-        if wanted & held.keys()
+        if {*_names_here(names)} & held.keys()
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    """`q is`, `q, k and v are`."""
+def _with_verb(names: Sequence[str]) -> str:
+    """Join names and their verb: `q is`, `q, k and v are`."""
     return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
-def _kinds(config: object, stack: Stack) -> dict[int, str]:
-    """What the configuration calls each layer, where it says so: `full_attention`, `linear_attention`, `conv`, ..."""
+def _layer_kinds(config: object, decoder: DecoderLayers) -> dict[int, str]:
+    """Return the kind of each layer by the configuration (`full_attention`, `conv`, ...); empty where it says none."""
     kinds = getattr(config, "layer_types", None)
-    if not isinstance(kinds, list | tuple) or len(kinds) != len(stack.layers):
+    if not isinstance(kinds, list | tuple) or len(kinds) != len(decoder.layers):
         return {}
-    return dict(zip(stack.layers, kinds, strict=True))
+    return dict(zip(decoder.layers, kinds, strict=True))
 
 
-def _parts(stack: Stack, number: int, kind: str, config: object, names: Sequence[str]) -> Parts:
-    """The attention and the MLP of a layer. Raises `MisfitError` where there must be an attention and none is seen."""
-    layer, parts = stack.layers[number], Parts()
-    if kind not in _WITHOUT_SOFTMAX:  # whatever the maps of such a layer are called
-        parts = _one(stack, number, list(attentions(layer, config)), names)
-    if not parts and kind in _WITH_SOFTMAX:
+def _projections_in(
+    decoder: DecoderLayers, number: int, kind: str, config: object, names: Sequence[str]
+) -> LayerProjections:
+    """Find the attention and the MLP of a layer. Raises `MisfitError` where its kind has an attention and none is seen.
+
+    Layers of a kind without a softmax have no attention, whatever their maps are called.
+    """
+    layer, found = decoder.layers[number], LayerProjections()
+    if kind not in _WITHOUT_SOFTMAX:
+        found = _the_only(decoder, number, list(attentions(layer, config)), names)
+    if not found and kind in _WITH_SOFTMAX:
         raise MisfitError(f"its configuration calls layer {number} {kind}, and no attention is found there.")
     if {*names} & {*MLP}:
-        parts = parts | _one(stack, number, list(mlps(layer)), names)
-    return parts
+        found = found | _the_only(decoder, number, list(mlps(layer)), names)
+    return found
 
 
-def _one(stack: Stack, layer: int, found: Sequence[tuple[str, Parts]], names: Sequence[str]) -> Parts:
-    """The only attention or MLP of a layer; raises `GradPrismError` where there are several that are asked for."""
-    wanted = {own for name in names for own in STANDS_FOR.get(name, (name,))}
-    having = [(path, parts) for path, parts in found if wanted & parts.keys()]
+def _the_only(
+    decoder: DecoderLayers, layer: int, found: Sequence[tuple[str, LayerProjections]], names: Sequence[str]
+) -> LayerProjections:
+    """Return the only attention or MLP of a layer. Raises `GradPrismError` where several have projections asked for."""
+    wanted = {*_names_here(names)}
+    having = [(path, projections) for path, projections in found if wanted & projections.keys()]
     if len(having) > 1:
         name = next(name for name in having[0][1] if name in wanted)
-        paths = ", ".join(stack.path_of(layer, path) for path, _ in having)
+        paths = ", ".join(decoder.path_of(layer, path) for path, _ in having)
         raise GradPrismError(
             f"There are several projections {name} in layer {layer}: in {paths}. Expected one.\n"
             "Say which in a description of the architecture (--architecture FILE.yaml); docs/families.md has examples."
         )
-    return next((parts for _, parts in (*having, *found)), {})
+    return next((projections for _, projections in (*having, *found)), {})
 
 
-def _routed(stack: Stack, names: Sequence[str]) -> list[str]:
-    """The words for routed experts, where parts of MLPs are asked for."""
+def _notes_on_experts(decoder: DecoderLayers, names: Sequence[str]) -> list[str]:
+    """Name the layers with routed experts, where projections of MLPs are asked for."""
     having = [
         number
-        for number, layer in stack.layers.items()
+        for number, layer in decoder.layers.items()
         if any(is_routed(path, module) for path, module in layer.named_modules())
     ]
     if not having or not {*names} & {*MLP}:
@@ -173,37 +200,40 @@ def _routed(stack: Stack, names: Sequence[str]) -> list[str]:
     return [f"The routed experts in {layers_in_words(having)} are not measured: each sees only some tokens."]
 
 
-def _found(names: Sequence[str], stack: Stack, parts: Mapping[int, Parts], notes: Sequence[str]) -> Found:
-    """Sort what there is; raises `_MissingError` where a name is nowhere."""
-    there = {name for found in parts.values() for name in found}
-    missing = [name for name in names if not {*STANDS_FOR.get(name, (name,))} & there]
+def _collect(
+    names: Sequence[str], decoder: DecoderLayers, by_layer: Mapping[int, LayerProjections], notes: Sequence[str]
+) -> FoundProjections:
+    """Put the projections of all layers in order. Raises `_MissingError` where a name is nowhere."""
+    there = {name for found in by_layer.values() for name in found}
+    missing = [name for name in names if there.isdisjoint(_names_here([name]))]
     if missing == ["gate"] and "up" in there:
         raise GradPrismError(
             "This model has no gate: its MLPs are two maps, up and down. Leave it out of --projections."
         )
     if missing:
         raise _MissingError(missing, there, notes)
-    own = tuple(dict.fromkeys(own for name in names for own in STANDS_FOR.get(name, (name,)) if own in there))
+    own = tuple(name for name in _names_here(names) if name in there)
     projections = tuple(
-        _projection(stack, number, name, found[name])
-        for number, found in sorted(parts.items())
+        Projection(name, number, decoder.path_of(number, it.path), it.module, *it.shape, it.rows)
+        for number, found in sorted(by_layer.items())
         for name in own
-        if name in found
+        if (it := found.get(name))
     )
-    _refuse_tied(projections)
+    _refuse_shared_weights(projections)
     layers = tuple(dict.fromkeys(p.layer for p in projections))
-    skipped = tuple(number for number in sorted(stack.layers) if number not in layers)
-    return Found(projections, own, layers, skipped, (*notes, *_gaps(projections, own, layers)))
+    skipped = tuple(number for number in sorted(decoder.layers) if number not in layers)
+    notes = (*notes, *_notes_on_gaps(projections, own, layers))
+    return FoundProjections(projections, own, layers, skipped, notes)
 
 
-def _refuse_tied(projections: Sequence[Projection]) -> None:
-    """Raise `GradPrismError` where two have a weight in common (Zamba's layers): its gradient is the sum of its uses.
+def _refuse_shared_weights(projections: Sequence[Projection]) -> None:
+    """Refuse two projections with a weight in common (Zamba's layers): its gradient is the sum of its uses.
 
-    Those that are different rows of one module have not.
+    Different rows of one module have nothing in common. Raises `GradPrismError`.
     """
     owners: dict[int, tuple[object, list[Projection]]] = {}  # with the weight: the ids of what is gone are given anew
     for projection in projections:
-        weight = _weight(projection.module)
+        weight = _weight_or_module(projection.module)
         _, sharing = owners.setdefault(id(weight), (weight, []))
         for owner in sharing:
             if owner.module is not projection.module or owner.layer != projection.layer:
@@ -213,7 +243,7 @@ def _refuse_tied(projections: Sequence[Projection]) -> None:
                     "Leave it out of --projections, or describe the layers that have their own "
                     "(--architecture FILE.yaml)."
                 )
-            if _numbers(owner) & _numbers(projection):
+            if _row_numbers(owner) & _row_numbers(projection):
                 raise GradPrismError(
                     f"{owner.name} and {projection.name} are both to be rows of {owner.path}, and have some in common. "
                     "Expected each projection to have its own."
@@ -221,24 +251,20 @@ def _refuse_tied(projections: Sequence[Projection]) -> None:
         sharing.append(projection)
 
 
-def _weight(module: nn.Module) -> nn.Parameter | nn.Module:
-    """What tells a weight from others: itself, or its module where it is no parameter or is computed when read."""
+def _weight_or_module(module: nn.Module) -> nn.Parameter | nn.Module:
+    """Return the weight of a module; the module itself where that is no parameter, or is computed when read."""
     weight = None if is_parametrized(module) else getattr(module, "weight", None)
     return weight if isinstance(weight, nn.Parameter) else module
 
 
-def _numbers(projection: Projection) -> set[int]:
-    """Which of the module's outputs are the projection's."""
+def _row_numbers(projection: Projection) -> set[int]:
+    """Return the numbers of the projection's rows in its module's weight."""
     d_out, _ = shape_of(projection.module) or (projection.d_out, 0)
-    return set(projection.of(torch.arange(d_out)).tolist())
+    return set(projection.select(torch.arange(d_out)).tolist())
 
 
-def _projection(stack: Stack, layer: int, name: str, part: Part) -> Projection:
-    return Projection(name, layer, stack.path_of(layer, part.path), part.module, *part.shape, part.rows)
-
-
-def _gaps(projections: Sequence[Projection], names: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """The words for layers that have some of the projections and lack others."""
+def _notes_on_gaps(projections: Sequence[Projection], names: Sequence[str], layers: Sequence[int]) -> list[str]:
+    """Name the layers that have some of the projections and lack others."""
     lacking: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name in names:
         having = {p.layer for p in projections if p.name == name}
@@ -248,7 +274,7 @@ def _gaps(projections: Sequence[Projection], names: Sequence[str], layers: Seque
 
 
 def layers_in_words(numbers: Sequence[int]) -> str:
-    """Ascending numbers in words: `layer 7`, `layers 0-3, 7`."""
+    """Write ascending layer numbers in words: `layer 7`, `layers 0-3, 7`."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""How decoder models of `transformers` lay several projections out in one weight: known by name, checked by size.
+"""Layouts of several projections in one weight, as `transformers` has them: known by name, checked by size.
 
 - contiguous: all of q, all of k, all of v
 - per head: q, k and v of head 0, then of head 1, ...
@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from gradprism.models.projections.linear import Shape
-from gradprism.models.projections.rows import Rows, cut
+from gradprism.models.projections.linear import Shape, WeightRows, consecutive_rows
 
 Order = Literal["contiguous", "per_head", "grouped"]
 QKV = ("q", "k", "v")
@@ -27,7 +26,7 @@ class MisfitError(ValueError):
 
 @dataclass(frozen=True)
 class Heads:
-    """How an attention is divided."""
+    """The heads of an attention: their numbers, and the rows of each."""
 
     n_query: int
     n_kv: int
@@ -35,29 +34,34 @@ class Heads:
 
     @property
     def rows(self) -> int:
-        """Rows of q, k and v together."""
+        """Rows of q, k and v together, the d_out of their fused map."""
         return (self.n_query + 2 * self.n_kv) * self.dim
 
-    def rows_by(self, order: Order) -> dict[str, Rows]:
-        """The rows of q, k and v in one weight of `self.rows` rows."""
+    def rows_by(self, order: Order) -> dict[str, WeightRows]:
+        """Return the rows of q, of k and of v in one weight of `self.rows` rows.
+
+        Raises `MisfitError` where so many heads cannot come in this order.
+        """
         blocks = {"contiguous": 1, "per_head": self.n_query, "grouped": self.n_kv}[order]
         if self.n_query % blocks or self.n_kv % blocks:
             raise MisfitError(f"{self.n_query} heads of q and {self.n_kv} of k and v cannot be laid out {order}")
         n_query, n_kv = self.n_query // blocks, self.n_kv // blocks
-        return cut(QKV, {"q": n_query * self.dim, "k": n_kv * self.dim, "v": n_kv * self.dim}, blocks)
+        return consecutive_rows(QKV, {"q": n_query * self.dim, "k": n_kv * self.dim, "v": n_kv * self.dim}, blocks)
 
 
-def qkv_rows(name: str, attention: nn.Module, config: Any, fused: Shape, d_attended: int | None) -> dict[str, Rows]:
-    """Rows of q, k and v in the fused map called `name` of an attention; `d_attended` is d_in of its o.
+def qkv_rows(
+    name: str, attention: nn.Module, config: Any, fused: Shape, d_attended: int | None
+) -> dict[str, WeightRows]:
+    """Tell the rows of q, of k and of v in the fused map called `name` of an attention; `d_attended` is d_in of its o.
 
     Raises `MisfitError` where the sizes are not those of the layout that the name stands for.
     """
     heads = _heads_of(attention, config, fused[0], d_attended)
     if type(attention).__name__ == "CodeGenAttention":  # its name is that of others, its layout like nobody's
         width = fused[0] // 3 // _CODEGEN_BLOCKS
-        rows = cut(("q", "v", "k"), dict.fromkeys(QKV, width), _CODEGEN_BLOCKS)
+        rows = consecutive_rows(("q", "v", "k"), dict.fromkeys(QKV, width), _CODEGEN_BLOCKS)
     else:
-        rows = heads.rows_by(_order_of(name, config, heads))
+        rows = heads.rows_by(_order_by_name(name, config, heads))
     total = sum(map(len, rows.values()))
     if total != fused[0] or (d_attended is not None and len(rows["q"]) != d_attended):
         raise MisfitError(
@@ -67,8 +71,8 @@ def qkv_rows(name: str, attention: nn.Module, config: Any, fused: Shape, d_atten
     return rows
 
 
-def _order_of(name: str, config: Any, heads: Heads) -> Order:
-    """What the name of a fused map says of its layout, where its configuration does not say more."""
+def _order_by_name(name: str, config: Any, heads: Heads) -> Order:
+    """Tell the order of a fused map by its name and, where it says more, the configuration."""
     if name == "wqkv" or (name == "query_key_value" and getattr(config, "new_decoder_architecture", False)):
         return "grouped"  # InternLM 2, Falcon 40B and later
     if name == "query_key_value" and heads.n_kv == heads.n_query:
@@ -81,44 +85,46 @@ def _order_of(name: str, config: Any, heads: Heads) -> Order:
 
 
 def _heads_of(attention: nn.Module, config: Any, d_out: int, d_attended: int | None) -> Heads:
-    """As many heads of q as the attention or its configuration says; of k and v as the sizes leave room for.
+    """Count heads: of q by the attention or its configuration, of k and v by the rows that the weight has left.
 
-    Raises `MisfitError` where that is not what is said of them.
+    Raises `MisfitError` where the configuration names another number of k and v.
     """
-    n_query = _number(_HEADS, attention, config)
+    n_query = _first_number(_HEADS, attention, config)
     if n_query is None:
         raise MisfitError("its number of heads is not known")
-    said = _said_kv_heads(attention, config, n_query)
+    configured = _configured_kv_heads(attention, config, n_query)
     if d_attended is None:
-        return Heads(n_query, said or n_query, d_out // (n_query + 2 * (said or n_query)))
+        return Heads(n_query, configured or n_query, d_out // (n_query + 2 * (configured or n_query)))
     n_kv = (d_out - d_attended) * n_query // (2 * d_attended)
-    if said not in (None, n_kv) and n_kv != n_query:
-        raise MisfitError(f"its size is that of {n_kv} heads of k and v, and its configuration says {said}")
+    if configured not in (None, n_kv) and n_kv != n_query:
+        raise MisfitError(f"its size is that of {n_kv} heads of k and v, and its configuration says {configured}")
     return Heads(n_query, n_kv, d_attended // n_query)
 
 
-def _said_kv_heads(attention: nn.Module, config: Any, n_query: int) -> int | None:
-    if groups := _number(("num_key_value_groups",), attention):
+def _configured_kv_heads(attention: nn.Module, config: Any, n_query: int) -> int | None:
+    if groups := _first_number(("num_key_value_groups",), attention):
         return n_query // groups
-    return _number((*_KV_HEADS, "multi_query_group_num"), attention, config)
+    return _first_number((*_KV_HEADS, "multi_query_group_num"), attention, config)
 
 
-def _number(names: tuple[str, ...], *places: Any) -> int | None:
-    for place in places:
+def _first_number(names: tuple[str, ...], *owners: Any) -> int | None:
+    """Return the first positive attribute of these names; an earlier owner comes first."""
+    for owner in owners:
         for name in names:
-            if isinstance(value := getattr(place, name, None), int) and value > 0:
+            if isinstance(value := getattr(owner, name, None), int) and value > 0:
                 return value
     return None
 
 
-def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: int) -> Rows | None:
-    """Of a q that brings its output's gate along, head by head (Qwen3-Next and later), the rows of the queries.
+def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: int) -> WeightRows | None:
+    """Return the rows of the queries in a q that holds the gate of attention's output too, head by head.
 
-    None where it brings none. Raises `MisfitError` where its size is that of both and the size of a head is not known.
+    Qwen3-Next and later families have such; None where q holds queries alone. Raises `MisfitError` where its size is
+    that of both and the size of a head is not known.
     """
     if d_out != 2 * d_attended:
         return None
-    n_query, dim = _number(_HEADS, attention, config), _number(("head_dim",), attention, config)
+    n_query, dim = _first_number(_HEADS, attention, config), _first_number(("head_dim",), attention, config)
     if n_query is None or dim is None:
         raise MisfitError(
             f"it has {d_out} rows, twice what o reads ({d_attended}), and its number of heads and their size "
@@ -126,11 +132,11 @@ def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: 
         )
     if dim != d_attended // n_query:
         return None
-    return cut(("q", "gate"), dict.fromkeys(("q", "gate"), dim), n_query)["q"]
+    return consecutive_rows(("q", "gate"), dict.fromkeys(("q", "gate"), dim), n_query)["q"]
 
 
-def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, Rows] | None:
-    """Halves of a fused MLP, the activated one first; None where the map is `up` alone.
+def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, WeightRows] | None:
+    """Return the halves of a fused map of an MLP, the gate (activated) first; None where the map is `up` alone.
 
     Raises `MisfitError` where it is neither.
     """
@@ -138,4 +144,4 @@ def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, Rows] | None:
         return None
     if d_out != 2 * d_hidden:
         raise MisfitError(f"it has {d_out} rows, and down reads {d_hidden}: expected as many, or twice as many")
-    return cut(("gate", "up"), dict.fromkeys(("gate", "up"), d_hidden))
+    return consecutive_rows(("gate", "up"), dict.fromkeys(("gate", "up"), d_hidden))

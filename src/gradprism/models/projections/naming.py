@@ -1,4 +1,4 @@
-"""What decoder models of `transformers` call the linear maps of an attention and of an MLP.
+"""Names that decoder models of `transformers` give to the linear maps of an attention and of an MLP.
 
 An attention comes in three kinds: separate (q, k, v, o), fused (qkv, o) and latent (DeepSeek's multi-head latent
 attention: q_a and q_b through a bottleneck, or q; kv_a and kv_b through another; o).
@@ -6,14 +6,13 @@ attention: q_a and q_b through a bottleneck, or q; kv_a and kv_b through another
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from gradprism.models.projections.fused import MisfitError, gate_up_rows, gated_query_rows, qkv_rows
-from gradprism.models.projections.linear import linear_in, shape_of
-from gradprism.models.projections.rows import Rows
+from gradprism.models.projections.linear import WeightRows, join_path, linear_in, shape_of
 
 ATTENTION_NAMES = {
     "q": ("q_proj", "query_proj", "query", "wq", "Wq", "q_lin", "project_q"),
@@ -53,48 +52,49 @@ _CROSS_ATTENTION = re.compile(r"cross|encoder_attn|enc_attn")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One projection found: a module below a layer, and which of its outputs."""
+class LayerProjection:
+    """A projection found in a layer: the module below it, and which rows of its weight."""
 
     path: str  # below the layer
     module: nn.Module
-    rows: Rows | None = None  # None: all
+    rows: WeightRows | None = None  # None: all
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(d_out, d_in) of the projection."""
+        """Sizes (d_out, d_in) of the projection."""
         d_out, d_in = shape_of(self.module) or (0, 0)
         return (d_out if self.rows is None else len(self.rows)), d_in
 
 
-Parts = dict[str, Part]
+LayerProjections = dict[str, LayerProjection]
+"""Name (q, k, ...) -> the projection of a layer."""
 
 
-def attentions(layer: nn.Module, config: Any) -> Iterator[tuple[str, Parts]]:
-    """Path and projections of every self-attention with a softmax below a layer.
+def attentions(layer: nn.Module, config: Any) -> Iterator[tuple[str, LayerProjections]]:
+    """Yield path and projections of every self-attention with a softmax below a layer.
 
     Raises `MisfitError` where the rows of a fused map cannot be told apart.
     """
     for path, module in layer.named_modules():
         if _CROSS_ATTENTION.search(path) or _LINEAR_ATTENTION.search(type(module).__name__) or "linear_attn" in path:
             continue
-        found = _named(path, module)
+        found = _maps_by_name(path, module)
         if _is_attention(found):
-            yield path, _divided(found, module, config)
+            yield path, _with_fused_divided(found, module, config)
 
 
-def _named(path: str, module: nn.Module) -> Parts:
+def _maps_by_name(path: str, module: nn.Module) -> LayerProjections:
     children = dict(module.named_children())
-    named: Parts = {}
+    named: LayerProjections = {}
     for name, spellings in ATTENTION_NAMES.items():
         for spelling in spellings:
             if name not in named and spelling in children and (inner := linear_in(children[spelling])):
-                named[name] = Part(".".join(filter(None, (path, spelling, inner[0]))), inner[1])
+                named[name] = LayerProjection(join_path(path, spelling, inner[0]), inner[1])
     return named
 
 
-def _is_attention(found: Parts) -> bool:
-    """Whether these are the maps of an attention, and not of something else with one or the other name.
+def _is_attention(found: LayerProjections) -> bool:
+    """Tell the maps of an attention from those of something else with one or the other name.
 
     Layers that reuse the keys and values of a lower one (Gemma 3n) have q and o alone.
     """
@@ -105,8 +105,8 @@ def _is_attention(found: Parts) -> bool:
     return "q" in found and ("o" in found or {"k", "v"} <= found.keys())
 
 
-def _divided(found: Parts, attention: nn.Module, config: Any) -> Parts:
-    """The same with fused maps cut into what they hold."""
+def _with_fused_divided(found: LayerProjections, attention: nn.Module, config: Any) -> LayerProjections:
+    """Divide a fused qkv, and a q that holds the output's gate too, into rows; other maps stay as they are."""
     d_attended = found["o"].shape[1] if "o" in found else None
     if fused := found.pop("qkv", None):
         name = next(part for part in fused.path.split(".")[::-1] if part in ATTENTION_NAMES["qkv"])
@@ -114,19 +114,19 @@ def _divided(found: Parts, attention: nn.Module, config: Any) -> Parts:
             rows = qkv_rows(name, attention, config, fused.shape, d_attended)
         except MisfitError as problem:
             raise MisfitError(f"{fused.path} {list(fused.shape)} holds q, k and v, but {problem}") from None
-        found |= {name: Part(fused.path, fused.module, rows[name]) for name in rows}
+        found |= {name: replace(fused, rows=rows[name]) for name in rows}
     elif "q" in found and "kv_a" not in found and d_attended:
         q = found["q"]
         try:
             rows_of_q = gated_query_rows(attention, config, q.shape[0], d_attended)
         except MisfitError as problem:
             raise MisfitError(f"{q.path} {list(q.shape)} holds q, but {problem}") from None
-        found["q"] = Part(q.path, q.module, rows_of_q)
+        found["q"] = replace(q, rows=rows_of_q)
     return found
 
 
-def mlps(layer: nn.Module) -> Iterator[tuple[str, Parts]]:
-    """Path and projections of every MLP below a layer; those of routed experts are not looked for."""
+def mlps(layer: nn.Module) -> Iterator[tuple[str, LayerProjections]]:
+    """Yield path and projections of every MLP below a layer, those of routed experts left out."""
     for path, module in layer.named_modules():
         if is_routed(path, module):
             continue
@@ -134,29 +134,32 @@ def mlps(layer: nn.Module) -> Iterator[tuple[str, Parts]]:
         for names in MLP_NAMES:
             if names[1] in children and names[2] in children:
                 parts = {
-                    name: Part(".".join(filter(None, (path, spelling, children[spelling][0]))), children[spelling][1])
+                    name: LayerProjection(join_path(path, spelling, children[spelling][0]), children[spelling][1])
                     for name, spelling in zip(MLP, names, strict=True)
                     if spelling in children
                 }
-                _refuse_a_second(path, parts, children)
-                yield path, _halved(parts)
+                _refuse_second_gate_or_up(path, parts, children)
+                yield path, _with_gate_up_divided(parts)
                 break
 
 
-def _refuse_a_second(path: str, parts: Parts, children: Mapping[str, tuple[str, nn.Module]]) -> None:
-    """Raise `MisfitError` where a map beside `up` is like it (c_fc2 of Jais): one of the two is the gate."""
+def _refuse_second_gate_or_up(
+    path: str, parts: LayerProjections, children: Mapping[str, tuple[str, nn.Module]]
+) -> None:
+    """Refuse a map beside `up` that has its shape (c_fc2 of Jais): one of the two is the gate. Raises `MisfitError`."""
     if "gate" in parts:
         return
     own = {part.module for part in parts.values()}
     for name, (_, module) in children.items():
         if module not in own and shape_of(module) == parts["up"].shape:
             raise MisfitError(
-                f"{'.'.join(filter(None, (path, name)))} {list(parts['up'].shape)} has the shape of "
+                f"{join_path(path, name)} {list(parts['up'].shape)} has the shape of "
                 f"{parts['up'].path}, and which of them is the gate is not known"
             )
 
 
-def _halved(parts: Parts) -> Parts:
+def _with_gate_up_divided(parts: LayerProjections) -> LayerProjections:
+    """Divide an `up` of twice the rows that `down` reads into gate and up. Raises `MisfitError` for other sizes."""
     if "gate" in parts:
         return parts
     up = parts["up"]
@@ -166,11 +169,11 @@ def _halved(parts: Parts) -> Parts:
         raise MisfitError(f"{up.path} {list(up.shape)} holds up, or gate and up, but {problem}") from None
     if rows is None:
         return parts
-    return {"gate": Part(up.path, up.module, rows["gate"]), **parts, "up": Part(up.path, up.module, rows["up"])}
+    return {"gate": replace(up, rows=rows["gate"]), **parts, "up": replace(up, rows=rows["up"])}
 
 
 def is_routed(path: str, module: nn.Module) -> bool:
-    """Whether a module holds experts that see only the tokens routed to them: one in a list, or all in one weight."""
+    """Tell routed experts, which see only the tokens sent to them: each a module in a list, or all in one weight."""
     if re.search(r"(^|\.)experts\.\d+(\.|$)", path):
         return True
     named = f"{path.rpartition('.')[2]} {type(module).__name__}".lower()

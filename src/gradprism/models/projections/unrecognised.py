@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from gradprism.models.projections.decoder_layers import base_model
 from gradprism.models.projections.linear import shape_of
 from gradprism.models.projections.naming import ATTENTION, ATTENTION_NAMES, MLP, MLP_NAMES
-from gradprism.models.projections.stack import inside_wrapper
 
 MOST_MODULE_KINDS = 24
 
 
 def unrecognised_model(model: nn.Module, names: Sequence[str], problem: str) -> str:
     """Say which module names were looked for, which modules with weights there are, and how to describe the model."""
-    _, model = inside_wrapper(model)
+    _, model = base_model(model)
     kinds = _count_module_kinds(model)
     listing = [f"  {path} ({kind}) x {n}" for (path, kind), n in kinds.most_common(MOST_MODULE_KINDS)] or ["  (none)"]
     if len(kinds) > MOST_MODULE_KINDS:
