@@ -14,8 +14,9 @@ from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, score, spectra
 from gradprism.comparison.comparable import made_by
-from gradprism.models.checkpoints import LoadedModel, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import LoadedModel
 
 peft = pytest.importorskip("peft")
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

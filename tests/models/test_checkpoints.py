@@ -12,8 +12,9 @@ from tests.families import FAMILIES
 
 from gradprism import GradPrismError
 from gradprism.models import builtin
-from gradprism.models.checkpoints import LoadedModel, find_checkpoint, forget_quantisation
+from gradprism.models.checkpoints import find_checkpoint, forget_quantisation
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import LoadedModel
 
 
 def settings(model: Path | str, **changes: Any) -> CheckpointSettings:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, spectra
 from gradprism.models import builtin, file_digests
-from gradprism.models.checkpoints import LoadedModel, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.file_digests import digest_of_files, refuse_changed
 from gradprism.models.fingerprint import digest_of_model
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import LoadedModel
 
 FEW: dict[str, Any] = {"limit": 1, "max_length": 60, "projections": ("q",)}
 

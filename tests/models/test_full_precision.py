@@ -10,8 +10,8 @@ from torch import nn
 
 import gradprism
 from gradprism import GradientAnalyzer, GradPrismError
-from gradprism.models.checkpoints import LoadedModel
 from gradprism.models.full_precision import model_itself
+from gradprism.models.sources import LoadedModel
 from gradprism.prism.tables import Tables
 
 Rows = list[dict[str, str]]

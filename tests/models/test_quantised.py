@@ -19,10 +19,11 @@ from torch import nn
 
 from gradprism import GradientAnalyzer, GradPrismError, score, spectra
 from gradprism.models.adapters import with_adapter
-from gradprism.models.checkpoints import LoadedModel, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.likelihood import ResponseHead
 from gradprism.models.quantised import exact_products, loading_options, refuse_forward_only
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import LoadedModel
 from gradprism.prism.precision import _linears
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(?!gradprism)")

@@ -21,11 +21,12 @@ from gradprism import GradientAnalyzer, GradPrismError, score, spectra
 from gradprism.core.settings import checked
 from gradprism.data.encode import Encoded
 from gradprism.models import adapters, offload
-from gradprism.models.checkpoints import LoadedModel, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.models.sources import LoadedModel
 from gradprism.prism import precision
 
 pytestmark = pytest.mark.slow  # models that are written to disk and loaded again

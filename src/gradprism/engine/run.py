@@ -13,8 +13,8 @@ from gradprism.engine.session import session
 from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard, cut, n_parts, rows_in
 from gradprism.engine.task import OnLoaded, Part, ResumableSink, Sink, Task
-from gradprism.models.checkpoints import LoadedModel, ModelSource
 from gradprism.models.settings import ExecutionSettings
+from gradprism.models.sources import LoadedModel, ModelSource
 
 
 class RunsOnEngine(Protocol):

@@ -14,9 +14,10 @@ from gradprism.engine.run import refuse_engine, run_task
 from gradprism.files.places import absolute, is_named, place
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.task import MeasureTask, arithmetic_there
-from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.description import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
+from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import ChosenText, choose_text, text_identity
 from gradprism.prism.architecture import architecture_digest, resolved_prism
 from gradprism.prism.measures import added_measures

@@ -10,10 +10,11 @@ from gradprism.core.progress import Say
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.settings import TextSettings
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
-from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.description import resolved_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import text_identity
 
 KnownSums = Callable[[Sequence[int]], Mapping[int, tuple[float, int]]]

@@ -1,154 +1,41 @@
-"""Checkpoints of every kind -> a model and its tokenizer: hub id, folder, GGUF file, built-in name.
+"""Checkpoints on disk or on the hub: found by hub id, folder, GGUF file or built-in name, and loaded.
 
 Also quantised ones, with an adapter on top, and spread over several devices.
 """
 
-import json
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Say, unheard
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
-from gradprism.models.device import Spread, runs_on
+from gradprism.models.device import Spread
 from gradprism.models.file_digests import digest_of_files, refuse_changed
-from gradprism.models.fingerprint import digest_of_model
+from gradprism.models.loading import loading, silent_libraries
 from gradprism.models.loading_report import refuse_incomplete, refuse_left_over_tensors
-from gradprism.models.quiet import quiet
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import quantised_by
 
-Say = Callable[[str], None]
-_EXTRA_OF = {
-    "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
-}  # fmt: skip
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.index.json")
 _SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
              "vocab.*", "merges.txt", "spiece.model")  # fmt: skip
 
 
-class ModelSource(Protocol):
-    """Whatever gives a model, its configuration and its tokenizer."""
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-
-    def load_config(self) -> Any:
-        """Return its configuration."""
-
-    def load_tokenizer(self) -> Any:
-        """Return its tokenizer."""
-
-    def device(self, wanted: str) -> str:
-        """Return where the model will be, given where it was wanted."""
-
-    def load_model(self, device: str, spread: Spread | None = None) -> Any:
-        """Return the model in evaluation mode, on a device or spread over several."""
-
-    def dtype(self, config: Any) -> str:
-        """Return the type of its weights."""
-
-    def class_name(self, config: Any) -> str:
-        """Return the class that it is built as, which need not be the one it was saved from."""
-
-    def fingerprint(self, config: Any) -> str:
-        """Return what tells this model and tokenizer from others of the same name."""
-
-    @property
-    def adapter(self) -> str | None:
-        """What its adapter is called, if it has one."""
-
-    def quantization(self, config: Any) -> str | None:
-        """Return how its weights are quantised, if they are."""
-
-
-class LoadedModel:
-    """A model and tokenizer that the caller already holds."""
-
-    def __init__(self, model: Any, tokenizer: Any):
-        """Raises `GradPrismError` where one of the two is missing or is not what it should be."""
-        from gradprism.models.adapters import refuse_kinds
-        from gradprism.models.full_precision import model_itself
-
-        model = model_itself(model)
-        if tokenizer is None or not hasattr(model, "config"):
-            raise GradPrismError(
-                f"Given a {type(model).__name__} and a {type(tokenizer).__name__}; expected a model of transformers "
-                "together with its tokenizer, such as spectra(data, model, tokenizer=tokenizer)."
-            )
-        refuse_kinds(model)
-        self._model = model
-        self._tokenizer = tokenizer
-        self._digest: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Return the name it was loaded by, else its class."""
-        return self._model.config.name_or_path or type(self._model).__name__
-
-    def load_config(self) -> Any:
-        """Return its configuration."""
-        return self._model.config
-
-    def load_tokenizer(self) -> Any:
-        """Return its tokenizer."""
-        return self._tokenizer
-
-    def device(self, wanted: str) -> str:
-        """Return where it is: whoever loaded it has placed it."""
-        return str(runs_on(self._model))
-
-    def load_model(self, device: str, spread: Spread | None = None) -> Any:
-        """Return the model as it is."""
-        return self._model
-
-    def load_classifier(self, device: str, spread: Spread | None = None) -> Any:
-        """Return the model as it is."""
-        return self._model
-
-    @property
-    def adapter(self) -> str | None:
-        """Return the names of its adapters."""
-        return ", ".join(getattr(self._model, "peft_config", None) or ()) or None
-
-    def quantization(self, config: Any) -> str | None:
-        """Return the way that its configuration names."""
-        return _quantised_by(config)
-
-    def dtype(self, config: Any) -> str:
-        """Return the type of its first weight."""
-        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
-
-    def class_name(self, config: Any) -> str:
-        """Return its class; below an adapter, the adapted model's."""
-        from gradprism.models.projections.decoder_layers import base_model
-
-        return type(base_model(self._model)[1]).__name__
-
-    def fingerprint(self, config: Any) -> str:
-        """Digest of the tokenizer, of all its weights, and of adapters and hooks; as they were when it was first asked.
-
-        A job asks several times, and a large model takes seconds.
-        """
-        if self._digest is None:
-            self._digest = digest_of_model(self._model, self._tokenizer, self.dtype(config))
-        return self._digest
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a model's files are: `location` for `from_pretrained`, with the GGUF file in it, if it is one."""
+    """A model's files: the `location` that `from_pretrained` takes, and the GGUF file in it, if it is one."""
 
     name: str
     location: str
     gguf_file: str | None
     settings: CheckpointSettings
+
+    def _loading(self) -> AbstractContextManager[None]:
+        return loading(self.name, allow_pickle=self.settings.allow_pickle)
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -161,21 +48,21 @@ class Checkpoint:
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer alone: no weights are read."""
-        with quiet(), _explained(self):
+        with self._loading():
             from transformers import AutoTokenizer
 
             return AutoTokenizer.from_pretrained(self.location, **self._options)
 
     def load_config(self) -> Any:
         """Load the configuration alone."""
-        with quiet(), _explained(self):
+        with self._loading():
             from transformers import AutoConfig
 
             return AutoConfig.from_pretrained(self.location, **self._options)
 
     def count_parameters(self) -> int:
         """Count the parameters that the configuration comes to; the model is made without memory for its weights."""
-        with quiet(), _explained(self):
+        with self._loading():
             import torch
 
             config = self.load_config()
@@ -184,7 +71,7 @@ class Checkpoint:
             return sum(weight.numel() for weight in model.parameters())
 
     def device(self, wanted: str) -> str:
-        """Return where it was wanted."""
+        """Return the device that was asked for."""
         return wanted
 
     def load_model(self, device: str = "cpu", spread: Spread | None = None) -> Any:
@@ -194,7 +81,7 @@ class Checkpoint:
         each other.
         """
         self._refuse_contradictions(spread)
-        with quiet(), _explained(self):
+        with self._loading():
             if self.settings.from_scratch:
                 model = self._from_scratch().to(device)
             else:
@@ -209,7 +96,7 @@ class Checkpoint:
         """Make the model without weights, on the meta device: its modules and their shapes."""
         import torch
 
-        with quiet(), _explained(self), torch.device("meta"):
+        with self._loading(), torch.device("meta"):
             return self._from_scratch()
 
     def load_classifier(self, device: str = "cpu", spread: Spread | None = None) -> Any:
@@ -217,15 +104,15 @@ class Checkpoint:
 
         Raises `GradPrismError` where the checkpoint lacks a weight: without a trained output layer scores are random.
         """
-        with quiet(), _explained(self):
+        with self._loading():
             from transformers import AutoModelForSequenceClassification
 
             return self._pretrained(AutoModelForSequenceClassification, device, spread).eval()
 
     def _pretrained(self, auto_class: Any, device: str, spread: Spread | None) -> Any:
-        options = self._loading(device, spread)
-        asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else refused without a key
-        model, report = auto_class.from_pretrained(self.location, **options, **asked)
+        options = self._loading_options(device, spread)
+        reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else refused without a key
+        model, report = auto_class.from_pretrained(self.location, **options, **reporting)
         refuse_incomplete(model, report, self.name)
         if self.gguf_file:
             refuse_left_over_tensors(model, Path(self.location) / self.gguf_file, self.name)
@@ -235,7 +122,7 @@ class Checkpoint:
             compute_in(model, self._dtype)
         return model if "device_map" in options else model.to(device)
 
-    def _loading(self, device: str, spread: Spread | None) -> dict[str, Any]:
+    def _loading_options(self, device: str, spread: Spread | None) -> dict[str, Any]:
         options = self._options | {"dtype": self._dtype}
         if not self.settings.allow_pickle and not self.gguf_file:
             options["use_safetensors"] = True
@@ -245,7 +132,7 @@ class Checkpoint:
 
             dtype = getattr(config, "dtype", None) if self._dtype == "auto" else self._dtype
             options["quantization_config"] = quantization_config(self.settings.quantization, dtype)
-        saved = _quantised_by(config)
+        saved = quantised_by(config)
         if saved:
             from gradprism.models.quantised import loading_options
 
@@ -257,7 +144,7 @@ class Checkpoint:
         return options
 
     def _refuse_contradictions(self, spread: Spread | None) -> None:
-        """Raises `GradPrismError` for settings of which one would undo the other, or that nothing can do."""
+        """Refuse settings of which one would undo the other, or that nothing can do. Raises `GradPrismError`."""
         settings = self.settings
         if settings.from_scratch and (settings.adapter or settings.quantization or spread):
             given = "--adapter" if settings.adapter else "--quantization" if settings.quantization else "a device map"
@@ -270,16 +157,16 @@ class Checkpoint:
                 f"Given --quantization {settings.quantization} and a .gguf file, which is quantised already and is "
                 "dequantised on loading. Expected one of the two."
             )
-        own = None if settings.from_scratch or self.gguf_file else _quantised_by(self.load_config())
-        if settings.quantization and own:
+        saved = None if settings.from_scratch or self.gguf_file else quantised_by(self.load_config())
+        if settings.quantization and saved:
             raise GradPrismError(
-                f"Given --quantization {settings.quantization}, and {self.name} was saved quantised already ({own}). "
+                f"Given --quantization {settings.quantization}, and {self.name} was saved quantised already ({saved}). "
                 "Leave the option out, or name the unquantised checkpoint."
             )
 
     @property
     def adapter(self) -> str | None:
-        """Return the adapter's name."""
+        """Name of the adapter, as given; None where there is none."""
         return self.settings.adapter
 
     @property
@@ -290,10 +177,10 @@ class Checkpoint:
         return find_adapter(name, self.settings.adapter_revision, pickle=self.settings.allow_pickle)
 
     def quantization(self, config: Any) -> str | None:
-        """Return how it is quantised on loading, or was before it was saved; a GGUF file is dequantised."""
+        """Return how it is quantised on loading, or was when it was saved; None for GGUF, which is dequantised."""
         if self.settings.from_scratch or self.gguf_file:
             return None
-        return self.settings.quantization or _quantised_by(config)
+        return self.settings.quantization or quantised_by(config)
 
     def _from_scratch(self) -> Any:
         import torch
@@ -309,30 +196,37 @@ class Checkpoint:
             )
 
     def _model_class(self) -> Any:
-        """Where a family has no class for text alone (LLaVA, Qwen-VL), the one that reads images too."""
+        """Return the auto class of causal language models, or the one that reads images too for families without it.
+
+        LLaVA and Qwen-VL have no class for text alone.
+        """
         from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
         from transformers.models.auto import modeling_auto as known
 
         if self.gguf_file:
             return AutoModelForCausalLM
         config = self.load_config()
-        own = (getattr(config, "auto_map", None) or {}) if self.settings.trust_remote_code else {}
-        if "AutoModelForCausalLM" in own or config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-            return AutoModelForCausalLM
-        if (
-            "AutoModelForImageTextToText" in own
-            or config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-        ):
-            return AutoModelForImageTextToText
-        return AutoModelForCausalLM  # to say what is wrong
+        families = {
+            AutoModelForCausalLM: known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            AutoModelForImageTextToText: known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        }
+        having = (
+            auto
+            for auto, names in families.items()
+            if auto.__name__ in self._own_classes(config) or config.model_type in names
+        )
+        return next(having, AutoModelForCausalLM)  # which says what is wrong
+
+    def _own_classes(self, config: Any) -> dict[str, str]:
+        """Return the classes of code that comes with the checkpoint, by auto class; none unless that may run."""
+        return (getattr(config, "auto_map", None) or {}) if self.settings.trust_remote_code else {}
 
     def class_name(self, config: Any) -> str:
         """Return the class that `load_model` builds for a configuration; its kind where there is none."""
         auto = self._model_class()
-        own = (getattr(config, "auto_map", None) or {}) if self.settings.trust_remote_code else {}
-        if auto.__name__ in own:
-            return str(own[auto.__name__]).rpartition(".")[2]
-        with quiet():
+        if own := self._own_classes(config).get(auto.__name__):
+            return str(own).rpartition(".")[2]
+        with silent_libraries():
             found = auto._model_mapping.get(type(config), None)
         return found.__name__ if isinstance(found, type) else str(config.model_type)
 
@@ -343,13 +237,13 @@ class Checkpoint:
         return "auto" if self.settings.dtype == "auto" else getattr(torch, self.settings.dtype)
 
     def dtype(self, config: Any) -> str:
-        """Return the type asked for; of `auto`, the checkpoint's own (fp32 from scratch)."""
+        """Return the type asked for; where that is `auto`, the checkpoint's own (fp32 from scratch)."""
         if self.settings.dtype != "auto" or self.settings.from_scratch:
             return self.settings.dtype.replace("auto", "float32")
         return str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
 
     def fingerprint(self, config: Any) -> str:
-        """What model, tokenizer and adapter are: the hub commit, or a digest of the local files, whole."""
+        """Return the hub commit of model and tokenizer, or a digest of their whole files; behind +, the adapter's."""
         if not self.settings.adapter:
             return self._fingerprint(config)
         folder = self._adapter_folder
@@ -370,7 +264,7 @@ class Checkpoint:
         return digest_of_files(files)
 
 
-def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, weights: bool = True) -> Checkpoint:
+def find_checkpoint(settings: CheckpointSettings, say: Say = unheard, *, weights: bool = True) -> Checkpoint:
     """Find what `--model` names: a built-in name (fetched if need be), a .gguf file, a folder, or a hub id.
 
     `weights` says whether they will be loaded: only then is a built-in model converted for fast loading.
@@ -394,7 +288,7 @@ def find_checkpoint(settings: CheckpointSettings, say: Say = lambda _: None, *, 
 
 
 def _refuse_adapter(name: str, folder: Path) -> None:
-    """Raise `GradPrismError` for an adapter's folder, and for a model's that has one beside its weights.
+    """Refuse an adapter's folder, and a model's that has an adapter beside its weights. Raises `GradPrismError`.
 
     transformers would put the adapter on top of the weights, which hold it already where they were merged.
     """
@@ -411,9 +305,10 @@ def _refuse_adapter(name: str, folder: Path) -> None:
 
 
 def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, str | None]:
-    """Folder with a built-in model dequantised to fp32 once: loading GGUF takes 8 times as long.
+    """Return folder and GGUF file of a built-in model, converted to fp32 once: loading GGUF takes 8 times as long.
 
-    Where the weights are not wanted and were never converted, the GGUF file itself.
+    The file is None for the converted folder. Where the weights are not wanted and were never converted, it is the
+    GGUF file itself.
     """
     gguf = fetch(model, say)
     folder = model.folder / "float32"
@@ -427,7 +322,7 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
         refuse_other_gguf(model)
         checkpoint = Checkpoint(model.name, str(gguf.parent), gguf.name, CheckpointSettings(model=str(gguf)))
         scratch = model.folder / "float32.partial"
-        with _explained(checkpoint), quiet():
+        with loading(model.name, allow_pickle=False):
             loaded = checkpoint.load_model()
             forget_quantisation(loaded)
             loaded.save_pretrained(scratch)
@@ -438,48 +333,9 @@ def _builtin_files(model: BuiltinModel, say: Say, weights: bool) -> tuple[Path, 
 
 
 def forget_quantisation(model: Any) -> None:
-    """Let a model that came dequantised from GGUF be saved as an ordinary one."""
+    """Let a model that was dequantised from GGUF be saved as an ordinary one."""
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     if hasattr(model, "is_quantized"):
         del model.is_quantized
-
-
-def _quantised_by(config: Any) -> str | None:
-    """The way of quantising that a model's configuration names."""
-    own = getattr(config, "quantization_config", None)
-    found = own.get("quant_method") if isinstance(own, dict) else getattr(own, "quant_method", None)
-    return str(getattr(found, "value", found)) if found else None
-
-
-@contextmanager
-def _explained(checkpoint: Checkpoint) -> Iterator[None]:
-    """Loading failures of every library below as one error that says what would work."""
-    try:
-        yield
-    except GradPrismError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, struct.error,
-            json.JSONDecodeError) as error:  # fmt: skip
-        raise GradPrismError(_failure(checkpoint, error)) from error
-
-
-def _failure(checkpoint: Checkpoint, error: Exception) -> str:
-    name, reason = checkpoint.name, str(error).strip().split("\n\n")[0]
-    lines = [f"Cannot load the model {name!r}: {reason}"]
-    if close := get_close_matches(name.lower(), BUILTIN_MODELS, n=1):
-        lines.append(f"Did you mean the built-in {close[0]!r}?")
-    if "safetensors" in reason and not checkpoint.settings.allow_pickle:
-        lines.append("Only safetensors and GGUF are loaded by default; --allow-pickle also loads .bin files.")
-    if "trust_remote_code" in reason:
-        lines.append("--trust-remote-code runs the code that comes with it; only for sources you trust.")
-    if missing := next((name for name in _EXTRA_OF if name in reason.lower()), None):
-        lines.append(f"pip install 'gradprism[{_EXTRA_OF[missing]}]'")
-    if "offload" in reason:
-        lines.append("--offload-folder DIR gives the weights a place that fit no memory.")
-    lines.append(
-        "Expected a hub id (owner/name), a folder with config.json, weights and tokenizer, a .gguf file, or a "
-        f"built-in name: {', '.join(BUILTIN_MODELS)}."
-    )
-    return "\n".join(lines)

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradprism.files.places import absolute
 from gradprism.models.builtin import BUILTIN_MODELS
-from gradprism.models.checkpoints import ModelSource
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.sources import ModelSource
 
 if TYPE_CHECKING:
     from gradprism.models.projections.discovery import FoundProjections

@@ -8,8 +8,8 @@ from typing import Any
 from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
 from gradprism.data.settings import TextSettings
 from gradprism.files.places import absolute
-from gradprism.models.checkpoints import ModelSource
 from gradprism.models.positions import position_limit
+from gradprism.models.sources import ModelSource
 
 METHOD = 2
 """Counts how often the way from rows to loss has changed: a run is never made of two."""

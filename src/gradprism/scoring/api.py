@@ -23,9 +23,10 @@ from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
-from gradprism.models.checkpoints import LoadedModel, ModelSource, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.description import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
+from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import choose_text
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics

@@ -15,7 +15,7 @@ from gradprism.metrics.context import KnownSums, MetricContext
 from gradprism.metrics.metric import Metric
 from gradprism.metrics.registry import find_metric_classes, known_metrics
 from gradprism.models.builtin import cache_folder
-from gradprism.models.checkpoints import LoadedModel, ModelSource
+from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import RUN_FILE, published_parts, score_table
 from gradprism.runs.run import open_run

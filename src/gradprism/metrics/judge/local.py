@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Say
 from gradprism.data.thoughts import has_thought_marks, opening_at_end
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
 from gradprism.metrics.metric import Plan
 from gradprism.metrics.settings import JudgeSettings
-from gradprism.models.checkpoints import Say, find_checkpoint
+from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 
