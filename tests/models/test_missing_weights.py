@@ -18,7 +18,7 @@ from gradprism.metrics.judge.judge import Messages
 from gradprism.metrics.judge.local import Rater
 from gradprism.metrics.settings import JudgeSettings
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
-from gradprism.models.gguf_table import tensors_in
+from gradprism.models.gguf_tensors import tensors_in
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 
 LOST = "model.layers.2.self_attn.q_proj.weight"

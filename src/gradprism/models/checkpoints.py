@@ -15,8 +15,9 @@ from gradprism.core.progress import Say, unheard
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
 from gradprism.models.device import Spread
 from gradprism.models.file_digests import digest_of_files, refuse_changed
+from gradprism.models.gguf_tensors import refuse_left_over_tensors
 from gradprism.models.loading import loading, silent_libraries
-from gradprism.models.loading_report import refuse_incomplete, refuse_left_over_tensors
+from gradprism.models.loading_report import refuse_incomplete
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.sources import quantised_by
 

@@ -1,9 +1,8 @@
-"""Digests of whole files: hashed in parallel, and remembered for as long as a file is the one that was hashed."""
+"""Digests of whole files: hashed in parallel, and remembered until a file changes."""
 
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gradprism.core.errors import GradPrismError
+from gradprism.files.atomic import replace
 from gradprism.models.builtin import BuiltinModel, cache_folder
 
 DIGITS = 32  # of a digest, hexadecimal; earlier ones had 16, and were of the first and last MiB of each file alone
@@ -26,14 +26,14 @@ def digest_of_files(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for file in found:
-            digest.update(f"{file.name}\0{_digest_of(file, pool)}\n".encode("utf-8", "backslashreplace"))
+            digest.update(f"{file.name}\0{_digest_of_file(file, pool)}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:DIGITS]
 
 
 def refuse_changed(model: BuiltinModel, folder: Path) -> None:
-    """Raise `GradPrismError` where a converted model is not what it was when this was called first, if that is known.
+    """Refuse a converted model that is not what it was at the first call. Raises `GradPrismError`.
 
-    The digest of its files is kept beside the folder.
+    The digest of its files is kept beside the folder, where the cache can be written.
     """
     kept, now = folder.with_suffix(".digest"), digest_of_files(sorted(folder.iterdir()))
     with suppress(OSError):  # a cache that cannot be written cannot be changed either
@@ -46,10 +46,10 @@ def refuse_changed(model: BuiltinModel, folder: Path) -> None:
             )
 
 
-def _digest_of(file: Path, pool: Executor) -> str:
+def _digest_of_file(file: Path, pool: Executor) -> str:
     state = _state_of(file)
     size = state[0]
-    known = _remembered(file, state) if size >= _REMEMBERED else None
+    known = _recall(file, state) if size >= _REMEMBERED else None
     if known is not None:
         return known
     parts = pool.map(lambda start: _hash_chunk(file, start), range(0, max(size, 1), _CHUNK))
@@ -70,12 +70,12 @@ def _hash_chunk(file: Path, start: int) -> bytes:
 
 
 def _state_of(file: Path) -> list[int]:
-    """Return what a file that is written to does not keep: size, times of content and of status, and inode."""
+    """Return size, times of content and of status (ns), and inode: writing to a file changes one of them."""
     state = file.stat()
     return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 
-def _remembered(file: Path, state: Sequence[int]) -> str | None:
+def _recall(file: Path, state: Sequence[int]) -> str | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
         entry = json.loads(_entry_of(file).read_text(encoding="utf-8"))
         if entry["file"] == str(file.resolve()) and entry["state"] == state:
@@ -91,14 +91,7 @@ def _remember(file: Path, state: Sequence[int], digest: str) -> None:
     text = json.dumps({"file": str(file.resolve()), "state": state, "sha256": digest})
     with suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=entry.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(partial).replace(entry)
-        except OSError:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        replace(entry, text.encode())
 
 
 def _entry_of(file: Path) -> Path:
