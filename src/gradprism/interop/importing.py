@@ -27,7 +27,7 @@ from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SU
 from gradprism.interop.noise import NOISE_FLOOR
 from gradprism.interop.settings import ImportRecipe
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.description import model_record, resolved_checkpoint
+from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.text import choose_text, text_identity
 from gradprism.runs.layout import RECIPE_FILE, identity_of

@@ -15,7 +15,7 @@ from gradprism.files.places import absolute, is_named, place
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.task import MeasureTask, arithmetic_there
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.description import model_record, resolved_checkpoint
+from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import ChosenText, choose_text, text_identity

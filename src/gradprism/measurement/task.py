@@ -12,8 +12,8 @@ from gradprism.data.example import Example
 from gradprism.engine.task import Task
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.description import loaded_model_record
 from gradprism.models.device import find_device, find_spread, layout_of
+from gradprism.models.record import loaded_model_record
 from gradprism.models.sources import ModelSource
 from gradprism.models.text import text_identity
 from gradprism.prism.architecture import architecture_digest

@@ -11,8 +11,8 @@ from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.settings import TextSettings
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.description import resolved_checkpoint
 from gradprism.models.device import Spread, find_device, find_spread
+from gradprism.models.record import resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import text_identity

@@ -24,7 +24,7 @@ from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.description import resolved_checkpoint
+from gradprism.models.record import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import choose_text
