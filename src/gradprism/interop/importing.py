@@ -29,7 +29,7 @@ from gradprism.interop.settings import ImportRecipe
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings
-from gradprism.models.text import choose_text, text_identity
+from gradprism.models.text import resolve_text, text_identity
 from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.run import Run, open_run
@@ -218,7 +218,7 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
     model = model_record(checkpoint, config) | {"dtype": given.made_in} | found
     others = sorted({*range(model["layers"] or 0)} - {*layout.layers})
-    text = choose_text(recipe.text, checkpoint, config, 0, identity_of(place(recipe.out))).settings
+    text = resolve_text(recipe.text, checkpoint, config, 0, identity_of(place(recipe.out))).settings
     encoder = make_encoder(checkpoint.load_tokenizer(), text)
     return _Origin(model | {"skipped_layers": others, "notes": []}, encoder, shapes)
 

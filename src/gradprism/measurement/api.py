@@ -18,7 +18,7 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
-from gradprism.models.text import ChosenText, choose_text, text_identity
+from gradprism.models.text import ResolvedText, resolve_text, text_identity
 from gradprism.prism.architecture import architecture_digest, resolved_prism
 from gradprism.prism.measures import added_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of
@@ -86,7 +86,7 @@ def run_recipe(
     source = model or find_checkpoint(recipe.checkpoint, watch.say)
     config = source.load_config()
     out = place(recipe.out)
-    text = choose_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
+    text = resolve_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
     recipe = _resolved(recipe, text)
     with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
@@ -104,7 +104,7 @@ def run_recipe(
     return open_run(recipe.out)
 
 
-def _resolved(recipe: SpectraRecipe, text: ChosenText) -> SpectraRecipe:
+def _resolved(recipe: SpectraRecipe, text: ResolvedText) -> SpectraRecipe:
     """Absolute paths, so that it can be replayed from anywhere; the text as chosen."""
     changes = {
         "data": tuple(map(absolute, recipe.data)),
@@ -117,7 +117,7 @@ def _resolved(recipe: SpectraRecipe, text: ChosenText) -> SpectraRecipe:
 
 
 def _description(
-    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ChosenText, say: Say
+    recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ResolvedText, say: Say
 ) -> dict[str, Any]:
     """What run.json says from the start."""
     model = model_record(source, config)

@@ -16,22 +16,22 @@ METHOD = 2
 
 
 @dataclass(frozen=True)
-class ChosenText:
+class ResolvedText:
     """Settings of the text with nothing left open, and why the template is this one."""
 
     settings: TextSettings
     why: str
 
 
-def choose_text(
+def resolve_text(
     text: TextSettings, source: ModelSource, config: Any, n_conversations: int, begun: Mapping[str, Any]
-) -> ChosenText:
+) -> ResolvedText:
     """Settle template, date and greatest length; `begun` is the identity of what is gone on with, if there is any."""
     tokenizer = source.load_tokenizer()
     settings, why = choose_template(text, tokenizer, n_conversations)
     template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute(settings.template)
     settings = with_date(settings, tokenizer, begun.get("text.date")).at_most(position_limit(config))
-    return ChosenText(settings.model_copy(update={"template": template}), why)
+    return ResolvedText(settings.model_copy(update={"template": template}), why)
 
 
 def text_identity(text: TextSettings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
-from gradprism.models.text import choose_text
+from gradprism.models.text import resolve_text
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
 from gradprism.runs.record import data_record, examples_of, machine_record
@@ -210,7 +210,7 @@ def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations:
     asked = recipe.text
     if "ifd" in recipe.metrics and recipe.likelihood.style == "superfiltering" and asked.template == "auto":
         asked = asked.model_copy(update={"template": "paper"})  # a formula of that template
-    text = choose_text(asked, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
+    text = resolve_text(asked, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
     return recipe.model_copy(update={"text": text.settings})
 
 
