@@ -22,7 +22,7 @@ from gradprism.core.settings import checked
 from gradprism.data.encode import Encoded
 from gradprism.models import adapters, offload
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.device import Spread, find_spread, is_fetched, layout_of, runs_on
+from gradprism.models.device import Spread, devices_in_words, execution_device, find_spread, is_offloaded
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.offload import refetching
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
@@ -58,7 +58,7 @@ def assert_same(found: Any, expected: Any, rel: float) -> None:
 def test_weights_on_disk_change_no_number(device_map: str, rel: float, tiny_checkpoint: Path, tokenizer: Any) -> None:
     """With the output layer on disk the loss is differentiated by autograd, not block by block: that is the 1e-6."""
     model = loaded(tiny_checkpoint, device_map)
-    assert is_fetched(model.model.layers[2].self_attn.q_proj)
+    assert is_offloaded(model.model.layers[2].self_attn.q_proj)
     found = GradientAnalyzer(model, tokenizer).analyze(EXAMPLES)
     assert_same(found, GradientAnalyzer(loaded(tiny_checkpoint), tokenizer).analyze(EXAMPLES), rel)
 
@@ -185,12 +185,12 @@ def test_a_batch_that_is_all_skipped(device_map: str, tiny_checkpoint: Path, tok
 def test_where_a_spread_model_runs(tiny_checkpoint: Path, tokenizer: Any) -> None:
     model = loaded(tiny_checkpoint, "=disk")
     assert next(model.parameters()).device.type == "meta"
-    assert runs_on(model) == runs_on(model.get_input_embeddings()) == torch.device("cpu")
+    assert execution_device(model) == execution_device(model.get_input_embeddings()) == torch.device("cpu")
     assert LoadedModel(model, tokenizer).device("auto") == "cpu"
     assert ResponseHead(model).device == torch.device("cpu")
-    assert layout_of(model) == "disk"
-    assert layout_of(loaded(tiny_checkpoint, LAYERS_ON_DISK)) == "cpu, disk"
-    assert layout_of(loaded(tiny_checkpoint)) == "cpu"
+    assert devices_in_words(model) == "disk"
+    assert devices_in_words(loaded(tiny_checkpoint, LAYERS_ON_DISK)) == "cpu, disk"
+    assert devices_in_words(loaded(tiny_checkpoint)) == "cpu"
 
 
 def test_int8_products_leave_fetched_layers_alone(tiny_checkpoint: Path) -> None:
@@ -316,5 +316,5 @@ def test_smollm2_spread(smollm2: Any, sample_rows: list[dict[str, str]]) -> None
     ):
         checkpoint = find_checkpoint(CheckpointSettings(model="smollm2-135m"))
         spread = checkpoint.load_model("cpu", find_spread(ExecutionSettings(**options)))
-        assert "disk" in layout_of(spread)
+        assert "disk" in devices_in_words(spread)
         assert_same(GradientAnalyzer(spread, tokenizer, max_length=120).analyze(sample_rows[:2]), expected, rel)

@@ -12,7 +12,7 @@ from gradprism.data.example import Example
 from gradprism.engine.task import Task
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import find_checkpoint
-from gradprism.models.device import find_device, find_spread, layout_of
+from gradprism.models.device import devices_in_words, find_device, find_spread
 from gradprism.models.record import loaded_model_record
 from gradprism.models.sources import ModelSource
 from gradprism.models.text import text_identity
@@ -82,7 +82,7 @@ class MeasureTask(Task[Tables]):
         self.analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=self.recipe)
         if self.recipe.prism.precision != "exact":
             say(f"Precision {self.recipe.prism.precision}: {_in_words(self.analyzer.arithmetic)}")
-        self.device, self.found = layout_of(model), loaded_model_record(model, self.analyzer.found)
+        self.device, self.found = devices_in_words(model), loaded_model_record(model, self.analyzer.found)
 
 
 def _in_words(arithmetic: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
-from gradprism.models.device import is_fetched, runs_on
+from gradprism.models.device import execution_device, is_offloaded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,7 +117,7 @@ def refuse_kinds(model: "nn.Module") -> None:
 
 def _refuse_fetched(model: "nn.Module", config: Any) -> None:
     """Only LoRA's A and B leave W alone: others read it, or stand in for it, where it is not before it is fetched."""
-    if not any(map(is_fetched, model.modules())):
+    if not any(map(is_offloaded, model.modules())):
         return
     beside = [name for name in _BESIDE if getattr(config, name, None)]
     if getattr(config, "bias", "none") != "none":
@@ -137,7 +137,7 @@ def _refuse_fetched(model: "nn.Module", config: Any) -> None:
 
 def _refuse_lost(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], folder: Path) -> None:
     """Raises `GradPrismError` where a weight of the adapter's file has come to nothing on an offloaded model."""
-    if not any(map(is_fetched, wrapped.modules())):
+    if not any(map(is_offloaded, wrapped.modules())):
         return
     from peft import get_peft_model_state_dict
 
@@ -154,9 +154,9 @@ def _make_room(wrapped: "nn.Module") -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in wrapped.modules():
-        if isinstance(module, BaseTunerLayer) and is_fetched(base := module.get_base_layer()):
+        if isinstance(module, BaseTunerLayer) and is_offloaded(base := module.get_base_layer()):
             for name in module.adapter_layer_names:
-                getattr(module, name).to_empty(device=runs_on(base))
+                getattr(module, name).to_empty(device=execution_device(base))
 
 
 def adapters_of(model: "nn.Module") -> str | None:

@@ -109,7 +109,7 @@ def _device(name: str) -> Device:
     return int(name) if name.isdigit() else name
 
 
-def runs_on(module: "nn.Module") -> "torch.device":
+def execution_device(module: "nn.Module") -> "torch.device":
     """Where a module computes: with accelerate's hooks not always where its weights lie.
 
     The device of the first weight otherwise.
@@ -123,15 +123,15 @@ def runs_on(module: "nn.Module") -> "torch.device":
     return torch.empty(0, device=found).device  # accelerate says `0`, "cuda:0" or a device
 
 
-def is_fetched(module: "nn.Module") -> bool:
+def is_offloaded(module: "nn.Module") -> bool:
     """Whether a module's weights are elsewhere until it is called, and again afterwards (accelerate's offloading)."""
     hook = getattr(module, "_hf_hook", None)
     return hook is not None and getattr(hook, "offload", True)
 
 
-def layout_of(model: "nn.Module") -> str:
+def devices_in_words(model: "nn.Module") -> str:
     """The devices that a model's weights lie on, in words: `cuda:0, cuda:1, disk`."""
-    spread = getattr(model, "hf_device_map", None) or {"": runs_on(model)}
+    spread = getattr(model, "hf_device_map", None) or {"": execution_device(model)}
     return ", ".join(
         dict.fromkeys(f"cuda:{device}" if isinstance(device, int) else str(device) for device in spread.values())
     )

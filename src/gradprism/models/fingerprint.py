@@ -19,7 +19,7 @@ from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from gradprism.models.adapters import adapters_of
-from gradprism.models.device import is_fetched
+from gradprism.models.device import is_offloaded
 from gradprism.models.file_digests import DIGITS
 from gradprism.models.quantised import replaced_forward
 
@@ -57,13 +57,13 @@ def _weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     Offloaded ones are fetched.
     """
     seen: dict[int, Tensor] = {}  # kept, so that no number is given twice
-    elsewhere = _tied(model) if any(map(is_fetched, model.modules())) else set()
+    elsewhere = _tied(model) if any(map(is_offloaded, model.modules())) else set()
     for path, module in model.named_modules():
         with align_module_device(module):
             for name, weight in _own_state(module).items():
                 full = f"{path}.{name}" if path else name
                 if isinstance(weight, Tensor) and id(weight) not in seen and full not in elsewhere:
-                    if not is_fetched(module):  # those are made anew each time
+                    if not is_offloaded(module):  # those are made anew each time
                         seen[id(weight)] = weight
                     yield full, weight
 

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoded
 from gradprism.data.example import RowProblemError
-from gradprism.models.device import is_fetched, runs_on
+from gradprism.models.device import execution_device, is_offloaded
 from gradprism.models.full_precision import full_products, model_itself, own_forward
 from gradprism.models.quantised import exact_products
 
@@ -88,7 +88,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def vocabulary_of(model: nn.Module) -> int | None:
+def vocabulary_size(model: nn.Module) -> int | None:
     """How many token ids a model has embeddings for, where it says so."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
     wrapped = getattr(embeddings, "get_base_layer", lambda: embeddings)()  # by an adapter
@@ -119,8 +119,8 @@ class ResponseHead:
         self._linear = self.layer if isinstance(self.layer, nn.Linear) and _is_at_hand(self.layer) else None
         self._gives_logits = self._linear is not None  # as they are: the model neither caps nor scales them
         embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-        self.device: torch.device = runs_on(embeddings or model)  # where token ids go
-        self._vocabulary = vocabulary_of(model)
+        self.device: torch.device = execution_device(embeddings or model)  # where token ids go
+        self._vocabulary = vocabulary_size(model)
 
     def known(self, encoded: Encoded) -> Encoded:
         """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device.
@@ -319,7 +319,7 @@ def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor
 
 def _is_at_hand(layer: nn.Linear) -> bool:
     """Whether its weights can be multiplied with: neither quantised nor elsewhere until it is called."""
-    return type(layer.weight) is nn.Parameter and not is_fetched(layer)
+    return type(layer.weight) is nn.Parameter and not is_offloaded(layer)
 
 
 def _output_layer(model: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from gradprism.models.device import is_fetched
+from gradprism.models.device import is_offloaded
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def refetching(model: nn.Module) -> Iterator[None]:
 
     Weights in memory, and quantised ones, are kept as ever.
     """
-    offloaded = [module for module in model.modules() if is_fetched(module) and hasattr(module._hf_hook, "weights_map")]
+    offloaded = [
+        module for module in model.modules() if is_offloaded(module) and hasattr(module._hf_hook, "weights_map")
+    ]
     if not offloaded:
         yield
         return

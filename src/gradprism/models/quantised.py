@@ -211,11 +211,13 @@ def _problem(module: nn.Module, dtype: torch.dtype) -> str | None:
 
     x and y have their values in different places, so that no type rounds their sum.
     """
-    from gradprism.models.device import runs_on
+    from gradprism.models.device import execution_device
 
     d_in = int(module.in_features)  # type: ignore[arg-type]
     with torch.inference_mode(False), torch.enable_grad():
-        device = runs_on(module) if next(module.parameters(), None) is not None else next(module.buffers()).device
+        device = (
+            execution_device(module) if next(module.parameters(), None) is not None else next(module.buffers()).device
+        )
         wave = torch.arange(d_in, device=device).cos().to(dtype)
         even = torch.arange(d_in, device=device) % 2 == 0
         x, y = wave.where(even, 0), (0.7 * wave).where(~even, 0)

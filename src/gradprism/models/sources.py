@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from gradprism.core.errors import GradPrismError
-from gradprism.models.device import Spread, runs_on
+from gradprism.models.device import Spread, execution_device
 
 
 class ModelSource(Protocol):
@@ -76,7 +76,7 @@ class LoadedModel:
 
     def device(self, wanted: str) -> str:
         """Return the device it is on: whoever loaded it has placed it."""
-        return str(runs_on(self._model))
+        return str(execution_device(self._model))
 
     def load_model(self, device: str, spread: Spread | None = None) -> Any:
         """Return the model as it is."""

@@ -182,12 +182,14 @@ class LocalJudge(Judge):
         """The model, its prompts and the batches that it takes."""
         if self._opened is None:
             from gradprism.models.batches import Batches
-            from gradprism.models.device import find_device, find_spread, runs_on
+            from gradprism.models.device import execution_device, find_device, find_spread
 
             self._say(f"Loading {self._checkpoint.name}")
             device = self._checkpoint.device(find_device(self._execution.device))
             model = self._checkpoint.load_model(device, find_spread(self._execution))
-            batches = Batches[Question](lambda asked: len(asked.ids), self._execution.batch_tokens, runs_on(model))
+            batches = Batches[Question](
+                lambda asked: len(asked.ids), self._execution.batch_tokens, execution_device(model)
+            )
             self._opened = model, Prompts(self._checkpoint.load_tokenizer()), batches
         return self._opened
 
@@ -289,7 +291,7 @@ class Writer(LocalJudge):
     def _compute(self, batch: Sequence[Question]) -> list[Answer]:
         import torch
 
-        from gradprism.models.device import runs_on
+        from gradprism.models.device import execution_device
         from gradprism.models.likelihood import evaluating
 
         model, prompts, _ = self._open()
@@ -301,7 +303,7 @@ class Writer(LocalJudge):
             ids[row, longest - len(question.ids) :] = torch.tensor(question.ids)
             mask[row, longest - len(question.ids) :] = 1
         room = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
-        device = runs_on(model)
+        device = execution_device(model)
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         with torch.no_grad(), evaluating(model):
             written = model.generate(**inputs, max_new_tokens=room)[:, longest:].tolist()

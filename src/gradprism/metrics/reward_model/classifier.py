@@ -10,9 +10,9 @@ from torch import Tensor
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.reward_model.conversations import Conversation
 from gradprism.models.batches import Batches
-from gradprism.models.device import runs_on
+from gradprism.models.device import execution_device
 from gradprism.models.full_precision import model_itself
-from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_of
+from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_size
 
 
 class RewardModel:
@@ -21,9 +21,9 @@ class RewardModel:
     def __init__(self, model: Any, output: str | None, batch_tokens: int | None):
         """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
         model = self._model = model_itself(model)
-        self.device = runs_on(model)
+        self.device = execution_device(model)
         self._output = chosen_output(model.config, output)
-        self._vocabulary = vocabulary_of(model)
+        self._vocabulary = vocabulary_size(model)
         self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)
 
     def unknown(self, item: Conversation) -> str | None:
