@@ -193,7 +193,7 @@ def test_the_fingerprint_of_a_wrapped_model_knows_weights_scale_and_whether_it_i
         (lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "virtual tokens"),
         (lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "in front of the text"),
         (lambda: lora(task_type="CAUSAL_LM", alora_invocation_tokens=[5, 6]), "activated LoRA"),
-        (lambda: peft.RandLoraConfig(target_modules=ATTENTION), "nobody has tested"),
+        (lambda: peft.RandLoraConfig(target_modules=ATTENTION), "not tested"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")

@@ -92,19 +92,19 @@ def test_the_type_of_torch_says_it_in_any_words() -> None:
         answers(torch.AcceleratorError("the card fell off the bus"))
 
 
-def test_a_device_that_adds_no_more_is_dead_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_module, "_adds", lambda device: False)
+def test_a_device_that_adds_no_more_has_failed_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "_can_add", lambda device: False)
     with pytest.raises(DeviceError, match="who knows"):
         answers(RuntimeError("who knows"), torch.device("cuda"))
     assert answers(RuntimeError("who knows"))[2] == Failure("RuntimeError: who knows")
 
 
 def test_the_device_is_asked_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert batches_module._adds(CPU)
+    assert batches_module._can_add(CPU)
     for words, adds in (("CUDA error: out of memory", True), ("no such device", False)):
 
         def fail(*_: object, said: str = words, **__: object) -> None:
             raise RuntimeError(said)
 
         monkeypatch.setattr(torch, "ones", fail)
-        assert batches_module._adds(CPU) == adds
+        assert batches_module._can_add(CPU) == adds

@@ -246,7 +246,7 @@ def test_adapter_weights_that_come_to_nothing_are_noticed(
     plain.save_pretrained(tmp_path / "model")
     config = peft.LoraConfig(target_modules=["q_proj", "o_proj"], r=4, init_lora_weights=False, **beside)
     peft.get_peft_model(plain, config).save_pretrained(tmp_path / "adapter")
-    monkeypatch.setattr(adapters, "_refuse_fetched", lambda *_: None)
+    monkeypatch.setattr(adapters, "_refuse_on_offloaded", lambda *_: None)
     with pytest.raises(GradPrismError, match="changes weights that are offloaded"):
         loaded(tmp_path / "model", "=disk", adapter=str(tmp_path / "adapter"))
 

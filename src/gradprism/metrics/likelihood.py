@@ -58,7 +58,7 @@ class LanguageModel:
 
         head, batches = self.open()
         sums: dict[int, dict[Half, Nll]] = defaultdict(dict)
-        problems = {row: problem for row, _, encoded in pieces if (problem := head.unknown(encoded))}
+        problems = {row: problem for row, _, encoded in pieces if (problem := head.unknown_token(encoded))}
         if problems:
             on_batch(len(problems), 0)
         usable = [piece for piece in pieces if piece[0] not in problems]

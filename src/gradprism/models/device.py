@@ -1,4 +1,4 @@
-"""Where a model runs: on one device, or spread over several, memory and disk."""
+"""Devices that a model runs on: one, or several with memory and disk, as accelerate spreads it."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Device = str | int
 
 @dataclass(frozen=True)
 class Spread:
-    """How accelerate lays the weights of one model out, as `from_pretrained` takes it."""
+    """A layout of one model's weights over devices, as `from_pretrained` and accelerate take it."""
 
     device_map: str | Mapping[str, Device]
     max_memory: Mapping[Device, str] | None = None
@@ -36,7 +36,10 @@ class Spread:
 
 
 def find_device(name: str) -> str:
-    """`auto` takes the accelerator that is there."""
+    """Return the device called `name`; for `auto` the accelerator that is there, else the CPU.
+
+    Raises `GradPrismError` for one that is not there.
+    """
     import torch
 
     if name != "auto":
@@ -51,7 +54,7 @@ def find_device(name: str) -> str:
 
 
 def find_spread(execution: ExecutionSettings) -> Spread | None:
-    """What `--device-map`, `--max-memory` and `--offload-folder` say; None where the model stays on one device.
+    """Read `--device-map`, `--max-memory` and `--offload-folder`; None where the model stays on one device.
 
     The last two alone spread it as `auto` does. Raises `GradPrismError` for a file that is no device map, and where
     `--device` says something else.
@@ -63,20 +66,22 @@ def find_spread(execution: ExecutionSettings) -> Spread | None:
             f"Given --device {execution.device} together with a spread over devices (--device-map, --max-memory, "
             "--offload-folder). Expected one of the two; CUDA_VISIBLE_DEVICES limits which GPUs are taken."
         )
-    folder, device_map = execution.offload_folder, _device_map(execution.device_map or "auto")
+    folder, device_map = execution.offload_folder, _read_device_map(execution.device_map or "auto")
     _refuse_nested(device_map)
     return Spread(
         device_map,
-        {_device(name): size for name, size in _pairs(execution.max_memory)} if execution.max_memory else None,
+        {_number_or_name(name): size for name, size in _split_pairs(execution.max_memory)}
+        if execution.max_memory
+        else None,
         str(Path(folder).expanduser()) if folder else None,
     )
 
 
-def _device_map(text: str) -> str | dict[str, Device]:
+def _read_device_map(text: str) -> str | dict[str, Device]:
     if text in DEVICE_MAPS:
         return text
     if not Path(text).is_file():
-        return {module: _device(name) for module, name in _pairs(text)}
+        return {module: _number_or_name(name) for module, name in _split_pairs(text)}
     try:
         found = json.loads(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -90,7 +95,7 @@ def _device_map(text: str) -> str | dict[str, Device]:
 
 
 def _refuse_nested(device_map: str | Mapping[str, Device]) -> None:
-    """Each weight is given one device."""
+    """Refuse modules of a device map that lie in one another: each weight has one device. Raises `GradPrismError`."""
     for outer in () if isinstance(device_map, str) else device_map:
         for inner in device_map:
             if inner != outer and (not outer or inner.startswith(f"{outer}.")):
@@ -100,19 +105,19 @@ def _refuse_nested(device_map: str | Mapping[str, Device]) -> None:
                 )
 
 
-def _pairs(text: str | None) -> list[tuple[str, str]]:
-    """`a=1,b=2` as pairs."""
+def _split_pairs(text: str | None) -> list[tuple[str, str]]:
+    """Split `a=1,b=2` into pairs."""
     return [(name, value) for name, _, value in (item.partition("=") for item in (text or "").split(","))]
 
 
-def _device(name: str) -> Device:
+def _number_or_name(name: str) -> Device:
     return int(name) if name.isdigit() else name
 
 
 def execution_device(module: "nn.Module") -> "torch.device":
-    """Where a module computes: with accelerate's hooks not always where its weights lie.
+    """Return the device that a module computes on: that of accelerate's hook, else that of its first weight.
 
-    The device of the first weight otherwise.
+    With hooks weights may lie elsewhere.
     """
     import torch
 
@@ -124,13 +129,13 @@ def execution_device(module: "nn.Module") -> "torch.device":
 
 
 def is_offloaded(module: "nn.Module") -> bool:
-    """Whether a module's weights are elsewhere until it is called, and again afterwards (accelerate's offloading)."""
+    """Tell a module whose weights are elsewhere until it is called, and again afterwards (accelerate's offloading)."""
     hook = getattr(module, "_hf_hook", None)
     return hook is not None and getattr(hook, "offload", True)
 
 
 def devices_in_words(model: "nn.Module") -> str:
-    """The devices that a model's weights lie on, in words: `cuda:0, cuda:1, disk`."""
+    """List the devices that a model's weights lie on: `cuda:0, cuda:1, disk`."""
     spread = getattr(model, "hf_device_map", None) or {"": execution_device(model)}
     return ", ".join(
         dict.fromkeys(f"cuda:{device}" if isinstance(device, int) else str(device) for device in spread.values())

@@ -1,4 +1,4 @@
-"""The surroundings of an exact pass: nothing that the process or a wrapper has set to go faster reaches it."""
+"""Full precision for an exact pass: nothing that the process or a wrapper has set to go faster reaches it."""
 
 import sys
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from torch import nn
 from gradprism.core.errors import GradPrismError
 
 _BACKENDS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
-_SPREADING = {"DataParallel", "DistributedDataParallel", "DeepSpeedEngine"}
+_REPLICATING = {"DataParallel", "DistributedDataParallel", "DeepSpeedEngine"}
 _SHARDING = {"FullyShardedDataParallel"}
 
 
 @contextmanager
 def full_products() -> Iterator[None]:
-    """No reduced precision inside, whatever the process or the model's own pass has set."""
+    """Compute products in full precision inside, whatever the process or the model's own pass has set."""
     with ExitStack() as stack:
         for kind in _device_types():
             if torch.is_autocast_enabled(kind):
@@ -29,9 +29,9 @@ def full_products() -> Iterator[None]:
 
 @contextmanager
 def matmul_precision(name: Literal["highest", "high", "medium"]) -> Iterator[None]:
-    """Products of fp32 in fp32 (`highest`; convolutions too), TF32 (`high`) or bf16 (`medium`), where a device can."""
-    of_process = _matmul_precision()
-    before = [(backend, backend.fp32_precision) for backend in _backends()]
+    """Compute products of fp32 in fp32 (`highest`; convolutions too), TF32 (`high`) or bf16 (`medium`), if it can."""
+    before_process = _process_precision()
+    before = [(backend, backend.fp32_precision) for backend in _settable_backends()]
     torch.set_float32_matmul_precision(name)
     if name == "highest":
         for backend, _ in before:
@@ -39,22 +39,22 @@ def matmul_precision(name: Literal["highest", "high", "medium"]) -> Iterator[Non
     try:
         yield
     finally:
-        if of_process:
-            torch.set_float32_matmul_precision(of_process)
+        if before_process:
+            torch.set_float32_matmul_precision(before_process)
         for backend, value in before:
             if backend.fp32_precision != value:
                 backend.fp32_precision = value
 
 
-def _matmul_precision() -> str | None:
-    """What the whole process has set; None where backends have their own, of which torch makes an error."""
+def _process_precision() -> str | None:
+    """Return the precision set for the process; None where backends have their own, an error to torch."""
     with suppress(RuntimeError):
         return torch.get_float32_matmul_precision()
     return None
 
 
-def _backends() -> Iterator[Any]:
-    """Those that can be set one by one: none before torch 2.9."""
+def _settable_backends() -> Iterator[Any]:
+    """Yield the backends whose precision can be set one by one: none before torch 2.9."""
     for name in _BACKENDS:
         with suppress(AttributeError):
             backend = attrgetter(name)(torch.backends)
@@ -69,25 +69,27 @@ def _device_types() -> set[str]:
 
 
 def model_itself(model: Any) -> Any:
-    """Return the model that `torch.compile` was given, any other as it is.
+    """Return the model inside one that `torch.compile` has made, and any other as it is.
 
     Raises `GradPrismError` for one that is spread over processes or devices by a wrapper.
     """
     model = getattr(model, "_orig_mod", model)
     for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
         classes = {kind.__name__ for kind in type(module).__mro__}
-        if classes & (_SPREADING | _SHARDING):
+        if classes & (_REPLICATING | _SHARDING):
             where = f", at {path}" if path else ""
-            what = "the model in it: its `.module`" if classes & _SPREADING else "a whole model: saved, and loaded anew"
+            what = (
+                "the model in it: its `.module`" if classes & _REPLICATING else "a whole model: saved, and loaded anew"
+            )
             raise GradPrismError(f"Given a {type(module).__name__}{where}. Expected {what}.")
     return model
 
 
 @contextmanager
 def own_forward(model: nn.Module) -> Iterator[None]:
-    """Modules compute by their own code: neither compiled, nor in the mixed precision that accelerate prepares.
+    """Let modules compute by their own code: neither compiled, nor in the mixed precision that accelerate prepares.
 
-    What is compiled may leave out the hooks that a measurement hangs on it.
+    Compiled code may leave out the hooks that a measurement registers.
     """
     wrapped = {module: vars(module)["forward"] for module in model.modules() if _is_prepared(module)}
     with ExitStack() as stack:
@@ -107,6 +109,6 @@ def _is_prepared(module: nn.Module) -> bool:
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    """Whether by `torch.compile(module)`, `module.compile()` or `module.forward = torch.compile(module.forward)`."""
+    """Tell modules compiled by `torch.compile(module)`, `module.compile()` or a compiled `module.forward`."""
     compiled = getattr(module, "_compiled_call_impl", None) is not None
     return compiled or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")

@@ -19,7 +19,7 @@ from gradprism.models.quantised import exact_products
 
 _BLOCK = 6 << 20  # logits made at a time: 24 MiB in fp32; from 32 on, glibc fetches new pages for every block
 _SMALLEST_BLOCK = 128  # positions; the output weights are read anew for each block
-_CHECKED = 8  # positions whose logits are held against the model's own
+_CHECKED = 8  # positions whose logits are compared with the model's own
 _ADDENDS = 1024  # products that a matrix product may add up one after the other
 
 
@@ -33,7 +33,7 @@ class Batch:
 
     @classmethod
     def of(cls, encoded: Sequence[Encoded], device: torch.device) -> "Batch":
-        """Pad and move to the device."""
+        """Pad examples on the right to the longest, and move them to the device."""
         lengths = tuple(example.n_tokens for example in encoded)
         ids = torch.zeros(len(encoded), max(lengths), dtype=torch.long)
         mask = torch.zeros_like(ids, dtype=torch.bool)
@@ -60,7 +60,7 @@ class ResponseLoss:
 
     @property
     def means(self) -> list[float]:
-        """Mean negative log-likelihood of each example's response tokens."""
+        """Mean negative log-likelihood of each example's response tokens, nats."""
         return (self.nll_sum / self.n_predicted).tolist()
 
     def backward(self) -> None:
@@ -74,9 +74,9 @@ class LogitsChangedError(Exception):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout is off, quantised weights count as they are, and nothing that surrounds the call lowers the precision.
+    """Compute without dropout, with quantised weights as they are, in a precision that nothing outside has lowered.
 
-    What was training, and what the process had set, is put back afterwards.
+    Modules in training, and what the process had set, are put back afterwards.
     """
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -89,7 +89,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def vocabulary_size(model: nn.Module) -> int | None:
-    """How many token ids a model has embeddings for, where it says so."""
+    """Return how many token ids a model has embeddings for; None where it does not say."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
     wrapped = getattr(embeddings, "get_base_layer", lambda: embeddings)()  # by an adapter
     size = getattr(wrapped, "num_embeddings", None)
@@ -97,7 +97,7 @@ def vocabulary_size(model: nn.Module) -> int | None:
 
 
 def unknown_token(ids: Sequence[int], vocabulary: int | None) -> str | None:
-    """The words for an id beyond the embeddings, if there is one."""
+    """Describe a token id beyond the embeddings; None where there is none."""
     if vocabulary is None or max(ids) < vocabulary:
         return None
     return f"token id {max(ids)} is beyond the model's {vocabulary} embeddings: the tokenizer is not this model's"
@@ -122,22 +122,22 @@ class ResponseHead:
         self.device: torch.device = execution_device(embeddings or model)  # where token ids go
         self._vocabulary = vocabulary_size(model)
 
-    def known(self, encoded: Encoded) -> Encoded:
-        """Refuse ids that the model has no embedding for: on a GPU they would end the process's hold on the device.
+    def refuse_unknown_token(self, encoded: Encoded) -> Encoded:
+        """Return an example whose tokens all have embeddings. Raises `RowProblemError` for any other.
 
-        Raises `RowProblemError`.
+        On a GPU an id beyond them would end the process's hold on the device.
         """
-        if problem := self.unknown(encoded):
+        if problem := self.unknown_token(encoded):
             raise RowProblemError(problem)
         return encoded
 
-    def unknown(self, encoded: Encoded) -> str | None:
-        """What is wrong with a token id beyond the model's embeddings, if there is one."""
+    def unknown_token(self, encoded: Encoded) -> str | None:
+        """Describe a token id beyond the model's embeddings; None where there is none."""
         return unknown_token(encoded.ids, self._vocabulary)
 
     def nll_sums(self, batch: Batch) -> list[float]:
-        """Sum of the negative log-likelihoods of each example's response tokens, nats; nothing is kept for backward."""
-        examples, positions, targets = _predicted(batch)
+        """Sum the negative log-likelihoods of each example's response tokens, nats; nothing is kept for backward."""
+        examples, positions, targets = _response_tokens(batch)
         with torch.no_grad(), evaluating(self._model):
             nll = self._nll(batch.ids, examples, positions, targets)
         return _per_example(nll, examples, len(batch.lengths))[0].tolist()
@@ -146,35 +146,35 @@ class ResponseHead:
         if self._linear and self._gives_logits:
             with suppress(LogitsChangedError):  # the head knows it from now on
                 return _by_blocks(self._hidden(ids, examples, positions), targets, self._linear, differentiate=False)[0]
-        logits, _ = self._forward(ids, lambda states: _at(states, examples, positions))
+        logits, _ = self._forward(ids, lambda states: _states_at(states, examples, positions))
         return _in_place_nll(_wide(logits), targets.to(logits.device)[:, None], differentiate=False)
 
     def loss(self, batch: Batch) -> ResponseLoss:
-        """Forward pass and loss. An example with a non-finite loss gets no gradient.
+        """Run the forward pass and compute the loss. An example with a non-finite loss gets no gradient.
 
         Raises `LogitsChangedError` the first time it sees a model that caps or scales its logits.
         """
-        examples, positions, targets = _predicted(batch)
+        examples, positions, targets = _response_tokens(batch)
         if self._linear and self._gives_logits:
             hidden = self._hidden(batch.ids, examples, positions)
             nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
             nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
             gradient.masked_fill_(~finite[:, None], 0.0)
             return ResponseLoss(nll_sum, counts, hidden, gradient.to(hidden.device))
-        logits, _ = self._forward(batch.ids, lambda states: _at(states, examples, positions))
+        logits, _ = self._forward(batch.ids, lambda states: _states_at(states, examples, positions))
         nll = cast(Tensor, _Nll.apply(logits, targets.to(logits.device)))  # type: ignore[no-untyped-call]
         nll_sum, counts, finite = _per_example(nll.detach(), examples, len(batch.lengths))
         return ResponseLoss(nll_sum, counts, nll[finite].sum(), None)
 
     def _hidden(self, ids: Tensor, examples: Tensor, positions: Tensor) -> Float[Tensor, "n d"]:
-        """Hidden states in front of the output layer, which itself gets a few of them.
+        """Return the hidden states in front of the output layer, which itself gets a few of them.
 
         Raises `LogitsChangedError` where the model's logits for those are not what the layer gave.
         """
         caught: list[Tensor] = []
 
         def catch(states: Tensor) -> Tensor:
-            caught.append(_at(states, examples, positions))
+            caught.append(_states_at(states, examples, positions))
             return caught[0][:: max(len(positions) // _CHECKED, 1)]
 
         logits, raw = self._forward(ids, catch)
@@ -184,7 +184,7 @@ class ResponseHead:
         return caught[0]
 
     def _forward(self, ids: Tensor, choose: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """(n, vocabulary) logits of chosen positions, twice: as the model and as its output layer gives them.
+        """Return logits (n, vocabulary) of chosen positions twice: as the model and as its output layer gives them.
 
         `choose` takes the hidden states (batch, tokens, d) and gives those of the positions, (n, d).
         """
@@ -194,7 +194,7 @@ class ResponseHead:
             raw.append(output)
             if self._linear is None or not output.requires_grad or output.dtype != self._linear.weight.dtype:
                 return None
-            return cast(Tensor, _Output.apply(args[0], output, self._linear.weight))  # type: ignore[no-untyped-call]
+            return cast(Tensor, _LogitsWithProduct.apply(args[0], output, self._linear.weight))  # type: ignore[no-untyped-call]
 
         before = self.layer.register_forward_pre_hook(lambda layer, args: (choose(args[0]).unsqueeze(0), *args[1:]))
         after = self.layer.register_forward_hook(watch)
@@ -206,23 +206,23 @@ class ResponseHead:
         return logits.squeeze(0), raw[0].squeeze(0)
 
 
-def _predicted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """For each response token: its example, the position that predicts it, and its id."""
+def _response_tokens(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for each response token its example, the position that predicts it, and its id, (n,) each."""
     examples, positions = batch.response_mask[:, 1:].nonzero(as_tuple=True)
     return examples, positions, batch.ids[examples, positions + 1]
 
 
-def _at(states: Tensor, examples: Tensor, positions: Tensor) -> Tensor:
-    """States of chosen positions; a spread model has them on another device than its token ids."""
+def _states_at(states: Tensor, examples: Tensor, positions: Tensor) -> Tensor:
+    """Return the states (n, d) of chosen positions; a spread model has them on another device than its token ids."""
     return states[examples.to(states.device), positions.to(states.device)]
 
 
 def _by_blocks(
     hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear, *, differentiate: bool = True
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "m d"]]:
-    """Losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for.
+    """Compute losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for.
 
-    Both on the layer's device.
+    Both are on the layer's device.
     """
     hidden, targets = hidden.to(layer.weight.device), targets.to(layer.weight.device)
     nll = hidden.new_empty(len(hidden), dtype=_wide(hidden[:0]).dtype)
@@ -253,8 +253,8 @@ def _product(deltas: Float[Tensor, "n vocabulary"], weight: Float[Tensor, "vocab
     return product.addmm_(deltas[:, whole:], weight[whole:])
 
 
-class _Output(torch.autograd.Function):
-    """The output layer's logits as they are; their gradient in the hidden states by `_product`."""
+class _LogitsWithProduct(torch.autograd.Function):
+    """Passes on the output layer's logits; their gradient in the hidden states is made by `_product`."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, logits: Tensor, weight: Tensor) -> Tensor:
@@ -267,7 +267,7 @@ class _Output(torch.autograd.Function):
 
 
 class _Nll(torch.autograd.Function):
-    """Negative log-likelihoods of targets, of logits that autograd made."""
+    """Negative log-likelihoods of targets, from logits that autograd made."""
 
     @staticmethod
     def forward(ctx: Any, logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -306,9 +306,9 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums and counts by example, and for each token whether its example's sum is finite.
+    """Sum and count losses by example, and tell for each token whether its example's sum is finite.
 
-    On the CPU, in fp64: Apple's GPUs have none.
+    Sums are on the CPU, in fp64: Apple's GPUs have none.
     """
     owner = examples.cpu()
     zeros = torch.zeros(n_examples, dtype=torch.float64, device="cpu")
@@ -318,7 +318,7 @@ def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor
 
 
 def _is_at_hand(layer: nn.Linear) -> bool:
-    """Whether its weights can be multiplied with: neither quantised nor elsewhere until it is called."""
+    """Tell a layer whose weights can be multiplied with: neither quantised nor elsewhere until it is called."""
     return type(layer.weight) is nn.Parameter and not is_offloaded(layer)
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a model has positions for, told by its configuration before any weights are loaded."""
+"""Number of positions that a model has, read from its configuration before any weights are loaded."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _BEHIND_PADDING = {
 
 
 def position_limit(config: Any) -> int | None:
-    """Most tokens that a model of this (transformers) configuration can read; None where nothing limits them."""
+    """Return the most tokens that a model of this configuration (of transformers) can read; None without a limit."""
     find = getattr(config, "get_text_config", None)
     config = find() if find else config
     known = (getattr(config, name, None) for name in _NAMES)

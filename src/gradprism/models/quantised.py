@@ -22,9 +22,9 @@ _DEQUANTISED = {
 
 
 def quantization_config(name: Quantization, dtype: torch.dtype | None) -> Any:
-    """What `from_pretrained` takes. Raises `GradPrismError` where the package is missing.
+    """Return the `quantization_config` of `from_pretrained`. Raises `GradPrismError` where a package is missing.
 
-    `dtype` is what 4-bit layers compute in, where it is known.
+    4-bit layers compute in `dtype`, where it is known.
 
     bnb-4bit is NF4 in blocks of 64 (Dettmers et al. 2023, "QLoRA"); bnb-8bit and torchao-int8 have one scale a row.
     """
@@ -43,9 +43,9 @@ def quantization_config(name: Quantization, dtype: torch.dtype | None) -> Any:
 
 
 def loading_options(saved: str | None, config: Any) -> dict[str, Any]:
-    """Options of `from_pretrained` for a checkpoint that was saved quantised in a way (`saved`), by its configuration.
+    """Return the options of `from_pretrained` for a checkpoint that was saved quantised by the method `saved`.
 
-    Those whose layers could not be measured are dequantised.
+    Those whose layers could not be measured are dequantised; others need no option.
     """
     if saved not in _DEQUANTISED:
         return {}
@@ -59,25 +59,25 @@ def loading_options(saved: str | None, config: Any) -> dict[str, Any]:
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Let 4-bit layers of bitsandbytes compute in the type asked for: checkpoints are saved with one of their own."""
-    for module in _of_bitsandbytes(model, "Linear4bit"):
+    """Let 4-bit layers of bitsandbytes compute in the type asked for instead of the one that they were saved with."""
+    for module in _bitsandbytes_layers(model, "Linear4bit"):
         module.compute_dtype, module.compute_type_is_set = dtype, True
 
 
 @contextmanager
 def exact_products(model: nn.Module) -> Iterator[None]:
-    """Layers of bitsandbytes compute with their dequantised weights, in the type of their inputs.
+    """Let layers of bitsandbytes compute with their dequantised weights, in the type of their inputs.
 
-    By themselves 8-bit layers also round their activations to 8 bits in the forward pass (Dettmers et al. 2022,
+    Otherwise 8-bit layers also round their activations to 8 bits in the forward pass (Dettmers et al. 2022,
     "LLM.int8()") and not in the backward one: what comes back would be the gradient of another function. 4-bit layers
     on CPUs with AVX512-BF16 compute in bf16 wherever their input needs no gradient, and cannot go back afterwards.
     """
     changed: list[tuple[nn.Module, str, Any]] = []
-    for module in _of_bitsandbytes(model, "Linear8bitLt"):
+    for module in _bitsandbytes_layers(model, "Linear8bitLt"):
         if not module.state.has_fp16_weights:
             called = "_old_forward" if hasattr(module, "_hf_hook") else "forward"  # accelerate's hook calls the first
             _change(changed, module, called, partial(_forward_8bit, module))
-    for module in _of_bitsandbytes(model, "Linear4bit"):
+    for module in _bitsandbytes_layers(model, "Linear4bit"):
         _change(changed, module, "support_avx512bf16_for_cpu", False)
     try:
         yield
@@ -97,14 +97,14 @@ def _change(changed: list[tuple[nn.Module, str, Any]], module: nn.Module, name: 
     setattr(module, name, value)
 
 
-def _of_bitsandbytes(model: nn.Module, kind: str) -> list[Any]:
-    """Modules of one of its classes; none where it was never imported."""
+def _bitsandbytes_layers(model: nn.Module, kind: str) -> list[Any]:
+    """Return the modules of a class of bitsandbytes; none where that was never imported."""
     found = getattr(sys.modules.get("bitsandbytes.nn"), kind, None)
     return [module for module in model.modules() if found and isinstance(module, found)]
 
 
 def _forward_8bit(module: Any, inputs: Tensor) -> Tensor:
-    """Stands in for `Linear8bitLt.forward`: codes and scales are in its state from its first pass on, each by itself.
+    """Compute in the place of `Linear8bitLt.forward`: codes and scales are in its state from its first pass on.
 
     peft's DoRA brings the codes, without their scales, back into the weight.
     """
@@ -128,40 +128,40 @@ class _Product8bit(torch.autograd.Function):
 
 
 def _dequantised(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-    """Codes of -127 to 127 of the largest magnitude in each row -> (d_out, d_in)."""
+    """Turn codes of -127 to 127, in units of each row's largest magnitude / 127, into weights (d_out, d_in)."""
     return codes.to(dtype).mul_((scales / 127).to(dtype)[:, None])
 
 
 def refuse_forward_only(model: nn.Module) -> None:
-    """Raises `GradPrismError` for a model with layers that send no gradient back, or not that of what they compute.
+    """Refuse layers that send no gradient back, or not that of what they compute. Raises `GradPrismError`.
 
     Many quantised kernels are written for inference alone: the gradient would go round them, along the residual
-    stream, and what is measured below would be wrong without a word. One linear layer of each kind is asked; other
-    modules with packed weights have no transpose to ask for, and are refused.
+    stream, and what is measured below would be wrong without a word. One linear layer of each kind is tried; other
+    modules with packed weights have no transpose to try, and are refused.
     """
     kinds: dict[tuple[Any, ...], str] = {}
     for path, module in model.named_modules():
         packed = any(map(_is_packed, module.parameters(recurse=False)))
         if not isinstance(getattr(module, "in_features", None), int):
             if packed and not hasattr(module, "num_embeddings"):  # no gradient is wanted below embeddings
-                raise GradPrismError(_not_measured(path, module, "may send no gradient back: nobody has tested it"))
-        elif packed or not (list(module.children()) or _is_ordinary(module)):
-            kinds.setdefault((type(module), _held(module), replaced_forward(module)), path)
+                raise GradPrismError(_no_gradient(path, module, "may send no gradient back: this is not tested"))
+        elif packed or not (list(module.children()) or _is_plain_linear(module)):
+            kinds.setdefault((type(module), _weights_in_words(module), replaced_forward(module)), path)
     with exact_products(model):
         for path in kinds.values():
-            _ask(path, model.get_submodule(path), _dtype_of(model))
+            _try_gradient(path, model.get_submodule(path), _dtype_of(model))
 
 
-def _not_measured(path: str, module: nn.Module, problem: str) -> str:
+def _no_gradient(path: str, module: nn.Module, problem: str) -> str:
     return (
-        f"{path} ({type(module).__name__} with {_held(module)} weights) {problem}.\n"
+        f"{path} ({type(module).__name__} with {_weights_in_words(module)} weights) {problem}.\n"
         "Expected a quantisation whose layers can be differentiated, such as --quantization bnb-4bit, bnb-8bit or "
         "torchao-int8 of the unquantised checkpoint, or the dequantised weights."
     )
 
 
-def _held(module: nn.Module) -> str:
-    """What kind of weights a module holds."""
+def _weights_in_words(module: nn.Module) -> str:
+    """Describe the kind of weights that a module holds: `Parameter of float32`, `Params4bit of uint8`."""
     weight = getattr(module, "weight", None)
     if weight is None:
         weight = next(module.parameters(recurse=False), None)
@@ -170,12 +170,12 @@ def _held(module: nn.Module) -> str:
 
 
 def _is_packed(weight: Tensor) -> bool:
-    """Whether it holds anything but the numbers to multiply with: codes, 8-bit floats, a tensor of another class."""
+    """Tell weights that are not the numbers to multiply with: codes, 8-bit floats, a tensor of another class."""
     return type(weight) is not nn.Parameter or not (weight.dtype.is_floating_point and weight.dtype.itemsize > 1)
 
 
-def _is_ordinary(module: nn.Module) -> bool:
-    """Whether torch itself computes it. A weight of None is unpacked when the module is called."""
+def _is_plain_linear(module: nn.Module) -> bool:
+    """Tell a linear layer that torch itself computes. A weight of None is unpacked when the module is called."""
     return (
         type(module).forward is nn.Linear.forward
         and replaced_forward(module) is None
@@ -184,7 +184,7 @@ def _is_ordinary(module: nn.Module) -> bool:
 
 
 def replaced_forward(module: nn.Module) -> Any:
-    """The function that was put in the place of a single module's `forward`, if one was, by others than accelerate."""
+    """Return the function that stands in the place of a module's own `forward`, accelerate's hooks aside; or None."""
     found = vars(module).get("_old_forward" if hasattr(module, "_hf_hook") else "forward")
     function = getattr(found, "__func__", found)
     return None if function is type(module).forward else function
@@ -194,22 +194,22 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if not _is_packed(p)), torch.float32)
 
 
-def _ask(path: str, module: nn.Module, dtype: torch.dtype) -> None:
-    """Raises `GradPrismError` for a layer that fails, or is not what `_problem` asks of it."""
+def _try_gradient(path: str, module: nn.Module, dtype: torch.dtype) -> None:
+    """Refuse a layer that fails, or of which `_gradient_problem` finds one. Raises `GradPrismError`."""
     try:
-        problem = _problem(module, dtype)
+        problem = _gradient_problem(module, dtype)
     except Exception as error:
-        if not any(map(_is_packed, module.parameters(recurse=False))) and _held(module) != "NoneType":
+        if not any(map(_is_packed, module.parameters(recurse=False))) and _weights_in_words(module) != "NoneType":
             return  # of torch's own operations, on inputs of another shape
-        raise GradPrismError(_not_measured(path, module, f"fails: {type(error).__name__}: {error}")) from error
+        raise GradPrismError(_no_gradient(path, module, f"fails: {type(error).__name__}: {error}")) from error
     if problem:
-        raise GradPrismError(_not_measured(path, module, problem))
+        raise GradPrismError(_no_gradient(path, module, problem))
 
 
-def _problem(module: nn.Module, dtype: torch.dtype) -> str | None:
-    """Whether W (x + y) = W x + W y, which rounded inputs break, and x · Wᵀ(W x) = |W x|²: backward is the transpose.
+def _gradient_problem(module: nn.Module, dtype: torch.dtype) -> str | None:
+    """Check W (x + y) = W x + W y, which rounded inputs break, and x · Wᵀ(W x) = |W x|²: backward is the transpose.
 
-    x and y have their values in different places, so that no type rounds their sum.
+    Returns what is wrong, or None. x and y have their values in different places, so that no type rounds their sum.
     """
     from gradprism.models.device import execution_device
 

@@ -1,4 +1,4 @@
-"""Describe a model for the record of a run."""
+"""Entries on a model in the record and the recipe of a run."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
-    """Name, kind and size of a model; its adapter and how it is quantised, where it has or is so."""
+    """Return name, class, fingerprint and size of a model; its adapter and quantisation, where it has any."""
     special = {"adapter": source.adapter, "quantization": source.quantization(config)}
     text_config = config.get_text_config()
     return {
@@ -26,7 +26,7 @@ def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
 
 
 def loaded_model_record(model: Any, found: "FoundProjections") -> dict[str, Any]:
-    """Describe a loaded model: the class that was built, and what was found in it; beside `model_record`."""
+    """Return the class of a loaded model and the projections found in it, to be added to `model_record`."""
     from gradprism.models.projections.decoder_layers import base_model  # loads torch
 
     return {
@@ -39,7 +39,7 @@ def loaded_model_record(model: Any, found: "FoundProjections") -> dict[str, Any]
 
 
 def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
-    """Folders and files as absolute paths; names of hubs and built-in models as they are."""
+    """Make the paths of a checkpoint absolute; hub ids and built-in names stay."""
     builtin = checkpoint.model in BUILTIN_MODELS
     changes = {
         "model": checkpoint.model if builtin else absolute(checkpoint.model),

@@ -11,15 +11,15 @@ from gradprism.models.builtin import BuiltinModel
 
 
 def builtin_list(models: Iterable[BuiltinModel], cache: Path) -> RenderableType:
-    """Names, sources, sizes, licences, and whether each is in the cache."""
+    """List built-in models: name, source, size to download, licence, and whether it is in the cache."""
     closing = Group(
         Text(f"Cache: {cache}  (set GRADPRISM_CACHE to move it)"),
         Text("A hub id, a folder with safetensors, or a .gguf file works as --model too."),
     )
-    return Group(*spaced([*map(_entry, models), closing]))
+    return Group(*spaced([*map(_builtin_entry, models), closing]))
 
 
-def _entry(model: BuiltinModel) -> RenderableType:
+def _builtin_entry(model: BuiltinModel) -> RenderableType:
     cached = ("cached", "green") if model.is_cached else (f"not yet fetched ({model.megabytes} MB)", "yellow")
     rows = facts(
         [

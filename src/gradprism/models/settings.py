@@ -12,13 +12,12 @@ from gradprism.core.settings import Settings
 
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-int8"]
 
-
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-"""Ways of spreading a model that accelerate works out by itself."""
+"""Layouts over devices that accelerate works out by itself."""
 
 
 class CheckpointSettings(Settings):
-    """Which model, and how it is loaded."""
+    """A model's checkpoint, and the way it is loaded."""
 
     model: str
     """Hub id, folder, .gguf file, or a built-in name (see `gradprism models`)."""
@@ -43,7 +42,7 @@ class CheckpointSettings(Settings):
 
 
 class ExecutionSettings(Settings):
-    """How the work is done. None of these changes a number beyond rounding."""
+    """Devices, batches and threads of the work. None of these changes a number beyond rounding."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
@@ -62,8 +61,8 @@ class ExecutionSettings(Settings):
 
     @field_validator("device_map")
     @classmethod
-    def _known_map(cls, text: str | None) -> str | None:
-        """A file as an absolute path, so that a recipe can be replayed from anywhere."""
+    def _check_map(cls, text: str | None) -> str | None:
+        """Make the path of a file absolute, so that a recipe can be replayed from anywhere."""
         if text is None or text in DEVICE_MAPS or re.fullmatch(r"[\w.]*=[\w:]+(,[\w.]*=[\w:]+)*", text):
             return text
         path = Path(text).expanduser()
@@ -73,7 +72,7 @@ class ExecutionSettings(Settings):
 
     @field_validator("max_memory")
     @classmethod
-    def _known_sizes(cls, text: str | None) -> str | None:
+    def _check_sizes(cls, text: str | None) -> str | None:
         size = r"[\w:]+=\d+(\.\d+)?[KMGT]i?B"
         if text is not None and not re.fullmatch(f"{size}(,{size})*", text):
             raise ValueError("expected DEVICE=SIZE,..., such as 0=20GiB,1=20GiB,cpu=100GiB")
@@ -81,11 +80,11 @@ class ExecutionSettings(Settings):
 
 
 def refuse_loading_options(options: Mapping[str, Any]) -> None:
-    """Refuse, for a model that is loaded already, the options that say how one is loaded: they would do nothing."""
+    """Refuse options of loading for a model that is loaded already. Raises `GradPrismError`."""
     placing = {"device", "device_map", "max_memory", "offload_folder"}
-    idle = sorted({*options} & {*CheckpointSettings.model_fields, *placing})
-    if idle:
+    unused = sorted({*options} & {*CheckpointSettings.model_fields, *placing})
+    if unused:
         raise GradPrismError(
-            f"Given {', '.join(idle)} together with a model that is loaded already. Expected options of the text and "
+            f"Given {', '.join(unused)} together with a model that is loaded already. Expected options of the text and "
             "of what is measured; load the model as you want it, on the device that you want."
         )

@@ -1,4 +1,4 @@
-"""A trial pass over a few tokens: what takes part when a model reads text, what is idle, and whether it looks ahead."""
+"""Check of a loaded model on a few tokens: which projections it uses, how often, and whether it looks ahead."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def used_projections(model: nn.Module, found: FoundProjections, device: torch.de
 
     Raises `GradPrismError` where the model fails on two tokens, or uses a projection several times.
     """
-    uses = _uses(model, {p.module for p in found.projections}, device)
+    uses = _count_uses(model, {p.module for p in found.projections}, device)
     if several := [p for p in found.projections if uses[p.module] > 1]:
         raise GradPrismError(repeated_use_message(several[0].path))
     used = tuple(p for p in found.projections if uses[p.module])
@@ -38,26 +38,29 @@ def used_projections(model: nn.Module, found: FoundProjections, device: torch.de
         names=tuple(name for name in found.names if any(p.name == name for p in used)),
         layers=layers,
         skipped_layers=tuple(sorted({*found.skipped_layers, *found.layers} - {*layers})),
-        notes=(*found.notes, *_idle([p for p in found.projections if not uses[p.module]])),
+        notes=(*found.notes, *_notes_on_unused([p for p in found.projections if not uses[p.module]])),
     )
 
 
 def repeated_use_message(path: str) -> str:
-    """The words for it."""
+    """Return the message for a projection at `path` that one forward pass uses several times."""
     return (
         f"{path} is used several times in one forward pass. Expected one use: what is measured is one Dᵀ X, and this "
         "gradient would be the sum of several. Leave it out of --projections."
     )
 
 
-def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Counter[nn.Module]:
-    uses = Counter[nn.Module]()
+def _count_uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Counter[nn.Module]:
+    """Count the calls of each module in one pass over two texts that share their first token.
 
+    Raises `GradPrismError` for a model that fails, looks ahead, or puts tokens before examples.
+    """
+    uses = Counter[nn.Module]()
     mixed: list[nn.Module] = []
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         uses[module] += 1
-        if _mixes(output):
+        if _is_mixed(output):
             mixed.append(module)
 
     handles = [module.register_forward_hook(count) for module in modules]
@@ -86,10 +89,10 @@ def _uses(model: nn.Module, modules: set[nn.Module], device: torch.device) -> Co
     return uses
 
 
-def _mixes(values: Tensor) -> bool:
-    """Whether the values of a projection are those of (tokens, batch), flattened or not.
+def _is_mixed(values: Tensor) -> bool:
+    """Tell outputs of a projection laid out as (tokens, batch), flattened or not.
 
-    By causality those of the first token, which the texts share, are equal. Other shapes are seen to when measured.
+    By causality those of the first token, which the texts share, are equal. Other shapes are checked when measured.
     """
     sizes = [n for n in values.shape[:-1] if n > 1]
     if sizes not in ([2, 3], [6]):
@@ -99,13 +102,13 @@ def _mixes(values: Tensor) -> bool:
 
 
 def _differ(a: Tensor, b: Tensor) -> bool:
-    """Whether two rows of one batch differ by more than rounding: their products may be summed in another order."""
+    """Compare two rows of one batch: do they differ by more than rounding, which the order of sums can change?"""
     rounding = 0.02 if torch.finfo(a.dtype).bits < 32 else 1e-3
     return bool((a.float() - b.float()).abs().max() > rounding * a.abs().max())
 
 
-def _idle(projections: Sequence[Projection]) -> list[str]:
-    """The words for what is not used."""
+def _notes_on_unused(projections: Sequence[Projection]) -> list[str]:
+    """Note the projections that are not used, with their layers."""
     by_layers: dict[tuple[int, ...], list[str]] = {}
     for name in dict.fromkeys(p.name for p in projections):
         layers = tuple(p.layer for p in projections if p.name == name)

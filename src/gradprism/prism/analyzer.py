@@ -120,7 +120,7 @@ class GradientAnalyzer:
         ready, unusable = [], []
         for example in examples:
             try:
-                ready.append((example, self._head.known(encode(example))))
+                ready.append((example, self._head.refuse_unknown_token(encode(example))))
             except RowProblemError as problem:
                 unusable.append(_Outcome(example, "skipped", str(problem)))
         return ready, unusable

@@ -127,7 +127,7 @@ def _find_by_naming(model: nn.Module, names: Sequence[str]) -> FoundProjections:
 def _notes_on_fused_maps(
     decoder: DecoderLayers, by_layer: Mapping[int, LayerProjections], names: Sequence[str]
 ) -> list[str]:
-    """Name fused maps in code that comes with a checkpoint: their order is not verified against that code."""
+    """Note the fused maps in code that comes with a checkpoint: their order is not verified against that code."""
     fused: dict[str, dict[str, None]] = defaultdict(dict)  # path below a layer -> projections in it, in order
     for number, found in sorted(by_layer.items()):
         if not type(decoder.layers[number]).__module__.startswith("transformers."):
@@ -189,7 +189,7 @@ def _the_only(
 
 
 def _notes_on_experts(decoder: DecoderLayers, names: Sequence[str]) -> list[str]:
-    """Name the layers with routed experts, where projections of MLPs are asked for."""
+    """Note the layers with routed experts, where projections of MLPs are asked for."""
     having = [
         number
         for number, layer in decoder.layers.items()
@@ -264,7 +264,7 @@ def _row_numbers(projection: Projection) -> set[int]:
 
 
 def _notes_on_gaps(projections: Sequence[Projection], names: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """Name the layers that have some of the projections and lack others."""
+    """Note the layers that have some of the projections and lack others."""
     lacking: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name in names:
         having = {p.layer for p in projections if p.name == name}
