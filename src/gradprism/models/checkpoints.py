@@ -63,13 +63,7 @@ class Checkpoint:
 
     def count_parameters(self) -> int:
         """Count the parameters that the configuration comes to; the model is made without memory for its weights."""
-        with self._loading():
-            import torch
-
-            config = self.load_config()
-            with torch.device("meta"):
-                model = self._model_class().from_config(config, trust_remote_code=self.settings.trust_remote_code)
-            return sum(weight.numel() for weight in model.parameters())
+        return sum(weight.numel() for weight in self.load_skeleton().parameters())
 
     def device(self, wanted: str) -> str:
         """Return the device that was asked for."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gradprism.models.adapters import adapters_of
 from gradprism.models.device import is_offloaded
 from gradprism.models.file_digests import DIGITS
+from gradprism.models.projections.linear import join_path
 from gradprism.models.quantised import replaced_forward
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for path, module in model.named_modules():
         with align_module_device(module):
             for name, weight in _own_state(module).items():
-                full = f"{path}.{name}" if path else name
+                full = join_path(path, name)
                 if isinstance(weight, Tensor) and id(weight) not in seen and full not in elsewhere:
                     if not is_offloaded(module):  # those are made anew each time
                         seen[id(weight)] = weight
@@ -80,7 +81,7 @@ def _own_state(module: nn.Module) -> dict[str, Any]:
 def _tied(model: nn.Module) -> set[str]:
     """Return the names of tied weights, by the model's own list: once fetched, they are two tensors."""
     return {
-        f"{path}.{name}" if path else name
+        join_path(path, name)
         for path, module in model.named_modules()
         for name in getattr(module, "all_tied_weights_keys", None) or ()
     }

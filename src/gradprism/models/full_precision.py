@@ -91,21 +91,26 @@ def own_forward(model: nn.Module) -> Iterator[None]:
 
     Compiled code may leave out the hooks that a measurement registers.
     """
-    wrapped = {module: vars(module)["forward"] for module in model.modules() if _is_prepared(module)}
-    with ExitStack() as stack:
+    with ExitStack() as changes:
         if "torch._dynamo" in sys.modules and any(map(_is_compiled, model.modules())):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for module in wrapped:
-            module.forward = module._original_forward  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            for module, forward in wrapped.items():
-                module.forward = forward
+            changes.enter_context(torch.compiler.set_stance("force_eager"))
+        for module in model.modules():
+            if {"forward", "_original_forward"} <= vars(module).keys():
+                changes.enter_context(temporary_attribute(module, "forward", module._original_forward))
+        yield
 
 
-def _is_prepared(module: nn.Module) -> bool:
-    return {"forward", "_original_forward"} <= vars(module).keys()
+@contextmanager
+def temporary_attribute(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Give one module an attribute of its own inside, in the place of its class's or of one it has."""
+    own = vars(module)
+    before = {name: own[name]} if name in own else {}
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        delattr(module, name)
+        own.update(before)
 
 
 def _is_compiled(module: nn.Module) -> bool:

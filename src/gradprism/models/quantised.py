@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.models.full_precision import temporary_attribute
 from gradprism.models.settings import Quantization
 
 _ROUNDING = 1e-3  # a linear map may differ from one by as much, in types that round by less; TF32 by 5e-4
@@ -72,29 +73,14 @@ def exact_products(model: nn.Module) -> Iterator[None]:
     "LLM.int8()") and not in the backward one: what comes back would be the gradient of another function. 4-bit layers
     on CPUs with AVX512-BF16 compute in bf16 wherever their input needs no gradient, and cannot go back afterwards.
     """
-    changed: list[tuple[nn.Module, str, Any]] = []
-    for module in _bitsandbytes_layers(model, "Linear8bitLt"):
-        if not module.state.has_fp16_weights:
-            called = "_old_forward" if hasattr(module, "_hf_hook") else "forward"  # accelerate's hook calls the first
-            _change(changed, module, called, partial(_forward_8bit, module))
-    for module in _bitsandbytes_layers(model, "Linear4bit"):
-        _change(changed, module, "support_avx512bf16_for_cpu", False)
-    try:
+    with ExitStack() as changes:
+        for module in _bitsandbytes_layers(model, "Linear8bitLt"):
+            if not module.state.has_fp16_weights:
+                called = "_old_forward" if hasattr(module, "_hf_hook") else "forward"  # which a hook calls
+                changes.enter_context(temporary_attribute(module, called, partial(_forward_8bit, module)))
+        for module in _bitsandbytes_layers(model, "Linear4bit"):
+            changes.enter_context(temporary_attribute(module, "support_avx512bf16_for_cpu", False))
         yield
-    finally:
-        for module, name, before in changed:
-            if before is _ABSENT:
-                delattr(module, name)
-            else:
-                setattr(module, name, before)
-
-
-_ABSENT = object()
-
-
-def _change(changed: list[tuple[nn.Module, str, Any]], module: nn.Module, name: str, value: Any) -> None:
-    changed.append((module, name, vars(module).get(name, _ABSENT)))
-    setattr(module, name, value)
 
 
 def _bitsandbytes_layers(model: nn.Module, kind: str) -> list[Any]:

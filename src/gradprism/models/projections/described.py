@@ -15,10 +15,8 @@ from gradprism.models.projections.naming import LayerProjection, LayerProjection
 from gradprism.models.projections.unrecognised import with_stars
 
 
-def described_layers(
-    model: nn.Module, architecture: Architecture
-) -> tuple[DecoderLayers, dict[int, LayerProjections], list[str]]:
-    """Return the layers described, the projections of each by its number, and no notes.
+def described_layers(model: nn.Module, architecture: Architecture) -> tuple[DecoderLayers, dict[int, LayerProjections]]:
+    """Return the layers described, and the projections of each by its number.
 
     Raises `GradPrismError` where the model has no such layer, or none that has a module described;
     `MisfitError` where rows are not those of the weight.
@@ -31,7 +29,7 @@ def described_layers(
             _linear_below(layer, described.module) for layer in decoder.layers.values()
         ):
             raise GradPrismError(_no_such_module(architecture.layers, name, described.module, decoder))
-    return decoder, projections, []
+    return decoder, projections
 
 
 def _layers_at(model: nn.Module, pattern: str) -> DecoderLayers:
@@ -125,7 +123,7 @@ def _gate_up_rows(name: str, path: str, d_out: int, d_hidden: int | None) -> dic
         raise MisfitError(f"{name}: {path} has {d_out} rows: expected an even number")
     if d_hidden is not None and d_out != 2 * d_hidden:
         raise MisfitError(f"{name}: {path} has {d_out} rows, and down reads {d_hidden}: expected twice as many rows")
-    return consecutive_rows(("gate", "up"), dict.fromkeys(("gate", "up"), d_out // 2))
+    return consecutive_rows(dict.fromkeys(("gate", "up"), d_out // 2))
 
 
 def _resolve_number(number: Number, config: Any) -> int:

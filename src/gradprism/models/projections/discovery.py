@@ -201,7 +201,7 @@ def _notes_on_experts(decoder: DecoderLayers, names: Sequence[str]) -> list[str]
 
 
 def _collect(
-    names: Sequence[str], decoder: DecoderLayers, by_layer: Mapping[int, LayerProjections], notes: Sequence[str]
+    names: Sequence[str], decoder: DecoderLayers, by_layer: Mapping[int, LayerProjections], notes: Sequence[str] = ()
 ) -> FoundProjections:
     """Put the projections of all layers in order. Raises `_MissingError` where a name is nowhere."""
     there = {name for found in by_layer.values() for name in found}

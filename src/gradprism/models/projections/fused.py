@@ -46,7 +46,7 @@ class Heads:
         if self.n_query % blocks or self.n_kv % blocks:
             raise MisfitError(f"{self.n_query} heads of q and {self.n_kv} of k and v cannot be laid out {order}")
         n_query, n_kv = self.n_query // blocks, self.n_kv // blocks
-        return consecutive_rows(QKV, {"q": n_query * self.dim, "k": n_kv * self.dim, "v": n_kv * self.dim}, blocks)
+        return consecutive_rows({"q": n_query * self.dim, "k": n_kv * self.dim, "v": n_kv * self.dim}, blocks)
 
 
 def qkv_rows(
@@ -59,7 +59,7 @@ def qkv_rows(
     heads = _heads_of(attention, config, fused[0], d_attended)
     if type(attention).__name__ == "CodeGenAttention":  # its name is that of others, its layout like nobody's
         width = fused[0] // 3 // _CODEGEN_BLOCKS
-        rows = consecutive_rows(("q", "v", "k"), dict.fromkeys(QKV, width), _CODEGEN_BLOCKS)
+        rows = consecutive_rows(dict.fromkeys(("q", "v", "k"), width), _CODEGEN_BLOCKS)
     else:
         rows = heads.rows_by(_order_by_name(name, config, heads))
     total = sum(map(len, rows.values()))
@@ -132,7 +132,7 @@ def gated_query_rows(attention: nn.Module, config: Any, d_out: int, d_attended: 
         )
     if dim != d_attended // n_query:
         return None
-    return consecutive_rows(("q", "gate"), dict.fromkeys(("q", "gate"), dim), n_query)["q"]
+    return consecutive_rows(dict.fromkeys(("q", "gate"), dim), n_query)["q"]
 
 
 def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, WeightRows] | None:
@@ -144,4 +144,4 @@ def gate_up_rows(d_out: int, d_hidden: int) -> dict[str, WeightRows] | None:
         return None
     if d_out != 2 * d_hidden:
         raise MisfitError(f"it has {d_out} rows, and down reads {d_hidden}: expected as many, or twice as many")
-    return consecutive_rows(("gate", "up"), dict.fromkeys(("gate", "up"), d_hidden))
+    return consecutive_rows(dict.fromkeys(("gate", "up"), d_hidden))

@@ -1,6 +1,6 @@
 """Linear maps: their sizes, whatever holds their weights, and the rows of a weight that belong to one projection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -59,10 +59,10 @@ class WeightRows:
         return outputs.view(*outputs.shape[:-1], self.blocks, -1)[..., self.start : self.stop].flatten(-2)
 
 
-def consecutive_rows(names: Sequence[str], widths: Mapping[str, int], blocks: int = 1) -> dict[str, WeightRows]:
+def consecutive_rows(widths: Mapping[str, int], blocks: int = 1) -> dict[str, WeightRows]:
     """Lay projections out one after the other in each of `blocks` blocks; `widths` counts their rows in a block."""
     rows, start = {}, 0
-    for name in names:
-        rows[name] = WeightRows(start, start + widths[name], blocks)
-        start += widths[name]
+    for name, width in widths.items():
+        rows[name] = WeightRows(start, start + width, blocks)
+        start += width
     return rows
