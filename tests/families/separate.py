@@ -126,7 +126,7 @@ SEPARATE = (
         },
         attention=below("self_attn", q="q_proj", k="k_proj", v="v_proj", o="out_proj"),
         mlp=below("", up="fc1", down="fc2"),
-        remark="code without fp64: held against autograd in fp32, within 3e-5",
+        remark="code without fp64: verified against autograd in fp32, within 3e-5",
         common=False,
         in_fp64=False,
     ),

@@ -127,9 +127,9 @@ def test_backward_keeps_no_fetched_weight(tiny_checkpoint: Path) -> None:
 
 def test_backward_keeps_no_copy_that_autocast_made(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(tiny_checkpoint, LAYERS_ON_DISK).requires_grad_(False)
-    mlp, again = model.model.layers[2].mlp, offload._Fetched.again
+    mlp, again = model.model.layers[2].mlp, offload._Fetched.refetch
     fetched: list[str] = []
-    monkeypatch.setattr(offload._Fetched, "again", lambda kept: (fetched.append(kept.name), again(kept))[1])
+    monkeypatch.setattr(offload._Fetched, "refetch", lambda kept: (fetched.append(kept.name), again(kept))[1])
 
     def gradient() -> Tensor:
         torch.manual_seed(0)

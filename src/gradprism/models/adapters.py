@@ -78,7 +78,7 @@ def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":
     prefix = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
     missing = [name for name in loaded.missing_keys if prefix in name]
     if stray := [*missing, *loaded.unexpected_keys]:
-        what = "has no weights for" if missing else "holds weights that the model has no place for:"
+        what = "has no weights for" if missing else "has weights that the model does not have:"
         raise GradPrismError(_does_not_fit(folder, config, f"it {what} {stray[0]} ({len(stray)} in all)"))
     _refuse_lost_weights(wrapped, weights, folder)
     return wrapped
@@ -144,8 +144,8 @@ def _refuse_lost_weights(wrapped: "nn.Module", weights: Mapping[str, "Tensor"], 
         return
     from peft import get_peft_model_state_dict
 
-    held = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    if lost := [name for name in weights if name not in held or held[name].device.type == "meta"]:
+    loaded = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if lost := [name for name in weights if name not in loaded or loaded[name].device.type == "meta"]:
         raise GradPrismError(
             f"--adapter {folder}: its {lost[0]} ({len(lost)} in all) changes weights that are offloaded. "
             "Expected a --device-map and --max-memory under which no weights are."

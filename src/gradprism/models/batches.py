@@ -26,7 +26,7 @@ class Batches(Generic[Item]):
     """Cuts items into batches of at most `tokens`, padding included, and computes them; fewer after out of memory."""
 
     def __init__(self, length: Callable[[Item], int], tokens: int | None, device: torch.device):
-        """Take what counts an item's tokens, and the most tokens of a batch (None: what suits the device)."""
+        """Count an item's tokens by `length`; `tokens` is the most in a batch (None: what suits the device)."""
         self._length, self._device = length, device
         self.tokens = tokens or _TOKENS[device.type == "cpu"]
 
@@ -88,7 +88,7 @@ _DEVICE_FAILED = re.compile(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise it by torch's own type, or by the words of an accelerator's libraries and of the CPU's allocator."""
+    """Recognise the error by torch's own type, or by the words of accelerators' libraries and the CPU's allocator."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
@@ -100,7 +100,7 @@ def _is_device_failure(error: Exception, device: torch.device) -> bool:
 
 
 def _can_add(device: torch.device) -> bool:
-    """Let a device add two numbers; one that has no memory left to do so has not failed."""
+    """Check that a device still adds two numbers; one without memory left to do so has not failed."""
     try:
         return bool((torch.ones(2, device=device) + 1).sum().item() == 4)
     except RuntimeError as error:

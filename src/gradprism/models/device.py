@@ -129,7 +129,7 @@ def execution_device(module: "nn.Module") -> "torch.device":
 
 
 def is_offloaded(module: "nn.Module") -> bool:
-    """Tell a module whose weights are elsewhere until it is called, and again afterwards (accelerate's offloading)."""
+    """Check for weights that accelerate keeps elsewhere until their module is called, and again afterwards."""
     hook = getattr(module, "_hf_hook", None)
     return hook is not None and getattr(hook, "offload", True)
 

@@ -32,7 +32,7 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 _HARMLESS = {"accelerate", "transformers"}  # their hooks move weights and record outputs
 _LIBRARIES = {"torch", "transformers", "transformers_modules", "peft", "accelerate", "bitsandbytes", "torchao",
            "compressed_tensors"}  # fmt: skip
-_DEEPEST = 4  # functions in functions, values in values
+_MAX_DEPTH = 4  # functions in functions, values in values
 
 
 def digest_of_model(model: nn.Module, tokenizer: Any, dtype: str) -> str:
@@ -74,7 +74,7 @@ def _own_state(module: nn.Module) -> dict[str, Any]:
     if not list(module.children()):
         return module.state_dict(keep_vars=True)
     buffers = dict(module.named_buffers(recurse=False))
-    saved = {name: held for name, held in buffers.items() if name not in module._non_persistent_buffers_set}
+    saved = {name: buffer for name, buffer in buffers.items() if name not in module._non_persistent_buffers_set}
     return dict(module.named_parameters(recurse=False)) | saved
 
 
@@ -153,12 +153,12 @@ def _in_words(value: Any, depth: int = 0) -> str:
         return f"tensor {value.dtype} {tuple(value.shape)} {digest.hexdigest()}"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
-    if depth >= _DEEPEST or isinstance(value, nn.Module):
+    if depth >= _MAX_DEPTH or isinstance(value, nn.Module):
         return _type_name(value)
     if isinstance(value, Mapping):
-        return _call_in_words("map", (f"{_in_words(key)}: {_in_words(held, depth + 1)}" for key, held in value.items()))
+        return _call_in_words("map", (f"{_in_words(key)}: {_in_words(item, depth + 1)}" for key, item in value.items()))
     if isinstance(value, list | tuple):
-        return _call_in_words(type(value).__name__, (_in_words(held, depth + 1) for held in value))
+        return _call_in_words(type(value).__name__, (_in_words(item, depth + 1) for item in value))
     if isinstance(value, functools.partial):
         return _call_in_words(
             "partial", (_in_words(part, depth + 1) for part in (value.func, value.args, value.keywords))
@@ -169,23 +169,23 @@ def _in_words(value: Any, depth: int = 0) -> str:
         return _function_in_words(value, depth)
     if isinstance(value, types.CodeType):
         return _code_in_words(value)
-    held = getattr(value, "__dict__", {})
-    return f"{_type_name(value)} {_in_words(dict(held), depth + 1)}" if held else _type_name(value)
+    attributes = getattr(value, "__dict__", {})
+    return f"{_type_name(value)} {_in_words(dict(attributes), depth + 1)}" if attributes else _type_name(value)
 
 
 def _function_in_words(function: types.FunctionType, depth: int) -> str:
     """Describe a function by its code and the values that it brings along: defaults, closure, globals."""
     code = function.__code__
-    cells = [held for cell in function.__closure__ or () for held in _cell_contents(cell)]
+    cells = [content for cell in function.__closure__ or () for content in _cell_contents(cell)]
     used = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-    values = [held for held in used if isinstance(held, Tensor | int | float | str | list | tuple | dict)]
+    values = [value for value in used if isinstance(value, Tensor | int | float | str | list | tuple | dict)]
     parts = (function.__defaults__, function.__kwdefaults__, cells, values)
     name = f"{function.__module__}.{function.__qualname__}"
     return _call_in_words(name, (_code_in_words(code), *(_in_words(part, depth + 1) for part in parts)))
 
 
 def _code_in_words(code: types.CodeType) -> str:
-    constants = (_in_words(held, 1) for held in code.co_consts)
+    constants = (_in_words(constant, 1) for constant in code.co_consts)
     return _call_in_words("code", (code.co_code.hex(), repr(code.co_names), *constants))
 
 

@@ -114,6 +114,6 @@ def temporary_attribute(module: nn.Module, name: str, value: Any) -> Iterator[No
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    """Tell modules compiled by `torch.compile(module)`, `module.compile()` or a compiled `module.forward`."""
+    """Check for `torch.compile(module)`, `module.compile()` and `module.forward = torch.compile(module.forward)`."""
     compiled = getattr(module, "_compiled_call_impl", None) is not None
     return compiled or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")

@@ -1,4 +1,4 @@
-"""Tensors of a GGUF file: their names and shapes, and those that the model loaded from it has no place for."""
+"""Tensors of a GGUF file: their names and shapes, and those that the model loaded from it is without."""
 
 import mmap
 import re
@@ -44,7 +44,7 @@ def refuse_left_over_tensors(model: "nn.Module", file: Path, name: str) -> None:
         if len(names) > in_model[number]:
             raise GradPrismError(
                 f"Cannot load the model {name!r} as {type(model).__name__}: layer {number} of the file has more biases "
-                f"and norms than that class has a place for: {', '.join(names)}.\n"
+                f"and norms than that class has: {', '.join(names)}.\n"
                 "Expected the model as safetensors, or a transformers that knows its class."
             )
 

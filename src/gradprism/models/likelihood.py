@@ -318,7 +318,7 @@ def _per_example(nll: Tensor, examples: Tensor, n_examples: int) -> tuple[Tensor
 
 
 def _is_at_hand(layer: nn.Linear) -> bool:
-    """Tell a layer whose weights can be multiplied with: neither quantised nor elsewhere until it is called."""
+    """Check that a layer's weights can be multiplied with: neither quantised nor elsewhere until it is called."""
     return type(layer.weight) is nn.Parameter and not is_offloaded(layer)
 
 

@@ -93,7 +93,7 @@ def _missing_weights(missing: Collection[str], unexpected: Collection[str]) -> s
         return (
             f"{problem}It holds {first_keys(heads)}: it was trained as a classifier. Expected a causal language model."
         )
-    others = f"The checkpoint has {first_keys(unexpected)}, which the model has no place for.\n" if unexpected else ""
+    others = f"The checkpoint has {first_keys(unexpected)}, which the model does not have.\n" if unexpected else ""
     return (
         f"{problem}{others}Expected a whole checkpoint, all of its shards included, with the config.json it was saved "
         "with; --from-scratch makes random weights."
@@ -116,7 +116,7 @@ def _classifier_without_head(model: "nn.Module", unexpected: Collection[str]) ->
 
 
 def _left_over_weights(model: "nn.Module", unexpected: Collection[str]) -> str | None:
-    """Describe weights that belong into the layers or modules of this model, and have no place there."""
+    """Describe weights for layers or modules of this model that it was built without."""
     layers: dict[tuple[str, int], list[str]] = {}
     strays = []
     for key in unexpected:
@@ -141,18 +141,18 @@ def _left_over_weights(model: "nn.Module", unexpected: Collection[str]) -> str |
 
 
 def _predicts_further_tokens(keys: Iterable[str]) -> bool:
-    """Tell a layer that predicts further tokens by its children that join embeddings with the last hidden states."""
+    """Check for a layer that predicts further tokens: it joins embeddings with the last hidden states."""
     children = {match["below"].split(".")[0] for key in keys if (match := LAYER.fullmatch(key))}
     return len(children & _JOINING) > 1
 
 
 def _is_weight(key: str) -> bool:
-    """Tell keys of weights from those of scales (of quantised weights, of caches), which have other names."""
+    """Check that a key is of a weight: scales of quantised weights and of caches have other names."""
     return key.rpartition(".")[2] in ("weight", "bias")
 
 
 def _is_mask(model: "nn.Module", key: str) -> bool:
-    """Tell the causal mask that GPT-2 and its kin have saved as `bias` with each attention from a weight."""
+    """Check for a causal mask, which the GPT-2 family has saved as `bias` with each attention."""
     path, _, name = key.rpartition(".")
     module = _module(model, path)
     return name == "bias" and module is not None and not _has_weights(model, path)

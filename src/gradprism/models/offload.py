@@ -72,7 +72,7 @@ def refetching(model: nn.Module) -> Iterator[None]:
 
 
 def _is_view_of(weight: Tensor, tensor: Tensor) -> bool:
-    """Tell a view of a contiguous weight, or of the copy that autocast made of it in another type."""
+    """Check for a view of a contiguous weight, or of the copy that autocast made of it in another type."""
     if tensor.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr():
         return True
     size = weight.numel() * tensor.element_size()

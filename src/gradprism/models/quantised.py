@@ -156,12 +156,12 @@ def _weights_in_words(module: nn.Module) -> str:
 
 
 def _is_packed(weight: Tensor) -> bool:
-    """Tell weights that are not the numbers to multiply with: codes, 8-bit floats, a tensor of another class."""
+    """Check for weights that are not the numbers to multiply with: codes, 8-bit floats, a tensor of another class."""
     return type(weight) is not nn.Parameter or not (weight.dtype.is_floating_point and weight.dtype.itemsize > 1)
 
 
 def _is_plain_linear(module: nn.Module) -> bool:
-    """Tell a linear layer that torch itself computes. A weight of None is unpacked when the module is called."""
+    """Check that torch itself computes a linear layer. A weight of None is unpacked when the module is called."""
     return (
         type(module).forward is nn.Linear.forward
         and replaced_forward(module) is None

@@ -46,7 +46,7 @@ class LoadedModel:
     """A model and tokenizer that the caller already holds."""
 
     def __init__(self, model: Any, tokenizer: Any):
-        """Take both as they are. Raises `GradPrismError` where one is missing, or cannot be measured."""
+        """Keep both as they are. Raises `GradPrismError` where one is missing, or cannot be measured."""
         from gradprism.models.adapters import refuse_kinds
         from gradprism.models.full_precision import model_itself
 

@@ -90,7 +90,7 @@ def _count_uses(model: nn.Module, modules: set[nn.Module], device: torch.device)
 
 
 def _is_mixed(values: Tensor) -> bool:
-    """Tell outputs of a projection laid out as (tokens, batch), flattened or not.
+    """Check whether the outputs of a projection are laid out as (tokens, batch), flattened or not.
 
     By causality those of the first token, which the texts share, are equal. Other shapes are checked when measured.
     """
@@ -102,7 +102,7 @@ def _is_mixed(values: Tensor) -> bool:
 
 
 def _differ(a: Tensor, b: Tensor) -> bool:
-    """Compare two rows of one batch: do they differ by more than rounding, which the order of sums can change?"""
+    """Check whether two rows of one batch differ by more than rounding: their sums may be in another order."""
     rounding = 0.02 if torch.finfo(a.dtype).bits < 32 else 1e-3
     return bool((a.float() - b.float()).abs().max() > rounding * a.abs().max())
 

@@ -64,7 +64,7 @@ def find_decoder_layers(
 
 
 def _are_layers(modules: Mapping[int, nn.Module]) -> bool:
-    """Tell repeated layers with linear maps in them from a list of the maps themselves (a projector)."""
+    """Check that a list is of repeated layers with linear maps in them, not of the maps themselves (a projector)."""
     first = next(iter(modules.values()))
     inside = any(shape_of(inner) for inner in first.modules() if inner is not first)
     return len(modules) > 1 and inside and not shape_of(first)

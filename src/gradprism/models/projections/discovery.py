@@ -135,10 +135,10 @@ def _notes_on_fused_maps(
                 if name in found and found[name].rows:
                     fused[found[name].path][name] = None
     return [
-        f"{_with_verb([*held])} taken for rows of {path} in the order that its name stands for in transformers; if "
+        f"{_with_verb([*inside])} taken for rows of {path} in the order that its name stands for in transformers; if "
         "this model's own code has another, describe it (--architecture FILE.yaml)."
-        for path, held in fused.items()
-        if {*_names_here(names)} & held.keys()
+        for path, inside in fused.items()
+        if {*_names_here(names)} & inside.keys()
     ]
 
 

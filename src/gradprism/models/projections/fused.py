@@ -52,12 +52,12 @@ class Heads:
 def qkv_rows(
     name: str, attention: nn.Module, config: Any, fused: Shape, d_attended: int | None
 ) -> dict[str, WeightRows]:
-    """Tell the rows of q, of k and of v in the fused map called `name` of an attention; `d_attended` is d_in of its o.
+    """Find the rows of q, of k and of v in the fused map `name` of an attention; `d_attended` is d_in of its o.
 
     Raises `MisfitError` where the sizes are not those of the layout that the name stands for.
     """
     heads = _heads_of(attention, config, fused[0], d_attended)
-    if type(attention).__name__ == "CodeGenAttention":  # its name is that of others, its layout like nobody's
+    if type(attention).__name__ == "CodeGenAttention":  # named like others, laid out like none of them
         width = fused[0] // 3 // _CODEGEN_BLOCKS
         rows = consecutive_rows(dict.fromkeys(("q", "v", "k"), width), _CODEGEN_BLOCKS)
     else:
@@ -72,7 +72,7 @@ def qkv_rows(
 
 
 def _order_by_name(name: str, config: Any, heads: Heads) -> Order:
-    """Tell the order of a fused map by its name and, where it says more, the configuration."""
+    """Return the order of a fused map by its name and, where that says more, its configuration."""
     if name == "wqkv" or (name == "query_key_value" and getattr(config, "new_decoder_architecture", False)):
         return "grouped"  # InternLM 2, Falcon 40B and later
     if name == "query_key_value" and heads.n_kv == heads.n_query:

@@ -94,7 +94,7 @@ def _maps_by_name(path: str, module: nn.Module) -> LayerProjections:
 
 
 def _is_attention(found: LayerProjections) -> bool:
-    """Tell the maps of an attention from those of something else with one or the other name.
+    """Check that maps are those of an attention, and not of something else with one or the other name.
 
     Layers that reuse the keys and values of a lower one (Gemma 3n) have q and o alone.
     """
@@ -173,7 +173,7 @@ def _with_gate_up_divided(parts: LayerProjections) -> LayerProjections:
 
 
 def is_routed(path: str, module: nn.Module) -> bool:
-    """Tell routed experts, which see only the tokens sent to them: each a module in a list, or all in one weight."""
+    """Check for routed experts, which see only the tokens sent to them: modules in a list, or all in one weight."""
     if re.search(r"(^|\.)experts\.\d+(\.|$)", path):
         return True
     named = f"{path.rpartition('.')[2]} {type(module).__name__}".lower()

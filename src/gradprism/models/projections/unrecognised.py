@@ -10,16 +10,16 @@ from gradprism.models.projections.decoder_layers import base_model
 from gradprism.models.projections.linear import shape_of
 from gradprism.models.projections.naming import ATTENTION, ATTENTION_NAMES, MLP, MLP_NAMES
 
-MOST_MODULE_KINDS = 24
+_MOST_MODULE_KINDS = 24
 
 
 def unrecognised_model(model: nn.Module, names: Sequence[str], problem: str) -> str:
-    """Say which module names were looked for, which modules with weights there are, and how to describe the model."""
+    """Write the message: the problem, the names looked for, the modules with weights, and what to do."""
     _, model = base_model(model)
     kinds = _count_module_kinds(model)
-    listing = [f"  {path} ({kind}) x {n}" for (path, kind), n in kinds.most_common(MOST_MODULE_KINDS)] or ["  (none)"]
-    if len(kinds) > MOST_MODULE_KINDS:
-        listing.append(f"  ... and {len(kinds) - MOST_MODULE_KINDS} other kinds")
+    listing = [f"  {path} ({kind}) x {n}" for (path, kind), n in kinds.most_common(_MOST_MODULE_KINDS)] or ["  (none)"]
+    if len(kinds) > _MOST_MODULE_KINDS:
+        listing.append(f"  ... and {len(kinds) - _MOST_MODULE_KINDS} other kinds")
     return "\n".join(
         [
             f"{type(model).__name__}: {problem}",
@@ -27,8 +27,8 @@ def unrecognised_model(model: nn.Module, names: Sequence[str], problem: str) -> 
             *(f"  {line}" for line in _names_looked_for(names)),
             "Modules with weights in this model (* is a number):",
             *listing,
-            "Choose others with --projections, or name their modules in a YAML file (--architecture FILE.yaml; "
-            'see "A model of your own" in docs/families.md).',
+            "Choose other projections with --projections, or say in a YAML file where these are "
+            '(--architecture FILE.yaml; see "A model of your own" in docs/families.md).',
         ]
     )
 
