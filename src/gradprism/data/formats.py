@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from gradprism.core.errors import GradPrismError
-from gradprism.data.json_files import is_json_stream, json_array, json_lines, json_stream
-from gradprism.data.opening import not_utf8, open_text, opened
+from gradprism.data.json_files import holds_json_objects, json_array, json_lines, json_objects
+from gradprism.data.opening import first_bytes_of, kind_by_first_bytes, not_utf8, open_text, opened
 from gradprism.data.record import Record
-from gradprism.data.signatures import HEAD, what_it_is
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".csv", ".tsv")
@@ -37,7 +36,7 @@ def read_file(path: Path) -> Iterator[Record]:
     elif kind == "JSON array":
         yield from json_array(path)
     elif kind == "JSON objects":
-        yield from json_stream(path)
+        yield from json_objects(path)
     elif kind == "JSON Lines":
         yield from json_lines(path)
     else:
@@ -61,7 +60,7 @@ def file_format(path: Path) -> str:
         return suffix[1:].upper()
     if first == "[":
         return "JSON array"
-    return "JSON objects" if first == "{" and is_json_stream(path) else "JSON Lines"
+    return "JSON objects" if first == "{" and holds_json_objects(path) else "JSON Lines"
 
 
 def _first_character(path: Path) -> str:
@@ -115,11 +114,6 @@ def _parquet(path: Path) -> Iterator[Record]:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=64):
                 yield from (Record(fields) for fields in batch.to_pylist())
         except (pa.ArrowException, ValueError, OverflowError) as error:  # text or dates that Python refuses
-            if isinstance(error, pa.ArrowInvalid) and (found := _head_says(path)):
-                raise GradPrismError(f"{path} is not a readable Parquet file: it is {found}") from None
+            if isinstance(error, pa.ArrowInvalid) and (kind := kind_by_first_bytes(first_bytes_of(path))):
+                raise GradPrismError(f"{path} is not a readable Parquet file: it is {kind}") from None
             raise GradPrismError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _head_says(path: Path) -> str | None:
-    with opened(path) as file:
-        return what_it_is(file.read(HEAD))
