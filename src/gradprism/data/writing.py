@@ -4,8 +4,6 @@ import base64
 import datetime
 import decimal
 import json
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +16,8 @@ import pyarrow.parquet as pq
 from gradprism.core.errors import GradPrismError
 from gradprism.data.given import Source
 from gradprism.data.record import Row
-from gradprism.files.places import is_shared, place, remote
-from gradprism.files.remote import RemotePath
+from gradprism.files.atomic import whole_file
+from gradprism.files.places import place
 
 WRITTEN_SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 256  # rows held at a time
@@ -92,39 +90,17 @@ class ParquetWriter(RowWriter):
 
 @contextmanager
 def written_whole(target: Path, schema: pa.Schema | None) -> Iterator[RowWriter]:
-    """A writer for `target`, which gets its name only when all has gone well.
+    """Open a writer of rows into `target`, which gets its name only when all has gone well.
 
-    `schema` is what a Parquet file needs. What goes to an object store is written to a local file first, and uploaded
-    from there. Raises `GradPrismError` where the disk, the store or the format refuses.
+    `schema` is what a Parquet file needs. Raises `GradPrismError` where the disk, the store or the format refuses.
     """
     try:
-        with _uploaded(remote(target)) if is_shared(target) else _renamed(target) as file:
+        with whole_file(target) as file:
             writer = JsonLinesWriter(file) if schema is None else ParquetWriter(file, schema)
             yield writer
             writer.finish()
     except OSError as error:
         raise cannot_write(target, error) from error
-
-
-@contextmanager
-def _renamed(target: Path) -> Iterator[IO[bytes]]:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _uploaded(target: RemotePath) -> Iterator[IO[bytes]]:
-    with tempfile.NamedTemporaryFile() as file:
-        yield file
-        file.flush()
-        target.upload(Path(file.name))
 
 
 def cannot_write(target: Path, error: OSError) -> GradPrismError:

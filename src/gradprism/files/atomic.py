@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
 
 import polars as pl
 
@@ -44,17 +45,29 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
 def replace(target: Path, content: bytes) -> None:
     """Write a file so that it is seen whole or not at all, whatever happens meanwhile."""
     if is_shared(target):
-        _upload(remote(target), content)
+        _put(remote(target), content)
     else:
-        _rename(target, content)
+        with whole_file(target) as file:
+            file.write(content)
 
 
-def _rename(target: Path, content: bytes) -> None:
-    """Rename into place once the bytes are on the disk, so that no crash leaves a torn file under its name."""
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name only once the block has ended without an error.
+
+    On a disk it is renamed into place when its bytes are there, so that no crash leaves a torn file; what goes to an
+    object store is written to a local file first, and uploaded from there.
+    """
+    if is_shared(target):
+        with NamedTemporaryFile() as file:
+            yield file
+            file.flush()
+            remote(target).upload(Path(file.name))
+        return
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
@@ -63,7 +76,7 @@ def _rename(target: Path, content: bytes) -> None:
         raise
 
 
-def _upload(target: RemotePath, content: bytes) -> None:
+def _put(target: RemotePath, content: bytes) -> None:
     """Put the object, which appears when all of it has arrived. A store that fails for a minute ends no long run."""
     for pause in PAUSES:
         try:

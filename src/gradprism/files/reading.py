@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from gradprism.files.places import is_shared, remote
-from gradprism.files.remote import RemoteFile, RemotePath
+from gradprism.files.remote import RemotePath
+from gradprism.files.remote_files import StoredFile
 
 
 def scan_parts(parts: Sequence[Path]) -> pl.LazyFrame:
@@ -44,5 +45,6 @@ class _Objects:
     def isfile(self, url: str) -> bool:
         return url in self._parts
 
-    def open(self, url: str, mode: str) -> RemoteFile:
-        return RemoteFile(self._parts[url], self._sizes.get(self._parts[url].name))
+    def open(self, url: str, mode: str) -> StoredFile:
+        part = self._parts[url]
+        return StoredFile(part, self._sizes.get(part.name) or part.size())

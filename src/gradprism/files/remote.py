@@ -8,14 +8,11 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.files.storage_errors import plain_errors
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _S3, _GCS, _AZURE = ("s3fs", "s3"), ("gcsfs", "gcs"), ("adlfs", "azure")
 STORES = {
@@ -29,7 +26,6 @@ Of `memory` every process has its own: it is there to try things out."""
 READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
 """Web servers: data is read from them."""
 
-_SMALL = 256 << 10  # bytes
 _BLOCK = 4 << 20  # bytes read at a time where a file is read from its start to its end
 
 
@@ -140,11 +136,13 @@ class RemotePath:
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open it for reading bytes, a block at a time."""
         assert mode == "rb", "objects are written whole: see write_bytes"
+        from gradprism.files.remote_files import StoredFile, WebFile
+
         if self.protocol in STORES:
-            return Blocks(RemoteFile(self), _BLOCK)
+            return io.BufferedReader(StoredFile(self, self.size()), _BLOCK)
         with plain_errors(self.url):
             fs, path = self._opened()
-            return Blocks(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
+            return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
 
     def refuse_read_only(self) -> None:
         """Raise `GradPrismError` for what is on a web server."""
@@ -221,101 +219,3 @@ class RemotePath:
         # another process may have written since: nothing that was listed once is believed
         fs, path = url_to_fs(self.url, use_listings_cache=False)
         return fs, path
-
-
-class Blocks(io.BufferedReader):
-    """Reads ahead by whole blocks, for text too: `read1` by itself asks for 8 KiB where the buffer is empty."""
-
-    def read1(self, size: int = -1) -> bytes:
-        """Return what is in the buffer, filled first."""
-        self.peek(1)
-        return super().read1(size)
-
-
-class RemoteFile(io.RawIOBase):
-    """An object open for reading at any place: each read is one request, of exactly the bytes asked for.
-
-    A small object is asked for once, all of it: a request costs more than its bytes do.
-    """
-
-    def __init__(self, path: RemotePath, size: int | None = None):
-        """Ask for the size where it is not known. Raises `FileNotFoundError`."""
-        super().__init__()
-        self._path, self._size, self._at = path, path.size() if size is None else size, 0
-        self._small: bytes | None = None
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place: without a request."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read as much as fits."""
-        room = memoryview(buffer)
-        end = min(self._at + len(room), self._size)
-        if end <= self._at:
-            return 0
-        content = self._between(self._at, end)
-        room[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-    def _between(self, start: int, end: int) -> bytes:
-        if self._size > _SMALL:
-            return self._path.read_range(start, end)
-        if self._small is None:
-            self._small = self._path.read_bytes()
-        return self._small[start:end]
-
-
-class WebFile(io.RawIOBase):
-    """A file of a web server, of one that gives ranges of bytes or not, with failures in plain words."""
-
-    def __init__(self, url: str, file: Any):
-        """`file` is what fsspec has opened; it is closed with this."""
-        super().__init__()
-        self._url, self._file = url, file
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Whether the server gives ranges."""
-        return self._file.size is not None
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return int(self._file.tell())
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place: without a request. Raises `OSError` where the server gives no ranges."""
-        if not self.seekable():
-            raise io.UnsupportedOperation("the server gives no ranges of bytes; download the file")
-        return int(self._file.seek(offset, whence))
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read as much as comes."""
-        room = memoryview(buffer)
-        with plain_errors(self._url):
-            content = self._file.read(len(room))
-        room[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        """End the connection."""
-        if not self.closed:
-            self._file.close()
-        super().close()
