@@ -27,11 +27,11 @@ from tests.object_store import SECRET, Bucket, FaultyStore, environment
 import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.data.formats import read_file
+from gradprism.files import atomic as disk
 from gradprism.files.places import place
 from gradprism.files.remote import RemotePath
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
-from gradprism.runs import holding as disk
 from gradprism.runs.layout import published_parts
 from gradprism.runs.parts import publish_part, publish_scores
 from gradprism.runs.writer import RunWriter
