@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data import recognise
 from gradprism.data.columns import COLUMN_ROLES, parse_columns
 from gradprism.data.example import RowProblemError, Turn
-from gradprism.data.recognise import find_schema
-from gradprism.data.schemas import Content
+from gradprism.data.recognise import find_columns
+from gradprism.data.schemas import SCHEMAS, Columns, Content, Filled, RowReader, Schema, Turns
 from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 
@@ -28,7 +29,7 @@ def turns_of(row: Row, columns: str = "") -> list[tuple[str, str]]:
 
 
 def read(row: Row, columns: str = "") -> Content:
-    return find_schema(row, parse_columns(columns)).read(row)
+    return find_columns(row, parse_columns(columns)).read(row)
 
 
 def opened(rows: Any, columns: str = "") -> ExampleSet:
@@ -167,7 +168,7 @@ def test_a_response_may_be_two_columns() -> None:
     named = "prompt=q,response=thinking+a"
     assert turns_of(row, named) == [("user", "why?"), ("assistant", "hm\nbecause")]
     assert turns_of(row | {"thinking": ""}, named) == [("user", "why?"), ("assistant", "because")]
-    assert [*find_schema(row, parse_columns(named)).scalars(row)] == ["other"]
+    assert [*find_columns(row, parse_columns(named)).scalars(row)] == ["other"]
     with pytest.raises(RowProblemError, match="no column 'thinking'"):
         turns_of({"q": "why?", "a": "because"}, named)
     with pytest.raises(GradPrismError, match=r"names 'think'.*Did you mean 'thinking'"):
@@ -250,12 +251,12 @@ def test_scalar_columns_that_are_not_the_text_are_kept() -> None:
         "reward": 0.5, "n_tags": 3, "good": False, "source": "web", "tags": ["a"], "meta": {"a": 1}, "none": None,
     }  # fmt: skip
     kept = {"reward": 0.5, "n_tags": 3, "good": False, "source": "web"}
-    assert find_schema(row, {}).scalars(row) == kept
+    assert find_columns(row, {}).scalars(row) == kept
 
 
 def test_long_strings_are_no_columns_to_group_by() -> None:
     row = {"question": "why?", "answer": "because", "short": "s" * 256, "long": "l" * 257}
-    assert find_schema(row, {}).scalars(row) == {"short": "s" * 256}
+    assert find_columns(row, {}).scalars(row) == {"short": "s" * 256}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_long_strings_are_no_columns_to_group_by() -> None:
     ],
 )
 def test_columns_that_became_text_are_not_kept_again(row: Row, columns: str) -> None:
-    assert find_schema(row, parse_columns(columns)).scalars({**row, "score": 1}) == {"score": 1}
+    assert find_columns(row, parse_columns(columns)).scalars({**row, "score": 1}) == {"score": 1}
 
 
 # Rows that do not fit
@@ -322,3 +323,27 @@ def test_a_missing_value_of_a_frame_is_no_text() -> None:
     """A pandas frame holds NaN where a cell is empty."""
     row = {"instruction": "why?", "input": float("nan"), "output": "because"}
     assert turns_of(row) == ASKED_AND_ANSWERED
+
+
+def find_choice(row: Row, filled: Filled) -> Columns | None:
+    names = ("question", "choices", "answer")
+    return {"prompt": names[:1], "choices": names[1:2], "response": names[2:]} if {*names} <= {*filled} else None
+
+
+def read_choice(row: RowReader) -> Turns:
+    choices = "\n".join(row.cell("choices"))
+    return Turn("user", f"{row.text('prompt')}\n{choices}"), Turn("assistant", row.text("response"))
+
+
+def test_a_schema_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the walk in `data/schemas.py` says: read, and counted by its title."""
+    entry = Schema("multiple choice", "question, choices, answer", find_choice, read_choice, frozenset())
+    monkeypatch.setattr(recognise, "SCHEMAS", (entry, *SCHEMAS))
+    rows = [{"question": "2 + 2?", "choices": ["3", "4"], "answer": "4", "level": 1}, {"question": "Hi", "answer": "!"}]
+    examples = open_examples(rows, ReadSettings())
+    assert [(each.name, {**each.uses}, each.rows) for each in examples.schemas] == [
+        ("multiple choice", {"question": 1, "answer": 1, "choices": 1}, 1),
+        ("question / answer", {"question": 1, "answer": 1}, 1),
+    ]
+    assert [turn.content for turn in next(iter(examples)).turns] == ["2 + 2?\n3\n4", "4"]
+    assert next(iter(examples)).columns == {"level": 1}

@@ -1,17 +1,10 @@
-"""Say which column is which: the names that are known, and the user's own in `--columns`."""
+"""Read `--columns`, by which a user says which column is which."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradprism.core.errors import GradPrismError
 
-PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "problem")
-RESPONSE_COLUMNS = ("completion", "response", "output", "answer", "solution")
-SYSTEM_COLUMNS = ("system", "system_prompt", "system_message")
-INPUT_COLUMNS = ("input", "context")
-MESSAGE_COLUMNS = {"messages": "messages", "conversations": "ShareGPT conversations"}
-TOOL_COLUMNS = ("tools", "functions")
-REJECTED_COLUMNS = ("rejected", "rejected_response")
 COLUMN_ROLES = ("prompt", "input", "response", "messages", "system", "history", "tools", "id")
 _MOST_NAMES = 24  # in a message
 

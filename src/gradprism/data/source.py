@@ -16,9 +16,9 @@ from gradprism.data.cells import is_empty, is_missing
 from gradprism.data.columns import listed, parse_columns, refuse_unknown_columns, response_parts
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.given import Source, sources_of
-from gradprism.data.recognise import EXPECTED, find_schema, scalars_of_unknown
+from gradprism.data.recognise import EXPECTED, find_columns, scalars_of_unknown
 from gradprism.data.record import Record
-from gradprism.data.schemas import COLUMN_USES, PAIR_ROLES, Content, Schema
+from gradprism.data.schemas import PAIR_ROLES, ColumnMap, Content, role_rank
 from gradprism.data.settings import ReadSettings
 
 
@@ -95,10 +95,10 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
 
 @dataclass(frozen=True)
 class ReadRow:
-    """An example beside how it was read: no schema where the row has none, and no content where it has a problem."""
+    """An example, and how it was read: no columns where the row has no schema, no content where it has a problem."""
 
     example: Example
-    schema: Schema | None = None
+    columns: ColumnMap | None = None
     content: Content | None = None
 
 
@@ -110,16 +110,16 @@ def read_row(row: int, record: Record, columns: Mapping[str, str], has_ids: bool
     example_id = str(row) if is_missing(own_id) else _harmless(str(own_id))
     if record.problem or record.fields is None:
         return ReadRow(Example(row, example_id, problem=_harmless(record.problem or "no known columns")))
-    schema: Schema | None = None
+    found: ColumnMap | None = None
     try:
-        schema = find_schema(fields, columns)
-        content = schema.read(fields)
+        found = find_columns(fields, columns)
+        content = found.read(fields)
     except (RowProblemError, RecursionError) as problem:
-        found = schema.scalars(fields) if schema else scalars_of_unknown(fields)
-        found.pop(id_column, None)
-        return ReadRow(Example(row, example_id, columns=found, problem=_harmless(str(problem))), schema)
-    scalars = {name: value for name, value in schema.scalars(fields).items() if name != id_column}
-    return ReadRow(_example(row, example_id, scalars, content), schema, content)
+        scalars = found.scalars(fields) if found else scalars_of_unknown(fields)
+        scalars.pop(id_column, None)
+        return ReadRow(Example(row, example_id, columns=scalars, problem=_harmless(str(problem))), found)
+    scalars = {name: value for name, value in found.scalars(fields).items() if name != id_column}
+    return ReadRow(_example(row, example_id, scalars, content), found, content)
 
 
 def _example(row: int, example_id: str, columns: Mapping[str, Any], content: Content) -> Example:
@@ -147,7 +147,7 @@ class _Scan:
     content: Any = field(default_factory=hashlib.sha256)
     ids: "array[int]" = field(default_factory=lambda: array("Q"))
     names: dict[str, None] = field(default_factory=dict)
-    schemas: Counter[Schema] = field(default_factory=Counter)
+    schemas: Counter[ColumnMap] = field(default_factory=Counter)
     unused: Counter[str] = field(default_factory=Counter)
     read_of: dict[str, int] = field(default_factory=dict)
     first_problem: tuple[Source, Record, str] | None = None
@@ -162,34 +162,34 @@ class _Scan:
         self.n_conversations += example.is_conversation and not example.problem
         self.names.update(dict.fromkeys(map(str, fields)))
         self.read_of[source.name] = self.read_of.get(source.name, 0) + (example.problem is None)
-        if read.schema is None:
+        if read.columns is None:
             had_fields = self.first_problem and self.first_problem[1].fields
             if self.first_problem is None or (fields and not had_fields):
                 self.first_problem = source, record, str(example.problem)
             return
-        self.schemas[read.schema] += 1
-        kept = {*read.schema.uses, *example.columns, self.id_column}
+        self.schemas[read.columns] += 1
+        kept = {*read.columns.uses, *example.columns, self.id_column}
         self.unused.update(str(name) for name, value in fields.items() if name not in kept and not is_empty(value))
         if read.content:
             self.unused.update(read.content.unused)
 
     def counts(self) -> tuple[SchemaCount, ...]:
         """Return the schemas, the most frequent first; pairs are called by all columns that their rows use."""
-        kinds: dict[str, list[tuple[Schema, int]]] = {}
-        for schema, n_rows in self.schemas.items():
-            kinds.setdefault(schema.kind, []).append((schema, n_rows))
-        counts = [_counted(schemas) for _, schemas in sorted(kinds.items())]
+        kinds: dict[str, list[tuple[ColumnMap, int]]] = {}
+        for columns, n_rows in self.schemas.items():
+            kinds.setdefault(columns.kind, []).append((columns, n_rows))
+        counts = [_add_up(maps) for _, maps in sorted(kinds.items())]
         return tuple(sorted(counts, key=lambda count: -count.rows))
 
 
-def _counted(schemas: Sequence[tuple[Schema, int]]) -> SchemaCount:
-    """Add up the schemas of one kind."""
+def _add_up(maps: Sequence[tuple[ColumnMap, int]]) -> SchemaCount:
+    """Add up the rows of one kind, whose optional columns differ."""
     uses = Counter[tuple[int, str]]()
-    for schema, n_rows in schemas:
-        uses.update({(COLUMN_USES.index(role), name): n_rows for role, names in schema.by_role for name in names})
+    for columns, n_rows in maps:
+        uses.update({(role_rank(role), name): n_rows for role, names in columns.by_role for name in names})
     ordered = sorted(uses.items())
     pair = " / ".join(name for (rank, name), _ in ordered if rank < len(PAIR_ROLES))
-    return SchemaCount(schemas[0][0].title or pair, {name: n for (_, name), n in ordered}, sum(n for _, n in schemas))
+    return SchemaCount(maps[0][0].title or pair, {name: n for (_, name), n in ordered}, sum(n for _, n in maps))
 
 
 def _chosen_records(sources: Sequence[Source], chosen: range | frozenset[int]) -> Iterator[tuple[int, Source, Record]]:
