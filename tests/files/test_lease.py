@@ -120,7 +120,7 @@ def test_it_is_renewed_and_one_that_was_lost_publishes_nothing(bucket: Bucket, m
         assert (renewed.token, renewed.since) == (first.token, first.since)
         mine.publish(0, NOTHING)
         left(bucket, **ELSEWHERE)
-        held = lease._HELD[f"{bucket.url}/run"]
+        held = lease._LEASES[f"{bucket.url}/run"]
         wait_until(lambda: held._lost is not None)
         for publish in (
             lambda: mine.publish(1, NOTHING),
@@ -152,7 +152,7 @@ def test_a_renewal_that_the_store_refused_does_not_count(
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     stored_lease = remote(place(f"{bucket.url}/run/.lock"))
     with writer(bucket) as mine:
-        held = lease._HELD[f"{bucket.url}/run"]
+        held = lease._LEASES[f"{bucket.url}/run"]
         faulty_store.faults["PUT"] = ["denied"] * 1000
         wait_until(lambda: len(faulty_store.faults["PUT"]) < 990)
         stored = read_holder(stored_lease)

@@ -55,7 +55,7 @@ def test_a_place_goes_to_another_process() -> None:
         ("s3://KEY:p4ss/w0rd@bucket/run", "holds a password"),
         ("https://me:p4ssw0rd@host/rows.jsonl", "holds a password"),
         ("https://host/rows.jsonl?token=p4ssw0rd", "a query"),
-        ("ftp://me:p4ssw0rd@host/run", "ftp:// is no kind of place"),
+        ("ftp://me:p4ssw0rd@host/run", "ftp:// is no storage that is known"),
         ("s3:///run", "names no bucket"),
     ],
 )

@@ -12,7 +12,7 @@ from gradprism.data.example import Example, Turn
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.inspection.api import Inspection, inspect
 from gradprism.inspection.render import inspection_of
-from gradprism.inspection.strangest import Strangest
+from gradprism.inspection.unusual_rows import UnusualRows
 
 
 def looked(rows: list[dict[str, Any]], show: int = 3) -> Inspection:
@@ -55,14 +55,14 @@ def test_unusual_rows_are_shown_beyond_the_first_with_the_reason() -> None:
     ]  # fmt: skip
     found = looked(rows)
     assert [item.example.row for item in found.shown] == [0, 1, 2]
-    assert [(why, item.example.row) for why, item in found.strange] == [
-        ("shortest answer: 4 characters", 7), ("a tool turn, tool calls", 6), (found.strange[2][0], 8),
+    assert [(why, item.example.row) for why, item in found.unusual] == [
+        ("shortest answer: 4 characters", 7), ("a tool turn, tool calls", 6), (found.unusual[2][0], 8),
     ]  # fmt: skip
-    assert "unknown role 'wizard'" in str(found.strange[2][1].problem)
+    assert "unknown role 'wizard'" in str(found.unusual[2][1].problem)
     output = printed(found)
     assert 'assistant: {"name": "clock", "arguments": {"zone": "CET"}}' in output
     assert "unusual: shortest answer: 4 characters" in output
-    assert not looked(rows, show=0).strange
+    assert not looked(rows, show=0).unusual
 
 
 def test_thinking_and_turns_out_of_the_loss_are_shown() -> None:
@@ -80,10 +80,10 @@ def test_thinking_and_turns_out_of_the_loss_are_shown() -> None:
 
 
 def test_the_first_rows_are_not_found_strange_again() -> None:
-    strange = Strangest(5)
+    strange = UnusualRows(5)
     turns = (Turn("user", "a"), Turn("assistant", "bb"))
-    strange.look_at(Example(3, "3", turns), None, None)
-    strange.look_at(Example(4, "4", turns), None, "torn")
+    strange.add(Example(3, "3", turns), None, None)
+    strange.add(Example(4, "4", turns), None, "torn")
     assert [(why, example.row) for why, example in strange.found()] == [
         ("shortest answer: 2 characters", 3), ("skipped: torn", 4),
     ]  # fmt: skip

@@ -306,7 +306,7 @@ def test_a_store_that_stays_away_is_one_plain_error(
         faulty_store.faults["PUT"] = ["busy"] * 99
         with pytest.raises(GradPrismError, match="already published is safe") as failed:
             writer.publish(1, NOTHING)
-        assert "the storage failed, also when tried again" in str(failed.value)
+        assert "the storage failed, after retries too" in str(failed.value)
         faulty_store.faults.clear()
         assert writer.done == {0}
 

@@ -1,4 +1,4 @@
-"""Where each turn stands in a rendered conversation: found by rendering it once more with stand-ins for its texts.
+"""Positions of turns in a rendered conversation, found by rendering it once more with stand-ins for its texts.
 
 A template shows a stand-in where it shows the text. Where putting the texts back gives the very characters of the
 rendered conversation, the place of every text is certain, whatever the template does between them.
@@ -24,8 +24,8 @@ _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
-class _Hidden:
-    """One piece of text that has a stand-in: whose it is, and how a template may write it."""
+class _HiddenText:
+    """One piece of text that has a stand-in: its turn, and the forms in which a template may write it."""
 
     turn: int
     what: str  # the text, the thinking, the tool call
@@ -34,57 +34,57 @@ class _Hidden:
 
 @dataclass
 class _StandIns:
-    """Words that stand in for texts, each unlike anything in the conversation or the template."""
+    """Stand-ins for texts: words unlike anything in the conversation or the template."""
 
     salt: str
-    hidden: dict[str, _Hidden] = field(default_factory=dict)
+    hidden: dict[str, _HiddenText] = field(default_factory=dict)
 
     def text(self, turn: int, what: str, text: str) -> str:
         """Hide the pieces of a text between control tokens, and keep those tokens and the white space around pieces."""
         pieces = _KEPT.split(text)
         if not any(piece.strip() for piece in pieces[::2]):
-            return self._piece(turn, what, text)
-        pieces[::2] = [self._piece(turn, what, piece) for piece in pieces[::2]]
+            return self._hide_piece(turn, what, text)
+        pieces[::2] = [self._hide_piece(turn, what, piece) for piece in pieces[::2]]
         return "".join(pieces)
 
     def call(self, turn: int, call: Mapping[str, Any]) -> dict[str, Any]:
         """Hide the name of a tool call and every text among its arguments."""
         function = call.get("function", call)
         arguments = function.get("arguments")
-        hidden = {**function, "name": self._piece(turn, "tool call", str(function.get("name", "")))}
+        hidden = {**function, "name": self._hide_piece(turn, "tool call", str(function.get("name", "")))}
         if isinstance(arguments, str):
             hidden["arguments"] = _JSON_STRING.sub(
-                lambda found: '"' + self._piece(turn, "tool call", found[1], escaped=True) + '"', arguments
+                lambda found: '"' + self._hide_piece(turn, "tool call", found[1], escaped=True) + '"', arguments
             )
         elif arguments is not None:
-            hidden["arguments"] = self._leaves(turn, arguments)
+            hidden["arguments"] = self._hide_leaves(turn, arguments)
         return {**call, "function": hidden} if "function" in call else hidden
 
-    def _leaves(self, turn: int, value: Any) -> Any:
+    def _hide_leaves(self, turn: int, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: self._leaves(turn, item) for name, item in value.items()}
+            return {name: self._hide_leaves(turn, item) for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._leaves(turn, item) for item in value]
-        return self._piece(turn, "tool call", value) if isinstance(value, str) else value
+            return [self._hide_leaves(turn, item) for item in value]
+        return self._hide_piece(turn, "tool call", value) if isinstance(value, str) else value
 
-    def _piece(self, turn: int, what: str, text: str, *, escaped: bool = False) -> str:
+    def _hide_piece(self, turn: int, what: str, text: str, *, escaped: bool = False) -> str:
         core = text.strip()
         if not core:
             return text
         word = f"{self.salt}{len(self.hidden)}q"
-        self.hidden[word] = _Hidden(turn, what, tuple(dict.fromkeys(_forms(core, escaped))))
+        self.hidden[word] = _HiddenText(turn, what, tuple(dict.fromkeys(_written_forms(core, escaped))))
         return text.replace(core, word, 1)
 
 
-def _forms(text: str, escaped: bool) -> Iterator[str]:
-    """How a template may write a text: as it is, or escaped for JSON or HTML."""
+def _written_forms(text: str, escaped: bool) -> Iterator[str]:
+    """Yield the forms in which a template may write a text: unchanged, or escaped for JSON or HTML."""
     yield text
     for ascii_only in (False, True):
         yield json.dumps(text, ensure_ascii=ascii_only)[1:-1]
     yield html.escape(text)
     if escaped:
         with suppress(ValueError):
-            yield from _forms(json.loads(f'"{text}"'), False)
+            yield from _written_forms(json.loads(f'"{text}"'), False)
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A rendered conversation, the characters of each answer asked for, and what of its context is not shown."""
+class LocatedAnswers:
+    """A rendered conversation, the characters of each answer, and the parts of its context that are not shown."""
 
     text: str
     answers: tuple[Answer, ...]
@@ -106,7 +106,7 @@ class Found:
 
 def find_answers(
     template: ChatTemplate, example: Example, scored: Sequence[int], special: frozenset[str] = frozenset()
-) -> Found:
+) -> LocatedAnswers:
     """Render a conversation and find the turns `scored` in it, each with what ends it.
 
     `special` are the tokenizer's special tokens. Raises `RowProblemError` where the template refuses the conversation,
@@ -116,14 +116,14 @@ def find_answers(
     problem: RowProblemError | None = None
     for null_content in null:
         try:
-            return _Search(template, example, scored, special, null_content).found()
+            return _AnswerSearch(template, example, scored, special, null_content).found()
         except RowProblemError as error:
             problem = problem or error
     raise problem or AssertionError
 
 
-class _Search:
-    """One way of rendering a conversation, and what is found in it."""
+class _AnswerSearch:
+    """One rendering of a conversation, in which its answers are found."""
 
     def __init__(
         self,
@@ -140,30 +140,30 @@ class _Search:
     def _render(self, example: Example, *, generation_prompt: bool = False) -> Rendered:
         return self._template.render(example, generation_prompt=generation_prompt, null_content=self._null_content)
 
-    def found(self) -> Found:
+    def found(self) -> LocatedAnswers:
         """Find the answers by the stand-ins for all turns, else by those for one answer, else by prefixes."""
         layout = self._layout(range(len(self._example.turns)))
         if layout is not None:
             self._refuse_left_out(layout)
-        found = {turn: self._spans(layout, turn) if layout else self._alone(turn) for turn in self._scored}
+        found = {turn: self._spans(layout, turn) if layout else self._spans_of_one(turn) for turn in self._scored}
         for turn, spans in found.items():
             self._refuse_lost_numbers(turn, spans)
         answers = tuple(Answer(turn, spans) for turn, spans in found.items())
         lost_turns = layout.left_out(self._example) if layout else ()
-        return Found(self._rendered.text, answers, (*lost_turns, *self._extras_left_out()))
+        return LocatedAnswers(self._rendered.text, answers, (*lost_turns, *self._extras_left_out()))
 
     def _layout(self, turns: Iterable[int]) -> "_Layout | None":
-        """Where the texts of some turns stand; None where the template treats other words differently."""
+        """Find the texts of some turns; None where the template treats other words differently."""
         return self._layout_in(self._example, self._rendered.text, frozenset(turns))
 
     def _layout_in(self, example: Example, text: str, turns: frozenset[int]) -> "_Layout | None":
-        words = _StandIns(_salt(example, self._template.text))
+        words = _StandIns(_unused_word(example, self._template.text))
         hidden = tuple(_hide(turn, i, words) if i in turns else turn for i, turn in enumerate(example.turns))
         try:
             skeleton = self._render(replace(example, turns=hidden)).text
         except RowProblemError:
             return None
-        return _aligned(text, skeleton, words)
+        return _align(text, skeleton, words)
 
     def _refuse_left_out(self, layout: "_Layout") -> None:
         for turn in self._scored:
@@ -176,7 +176,7 @@ class _Search:
         """Refuse a call whose numbers are not shown: they have no stand-ins."""
         text = "".join(self._rendered.text[slice(*span)] for span in spans)
         calls = (call.get("function", call).get("arguments") for call in self._example.turns[turn].tool_calls)
-        for number in (number for arguments in calls for number in _numbers_in(arguments)):
+        for number in (number for arguments in calls for number in _call_numbers(arguments)):
             if not any(form in text for form in (str(number), json.dumps(number))):
                 raise RowProblemError(self._left_out(turn, f"{number!r} in the tool call"))
 
@@ -199,49 +199,49 @@ class _Search:
         return tuple(marks)
 
     def _span(self, layout: "_Layout", turn: int) -> Span:
-        """Characters from behind the header of a turn to the end of what ends it."""
-        start, stop = layout.hull(turn)
+        """Return the span from behind the header of a turn to the end of what ends it."""
+        start, stop = layout.span_of(turn)
         if (other := layout.within(turn)) is not None:
             raise RowProblemError(
                 f"the chat template shows turn {other} in the midst of turn {turn}, an answer; which of it is the "
                 "answer's cannot be told"
             )
         before, after = layout.gap_before(start), layout.gap_after(stop)
-        own_lead, own_tail = _own_edges(self._example.turns[turn])
-        lead = len(self._lead(before, own_lead))
+        own_lead, own_tail = _edges_of_turn(self._example.turns[turn])
+        lead = len(self._text_before_answer(before, own_lead))
         if turn == len(self._example.turns) - 1:
             return start - lead, stop + len(after)
         own = len(own_tail) if after.startswith(own_tail) else 0
         return start - lead, stop + own + self._ending(turn, after[own:], own)
 
-    def _lead(self, before: str, own: str) -> str:
-        """What of the text before the first piece of an answer is the answer's: all behind its header.
+    def _text_before_answer(self, before: str, own: str) -> str:
+        """Return the part of the text before an answer's first piece that belongs to the answer: all behind its header.
 
         White space there is the template's, unless the turn begins with it. Where no header is found, only the control
         tokens with which the turn begins are its own.
         """
-        place = self._header(before)
-        if place is None:
+        position = self._header(before)
+        if position is None:
             return own if own.strip() and before.endswith(own) else ""
-        lead = before[place:]
+        lead = before[position:]
         if lead.removesuffix(own).strip():
             return lead
         return own if lead.endswith(own) else ""
 
     def _header(self, before: str) -> int | None:
-        """Where in the text before an answer its header ends: as much of the template's own as is there."""
+        """Return where the header of an answer ends in the text before it, which may lack a part of the header."""
         header = self._template.header(self._example)
         edges = {edge for span in markers_in(header, self._special) for edge in span}
         for length in sorted({*edges, len(header), len(header.rstrip())} - {0}, reverse=True):
-            place = before.rfind(header[:length])
-            rest = before[place + length :].lstrip()
-            if place >= 0 and (length == len(header) or not rest or _begins_with_marker(rest, self._special)):
-                return place + length
+            position = before.rfind(header[:length])
+            rest = before[position + length :].lstrip()
+            if position >= 0 and (length == len(header) or not rest or _begins_with_marker(rest, self._special)):
+                return position + length
         return None
 
     def _ending(self, turn: int, after: str, own: int) -> int:
-        """How many characters behind all of a turn's own end it: as where the conversation ends with this turn."""
-        tail = self._tail(turn)
+        """Count the characters behind a turn's own text that end it, as where the conversation ends with this turn."""
+        tail = self._text_after_answer(turn)
         if tail is not None and after.startswith(tail[own:].rstrip()):
             return len(tail[own:]) if after.startswith(tail[own:]) else len(tail[own:].rstrip())
         shared = shared_start(after, (tail or "")[own:])
@@ -250,28 +250,28 @@ class _Search:
         later = [stop for _, stop in markers if stop > shared]
         return whole[-1] if whole else later[0] if later else 0
 
-    def _tail(self, turn: int) -> str | None:
-        """What a template writes behind the last piece of a turn where the conversation ends with it."""
+    def _text_after_answer(self, turn: int) -> str | None:
+        """Return the text behind the last piece of a turn where the conversation ends with it."""
         cut = without_turns(self._example, turn + 1)
         with suppress(RowProblemError):
             text = self._render(cut).text
             layout = self._layout_in(cut, text, frozenset({turn}))
             if layout is not None and layout.has(turn):
-                return text[layout.hull(turn)[1] :]
+                return text[layout.span_of(turn)[1] :]
         return None
 
-    def _alone(self, turn: int) -> tuple[Span, ...]:
+    def _spans_of_one(self, turn: int) -> tuple[Span, ...]:
         """Find one answer where the stand-ins for all turns do not fit: by those for itself, else by prefixes."""
         layout = self._layout({turn})
         if layout is not None and (missing := layout.missing(turn)):
             raise RowProblemError(self._left_out(turn, f"the {missing}"))
         if self._template.has_marks:
-            return self._marks_alone(turn)
+            return self._marks_of_one(turn)
         if layout is not None:
             span = self._span(layout, turn)
-            if not self._holds_others(turn, self._rendered.text[span[0] : layout.hull(turn)[0]]):
+            if not self._holds_others(turn, self._rendered.text[span[0] : layout.span_of(turn)[0]]):
                 return (span,)
-        return (self._by_prefixes(turn),)
+        return (self._span_by_prefixes(turn),)
 
     def _holds_others(self, turn: int, text: str) -> bool:
         """Return whether a text holds anything that another turn says."""
@@ -281,20 +281,20 @@ class _Search:
                 _hide(other, index, words)
         return any(form in text for piece in words.hidden.values() for form in piece.forms)
 
-    def _marks_alone(self, turn: int) -> tuple[Span, ...]:
-        """Take the marks between the turns of others around an answer, where they hold all of it."""
+    def _marks_of_one(self, turn: int) -> tuple[Span, ...]:
+        """Return the generation marks between the turns around an answer, where they hold all of it."""
         turns = self._example.turns
         layout = self._layout({i for i, other in enumerate(turns) if other.role != "assistant"})
         beside = {i for i in (turn - 1, turn + 1) if 0 <= i < len(turns)}
         if layout is None or not all(layout.has(i) for i in beside):
             raise RowProblemError(f"which generation marks of the chat template are those of turn {turn} is not clear")
-        after, before = layout.room(turn)
+        after, before = layout.between_neighbours(turn)
         marks = tuple(mark for mark in self._rendered.marks if after <= mark[0] and mark[1] <= before)
         self._refuse_incomplete(turn, marks)
         return marks
 
-    def _by_prefixes(self, turn: int) -> Span:
-        """Take an answer to be what rendering adds between the prompt before it and the turn itself."""
+    def _span_by_prefixes(self, turn: int) -> Span:
+        """Return what rendering adds between the prompt before an answer and the answer itself."""
         text = self._rendered.text
         before = self._render(without_turns(self._example, turn), generation_prompt=True).text if turn else ""
         through = self._render(without_turns(self._example, turn + 1)).text
@@ -317,13 +317,13 @@ class _Search:
                 raise RowProblemError(self._left_out(turn, f"the {piece.what}"))
 
     def _extras_left_out(self) -> tuple[str, ...]:
-        """Name what a row brings besides its turns and the template makes nothing of."""
+        """List what a row brings besides its turns that the template does not show: tools, documents."""
         example = self._example
         without = {"tools": replace(example, tools=()), "documents": replace(example, documents=())}
         given = {what: other for what, other in without.items() if getattr(example, what)}
-        return tuple(what for what, other in given.items() if self._looks_like(other))
+        return tuple(what for what, other in given.items() if self._renders_equal(other))
 
-    def _looks_like(self, other: Example) -> bool:
+    def _renders_equal(self, other: Example) -> bool:
         with suppress(RowProblemError):
             return self._render(other).text == self._rendered.text
         return False
@@ -331,11 +331,11 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where each piece of hidden text stands in a rendered conversation, in the order of the text."""
+    """Positions of each piece of hidden text in a rendered conversation, in the order of the text."""
 
     text: str
-    pieces_shown: tuple[tuple[int, int, _Hidden], ...]
-    absent: tuple[_Hidden, ...]
+    pieces_shown: tuple[tuple[int, int, _HiddenText], ...]
+    absent: tuple[_HiddenText, ...]
 
     def pieces(self, turn: int) -> list[tuple[int, int, str]]:
         """Return the pieces of a turn, each where it stands first."""
@@ -350,12 +350,12 @@ class _Layout:
         return bool(self.pieces(turn))
 
     def missing(self, turn: int) -> str | None:
-        """Name something that a turn says and the template does not show."""
+        """Return a part of a turn that the template does not show, if there is one."""
         lost = next((hidden.what for hidden in self.absent if hidden.turn == turn), None)
         return lost or (None if self.has(turn) else "whole")
 
     def repeated(self, turn: int) -> str | None:
-        """Name what of a turn stands in several places; names of functions may, where results repeat them."""
+        """Return a part of a turn that occurs more than once; names of functions may, where results repeat them."""
         seen: set[int] = set()
         for _, _, hidden in self.pieces_shown:
             if hidden.turn == turn and hidden.what != "tool call":
@@ -364,18 +364,18 @@ class _Layout:
                 seen.add(id(hidden))
         return None
 
-    def hull(self, turn: int) -> Span:
+    def span_of(self, turn: int) -> Span:
         """Return the characters from the first piece of a turn to its last."""
         pieces = self.pieces(turn)
         return min(start for start, _, _ in pieces), max(stop for _, stop, _ in pieces)
 
     def within(self, turn: int) -> int | None:
         """Return another turn that is shown between the pieces of a turn, if there is one."""
-        start, stop = self.hull(turn)
+        start, stop = self.span_of(turn)
         return next((h.turn for a, b, h in self.pieces_shown if start < a and b < stop and h.turn != turn), None)
 
-    def room(self, turn: int) -> Span:
-        """Return where the turns before one end, and where those behind it begin."""
+    def between_neighbours(self, turn: int) -> Span:
+        """Return the span between the end of the turns before one and the beginning of those behind it."""
         before = [stop for _, stop, hidden in self.pieces_shown if hidden.turn < turn]
         after = [start for start, _, hidden in self.pieces_shown if hidden.turn > turn]
         return max(before, default=0), min(after, default=len(self.text))
@@ -399,7 +399,7 @@ class _Layout:
         return found
 
     def left_out(self, example: Example) -> tuple[str, ...]:
-        """Name the turns of the context that are not shown whole; of answers before, parts may be forgotten."""
+        """List the turns of the context that are not shown whole; of answers before, parts may be forgotten."""
         turns = example.turns
         lost = {
             hidden.turn for hidden in self.absent if turns[hidden.turn].role != "assistant" or not self.has(hidden.turn)
@@ -416,11 +416,11 @@ def _hide(turn: Turn, index: int, words: _StandIns) -> Turn:
     )
 
 
-def _numbers_in(value: Any) -> Iterator[int | float]:
+def _call_numbers(value: Any) -> Iterator[int | float]:
     """Yield the numbers and flags among the arguments of a call."""
     if isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _numbers_in(item)
+            yield from _call_numbers(item)
     elif isinstance(value, int | float):
         yield value
 
@@ -429,8 +429,8 @@ def _begins_with_marker(text: str, special: frozenset[str]) -> bool:
     return any(start == 0 for start, _ in markers_in(text, special))
 
 
-def _own_edges(turn: Turn) -> tuple[str, str]:
-    """White space and control tokens with which a turn begins and ends by itself, before and behind its texts."""
+def _edges_of_turn(turn: Turn) -> tuple[str, str]:
+    """Return the white space and control tokens before and behind the texts of a turn that are its own."""
     first, last = turn.thinking or turn.content, "" if turn.tool_calls else turn.content or turn.thinking
     lead = _until_text(_KEPT.split(first), str.lstrip, first)
     tail = _until_text(_KEPT.split(last)[::-1], str.rstrip, last)
@@ -443,31 +443,31 @@ def _until_text(pieces: Sequence[str], strip: Callable[[str], str], whole: str) 
     def edge(text: str) -> str:
         return text.replace(strip(text), "", 1)
 
-    place = next((i for i, piece in enumerate(pieces) if i % 2 == 0 and piece.strip()), None)
-    return [edge(whole)] if place is None else [*pieces[:place], edge(pieces[place])]
+    position = next((i for i, piece in enumerate(pieces) if i % 2 == 0 and piece.strip()), None)
+    return [edge(whole)] if position is None else [*pieces[:position], edge(pieces[position])]
 
 
-def _salt(example: Example, template: str) -> str:
-    """A beginning of words that stands nowhere in a conversation or template."""
+def _unused_word(example: Example, template: str) -> str:
+    """Return a beginning for stand-ins that occurs nowhere in a conversation or template."""
     everything = template + "".join(turn.text for turn in example.turns)
     return next(word for n in range(len(everything) + 1) if (word := f"gp{n}z") not in everything)
 
 
-def _aligned(text: str, skeleton: str, words: _StandIns) -> _Layout | None:
+def _align(text: str, skeleton: str, words: _StandIns) -> _Layout | None:
     """Put the texts back in place of their stand-ins; None where that does not give the rendered text."""
     parts = re.split(f"({re.escape(words.salt)}\\d+q)", skeleton)
     literals, shown = parts[::2], parts[1::2]
     if not text.startswith(literals[0]):
         return None
-    place, pieces = len(literals[0]), []
+    position, pieces = len(literals[0]), []
     for word, literal in zip(shown, literals[1:], strict=True):
         hidden = words.hidden[word]
-        form = next((form for form in hidden.forms if text.startswith(form + literal, place)), None)
+        form = next((form for form in hidden.forms if text.startswith(form + literal, position)), None)
         if form is None:
             return None
-        pieces.append((place, place + len(form), hidden))
-        place += len(form) + len(literal)
-    if place != len(text):
+        pieces.append((position, position + len(form), hidden))
+        position += len(form) + len(literal)
+    if position != len(text):
         return None
     return _Layout(
         text, tuple(pieces), tuple(hidden for word, hidden in words.hidden.items() if word not in set(shown))

@@ -9,13 +9,13 @@ from typing import Any
 from gradprism.data.example import RowProblemError
 from gradprism.data.record import Row
 
-_COMMON = (str, int, list, dict)  # the types of nearly all cells, told more quickly than `Real`
+_COMMON_TYPES = (str, int, list, dict)  # the types of nearly all cells, told more quickly than `Real`
 _MOST_LEVELS = 64  # of lists and objects in each other; more is no data, and exhausts Python's stack
 
 
 def is_missing(value: object) -> bool:
     """Return whether a cell holds nothing: null, NaN, or the NA and NaT of pandas."""
-    if value is None or isinstance(value, _COMMON):
+    if value is None or isinstance(value, _COMMON_TYPES):
         return value is None
     if isinstance(value, Real):
         return math.isnan(value)
@@ -59,12 +59,12 @@ def objects_of(value: object, what: str) -> list[dict[str, Any]]:
     Elements may be JSON text themselves. Raises `RowProblemError` for anything else.
     """
     if isinstance(value, str):
-        value = _parsed(value, what) if value.strip() else None
+        value = _parse_json(value, what) if value.strip() else None
     if is_empty(value):
         return []
-    listed = plain(value)
-    listed = listed if isinstance(listed, list) else [listed]
-    found = [plain(_parsed(each, f"an element of {what}")) if isinstance(each, str) else each for each in listed]
+    converted = plain(value)
+    converted = converted if isinstance(converted, list) else [converted]
+    found = [plain(_parse_json(each, f"an element of {what}")) if isinstance(each, str) else each for each in converted]
     for each in found:
         if not isinstance(each, dict):
             raise RowProblemError(f"{what} holds a {type(each).__name__}, expected objects")
@@ -82,11 +82,11 @@ def pairs_of(value: object) -> list[Any] | None:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return None
-    listed = plain(value)
-    return listed if isinstance(listed, list) and all(isinstance(each, list) for each in listed) else None
+    converted = plain(value)
+    return converted if isinstance(converted, list) and all(isinstance(each, list) for each in converted) else None
 
 
-def _parsed(text: str, what: str) -> Any:
+def _parse_json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""A chat template: conversations rendered to text, with all that their rows bring, on a fixed date."""
+"""Render conversations to text by a chat template, with their tools and documents, on a fixed date."""
 
 import json
 import re
@@ -44,19 +44,19 @@ class ChatTemplate:
     """A template in the form of transformers' chat templates, and the tokenizer's special tokens for it."""
 
     def __init__(self, text: str, special_tokens: Mapping[str, Any], name: str, today: str | None):
-        """Fix the date that it prints to `today` (ISO; the present day where None). Errors begin with `name`.
+        """Set the date that it prints to `today` (ISO 8601; the present day where None). Errors begin with `name`.
 
         Raises `GradPrismError` where the date is asked for in a form that cannot be fixed.
         """
         self.name = name
         day = date.fromisoformat(today) if today else date.today()
-        self.text = _on_day(text, day, name)
+        self.text = _with_fixed_date(text, day, name)
         self._special_tokens = {**special_tokens}
         self._headers: dict[str, str] = {}
 
     @property
     def has_marks(self) -> bool:
-        """Return whether the template itself marks what the assistant generates."""
+        """True where the template itself marks what the assistant generates."""
         return _GENERATION.search(self.text) is not None
 
     def render(self, example: Example, *, generation_prompt: bool = False, null_content: bool = False) -> Rendered:
@@ -67,7 +67,7 @@ class ChatTemplate:
         if reserved := sorted(_RESERVED & {*example.template_options}):
             raise RowProblemError(f"chat_template_kwargs holds {reserved[0]!r}, which is not the row's to set")
         messages = [self._message(turn, null_content) for turn in example.turns]
-        return self._rendered(messages, example, generation_prompt)
+        return self._render_messages(messages, example, generation_prompt)
 
     def header(self, example: Example) -> str:
         """Return what the template sets before an answer: its generation prompt, or what it sets before a plain answer.
@@ -107,19 +107,19 @@ class ChatTemplate:
 
     @cached_property
     def _wants_parts(self) -> bool:
-        """Whether text is rendered where content is a list of parts, and only there."""
+        """True where the template shows content that is a list of parts, and no plain text."""
 
         def shows(wrap: Any) -> bool:
             messages = [{"role": "user", "content": wrap(_ASKED)}, {"role": "assistant", "content": wrap(_ANSWERED)}]
             try:
-                text = self._rendered(messages, Example(0, ""), False).text
+                text = self._render_messages(messages, Example(0, ""), False).text
             except RowProblemError:
                 return False
             return _ASKED in text and _ANSWERED in text
 
         return not shows(str) and shows(lambda text: [{"type": "text", "text": text}])
 
-    def _rendered(self, messages: list[dict[str, Any]], example: Example, generation_prompt: bool) -> Rendered:
+    def _render_messages(self, messages: list[dict[str, Any]], example: Example, generation_prompt: bool) -> Rendered:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         with self._row_problems():
@@ -136,7 +136,7 @@ class ChatTemplate:
 
     @contextmanager
     def _row_problems(self) -> Iterator[None]:
-        """A template is a program and raises what it likes; only a syntax error concerns every row."""
+        """Turn errors of the template into problems of the row, except a syntax error, which concerns every row."""
         try:
             yield
         except jinja2.TemplateSyntaxError as error:
@@ -145,7 +145,7 @@ class ChatTemplate:
             raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
 
 
-def _on_day(template: str, day: date, name: str) -> str:
+def _with_fixed_date(template: str, day: date, name: str) -> str:
     """Write the date into a template in place of its calls for the present one."""
     midnight = datetime.combine(day, time())
     fixed = _DATE_CALL.sub(lambda call: json.dumps(midnight.strftime(call["format"])), template)
@@ -161,7 +161,7 @@ _MARKER = re.compile(r"<[|｜][^<>\s]{1,60}?[|｜]>|<[|｜]?[/\w▁:|｜-]{1,40}
 
 
 def markers_in(text: str, special: frozenset[str] = frozenset()) -> list[tuple[int, int]]:
-    """Return where control tokens stand: those that look like one, and the tokenizer's own `special` ones."""
+    """Return the spans of control tokens: those that look like one, and the tokenizer's own `special` ones."""
     found = [match.span() for match in _MARKER.finditer(text)]
     if special:
         own = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))

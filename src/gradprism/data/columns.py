@@ -10,7 +10,7 @@ _MOST_NAMES = 24  # in a message
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`prompt=question,response=answer` -> {"prompt": "question", "response": "answer"}. Raises `GradPrismError`."""
+    """Parse `prompt=question,response=answer` into the column of each role. Raises `GradPrismError`."""
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if bad := [role for role, equals, name in pairs if not equals or not name.strip()]:
         raise GradPrismError(f"--columns: {bad[0]!r} is not of the form role=column, e.g. prompt=question")

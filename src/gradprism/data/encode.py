@@ -1,4 +1,4 @@
-"""`Example` -> `Encoded`: token ids, and the mask of the tokens that carry the loss."""
+"""Encode examples: token ids, and the mask of loss tokens."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,21 +26,21 @@ class Encoded:
     response_mask: tuple[bool, ...]
     truncated: bool
     left_out: tuple[str, ...] = ()
-    """What of the context the template does not show, such as "system turn" or "tools"."""
+    """Parts of the context that the template does not show, such as "system turn" or "tools"."""
 
     @property
     def n_tokens(self) -> int:
-        """Tokens kept."""
+        """The number of tokens kept."""
         return len(self.ids)
 
     @property
     def n_response_tokens(self) -> int:
-        """Tokens whose prediction is part of the loss."""
+        """The number of loss tokens: those whose prediction is part of the loss."""
         return sum(self.response_mask)
 
 
 class Encoder(ABC):
-    """Encodes examples by one template. Final classes say how; this one says what holds for all."""
+    """An encoder of examples by one template: the cuts and the loss mask, which are the same for every template."""
 
     def __init__(self, tokenizer: Any, settings: TextSettings):
         """Keep the tokenizer (any Hugging Face one) and the settings."""
@@ -48,7 +48,7 @@ class Encoder(ABC):
         self.settings = settings
 
     def encode(self, example: Example) -> Encoded:
-        """Token ids and loss mask of an example, cut on the right at `max_length`, and to the tokens asked for.
+        """Return token ids and loss mask of an example, cut on the right at `max_length`, and to the tokens asked for.
 
         Only the first counts as truncated. Raises `RowProblemError` where no token would carry a loss, where there are
         fewer tokens than asked for, or where the template's mask cannot be trusted.
@@ -71,8 +71,8 @@ class Encoder(ABC):
         return Encoded(*kept, truncated=len(ids) > longest, left_out=left_out)
 
     def _window(self, ids: Sequence[int], mask: Sequence[bool]) -> tuple[int, slice]:
-        """What is asked for: so many tokens at the start, and a stretch. Raises `RowProblemError` on too few."""
-        scored = [place for place, is_scored in enumerate(mask) if is_scored]
+        """Return how many first tokens to keep, and which range behind them. Raises `RowProblemError` on too few."""
+        scored = [index for index, is_scored in enumerate(mask) if is_scored]
         first, stop, head = 0, len(ids), 0
         if (wanted := self.settings.response_tokens) is not None:
             if len(scored) < wanted:
@@ -99,19 +99,19 @@ class Encoder(ABC):
         return replace(example, turns=turns)
 
     def scored(self, turns: Sequence[Turn]) -> list[int]:
-        """Return the positions of the answers that carry the loss: of those asked for, the ones that say something."""
+        """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
         return answers_in_loss(turns, self.settings.turns)
 
 
 class PaperEncoder(Encoder):
-    """Prompt, a newline, response, tokenised whole; the mask by counting the tokens of the prefix.
+    """The template `paper`: prompt, newline and response tokenised whole, the mask by counting the prefix's tokens.
 
     As in the scripts of Li et al. (2024, 2025): no chat markers and no end token, and a token that straddles
     the boundary counts as the prefix count says. A conversation is its turns joined by newlines.
     """
 
     def tokens(self, example: Example) -> tuple[list[int], list[bool], tuple[str, ...]]:
-        """Ids of the whole text; each scored turn runs from the prefix's token count to the next one's.
+        """Return the ids of the whole text; each scored turn runs from the prefix's token count to the next one's.
 
         Raises `RowProblemError` where a scored turn has thinking or tool calls, for which this text has no form.
         """
@@ -136,22 +136,22 @@ class PaperEncoder(Encoder):
 
     @cached_property
     def _n_appended(self) -> int:
-        """How many tokens, such as EOS, the tokenizer's post-processor sets behind every text."""
+        """The number of tokens, such as EOS, that the tokenizer's post-processor appends to every text."""
         bare = list(self.tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
         whole = list(self.tokenizer("a", verbose=False)["input_ids"])
-        places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
-        return len(whole) - places[-1] - len(bare) if bare and places else 0
+        indexs = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
+        return len(whole) - indexs[-1] - len(bare) if bare and indexs else 0
 
 
 class ChatEncoder(Encoder):
-    """A chat template: the tokenizer's own, or a Jinja file in the same form.
+    """The template `chat`: the tokenizer's own chat template, or a Jinja file in the same form.
 
     The conversation is rendered once, whole. Each answer is found in it (see `data.answers`), and the mask is placed
     on tokens by character offsets.
     """
 
     def __init__(self, tokenizer: Any, settings: TextSettings, template: str | None = None):
-        """`template` is Jinja text; None takes the tokenizer's own."""
+        """Compile `template`, a Jinja text; None takes the tokenizer's own."""
         super().__init__(tokenizer, settings)
         text = own_template(tokenizer) if template is None else template
         if not text:
@@ -209,13 +209,13 @@ class ChatEncoder(Encoder):
 
     @cached_property
     def _bos(self) -> int | None:
-        """The beginning-of-text id that this tokenizer's own default adds, if it adds one."""
+        """The BOS id that the tokenizer adds to every text by default, if it adds one."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(self.tokenizer("a")["input_ids"])[:1] == [bos] else None
 
 
 def _tokens_in(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> range:
-    """Tokens that lie in these characters, wholly or in part.
+    """Return the range of tokens that lie in these characters, wholly or in part.
 
     Some tokenizers leave spaces out of their offsets: a token of nothing else stands, without width, at its own end.
     """
@@ -225,7 +225,7 @@ def _tokens_in(span: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> ran
 
 
 def make_encoder(tokenizer: Any, settings: TextSettings, n_conversations: int = 0) -> Encoder:
-    """Make the encoder that `settings.template` names; of `auto` the one that suits data with so many conversations."""
+    """Make the encoder that `settings.template` names; `auto` is decided by the number of conversations in the data."""
     settings, _ = choose_template(settings, tokenizer, n_conversations)
     if settings.template == "paper":
         return PaperEncoder(tokenizer, settings)
@@ -234,7 +234,7 @@ def make_encoder(tokenizer: Any, settings: TextSettings, n_conversations: int = 
 
 
 def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int) -> tuple[TextSettings, str]:
-    """Replace the template `auto` by the one that fits the data, and say why it is this one."""
+    """Replace the template `auto` by the one that fits the data, and return the reason beside it."""
     if settings.template != "auto":
         return settings, AS_ASKED
     talking = f"conversations in {n_conversations:,} {'row' if n_conversations == 1 else 'rows'}"
@@ -248,7 +248,7 @@ def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int
 
 
 def with_date(settings: TextSettings, tokenizer: Any, begun: str | None = None) -> TextSettings:
-    """Fix the day that the template prints: as asked for, else `begun`, else today; None where it prints none."""
+    """Set the day that the template prints: the given one, else `begun`, else today; None where it prints none."""
     text = None
     if settings.template not in ("auto", "paper"):
         text = own_template(tokenizer) if settings.template == "chat" else read_template(settings.template)
@@ -257,13 +257,13 @@ def with_date(settings: TextSettings, tokenizer: Any, begun: str | None = None) 
 
 
 def own_template(tokenizer: Any) -> str | None:
-    """Return the chat template that a tokenizer brings: of several the one called default."""
+    """Return the chat template that a tokenizer brings; of several, the one called default."""
     template = getattr(tokenizer, "chat_template", None)
     return template.get("default") if isinstance(template, Mapping) else template
 
 
 def read_template(name: str) -> str:
-    """Text of a Jinja file; `GradPrismError` where it cannot be read or is empty."""
+    """Return the text of a Jinja file. Raises `GradPrismError` where it cannot be read or is empty."""
     try:
         template = Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

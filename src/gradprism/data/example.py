@@ -1,4 +1,4 @@
-"""`Example`: one row of post-training data, whatever file it came from."""
+"""Examples: rows of post-training data, whatever file they came from."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
-_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 CONTEXT_ALONE = "every answer is context without loss (weight 0 or train false)"
 Scalar = str | int | float | bool | None
 
 
 class RowProblemError(Exception):
-    """Why one row cannot be used. It becomes that row's `reason`; it never ends a run."""
+    """A row that cannot be used. The message becomes that row's `reason`; it never ends a run."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Turn:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether it says nothing: no content, thinking or tool call."""
+        """True where there is no content, thinking or tool call."""
         return not (self.content.strip() or self.thinking.strip() or self.tool_calls)
 
     @property
     def text(self) -> str:
-        """Return all that it says as plain text, for people and judges: thinking, content, calls as JSON."""
+        """Thinking, content and calls (as JSON) in one plain text, for people and judges."""
         calls = (json.dumps(call.get("function", call), ensure_ascii=False) for call in self.tool_calls)
         return "\n".join(piece for piece in (self.thinking, self.content, *calls) if piece)
 
     @property
-    def _hashed(self) -> list[Any]:
-        """Return role and content, and whatever else it has: an ordinary turn hashes as it always did."""
+    def _hash_content(self) -> list[Any]:
+        """Role and content, and whatever else there is: an ordinary turn hashes as it always did."""
         more = {name: value for name, default in _BEYOND_CONTENT if (value := getattr(self, name)) != default}
         return [self.role, self.content, *([more] if more else [])]
 
@@ -57,9 +57,9 @@ _BEYOND_CONTENT = tuple((each.name, each.default) for each in fields(Turn)[2:])
 
 
 def answers_in_loss(turns: Sequence[Turn], which: Literal["all", "last"]) -> list[int]:
-    """Return the positions of the answers that carry the loss: of those asked for, the ones that say something."""
-    spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-    wanted = spoken if which == "all" else spoken[-1:]
+    """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
+    answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    wanted = answers if which == "all" else answers[-1:]
     return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
 
 
@@ -96,7 +96,7 @@ class Example:
     @cached_property
     def content_hash(self) -> str:
         """16 hexadecimal digits (64 bits of BLAKE2b) of all that a template sees, or of the problem in its place."""
-        content: Any = [turn._hashed for turn in self.turns] or self.problem
+        content: Any = [turn._hash_content for turn in self.turns] or self.problem
         if self.tools or self.documents or self.template_options:
             content = [content, self.tools, self.documents, dict(self.template_options)]
         text = json.dumps(content, ensure_ascii=True, default=str)
@@ -110,9 +110,9 @@ class Example:
         """
         if self.problem:
             raise RowProblemError(self.problem)
-        if any(_HALF_OF_A_PAIR.search(turn.text) for turn in self.turns):
+        if any(_LONE_SURROGATE.search(turn.text) for turn in self.turns):
             raise RowProblemError("the text holds half of a surrogate pair, which is no Unicode")
-        answers = [place for place, turn in enumerate(self.turns) if turn.role == "assistant"]
+        answers = [index for index, turn in enumerate(self.turns) if turn.role == "assistant"]
         return self.turns[: answers[-1] + 1] if answers else ()
 
     @property

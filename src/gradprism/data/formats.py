@@ -1,4 +1,4 @@
-"""File formats -> records, one row at a time, in memory that does not grow with the file.
+"""Read files of every format as records, one row at a time, in memory that does not grow with the file.
 
 A row that cannot be read is a record with a `problem`; a file that cannot be read at all is a `GradPrismError`.
 """
@@ -32,7 +32,7 @@ def read_file(path: Path) -> Iterator[Record]:
     """Yield the records of one file: a JSON array, JSON Lines, JSON objects, Parquet, CSV or TSV, compressed or not."""
     kind = file_format(path)
     if kind == "Parquet":
-        yield from _parquet(path)
+        yield from _parquet_records(path)
     elif kind == "JSON array":
         yield from json_array(path)
     elif kind == "JSON objects":
@@ -40,11 +40,11 @@ def read_file(path: Path) -> Iterator[Record]:
     elif kind == "JSON Lines":
         yield from json_lines(path)
     else:
-        yield from _csv(path, delimiter="\t" if data_suffix(path) == ".tsv" else ",")
+        yield from _csv_records(path, delimiter="\t" if data_suffix(path) == ".tsv" else ",")
 
 
 def file_format(path: Path) -> str:
-    """Name the format of a file: by its suffix, and for JSON by how it begins."""
+    """Return the format of a file, told by its suffix, and for JSON by its beginning."""
     suffix = data_suffix(path)
     if suffix not in SUFFIXES:
         raise GradPrismError(
@@ -70,7 +70,7 @@ def _first_character(path: Path) -> str:
     return text.strip()[:1]
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[Record]:
+def _csv_records(path: Path, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with open_text(path) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -101,7 +101,7 @@ def _csv_record(header: list[str], cells: list[str], line: int) -> Record:
     return Record(dict(zip(header, cells, strict=True)))
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def _parquet_records(path: Path) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

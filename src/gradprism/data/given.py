@@ -1,4 +1,4 @@
-"""Find what a user gives as data: files, folders of them, saved and hub data sets, Python objects."""
+"""Find the sources of data: files, folders of them, saved and hub data sets, Python objects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gradprism.files.places import is_named, is_shared, place
 
 @dataclass(frozen=True)
 class Source:
-    """One file, folder, hub data set or Python collection; `records` starts reading it anew at each call."""
+    """One file, folder, hub data set or Python collection; each call of `records` reads it from the start."""
 
     name: str
     format: str
@@ -30,12 +30,12 @@ def sources_of(data: Any, settings: ReadSettings) -> tuple[Source, ...]:
     if is_named(data):
         data = (data,)
     if isinstance(data, Sequence) and data and all(map(is_named, data)):
-        return tuple(source for name in data for source in _named(str(name), settings))
-    return (_in_memory(data),)
+        return tuple(source for name in data for source in _sources_of_name(str(name), settings))
+    return (_source_of_objects(data),)
 
 
-def _in_memory(data: Any) -> Source:
-    """A list of dicts, a `datasets.Dataset`, or a polars or pandas frame."""
+def _source_of_objects(data: Any) -> Source:
+    """Return the source of a list of dicts, a `datasets.Dataset`, or a polars or pandas frame."""
     if hasattr(data, "iter_rows"):
         rows: Iterable[Any] = data.to_dicts()
     elif hasattr(data, "to_dict") and hasattr(data, "columns"):
@@ -47,37 +47,37 @@ def _in_memory(data: Any) -> Source:
             f"Cannot read rows from a {type(data).__name__}: expected a path, a hub id, a list of dicts, "
             "a datasets.Dataset or a data frame (not an iterator: the rows are read more than once)."
         )
-    return Source("Python objects", type(data).__name__, lambda: (_object_record(row) for row in rows))
+    return Source("Python objects", type(data).__name__, lambda: (_record_of_object(row) for row in rows))
 
 
-def _object_record(row: object) -> Record:
+def _record_of_object(row: object) -> Record:
     if isinstance(row, Mapping):
         return Record(row)
     return Record(None, f"a {type(row).__name__}, expected a dict with named columns")
 
 
-def _named(name: str, settings: ReadSettings) -> Iterator[Source]:
+def _sources_of_name(name: str, settings: ReadSettings) -> Iterator[Source]:
     path = place(name)
     if path.is_dir():
-        yield from _folder(path, settings)
+        yield from _sources_of_folder(path, settings)
     elif path.exists() or data_suffix(path) in SUFFIXES or is_shared(path) or name.startswith((".", "/", "~")):
         if not path.exists():
             raise GradPrismError(f"No such file: {name}")
         refuse_other_split(path, settings)
         yield Source(name, file_format(path), lambda: read_file(path))
     else:
-        yield _hub(name, settings)
+        yield _source_of_hub(name, settings)
 
 
-def _folder(path: Path, settings: ReadSettings) -> Iterator[Source]:
+def _sources_of_folder(path: Path, settings: ReadSettings) -> Iterator[Source]:
     if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        yield _saved(path, settings)
+        yield _source_of_saved(path, settings)
         return
     for file in data_files(path, settings):
         yield Source(str(file), file_format(file), lambda file=file: read_file(file))  # type: ignore[misc]
 
 
-def _saved(path: Path, settings: ReadSettings) -> Source:
+def _source_of_saved(path: Path, settings: ReadSettings) -> Source:
     import datasets
 
     try:
@@ -88,11 +88,11 @@ def _saved(path: Path, settings: ReadSettings) -> Source:
         raise GradPrismError(f"--config {settings.config}: the saved data set {path} has no configurations.")
     if settings.split and not isinstance(saved, Mapping):
         raise GradPrismError(f"--split {settings.split}: the saved data set {path} has no splits.")
-    loaded = _one_split(saved, str(path), settings.split)
+    loaded = _choose_split(saved, str(path), settings.split)
     return Source(str(path), "saved datasets folder", lambda: (Record(row) for row in loaded))
 
 
-def _hub(name: str, settings: ReadSettings) -> Source:
+def _source_of_hub(name: str, settings: ReadSettings) -> Source:
     import datasets
 
     try:
@@ -103,11 +103,11 @@ def _hub(name: str, settings: ReadSettings) -> Source:
             "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name "
             "(with --config and --split where it has several)."
         ) from error
-    split = _one_split(loaded, name, settings.split)
+    split = _choose_split(loaded, name, settings.split)
     return Source(name, "hub data set", lambda: (Record(row) for row in split))
 
 
-def _one_split(loaded: Any, name: str, split: str | None) -> Any:
+def _choose_split(loaded: Any, name: str, split: str | None) -> Any:
     if not isinstance(loaded, Mapping):
         return loaded
     if split is None and len(loaded) == 1:

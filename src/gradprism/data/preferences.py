@@ -34,27 +34,27 @@ def after_prompt(prompt: Turns, chosen: Turns) -> Turns:
 
     Answers in the prompt carry no loss. Raises `RowProblemError` where `chosen` begins with another prompt.
     """
-    n_system = next((place for place, turn in enumerate(chosen) if not is_system(turn)), len(chosen))
+    n_system = next((index for index, turn in enumerate(chosen) if not is_system(turn)), len(chosen))
     system, body = chosen[:n_system], chosen[n_system:]
     said = tuple(turn for turn in prompt if not is_system(turn))
     if body and body[0].role == "user":
         end = _end_of_prompt(said, body)
         said, body = body[:end], body[end:]
     own_system = tuple(turn for turn in prompt if is_system(turn))
-    if system and own_system and not _same(system, own_system):
+    if system and own_system and not _are_same(system, own_system):
         raise RowProblemError("the prompt and 'chosen' begin with different system prompts")
     return (*(system or own_system), *without_loss(said), *body)
 
 
 def _end_of_prompt(prompt: Turns, chosen: Turns) -> int:
     """Return how many turns of `chosen` repeat the prompt: from its first turn on, or up to its last question."""
-    if prompt and _same(prompt, chosen[: len(prompt)]):
+    if prompt and _are_same(prompt, chosen[: len(prompt)]):
         return len(prompt)
-    asked = [place for place, turn in enumerate(chosen) if len(prompt) == 1 and _same(prompt, (turn,))]
+    asked = [index for index, turn in enumerate(chosen) if len(prompt) == 1 and _are_same(prompt, (turn,))]
     if not asked:
         raise RowProblemError("'chosen' begins with a user turn, which is not the prompt of the row")
     return asked[-1] + 1
 
 
-def _same(one: Sequence[Turn], other: Sequence[Turn]) -> bool:
+def _are_same(one: Sequence[Turn], other: Sequence[Turn]) -> bool:
     return [(turn.role, turn.content.strip()) for turn in one] == [(turn.role, turn.content.strip()) for turn in other]

@@ -1,4 +1,4 @@
-"""`Record`: one row as a file holds it, before anything is known of what its columns mean."""
+"""One row as a file holds it, before its schema is known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """One row as the file holds it, or why it cannot be read."""
+    """One row as the file holds it, or the problem for which it cannot be read."""
 
     fields: Row | None
     problem: str | None = None

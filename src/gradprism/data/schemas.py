@@ -31,8 +31,7 @@ from gradprism.data.cells import objects_of, pairs_of, text_of
 from gradprism.data.example import RowProblemError, Scalar, Turn
 from gradprism.data.preferences import Turns, after_prompt, is_system, transcript, without_loss
 from gradprism.data.record import Row
-from gradprism.data.turn_lists import holds_objects, turns_or_value
-from gradprism.data.turns import read_turns
+from gradprism.data.turns import holds_objects, read_turns, turns_or_value
 
 Columns = dict[str, tuple[str, ...]]
 """Columns by their roles; those of a response are several where the texts of all of them are the answer."""
@@ -58,7 +57,7 @@ _LONGEST_SCALAR = 256  # characters; longer strings are content, not columns to 
 
 @dataclass(frozen=True)
 class Schema:
-    """One shape of rows: its names, the function that finds its columns, and the one that reads its turns."""
+    """A shape of rows: its names, the function that finds its columns, and the one that reads its turns."""
 
     title: str | None
     """None for pairs, which are called by their columns."""
@@ -148,7 +147,7 @@ class ColumnMap:
 
 
 class RowReader:
-    """A row and its columns by role, of which a schema makes turns; the rest of its content is noted on the way."""
+    """A reader of one row by its columns' roles, from which a schema makes the turns; it collects the `content`."""
 
     def __init__(self, row: Row, columns: Columns):
         """Begin with no content."""

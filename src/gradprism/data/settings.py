@@ -7,11 +7,11 @@ from pydantic import Field, field_validator
 from gradprism.core.settings import Settings, iso_date
 
 IN_MEMORY = ("(Python objects)",)
-"""What a recipe says of its data where no file was given."""
+"""The data of a recipe where no file was given."""
 
 
 class ReadSettings(Settings):
-    """Which rows, and what their columns mean."""
+    """Choice of rows, and the roles of their columns."""
 
     columns: str = ""
     """Which column is which, where that is not found by itself: prompt=NAME,response=NAME
@@ -32,7 +32,7 @@ class ReadSettings(Settings):
 
 
 class TextSettings(Settings):
-    """How text becomes tokens, and which tokens carry the loss."""
+    """Settings of the text, its tokens, and which of them carry the loss."""
 
     template: str = "auto"
     """`paper` (prompt, newline, response), `chat` (the tokenizer's chat template), or a Jinja file in chat-template
@@ -58,7 +58,7 @@ class TextSettings(Settings):
 
     @property
     def most_tokens(self) -> int:
-        """Of an example, at most."""
+        """The most tokens that an example can have."""
         if self.prompt_tokens is None or self.response_tokens is None:
             return self.max_length
         return min(self.max_length, 1 + self.prompt_tokens + self.response_tokens)

@@ -24,7 +24,7 @@ from gradprism.data.settings import ReadSettings
 
 @dataclass(frozen=True)
 class SchemaCount:
-    """Rows that were read in one way: how it is called, the rows that each column was used in, and how many rows."""
+    """One schema in the data: its name, the number of rows that use each column, and its number of rows."""
 
     name: str
     uses: Mapping[str, int]
@@ -61,7 +61,7 @@ class ExampleSet:
 
 
 def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
-    """Find the sources and the chosen rows, and how each is read.
+    """Find the sources, the chosen rows, and the schema of each.
 
     `data` is a path, URL or hub id, several of them, or Python objects: a list of dicts, a `datasets.Dataset`, a
     polars or pandas frame. Reads the rows once (up to the last chosen one): for their number, how they are read,
@@ -70,15 +70,15 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
     """
     columns = parse_columns(settings.columns)
     sources = sources_of(data, settings)
-    chosen, scan = _choose(sources, settings), _Scan(columns.get("id", "id"))
+    chosen, scan = _choose_rows(sources, settings), _Scan(columns.get("id", "id"))
     for row, source, record in _chosen_records(sources, chosen):
         scan.add(source, record, read_row(row, record, columns, has_ids=True))
     if not scan.n_rows:
-        raise GradPrismError(_no_rows(sources, settings))
+        raise GradPrismError(_no_rows_message(sources, settings))
     if columns:
-        _refuse_unknown(columns, scan.names, sources)
+        _refuse_unknown_names(columns, scan.names, sources)
     if not scan.schemas:
-        raise GradPrismError(_nothing_readable(scan))
+        raise GradPrismError(_no_schema_message(scan))
     return ExampleSet(
         sources=sources,
         schemas=scan.counts(),
@@ -107,9 +107,9 @@ def read_row(row: int, record: Record, columns: Mapping[str, str], has_ids: bool
     fields: Mapping[str, Any] = record.fields or {}
     id_column = columns.get("id", "id")
     own_id = fields.get(id_column) if has_ids else None
-    example_id = str(row) if is_missing(own_id) else _harmless(str(own_id))
+    example_id = str(row) if is_missing(own_id) else _escape_surrogates(str(own_id))
     if record.problem or record.fields is None:
-        return ReadRow(Example(row, example_id, problem=_harmless(record.problem or "no known columns")))
+        return ReadRow(Example(row, example_id, problem=_escape_surrogates(record.problem or "no known columns")))
     found: ColumnMap | None = None
     try:
         found = find_columns(fields, columns)
@@ -117,12 +117,12 @@ def read_row(row: int, record: Record, columns: Mapping[str, str], has_ids: bool
     except (RowProblemError, RecursionError) as problem:
         scalars = found.scalars(fields) if found else scalars_of_unknown(fields)
         scalars.pop(id_column, None)
-        return ReadRow(Example(row, example_id, columns=scalars, problem=_harmless(str(problem))), found)
+        return ReadRow(Example(row, example_id, columns=scalars, problem=_escape_surrogates(str(problem))), found)
     scalars = {name: value for name, value in found.scalars(fields).items() if name != id_column}
-    return ReadRow(_example(row, example_id, scalars, content), found, content)
+    return ReadRow(_make_example(row, example_id, scalars, content), found, content)
 
 
-def _example(row: int, example_id: str, columns: Mapping[str, Any], content: Content) -> Example:
+def _make_example(row: int, example_id: str, columns: Mapping[str, Any], content: Content) -> Example:
     """Return the example; halves of surrogate pairs are a problem, and the turns stay beside it for the hash."""
     return Example(
         row, example_id, content.turns, columns, problem=content.not_unicode,
@@ -131,14 +131,14 @@ def _example(row: int, example_id: str, columns: Mapping[str, Any], content: Con
     )  # fmt: skip
 
 
-def _harmless(text: str) -> str:
+def _escape_surrogates(text: str) -> str:
     """Escape halves of surrogate pairs, which no table can hold."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass
 class _Scan:
-    """What one look at the chosen rows adds up to."""
+    """Counts of the chosen rows, added up in one pass over them."""
 
     id_column: str
     n_rows: int = 0
@@ -200,7 +200,7 @@ def _chosen_records(sources: Sequence[Source], chosen: range | frozenset[int]) -
             yield row, source, record
 
 
-def _refuse_unknown(columns: Mapping[str, str], seen: Mapping[str, None], sources: Sequence[Source]) -> None:
+def _refuse_unknown_names(columns: Mapping[str, str], seen: Mapping[str, None], sources: Sequence[Source]) -> None:
     """Raise `GradPrismError` where no row of the data, chosen or not, has a column that is named."""
     names = [*seen]
     wanted = {name for role, name in columns.items() if role != "response"}
@@ -211,14 +211,14 @@ def _refuse_unknown(columns: Mapping[str, str], seen: Mapping[str, None], source
         refuse_unknown_columns(columns, names)
 
 
-def _no_rows(sources: Sequence[Source], settings: ReadSettings) -> str:
+def _no_rows_message(sources: Sequence[Source], settings: ReadSettings) -> str:
     names = ", ".join(source.name for source in sources)
-    if n_rows := _count(sources):
+    if n_rows := _count_rows(sources):
         return f"No rows chosen: {names} has {n_rows} rows, --rows {settings.rows or 'all'}."
     return f"{names} holds no rows."
 
 
-def _nothing_readable(scan: _Scan) -> str:
+def _no_schema_message(scan: _Scan) -> str:
     assert scan.first_problem, "there are rows, and none has a schema"
     source, record, problem = scan.first_problem
     if not record.fields:
@@ -229,24 +229,24 @@ def _nothing_readable(scan: _Scan) -> str:
     )
 
 
-def _choose(sources: Sequence[Source], settings: ReadSettings) -> range | frozenset[int]:
-    """Rows A:B first, then the random sample, then the limit."""
-    first, stop = _row_range(settings.rows)
+def _choose_rows(sources: Sequence[Source], settings: ReadSettings) -> range | frozenset[int]:
+    """Return the rows that are left of `--rows A:B`, then of the random sample, then of the limit."""
+    first, stop = _parse_row_range(settings.rows)
     if settings.sample is None:
         ends = [end for end in (stop, first + settings.limit if settings.limit else None) if end is not None]
         return range(first, min(ends, default=sys.maxsize))
-    total = _count(sources) if stop is None else min(stop, _count(sources))
+    total = _count_rows(sources) if stop is None else min(stop, _count_rows(sources))
     if settings.sample > max(total - first, 0):
         raise GradPrismError(f"--sample {settings.sample}: there are only {max(total - first, 0)} rows.")
     sample = sorted(random.Random(settings.seed).sample(range(first, total), settings.sample))
     return frozenset(sample[: settings.limit])
 
 
-def _count(sources: Sequence[Source]) -> int:
+def _count_rows(sources: Sequence[Source]) -> int:
     return sum(1 for source in sources for _ in source.records())
 
 
-def _row_range(text: str | None) -> tuple[int, int | None]:
+def _parse_row_range(text: str | None) -> tuple[int, int | None]:
     if text is None:
         return 0, None
     first, colon, last = text.partition(":")

@@ -22,14 +22,16 @@ _METADATA = {
 
 @dataclass(frozen=True)
 class SplitFile:
-    """A data file, and the split that its name or its folder's says it belongs to, if one does."""
+    """A data file, and the split in its name or its folder's, if there is one."""
 
     path: Path
     split: str | None
 
     def is_of(self, split: str) -> bool:
         """Return whether the file is of a split: by that name, another for the same, or its own name."""
-        return split in (self.split, _stem(self.path)) or (self.split is not None and _keyword(split) == self.split)
+        return split in (self.split, _stem(self.path)) or (
+            self.split is not None and _split_keyword(split) == self.split
+        )
 
 
 def data_files(folder: Path, settings: ReadSettings) -> list[Path]:
@@ -39,30 +41,30 @@ def data_files(folder: Path, settings: ReadSettings) -> list[Path]:
     are none, where `--split` or `--config` names what is not there, and where files are of several splits of which none
     is chosen: rows of a test split are never taken for training data in silence.
     """
-    files = [] if settings.config else [*_files(folder)]
+    files = [] if settings.config else [*_split_files(folder)]
     if not files:
-        files = _of_config(folder, settings.config)
+        files = _files_of_config(folder, settings.config)
     if not files:
         raise GradPrismError(
             f"The folder {folder} is neither a saved `datasets` folder nor does it hold data files "
             f"({', '.join(SUFFIXES)})."
         )
-    return [file.path for file in _of_split(files, folder, settings.split)]
+    return [file.path for file in _files_of_split(files, folder, settings.split)]
 
 
-def _of_config(folder: Path, config: str | None) -> list[SplitFile]:
+def _files_of_config(folder: Path, config: str | None) -> list[SplitFile]:
     """Return the files of the folder of a configuration, of the only one where none is named."""
-    found = {item.name: files for item in _config_folders(folder) if (files := [*_files(item)])}
+    found = {item.name: files for item in _config_folders(folder) if (files := [*_split_files(item)])}
     if config is not None and config not in found:
-        raise GradPrismError(f"--config {config}: {folder} has {_those(found, 'configurations')}.")
+        raise GradPrismError(f"--config {config}: {folder} has {_quoted_names(found, 'configurations')}.")
     if config is None and len(found) > 1:
-        raise GradPrismError(f"{folder} has {_those(found, 'configurations')}; choose one with --config.")
+        raise GradPrismError(f"{folder} has {_quoted_names(found, 'configurations')}; choose one with --config.")
     return found[config] if config else [file for files in found.values() for file in files]
 
 
 def refuse_other_split(file: Path, settings: ReadSettings) -> None:
     """Raise `GradPrismError` where `--split` or `--config` names something else than this one file."""
-    here = SplitFile(file, _split_of(file, file.parent.name))
+    here = SplitFile(file, _split_in_name(file, file.parent.name))
     if settings.split is not None and not here.is_of(settings.split):
         named = f"is of the split {here.split!r}" if here.split else "has no split in its name"
         raise GradPrismError(f"--split {settings.split}: the file {file} {named}. Leave --split out to read it.")
@@ -70,39 +72,39 @@ def refuse_other_split(file: Path, settings: ReadSettings) -> None:
         raise GradPrismError(f"--config {settings.config}: the file {file} has no configurations. Leave --config out.")
 
 
-def _of_split(files: list[SplitFile], folder: Path, split: str | None) -> list[SplitFile]:
+def _files_of_split(files: list[SplitFile], folder: Path, split: str | None) -> list[SplitFile]:
     splits = dict.fromkeys(file.split or _stem(file.path) for file in files)
     if split is not None:
         if chosen := [file for file in files if file.is_of(split)]:
             return chosen
-        raise GradPrismError(f"--split {split}: {folder} has {_those(splits, 'splits')}.")
+        raise GradPrismError(f"--split {split}: {folder} has {_quoted_names(splits, 'splits')}.")
     known = {file.split for file in files}
     if len(known) > 1 and known != {None, "train"}:
         raise GradPrismError(
-            f"{folder} has {_those(splits, 'splits')}; choose one with --split, or name the files that are to be read."
+            f"{folder} has {_quoted_names(splits, 'splits')}; choose one with --split, or name the files to be read."
         )
     return files
 
 
-def _those(names: Iterable[str], what: str) -> str:
+def _quoted_names(names: Iterable[str], what: str) -> str:
     return f"the {what} {', '.join(map(repr, names))}" if names else f"no {what}"
 
 
-def _files(folder: Path, split: str | None = None) -> Iterator[SplitFile]:
+def _split_files(folder: Path, split: str | None = None) -> Iterator[SplitFile]:
     """Yield the data files in a folder, in those of its splits, and in `data`."""
     items = sorted(folder.iterdir())
     for path in items:
         if data_suffix(path) in SUFFIXES and not _is_metadata(path.name):
-            yield SplitFile(path, split or _split_of(path))
+            yield SplitFile(path, split or _split_in_name(path))
     for path in items:
-        named = _keyword(path.name)
+        named = _split_keyword(path.name)
         if not data_suffix(path) and (path.name == "data" or named) and path.is_dir():
-            yield from _files(path, split or named)
+            yield from _split_files(path, split or named)
 
 
 def _config_folders(folder: Path) -> list[Path]:
     others = [item for item in sorted(folder.iterdir()) if not item.name.startswith((".", "__"))]
-    named = [item for item in others if item.name != "data" and not _keyword(item.name)]
+    named = [item for item in others if item.name != "data" and not _split_keyword(item.name)]
     return [item for item in named if data_suffix(item) not in (*SUFFIXES, ".md") and item.is_dir()]
 
 
@@ -116,13 +118,13 @@ def _stem(path: Path) -> str:
     return name.rpartition(".")[0]
 
 
-def _split_of(path: Path, folder: str = "") -> str | None:
+def _split_in_name(path: Path, folder: str = "") -> str | None:
     """Return the split that a file's name says, as the hub reads it, else the one that its folder is called."""
     if shard := _SHARD.fullmatch(_stem(path)):
         return _KEYWORDS.get(shard["split"].lower(), shard["split"])
     words = re.split(r"[-._ \d]+", _stem(path).lower())
-    return next((_KEYWORDS[word] for word in words if word in _KEYWORDS), None) or _keyword(folder)
+    return next((_KEYWORDS[word] for word in words if word in _KEYWORDS), None) or _split_keyword(folder)
 
 
-def _keyword(name: str) -> str | None:
+def _split_keyword(name: str) -> str | None:
     return _KEYWORDS.get(name.lower())

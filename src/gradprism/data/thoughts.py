@@ -1,4 +1,4 @@
-"""Text of a model -> its thoughts and its answer, whichever marks the model's template puts around thoughts."""
+"""Split the text of a model into thoughts and answer, whichever marks the model's template puts around thoughts."""
 
 import json
 import re
@@ -41,7 +41,7 @@ THOUGHT_MARKS = (
     ),
 )
 
-_OPENING = re.compile("|".join(f"(?P<m{place}>{marks.opening})" for place, marks in enumerate(THOUGHT_MARKS)))
+_OPENING = re.compile("|".join(f"(?P<m{position}>{marks.opening})" for position, marks in enumerate(THOUGHT_MARKS)))
 _CLOSING = tuple(re.compile(marks.closing) for marks in THOUGHT_MARKS)
 _CLOSING_ALONE = "|".join(marks.closing for marks in THOUGHT_MARKS if marks.opened_by_template)
 _MARK = re.compile(f"{_OPENING.pattern}|{_CLOSING_ALONE}")
@@ -86,7 +86,7 @@ Spans = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Spoken:
-    """Thoughts (a blank line between them) and answer of what a model wrote.
+    """Thoughts (with a blank line between them) and answer in the text of a model.
 
     Where a thought was never ended, `unclosed` is set and the answer is empty: the model had not said its last word.
     """
@@ -98,7 +98,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Header:
-    """Where the header of a message begins and ends, and whether the message is for the user."""
+    """Beginning and end of the header of a message, and whether the message is for the user."""
 
     start: int
     stop: int
@@ -106,19 +106,19 @@ class Header:
 
 
 def split_thoughts(text: str) -> Spoken:
-    """Split what a model wrote into its thoughts and its answer, without the marks of its template.
+    """Split the text of a model into thoughts and answer, without the marks of its template.
 
     A thought is what `THOUGHT_MARKS` enclose, or a message of any channel but the final one. A closing mark alone ends
     a thought that the prompt had opened. Marks within JSON or inline code are quoted, and mark nothing.
     """
     if not any(hint in text.casefold() for hint in _HINTS) and not _BARE_THOUGHT.match(text):
         return Spoken("", text.strip())
-    headers = list(_headers(text))
+    headers = list(_find_headers(text))
     if headers:
         return _split_channels(text, headers)
     finals = [*_BARE_FINAL.finditer(text)]
     if finals:
-        return Spoken(text[: finals[-1].start()].strip(), _unframed(text[finals[-1].end() :]))
+        return Spoken(text[: finals[-1].start()].strip(), _without_frame(text[finals[-1].end() :]))
     if _BARE_THOUGHT.match(text):
         return Spoken(text.strip(), "", unclosed=True)
     return _split_marks(text)
@@ -166,26 +166,26 @@ def quoted_spans(text: str) -> Spans:
 
 def _split_marks(text: str) -> Spoken:
     thoughts: list[str] = []
-    answer, place, quoted = "", 0, quoted_spans(text) if _MARK.search(text) else ()
+    answer, position, quoted = "", 0, quoted_spans(text) if _MARK.search(text) else ()
     for mark in outside(_MARK, text, quoted):
-        if mark.start() < place:
+        if mark.start() < position:
             continue  # within a thought
-        answer += text[place : mark.start()]
+        answer += text[position : mark.start()]
         if mark.lastgroup is None:  # closes what nothing here has opened
-            thoughts, answer, place = [text[: mark.start()]], "", mark.end()
+            thoughts, answer, position = [text[: mark.start()]], "", mark.end()
             continue
         closing = _CLOSING[int(mark.lastgroup[1:])]
         behind = (found for found in outside(closing, text, quoted) if found.start() >= mark.end())
         end = next(behind, None)
         if end is None:
-            return Spoken(_joined([*thoughts, text[mark.end() :]]), "", unclosed=True)
+            return Spoken(_join_thoughts([*thoughts, text[mark.end() :]]), "", unclosed=True)
         thoughts.append(text[mark.end() : end.start()])
-        answer, place = answer + "\n", end.end()
-    return Spoken(_joined(thoughts), _unframed(answer + text[place:]))
+        answer, position = answer + "\n", end.end()
+    return Spoken(_join_thoughts(thoughts), _without_frame(answer + text[position:]))
 
 
 def _split_channels(text: str, headers: Sequence[Header]) -> Spoken:
-    """Split messages of channels; what stands before the first header is the rest of a thought."""
+    """Split messages of channels; text before the first header is the rest of a thought."""
     thoughts: list[str] = [text[: headers[0].start]]
     answers: list[str] = []
     unclosed = False
@@ -194,15 +194,15 @@ def _split_channels(text: str, headers: Sequence[Header]) -> Spoken:
         body = _MESSAGE_ENDS.split(text[header.stop : stop], maxsplit=1)[0]
         (answers if header.for_user else thoughts).append(body)
         unclosed = not header.for_user
-    return Spoken(_joined(thoughts), "" if unclosed else _unframed("\n".join(answers)), unclosed)
+    return Spoken(_join_thoughts(thoughts), "" if unclosed else _without_frame("\n".join(answers)), unclosed)
 
 
-def _headers(text: str) -> Iterator[Header]:
+def _find_headers(text: str) -> Iterator[Header]:
     before = 0
     for mark in outside(_MESSAGE, text, quoted_spans(text) if _MESSAGE.search(text) else ()):
         window = max(before, mark.start() - _LONGEST_HEADER)
         found = (text.rfind(begins, window, mark.start()) for begins in _HEADER_BEGINS)
-        start = next((place for place in found if place >= 0), mark.start())
+        start = next((position for position in found if position >= 0), mark.start())
         if start < mark.start() or not text[: mark.start()].strip():
             yield Header(start, mark.end(), _for_user(text[start : mark.start()]))
         before = mark.end()
@@ -213,15 +213,15 @@ def _for_user(header: str) -> bool:
     return all((found := part.search(header)) is None or found[1] == name for part, name in wanted)
 
 
-def _unframed(answer: str) -> str:
+def _without_frame(answer: str) -> str:
     if "<" not in answer:
         return answer.strip()
-    kept, place = [], 0
+    kept, position = [], 0
     for frame in outside(_FRAME, answer, quoted_spans(answer)):
-        kept.append(answer[place : frame.start()])
-        place = frame.end()
-    return "\n".join([*kept, answer[place:]]).strip()
+        kept.append(answer[position : frame.start()])
+        position = frame.end()
+    return "\n".join([*kept, answer[position:]]).strip()
 
 
-def _joined(thoughts: Sequence[str]) -> str:
+def _join_thoughts(thoughts: Sequence[str]) -> str:
     return "\n\n".join(thought.strip() for thought in thoughts if thought.strip())

@@ -1,4 +1,4 @@
-"""Rows -> JSON Lines or Parquet, one at a time, the file renamed into place once it is whole."""
+"""Write rows to JSON Lines or Parquet, one at a time; the file gets its name once it is whole."""
 
 import base64
 import datetime
@@ -24,7 +24,7 @@ _BATCH = 256  # rows held at a time
 
 
 def refuse_replacing(targets: Iterable[Path], sources: Iterable[Source]) -> None:
-    """Raises `GradPrismError` where a file that is to be written is one that is read."""
+    """Raise `GradPrismError` where a file that is to be written is one that is read."""
     read = {place(source.name).resolve() for source in sources}
     for target in targets:
         if target.resolve() in read:
@@ -32,7 +32,7 @@ def refuse_replacing(targets: Iterable[Path], sources: Iterable[Source]) -> None
 
 
 class RowWriter(ABC):
-    """Takes rows one by one."""
+    """A writer that takes rows one by one."""
 
     @abstractmethod
     def write(self, row: Row) -> None:
@@ -44,35 +44,35 @@ class RowWriter(ABC):
 
 
 class JsonLinesWriter(RowWriter):
-    """UTF-8, a line each. What JSON has no form for: dates become ISO 8601 text, bytes base64, decimals text."""
+    """JSON Lines in UTF-8. What JSON has no form for: dates become ISO 8601 text, bytes base64, decimals text."""
 
     def __init__(self, file: IO[bytes]):
-        """`file` is open for writing, and stays open."""
+        """Write to `file`, which is open, and stays so."""
         self._file = file
 
     def write(self, row: Row) -> None:
         """Write a line."""
         try:
-            content = json.dumps(dict(row), ensure_ascii=False, default=_plain).encode()
+            content = json.dumps(dict(row), ensure_ascii=False, default=_json_value).encode()
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can only hold as an escape
-            content = json.dumps(dict(row), default=_plain).encode()
+            content = json.dumps(dict(row), default=_json_value).encode()
         self._file.write(content + b"\n")
 
     def finish(self) -> None:
-        """Nothing is held."""
+        """Do nothing: every row is written at once."""
 
 
 class ParquetWriter(RowWriter):
-    """Row groups of some hundred rows, all of one schema; a column that a row lacks is null."""
+    """Parquet in row groups of some hundred rows, all of one schema; a column that a row lacks is null."""
 
     def __init__(self, file: IO[bytes], schema: pa.Schema):
-        """`file` is open for writing, and stays open."""
+        """Write to `file`, which is open, and stays so."""
         self._schema, self._rows = schema, list[Row]()
-        with _fitting():
+        with _arrow_errors():
             self._writer = pq.ParquetWriter(file, schema, compression="zstd")
 
     def write(self, row: Row) -> None:
-        """Hold the row until there are enough."""
+        """Hold the row until there are enough for a row group."""
         self._rows.append(row)
         if len(self._rows) == _BATCH:
             self._flush()
@@ -83,7 +83,7 @@ class ParquetWriter(RowWriter):
         self._writer.close()
 
     def _flush(self) -> None:
-        with _fitting():
+        with _arrow_errors():
             self._writer.write_table(pa.Table.from_pylist([dict(row) for row in self._rows], schema=self._schema))
         self._rows.clear()
 
@@ -104,28 +104,28 @@ def written_whole(target: Path, schema: pa.Schema | None) -> Iterator[RowWriter]
 
 
 def cannot_write(target: Path, error: OSError) -> GradPrismError:
-    """What to say where the disk refuses."""
+    """Return the error of a disk that refuses to write."""
     return GradPrismError(f"Cannot write {target}: {error}. Check the path, its permissions and the free space.")
 
 
 def arrow_schema(sources: Sequence[Source], rows: Iterable[Row]) -> pa.Schema:
-    """The columns of some rows: as Parquet files declare them, or as found by reading all rows.
+    """Return the columns of some rows: as Parquet files declare them, or as found by reading all rows.
 
     Raises `GradPrismError` where a column holds kinds of values that no one Parquet type has room for.
     """
-    with _fitting():
+    with _arrow_errors():
         if all(source.format == "Parquet" and Path(source.name).suffix in (".parquet", ".pq") for source in sources):
-            declared = [_declared(place(source.name)) for source in sources]
+            declared = [_declared_schema(place(source.name)) for source in sources]
             return pa.unify_schemas(declared, promote_options="permissive")
-        return pa.unify_schemas([*_found(rows)], promote_options="permissive")
+        return pa.unify_schemas([*_inferred_schemas(rows)], promote_options="permissive")
 
 
-def _declared(path: Path) -> pa.Schema:
+def _declared_schema(path: Path) -> pa.Schema:
     with path.open("rb") as file:
         return pq.read_schema(file).remove_metadata()
 
 
-def _found(rows: Iterable[Row]) -> Iterator[pa.Schema]:
+def _inferred_schemas(rows: Iterable[Row]) -> Iterator[pa.Schema]:
     batch = list[Row]()
     for row in rows:
         batch.append(row)
@@ -141,8 +141,8 @@ def _schema_of(batch: Sequence[Row]) -> pa.Schema:
 
 
 @contextmanager
-def _fitting() -> Iterator[None]:
-    """What Arrow says of values that have no place in a column, as the one error."""
+def _arrow_errors() -> Iterator[None]:
+    """Raise what Arrow says of values that fit into no column as `GradPrismError`."""
     try:
         yield
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
@@ -152,8 +152,8 @@ def _fitting() -> Iterator[None]:
         ) from error
 
 
-def _plain(value: Any) -> Any:
-    """Values of Parquet files and Python objects that JSON has no form for."""
+def _json_value(value: Any) -> Any:
+    """Convert a value of a Parquet file or a Python object that JSON has no form for."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):

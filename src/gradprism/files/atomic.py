@@ -1,4 +1,4 @@
-"""Files written whole or not at all, on a disk or in an object store; failures as one error."""
+"""Write files whole or not at all, on a disk or in an object store, with failures as one error."""
 
 import errno
 import io
@@ -22,12 +22,12 @@ PAUSES = (2.0, 8.0, 20.0)  # seconds before a part is uploaded once more; the cl
 
 
 def json_bytes(values: Mapping[str, Any]) -> bytes:
-    """A record as people read it."""
+    """Return a record as indented JSON in UTF-8."""
     return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Make the folder of a table, or take out what a kill left half written; an object store never shows such."""
+    """Make the folder of a table, and delete half-written files of a killed process; an object store has none."""
     if is_shared(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """A part in memory: written straight to a full disk, polars leaves a torn file without an error."""
+    """Return a table as a Parquet file in memory: polars leaves a torn file on a full disk without an error."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd")
     return buffer.getvalue()
@@ -77,7 +77,7 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _put(target: RemotePath, content: bytes) -> None:
-    """Put the object, which appears when all of it has arrived. A store that fails for a minute ends no long run."""
+    """Upload the object, which appears once all of it has arrived; retry where the store fails for a moment."""
     for pause in PAUSES:
         try:
             return target.write_bytes(content)
@@ -90,7 +90,7 @@ def _put(target: RemotePath, content: bytes) -> None:
 
 @contextmanager
 def disk_errors(path: Path, what: str = "the run") -> Iterator[None]:
-    """Failures of the disk or the store as the one error, with what to do."""
+    """Raise failures of the disk or the store as `GradPrismError`, with what to do."""
     safe = "what was already published is safe and will not be computed again."
     try:
         yield

@@ -1,4 +1,4 @@
-"""One writer at a time in an object store, which has no locks: an object that says who writes, renewed while he does.
+"""One writer at a time in an object store, which has no locks: an object that says who writes, renewed while it does.
 
 It is put there by a conditional request, so that of two writers one gets it; a store that knows no conditions is asked
 once more whose it is. What a dead writer leaves is taken over: at once where it was a process of this machine that is
@@ -25,12 +25,12 @@ from gradprism.files.remote import RemotePath
 from gradprism.files.storage_errors import ConflictError, StorageError
 
 RENEW_SECONDS, STALE_SECONDS = 20.0, 60.0
-_HELD: dict[str, "Lease"] = {}  # by this process
+_LEASES: dict[str, "Lease"] = {}  # by this process
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes, as the lease says."""
+    """The process that a lease names as the writer."""
 
     token: str
     host: str
@@ -42,35 +42,37 @@ class Holder:
 
     @classmethod
     def here(cls) -> "Holder":
-        """Name this process."""
+        """Return this process as a holder."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         born = psutil.Process().create_time()
-        return cls(uuid4().hex, platform.node(), os.getpid(), born, _namespace(), now, time.time())
+        return cls(uuid4().hex, platform.node(), os.getpid(), born, _process_namespace(), now, time.time())
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this machine that has ended, or has not been heard of for too long."""
-        if (self.host, self.namespace) == (platform.node(), _namespace()) and not _is_alive(self.pid, self.born):
+        """True of a process of this machine that has ended, or one that has not renewed its lease for too long."""
+        if (self.host, self.namespace) == (platform.node(), _process_namespace()) and not _is_alive(
+            self.pid, self.born
+        ):
             return True
         return time.time() - self.renewed > STALE_SECONDS
 
     def __str__(self) -> str:
-        """Say who it is."""
+        """Return process, host and time in words."""
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
 class Lease:
-    """Held from when it is made until `release`. A thread renews it."""
+    """A lease, held from when it is made until `release`, and renewed by a thread."""
 
     def __init__(self, run: RemotePath, file: str, say: Callable[[str], None]):
-        """Take the lease. `say` hears of it where it is taken over. Raises `GradPrismError` where another holds it."""
+        """Take the lease; a takeover is told to `say`. Raises `GradPrismError` where another process holds it."""
         self._run, self._object, self._me = run, run / file, Holder.here()
         self._lost: Holder | str | None = None
         self._take(say)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_released, name="gradprism-lease", daemon=True)
         self._thread.start()
-        _HELD[str(run)] = self
+        _LEASES[str(run)] = self
 
     def check(self) -> None:
         """Raise `GradPrismError` where the lease has been lost; asks the store after a time without a renewal."""
@@ -84,8 +86,8 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the run back."""
-        _HELD.pop(str(self._run), None)
+        """Give the lease up: others may write."""
+        _LEASES.pop(str(self._run), None)
         self._ended.set()
         self._thread.join(timeout=RENEW_SECONDS)
         with suppress(StorageError, FileNotFoundError):  # it goes stale by itself
@@ -97,17 +99,17 @@ class Lease:
         version, there = self._object.version(), self._object.exists()
         holder = read_holder(self._object) if there else None
         if holder is not None and not holder.is_gone:
-            raise _held(self._run, holder)
+            raise _held_error(self._run, holder)
         if there:
             say(f"Taking over the run {self._run} from {holder or 'an unreadable lease'}: it was left behind")
         with suppress(ConflictError):  # of another writer, or of an answer that was lost on its way here
             if there:
-                self._object.exchange(_text(self._me), version)
+                self._object.exchange(_lease_bytes(self._me), version)
             else:
-                self._object.create(_text(self._me))
+                self._object.create(_lease_bytes(self._me))
         found = read_holder(self._object)
         if found is None or found.token != self._me.token:
-            raise _held(self._run, found)
+            raise _held_error(self._run, found)
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(RENEW_SECONDS) and self._lost is None:
@@ -115,39 +117,39 @@ class Lease:
                 self._renew()
 
     def _renew(self) -> None:
-        """Say that this process still writes, or find that another one does."""
+        """Renew the lease, or note that another process has taken it."""
         with suppress(ConflictError, FileNotFoundError):  # it changed meanwhile: the next look tells who has it
             version, found = self._object.version(), read_holder(self._object)
             if found is None or found.token != self._me.token:
                 self._lost = found or "its lease was deleted"
             else:
                 renewed = replace(self._me, renewed=time.time())
-                self._object.exchange(_text(renewed), version)
+                self._object.exchange(_lease_bytes(renewed), version)
                 self._me = renewed  # only now: a store that has not taken it will let others take over
 
 
 def check_lease(run: Path) -> None:
     """Raise `GradPrismError` where this process held a run in an object store and another has taken it over."""
-    if lease := _HELD.get(str(run)):
+    if lease := _LEASES.get(str(run)):
         lease.check()
 
 
 def read_holder(lease: RemotePath) -> Holder | None:
-    """Who holds a lease; None where there is none, or it cannot be understood."""
+    """Return the holder of a lease; None where there is none, or it cannot be understood."""
     try:
         return Holder(**json.loads(lease.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-def _held(run: RemotePath, holder: Holder | None) -> GradPrismError:
+def _held_error(run: RemotePath, holder: Holder | None) -> GradPrismError:
     return GradPrismError(
         f"Another process is writing the run {run}: {holder or 'it began just now'}. "
         "Wait for it, or choose another --out."
     )
 
 
-def _text(holder: Holder) -> bytes:
+def _lease_bytes(holder: Holder) -> bytes:
     return json.dumps(asdict(holder), indent=2).encode()
 
 
@@ -161,7 +163,7 @@ def _is_alive(pid: int, born: float) -> bool:
         return True
 
 
-def _namespace() -> int:
+def _process_namespace() -> int:
     try:
         return Path("/proc/self/ns/pid").stat().st_ino
     except OSError:

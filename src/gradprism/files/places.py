@@ -1,4 +1,4 @@
-"""Where files are: on a local disk, or at a URL. One function decides which, of everything that a user names."""
+"""Paths on a local disk or at a URL: one function decides which a user has named."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,10 @@ _COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNOR
 
 
 def place(named: object) -> Path:
-    """A local path, `~` expanded, or the place that a URL (`s3://bucket/run`) names. Opens nothing.
+    """Return the local path, `~` expanded, or the remote one that a text names (`s3://bucket/run`). Opens nothing.
 
-    What a URL gives is no `pathlib.Path`; it is typed as one, of which it has the part that is used here. Raises
-    `GradPrismError` for a URL of an unknown kind, without a bucket, or with a password or a query in it: places are
+    A remote path is no `pathlib.Path`; it is typed as one, of which it has the part that is used here. Raises
+    `GradPrismError` for a URL of an unknown kind, without a bucket, or with a password or a query in it: paths are
     saved with every run.
     """
     text = _COLLAPSED.sub(r"\1://", str(named), count=1)  # pathlib has made one slash of two
@@ -25,13 +25,13 @@ def place(named: object) -> Path:
         return Path(text).expanduser()
     if match[1].lower() == "file":
         return Path(unquote(urlsplit(text).path))
-    return cast(Path, _remote(text, match[1].lower()))
+    return cast(Path, _remote_path(text, match[1].lower()))
 
 
-def _remote(url: str, protocol: str) -> RemotePath:
+def _remote_path(url: str, protocol: str) -> RemotePath:
     if protocol not in STORES and protocol not in READ_ONLY:
         raise GradPrismError(
-            f"{protocol}:// is no kind of place that is known here. Expected a local path, or a URL that begins with "
+            f"{protocol}:// is no storage that is known here. Expected a local path, or a URL that begins with "
             "s3://, gs://, az:// or abfs://, or (to read data from) https://."
         )
     host, _, rest = url.partition("://")[2].partition("/")
@@ -39,7 +39,7 @@ def _remote(url: str, protocol: str) -> RemotePath:
     named = "@" in host and not protocol.startswith("abfs")  # abfss://container@account.dfs.core.windows.net
     if colon or named or (protocol in READ_ONLY and "?" in url):
         raise GradPrismError(
-            f"A {protocol}:// address was given that holds a password or a query. Expected a plain address: places are "
+            f"A {protocol}:// address was given that holds a password or a query. Expected a plain address: paths are "
             "saved with every run, and credentials are taken from the environment."
         )
     if not host:
@@ -48,23 +48,23 @@ def _remote(url: str, protocol: str) -> RemotePath:
 
 
 def is_shared(place: object) -> bool:
-    """Whether a place is the same for every machine: true of URLs, never of a local path."""
+    """Return whether a path is remote: the same for every machine, as URLs are and local paths never."""
     return isinstance(place, RemotePath)
 
 
 def remote(place: object) -> RemotePath:
-    """The place as what it is at run time, where it `is_shared`."""
+    """Return a remote path as the `RemotePath` that it is at run time."""
     assert isinstance(place, RemotePath)
     return place
 
 
 def is_named(given: object) -> TypeGuard[str | Path]:
-    """Whether something names a place: a text, a path, or what `place` gives."""
+    """Return whether an argument names a path: a text, a local path, or what `place` returns."""
     return isinstance(given, str | Path | RemotePath)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of what is in a folder, sorted and listed afresh; none where there is no such folder."""
+    """Return the sorted names in a folder, listed afresh; none where there is no such folder."""
     try:
         return sorted(item.name for item in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

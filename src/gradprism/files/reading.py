@@ -1,4 +1,4 @@
-"""Parquet files of a run as polars frames, from a local disk or an object store."""
+"""Read Parquet files of a run as polars frames, from a local disk or an object store."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gradprism.files.remote_files import StoredFile
 
 
 def scan_parts(parts: Sequence[Path]) -> pl.LazyFrame:
-    """One or several Parquet files of one schema as a lazy frame: only the columns that are used get read.
+    """Return Parquet files of one schema as a lazy frame, of which only the columns that are used get read.
 
     Objects of a store are read through fsspec and not by polars itself, which is about two and a half times as fast but
     takes credentials and endpoint from settings of its own.
@@ -34,7 +34,7 @@ def _scan_objects(parts: Sequence[RemotePath]) -> pl.LazyFrame:
 
 
 class _Objects:
-    """Parts in one folder of a store; of a file system of fsspec's what pyarrow asks for: files by their URLs."""
+    """Parts in one folder of a store, as the file system that pyarrow asks for files by their URLs."""
 
     protocol = "parts"
 

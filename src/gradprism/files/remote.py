@@ -31,7 +31,10 @@ _BLOCK = 4 << 20  # bytes read at a time where a file is read from its start to 
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """One object, or all whose names begin with it and a slash (a "folder"). Credentials are the environment's."""
+    """The path of one object, or of all whose names begin with it and a slash (a "folder").
+
+    Credentials are taken from the environment.
+    """
 
     url: str  # without a slash at its end
 
@@ -40,12 +43,12 @@ class RemotePath:
         return self.url
 
     def __truediv__(self, name: str) -> "RemotePath":
-        """Name something in the folder."""
+        """Return the path of `name` in this folder."""
         return RemotePath(f"{self.url}/{name}")
 
     @property
     def protocol(self) -> str:
-        """`s3` of `s3://bucket/run`."""
+        """The `s3` of `s3://bucket/run`."""
         return self.url.partition("://")[0].lower()
 
     @property
@@ -60,22 +63,22 @@ class RemotePath:
 
     @property
     def suffix(self) -> str:
-        """`.gz` of `rows.jsonl.gz`."""
+        """The `.gz` of `rows.jsonl.gz`."""
         return PurePosixPath(self.name).suffix
 
     @property
     def suffixes(self) -> list[str]:
-        """`.jsonl` and `.gz` of `rows.jsonl.gz`."""
+        """The `.jsonl` and `.gz` of `rows.jsonl.gz`."""
         return PurePosixPath(self.name).suffixes
 
     @property
     def parent(self) -> "RemotePath":
-        """What it is in; of a whole bucket itself."""
+        """The folder that it is in; of a whole bucket itself."""
         above = self.url.rpartition("/")[0]
         return self if above.endswith("/") else RemotePath(above)
 
     def with_name(self, name: str) -> "RemotePath":
-        """Name its neighbour."""
+        """Return the path of `name` in the folder that it is in."""
         return self.parent / name
 
     def expanduser(self) -> "RemotePath":
@@ -90,43 +93,43 @@ class RemotePath:
         """Do nothing: a folder is what names begin with. A bucket is never made."""
 
     def exists(self) -> bool:
-        """Whether there is such an object, or a folder."""
+        """Return whether there is such an object, or a folder."""
         return self._kind() is not None
 
     def is_file(self) -> bool:
-        """Whether there is such an object."""
+        """Return whether there is such an object."""
         return self._kind() == "file"
 
     def is_dir(self) -> bool:
-        """Whether there are objects in it; never on a web server."""
+        """Return whether there are objects in it; never on a web server."""
         return self.protocol in STORES and self._kind() == "directory"
 
     def iterdir(self) -> Iterator["RemotePath"]:
-        """What is in the folder, listed afresh. Raises `FileNotFoundError` where nothing is."""
+        """Yield the paths in the folder, listed afresh. Raises `FileNotFoundError` where there are none."""
         return (self / name for name in sorted(self.sizes()))
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each object in the folder, by name, listed afresh; folders in it have 0."""
+        """Return the bytes of each object in the folder, by name, listed afresh; folders in it have 0."""
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             found = fs.ls(path, detail=True)
         names = {str(item["name"]).strip("/"): int(item.get("size") or 0) for item in found}
         return {name.rpartition("/")[2]: size for name, size in names.items() if name != path.strip("/")}
 
     def size(self) -> int:
-        """Bytes of the object. Raises `FileNotFoundError`."""
+        """Return the number of bytes of the object. Raises `FileNotFoundError`."""
         return int(self._info()["size"])
 
     def read_bytes(self) -> bytes:
         """Return the whole object, in one request. Raises `FileNotFoundError`."""
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             return bytes(fs.cat_file(path))
 
     def read_range(self, start: int, end: int) -> bytes:
         """Return the bytes from `start` up to `end`."""
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             return bytes(fs.cat_file(path, start=start, end=end))
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -134,31 +137,31 @@ class RemotePath:
         return self.read_bytes().decode(encoding)
 
     def open(self, mode: str = "rb") -> IO[bytes]:
-        """Open it for reading bytes, a block at a time."""
+        """Open the object for reading bytes, a block at a time."""
         assert mode == "rb", "objects are written whole: see write_bytes"
         from gradprism.files.remote_files import StoredFile, WebFile
 
         if self.protocol in STORES:
             return io.BufferedReader(StoredFile(self, self.size()), _BLOCK)
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
 
     def refuse_read_only(self) -> None:
         """Raise `GradPrismError` for what is on a web server."""
         if self.protocol not in STORES:
-            raise GradPrismError(f"{self.url} can only be read. Expected a local path, or a place in an object store.")
+            raise GradPrismError(f"{self.url} can only be read. Expected a local path, or a path in an object store.")
 
     def write_bytes(self, content: bytes) -> None:
         """Write the object: a reader sees all of it, or what was there before, whatever happens meanwhile."""
         self._write(content)
 
     def create(self, content: bytes) -> None:
-        """Write it only if there is none. Raises `ConflictError` where there is."""
+        """Write the object only if there is none. Raises `ConflictError` where there is."""
         self._write(content, mode="create")
 
     def exchange(self, content: bytes, version: str | None) -> None:
-        """Write it only if it is still the one of this `version()`. Raises `ConflictError` where it is another.
+        """Write the object only if it still has this `version()`. Raises `ConflictError` where it has another.
 
         A condition that S3 knows; elsewhere it is written.
         """
@@ -166,17 +169,17 @@ class RemotePath:
         self._write(content, **condition)
 
     def version(self) -> str | None:
-        """What changes with each writing, where the store says; None where there is no object."""
+        """Return the ETag, which changes with each writing; None where there is no object, or the store gives none."""
         try:
             return str(self._info().get("ETag") or "") or None
         except FileNotFoundError:
             return None
 
     def upload(self, file: Path) -> None:
-        """Write a local file to it, whole: as `write_bytes`, and never all in memory."""
+        """Write a local file as the object, whole as `write_bytes` does, and never all in memory."""
         self.refuse_read_only()
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             fs.put_file(str(file), path)
 
     def touch(self) -> None:
@@ -187,7 +190,7 @@ class RemotePath:
         """Delete the object."""
         try:
             with plain_errors(self.url):
-                fs, path = self._opened()
+                fs, path = self._file_system()
                 fs.rm_file(path)
         except FileNotFoundError:
             if not missing_ok:
@@ -196,7 +199,7 @@ class RemotePath:
     def _write(self, content: bytes, **condition: Any) -> None:
         self.refuse_read_only()
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             fs.pipe_file(path, content, **condition)
 
     def _kind(self) -> str | None:
@@ -207,11 +210,11 @@ class RemotePath:
 
     def _info(self) -> dict[str, Any]:
         with plain_errors(self.url):
-            fs, path = self._opened()
+            fs, path = self._file_system()
             return dict(fs.info(path))
 
-    def _opened(self) -> tuple[Any, str]:
-        """The file system, which fsspec keeps, and the path in it."""
+    def _file_system(self) -> tuple[Any, str]:
+        """Return the file system, which fsspec keeps, and the path in it."""
         module, extra = {**STORES, **READ_ONLY}[self.protocol]
         need(module, extra)
         from fsspec.core import url_to_fs

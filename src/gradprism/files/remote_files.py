@@ -59,10 +59,10 @@ class WebFile(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read as many bytes as come and fit."""
-        room = memoryview(buffer)
+        target = memoryview(buffer)
         with plain_errors(self._url):
-            content = self._file.read(len(room))
-        room[: len(content)] = content
+            content = self._file.read(len(target))
+        target[: len(content)] = content
         return len(content)
 
     def close(self) -> None:

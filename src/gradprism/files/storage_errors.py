@@ -1,4 +1,4 @@
-"""What a storage service refuses, in one kind of error with plain words instead of its client's traceback."""
+"""Refusals of storage services as one error in plain words, instead of their clients' tracebacks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,16 +28,16 @@ _INVALID = ("ParamValidationError", "InvalidBucketName", "InvalidURL")
 
 
 class StorageError(GradPrismError):
-    """A storage service cannot be used: where, why, and what to do. `transient`: the same may work a moment later."""
+    """A storage service that cannot be used. Where the error is `transient`, a retry may succeed a moment later."""
 
     def __init__(self, message: str, *, transient: bool = False):
-        """`message` is what a person reads."""
+        """Keep the `message` that a person reads."""
         super().__init__(message)
         self.transient = transient
 
 
 class ConflictError(Exception):
-    """An object was not written since it is there already, or is another than the one that was meant."""
+    """A conditional write that failed: the object exists already, or has changed meanwhile."""
 
 
 @contextmanager
@@ -51,27 +51,27 @@ def plain_errors(url: str) -> Iterator[None]:
     except (GradPrismError, ConflictError):
         raise
     except Exception as error:
-        if not _of_storage(error):
+        if not _is_of_storage(error):
             raise
-        said = _kinds(error)
-        if isinstance(error, FileExistsError) or said & {*_CONFLICT}:
+        names = _error_names(error)
+        if isinstance(error, FileExistsError) or names & {*_CONFLICT}:
             raise ConflictError(url) from error
-        if isinstance(error, FileNotFoundError) and (not _of_client(error.__cause__) or said & {*_NOT_FOUND}):
+        if isinstance(error, FileNotFoundError) and (not _is_of_client(error.__cause__) or names & {*_NOT_FOUND}):
             raise FileNotFoundError(url) from error
-        raise _worded(url, error, said) from error
+        raise _storage_error(url, error, names) from error
 
 
-def _of_storage(error: Exception) -> bool:
-    """Whether it comes from a storage service or its client; a mistake in a program does not."""
-    return isinstance(error, OSError) or _of_client(error) or _of_client(error.__cause__)
+def _is_of_storage(error: Exception) -> bool:
+    """Return whether an error comes from a storage service or its client, and is no mistake in a program."""
+    return isinstance(error, OSError) or _is_of_client(error) or _is_of_client(error.__cause__)
 
 
-def _of_client(error: BaseException | None) -> bool:
+def _is_of_client(error: BaseException | None) -> bool:
     return type(error).__module__.partition(".")[0] in _CLIENTS
 
 
-def _kinds(error: Exception) -> set[str]:
-    """Names of the error's classes, and the codes that the service gave."""
+def _error_names(error: Exception) -> set[str]:
+    """Return the names of the error's classes, and the codes that the service gave."""
     names = set[str]()
     for each in (error, *([error.__cause__] if error.__cause__ else [])):
         names |= {kind.__name__ for kind in type(each).__mro__}
@@ -82,8 +82,8 @@ def _kinds(error: Exception) -> set[str]:
     return names
 
 
-def _said(error: BaseException) -> str:
-    """The words of the service, or else of its client: an error that says no more than a name has a cause that does."""
+def _message_of(error: BaseException) -> str:
+    """Return the words of the service, else of its client: an error that is a mere name has a cause that says more."""
     for each in (error, error.__cause__):
         response = getattr(each, "response", None)
         if isinstance(response, dict) and response.get("Error", {}).get("Message"):
@@ -91,8 +91,8 @@ def _said(error: BaseException) -> str:
     return str(error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error)
 
 
-def _worded(url: str, error: Exception, said: set[str]) -> StorageError:
-    words = shorten(_said(error), 200, placeholder=" ...") or type(error).__name__
+def _storage_error(url: str, error: Exception, names: set[str]) -> StorageError:
+    words = shorten(_message_of(error), 200, placeholder=" ...") or type(error).__name__
     for kinds, problem, advice in (
         (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
          "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),
@@ -101,9 +101,9 @@ def _worded(url: str, error: Exception, said: set[str]) -> StorageError:
         (_INVALID, "the name is refused", "Expected a bucket and a name in it, such as s3://bucket/run."),
         ((*_DENIED, "PermissionError"), "access was denied", "Check the credentials, and what they may do there."),
     ):  # fmt: skip
-        if said & {*kinds}:
+        if names & {*kinds}:
             return StorageError(f"{url}: {problem} ({words}).\n{advice}", transient=kinds is _UNREACHABLE)
     return StorageError(
-        f"{url}: the storage failed, also when tried again ({words}).\nRepeat the command a little later.",
+        f"{url}: the storage failed, after retries too ({words}).\nRepeat the command a little later.",
         transient=True,
     )

@@ -1,4 +1,4 @@
-"""What was understood of a data set, before any weights are loaded."""
+"""Read and tokenise a data set, before any weights are loaded."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from gradprism.data.encode import Encoded, Encoder, choose_template, make_encode
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.data.source import ExampleSet, open_examples
-from gradprism.inspection.strangest import Strangest
+from gradprism.inspection.unusual_rows import UnusualRows
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.positions import position_limit
 from gradprism.models.settings import CheckpointSettings
 
 
 @dataclass(frozen=True)
-class Understood:
-    """One example as it will be used; `pieces` are its tokens as text with their place in the loss."""
+class InspectedExample:
+    """One example as it will be used; `pieces` are its tokens as text, each with whether it is in the loss."""
 
     example: Example
     encoded: Encoded | None
@@ -33,8 +33,8 @@ class Inspection:
     """A data set's format and schema, some examples in full, and counts over all rows."""
 
     examples: ExampleSet
-    shown: tuple[Understood, ...]  # the first rows
-    strange: tuple[tuple[str, Understood], ...]  # rows unlike the others, each with what is strange about it
+    shown: tuple[InspectedExample, ...]  # the first rows
+    unusual: tuple[tuple[str, InspectedExample], ...]  # rows unlike the others, each with what is unusual about it
     lengths: tuple[int, ...]  # tokens of every usable row; empty without a tokenizer
     response_lengths: tuple[int, ...]
     n_truncated: int
@@ -52,18 +52,18 @@ def inspect(
 ) -> Inspection:
     """Read and tokenise a data set. Loads a tokenizer where a model is named, and never any weights.
 
-    Shows the first `show` rows, and at most as many that are strange.
+    Shows the first `show` rows, and at most as many that are unusual.
     """
     examples = open_examples(data, read)
-    encoder, template = _encoder(checkpoint, text, examples.n_conversations) if checkpoint else (None, None)
-    shown, strange = list[Understood](), Strangest(show)
+    encoder, template = _make_encoder(checkpoint, text, examples.n_conversations) if checkpoint else (None, None)
+    shown, unusual = list[InspectedExample](), UnusualRows(show)
     lengths, responses, truncated, problems, left_out = [], [], 0, Counter[str](), Counter[str]()
     for example in examples:
-        encoded, problem = _encoded(example, encoder)
+        encoded, problem = _encode_or_problem(example, encoder)
         if len(shown) < show:
-            shown.append(_understood(example, encoder, encoded, problem))
+            shown.append(_inspect_example(example, encoder, encoded, problem))
         else:
-            strange.look_at(example, encoded, problem)
+            unusual.add(example, encoded, problem)
         if problem:
             problems[problem] += 1
         elif encoded:
@@ -71,7 +71,10 @@ def inspect(
             responses.append(encoded.n_response_tokens)
             truncated += encoded.truncated
             left_out.update(encoded.left_out)
-    found = tuple((why, _understood(example, encoder, *_encoded(example, encoder))) for why, example in strange.found())
+    found = tuple(
+        (why, _inspect_example(example, encoder, *_encode_or_problem(example, encoder)))
+        for why, example in unusual.found()
+    )
     return Inspection(
         examples,
         tuple(shown),
@@ -85,7 +88,7 @@ def inspect(
     )
 
 
-def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: int) -> tuple[Encoder, str]:
+def _make_encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: int) -> tuple[Encoder, str]:
     """Return the encoder that a run would have, and its template in words."""
     checkpoint = find_checkpoint(settings, weights=False)
     tokenizer = checkpoint.load_tokenizer()
@@ -96,7 +99,7 @@ def _encoder(settings: CheckpointSettings, text: TextSettings, n_conversations: 
     return make_encoder(tokenizer, text), text_in_words({**text.model_dump(), "why": why})
 
 
-def _encoded(example: Example, encoder: Encoder | None) -> tuple[Encoded | None, str | None]:
+def _encode_or_problem(example: Example, encoder: Encoder | None) -> tuple[Encoded | None, str | None]:
     """Return the tokens of an example where there is a tokenizer, or why it would be skipped."""
     if example.problem:
         return None, example.problem
@@ -106,13 +109,15 @@ def _encoded(example: Example, encoder: Encoder | None) -> tuple[Encoded | None,
         return None, str(problem)
 
 
-def _understood(example: Example, encoder: Encoder | None, encoded: Encoded | None, problem: str | None) -> Understood:
+def _inspect_example(
+    example: Example, encoder: Encoder | None, encoded: Encoded | None, problem: str | None
+) -> InspectedExample:
     pieces = _pieces(encoder.tokenizer, encoded) if encoder and encoded else ()
-    return Understood(example, encoded, pieces, problem)
+    return InspectedExample(example, encoded, pieces, problem)
 
 
 def _pieces(tokenizer: Any, encoded: Encoded) -> tuple[tuple[str, bool], ...]:
-    """Runs of tokens decoded together, split where the loss begins or ends."""
+    """Decode runs of tokens together, split where the loss begins or ends."""
     pieces: list[tuple[str, bool]] = []
     start = 0
     mask: Sequence[bool] = encoded.response_mask

@@ -1,4 +1,4 @@
-"""What was understood of a data set, in a terminal: format, counts, and the loss mask in colour."""
+"""Show a data set in a terminal: format, counts, and the loss mask in colour."""
 
 import json
 import statistics
@@ -12,7 +12,7 @@ from gradprism.core.console import shown
 from gradprism.core.terminal_tables import facts, spaced
 from gradprism.data.example import Example
 from gradprism.data.source import SchemaCount
-from gradprism.inspection.api import Inspection, Understood
+from gradprism.inspection.api import InspectedExample, Inspection
 
 _LOSS_STYLE = "#000000 on #87d787"
 _MARKS = ("⟦", "⟧")  # around the tokens of the loss where there is no colour
@@ -23,87 +23,87 @@ _MOST_UNUSED = 24
 
 def inspection_of(found: Inspection, colour: bool) -> RenderableType:
     """Return sources and schemas, some examples with the tokens of the loss marked, and counts over all rows."""
-    panels = [_shown(item, colour) for item in found.shown]
-    panels += [_shown(item, colour, why) for why, item in found.strange]
-    return Group(*spaced([_sources(found), Group(*panels), _counts(found, colour)]))
+    panels = [_example_panel(item, colour) for item in found.shown]
+    panels += [_example_panel(item, colour, why) for why, item in found.unusual]
+    return Group(*spaced([_sources_table(found), Group(*panels), _counts_table(found, colour)]))
 
 
-def _sources(found: Inspection) -> RenderableType:
+def _sources_table(found: Inspection) -> RenderableType:
     examples = found.examples
     rows = [("data", f"{source.name}  ({source.format})") for source in examples.sources]
-    rows += [("read as", _schema(schema)) for schema in examples.schemas]
+    rows += [("read as", _schema_line(schema)) for schema in examples.schemas]
     rows += [("not read", f"{name}: no row of it is understood") for name in examples.unread_sources]
-    if kept := dict.fromkeys(name for item in (*found.shown, *(each for _, each in found.strange))
+    if kept := dict.fromkeys(name for item in (*found.shown, *(each for _, each in found.unusual))
                              for name in item.example.columns):  # fmt: skip
         rows.append(("also kept", f"{', '.join(map(str, kept))}  (to group and select by)"))
     if examples.unused:
-        rows.append(("not used", _unused(examples.unused)))
+        rows.append(("not used", _unused_columns(examples.unused)))
     return facts((name, shown(text)) for name, text in rows)
 
 
-def _schema(schema: SchemaCount) -> str:
-    """Name a way to read rows, with the number of rows that it holds for, and of each column that not all have."""
+def _schema_line(schema: SchemaCount) -> str:
+    """Describe a schema by its columns and its number of rows, and that of each column which not all rows have."""
     columns = (name if n == schema.rows else f"{name} (in {n:,})" for name, n in schema.uses.items())
-    return f"{schema.name}, from {', '.join(columns)}: {_rows(schema.rows)}"
+    return f"{schema.name}, from {', '.join(columns)}: {_n_rows(schema.rows)}"
 
 
-def _unused(columns: Mapping[str, int]) -> str:
-    named = [f"{name} ({_rows(n)})" for name, n in columns.items()]
+def _unused_columns(columns: Mapping[str, int]) -> str:
+    named = [f"{name} ({_n_rows(n)})" for name, n in columns.items()]
     more = f" and {len(named) - _MOST_UNUSED} more" if len(named) > _MOST_UNUSED else ""
     return ", ".join(named[:_MOST_UNUSED]) + more
 
 
-def _rows(n: int) -> str:
+def _n_rows(n: int) -> str:
     return f"{n:,} {'row' if n == 1 else 'rows'}"
 
 
-def _shown(item: Understood, colour: bool, why: str | None = None) -> RenderableType:
+def _example_panel(item: InspectedExample, colour: bool, why: str | None = None) -> RenderableType:
     title = f"row {item.example.row}   id {item.example.example_id}"
     if item.encoded:
         cut = ", truncated" if item.encoded.truncated else ""
         title += f"   {item.encoded.n_tokens:,} tokens, {item.encoded.n_response_tokens:,} in the loss{cut}"
     style = "red" if item.problem else "yellow" if why else "dim"
     about = [Text(shown(f"unusual: {why}"), style="yellow")] if why and not item.problem else []
-    body = Text("\n").join([*about, _text(item, colour)])
+    body = Text("\n").join([*about, _example_text(item, colour)])
     return Panel(body, title=Text(shown(title)), title_align="left", border_style=style)
 
 
-def _text(item: Understood, colour: bool) -> Text:
+def _example_text(item: InspectedExample, colour: bool) -> Text:
     if item.problem:
         problem = Text(shown(f"skipped: {item.problem}"), style="red")
-        return Text("\n").join([problem, *_turns(item.example)])
+        return Text("\n").join([problem, *_turn_lines(item.example)])
     if not item.pieces:
-        return Text("\n").join(_turns(item.example))
-    return Text.assemble(*(_marked(shown(_shortened(piece)), in_loss, colour) for piece, in_loss in item.pieces))
+        return Text("\n").join(_turn_lines(item.example))
+    return Text.assemble(*(_mark_loss(shown(_shorten(piece)), in_loss, colour) for piece, in_loss in item.pieces))
 
 
-def _turns(example: Example) -> Iterator[Text]:
+def _turn_lines(example: Example) -> Iterator[Text]:
     """Yield the tools of an example, and each turn with all that it says."""
     for label, objects in (("tools", example.tools), ("documents", example.documents)):
         if objects:
-            yield Text.assemble((f"{label}: ", "bold"), shown(_shortened(json.dumps(objects, ensure_ascii=False))))
+            yield Text.assemble((f"{label}: ", "bold"), shown(_shorten(json.dumps(objects, ensure_ascii=False))))
     if example.template_options:
         options = json.dumps(example.template_options, ensure_ascii=False)
-        yield Text.assemble(("for the template: ", "bold"), shown(_shortened(options)))
+        yield Text.assemble(("for the template: ", "bold"), shown(_shorten(options)))
     for turn in example.turns:
         note = "" if turn.in_loss else " (not in the loss)"
-        yield Text.assemble((f"{turn.role}{note}: ", "bold"), shown(_shortened(turn.text)))
+        yield Text.assemble((f"{turn.role}{note}: ", "bold"), shown(_shorten(turn.text)))
 
 
-def _marked(text: str, in_loss: bool, colour: bool) -> str | tuple[str, str]:
+def _mark_loss(text: str, in_loss: bool, colour: bool) -> str | tuple[str, str]:
     if not in_loss:
         return text
     return (text, _LOSS_STYLE) if colour else text.join(_MARKS)
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     if len(text) <= _MOST_CHARACTERS:
         return text
     half = _MOST_CHARACTERS // 2
     return f"{text[:half]} … {len(text) - 2 * half:,} characters … {text[-half:]}"
 
 
-def _counts(found: Inspection, colour: bool) -> RenderableType:
+def _counts_table(found: Inspection, colour: bool) -> RenderableType:
     return facts(_count_rows(found, colour))
 
 
@@ -114,15 +114,18 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
     if found.template:
         yield "template", shown(found.template)
     for what, n in sorted(found.left_out.items(), key=lambda item: -item[1]):
-        yield "not shown", Text(shown(f"the {what} of {_rows(n)}: the template leaves it out"), style="yellow")
+        yield "not shown", Text(shown(f"the {what} of {_n_rows(n)}: the template leaves it out"), style="yellow")
     if found.lengths:
-        yield "tokens", f"{sum(found.lengths):,}; an example has {_spread(found.lengths)}"
-        yield "in the loss", f"{sum(found.response_lengths):,}; an example has {_spread(found.response_lengths)}"
+        yield "tokens", f"{sum(found.lengths):,}; an example has {_range_and_median(found.lengths)}"
+        yield (
+            "in the loss",
+            f"{sum(found.response_lengths):,}; an example has {_range_and_median(found.response_lengths)}",
+        )
         yield "truncated", f"{found.n_truncated:,}"
-        yield "", Text.assemble("tokens marked ", _marked("like this", True, colour), " carry the loss")
+        yield "", Text.assemble("tokens marked ", _mark_loss("like this", True, colour), " carry the loss")
     for problem, n in sorted(found.problems.items(), key=lambda item: -item[1])[:_MOST_PROBLEMS]:
         yield "skipped", Text(shown(f"{n:,} x {problem}"), style="red")
 
 
-def _spread(lengths: tuple[int, ...]) -> str:
+def _range_and_median(lengths: tuple[int, ...]) -> str:
     return f"{min(lengths):,} to {max(lengths):,}, median {statistics.median(lengths):,.0f}"

@@ -1,4 +1,4 @@
-"""Find the rows of a data set that are unlike the others: where a reading goes wrong, it shows there first."""
+"""Find the rows of a data set that are unlike the others: a wrong reading shows there first."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,23 +9,23 @@ from gradprism.data.example import Example
 _ORDINARY = {"system", "user", "assistant"}
 
 
-class Strangest:
-    """Sees rows one after the other, and keeps the first of each kind that is strange, and the shortest."""
+class UnusualRows:
+    """A search over rows, seen one after the other, for the first of each unusual kind and the shortest answer."""
 
     def __init__(self, most: int):
-        """`most` rows are found in the end."""
+        """Begin with no rows; `most` are found in the end."""
         self._most = most
         self._first = dict[str, Example]()
         self._shortest: tuple[int, Example] | None = None
         self._unit = "characters"
 
-    def look_at(self, example: Example, encoded: Encoded | None, problem: str | None) -> None:
+    def add(self, example: Example, encoded: Encoded | None, problem: str | None) -> None:
         """Take a row into account: `encoded` where there is a tokenizer, `problem` where it would be skipped."""
         if problem:
             self._first.setdefault(f"skipped: {problem}", example)
             return
         left_out = (f"the template leaves out the {what}" for what in (encoded.left_out if encoded else ()))
-        for why in (*left_out, *_kinds(example)):
+        for why in (*left_out, *_unusual_kinds(example)):
             self._first.setdefault(why, example)
         length = encoded.n_response_tokens if encoded else _answer_characters(example)
         self._unit = "tokens" if encoded else "characters"
@@ -48,7 +48,7 @@ class Strangest:
         return ((", ".join(reasons[row]), example) for row, example in rows.items())
 
 
-def _kinds(example: Example) -> Iterator[str]:
+def _unusual_kinds(example: Example) -> Iterator[str]:
     """Yield what few rows have: unusual roles, tool calls, thinking, an answer that is context, tools, documents."""
     yield from (f"a {turn.role} turn" for turn in example.turns if turn.role not in _ORDINARY)
     if any(turn.tool_calls for turn in example.turns):
