@@ -14,6 +14,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.run import Run
 from gradprism.runs.values import metric_table
+from gradprism.stats.least_squares import log_lengths
 from gradprism.stats.missing import mean_present
 
 MEAN = "mean"  # over projections
@@ -62,7 +63,7 @@ class Cohort:
     def lengths(self) -> np.ndarray:
         """Log prompt tokens and log response tokens, (n, 2)."""
         counts = self.examples.select("n_prompt_tokens", "n_response_tokens").to_numpy().astype(float)
-        return np.asarray(np.log(counts.clip(min=1.0)))
+        return log_lengths(counts)
 
     @property
     def table(self) -> pl.DataFrame:

@@ -1,21 +1,24 @@
-"""Groups of examples side by side: raw means, and means at equal length.
+"""Groups of examples of a run side by side: raw means and length-controlled means.
 
 Effective rank is bounded by the token count, and good answers tend to be long, so a raw difference between
 groups may be length alone. Each raw mean therefore has its length-controlled twin beside it.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run
+from gradprism.stats.least_squares import adjusted_means, log_lengths
 
 MOST_GROUPS = 24
 _LENGTHS = ("n_prompt_tokens", "n_response_tokens")
 
 
 def example_means(run: Run, measure: str) -> pl.DataFrame:
-    """One row an example: the measure of each projection (a column each), averaged over layers.
+    """Return the measure of each projection (a column each) averaged over layers, one row an example.
 
     Beside it `row`, `example_id`, the token counts and the loss; only rows that are ok.
     """
@@ -34,12 +37,11 @@ def example_means(run: Run, measure: str) -> pl.DataFrame:
 
 
 def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
-    """One row a `group` (value of the data's column `by`): size, median response tokens, each projection's mean.
+    """Return size, median response tokens and the means of each `group`, a value of the data's column `by`.
 
-    For projection p the columns are `p` (raw mean) and `p at equal length`: the group's mean after ordinary
-    least squares of the log measure on group, log prompt tokens and log response tokens, taken at the mean
-    lengths of all rows (analysis of covariance, adjusted means), exponentiated. Null where lengths and
-    groups cannot be told apart.
+    For projection p the columns are `p` (raw mean) and `p at equal length`, the length-controlled mean: that of the
+    group at the mean log lengths of all rows (`gradprism.stats.least_squares.adjusted_means`), exponentiated. Null
+    where lengths and groups cannot be told apart.
     """
     groups = _group_column(run, by)
     table = example_means(run, measure).join(groups, on="row").drop_nulls("group")
@@ -51,11 +53,14 @@ def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
         pl.col("loss").mean(),
         *(pl.col(name).mean() for name in projections),
     )
-    adjusted = [pl.Series(f"{name} at equal length", _adjusted_means(table, names, name)) for name in projections]
-    return raw.with_columns(adjusted).sort("group")
+    controlled = [
+        pl.Series(f"{name} at equal length", _length_controlled_means(table, names, name)) for name in projections
+    ]
+    return raw.with_columns(controlled).sort("group")
 
 
 def _group_column(run: Run, by: str) -> pl.DataFrame:
+    """Return `row` and `group` for the data's column `by`. Raises `GradPrismError` where it makes no groups."""
     columns = run.columns
     if by not in columns.columns or by == "row":
         known = [name for name in columns.columns if name not in ("row", "example_id")]
@@ -65,15 +70,10 @@ def _group_column(run: Run, by: str) -> pl.DataFrame:
     return columns.select("row", group=by)
 
 
-def _adjusted_means(table: pl.DataFrame, names: list[object], projection: str) -> list[float | None]:
+def _length_controlled_means(table: pl.DataFrame, groups: Sequence[object], projection: str) -> list[float | None]:
+    """Return the geometric mean of each group at the mean log lengths of all rows; None where there is none."""
     used = table.filter(pl.col(projection) > 0)
-    lengths = np.log(used.select(_LENGTHS).to_numpy().astype(float).clip(min=1.0))
-    if not np.isfinite(lengths).all():  # of an imported run
-        return [None] * len(names)
-    lengths -= lengths.mean(axis=0)
-    dummies = np.column_stack([(used["group"] == name).to_numpy().astype(float) for name in names])
-    design = np.column_stack([dummies, lengths])
-    if np.linalg.matrix_rank(design) < design.shape[1] or len(design) <= design.shape[1]:
-        return [None] * len(names)
-    solution = np.linalg.lstsq(design, np.log(used[projection].to_numpy()), rcond=None)[0]
-    return [float(value) for value in np.exp(solution[: len(names)])]
+    membership = np.column_stack([(used["group"] == group).to_numpy() for group in groups])
+    lengths = log_lengths(used.select(_LENGTHS).to_numpy().astype(float))
+    means = adjusted_means(np.log(used[projection].to_numpy()), membership, lengths)
+    return [None if np.isnan(mean) else float(np.exp(mean)) for mean in means]

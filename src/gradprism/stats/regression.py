@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import stdtr, stdtrit
 
+from gradprism.stats.least_squares import solving_matrix
 from gradprism.stats.missing import same_rows, shift
 
 _FULL_LEVERAGE = 1e-9  # 1 - leverage below this: the row is fitted exactly and says nothing of the error
@@ -31,7 +32,7 @@ def group_effect(
     covariates: Float[np.ndarray, "n covariates"],
     confidence: float = 0.95,
 ) -> Coefficient:
-    """Coefficient of `group` in the regression of each feature on 1, group and covariates.
+    """Fit the coefficient of `group` in the regression of each feature on 1, group and covariates.
 
     Each feature is fitted on the rows where it and all covariates are finite. Without covariates (shape (n, 0)) it is
     the difference of the two means. NaN where those rows are no more than the coefficients, where group and covariates
@@ -49,16 +50,10 @@ def group_effect(
 
 
 def _group_weights(design: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Solving matrix (coefficients, n) and 1 - leverage (n,); None where HC3 has no answer."""
-    n, k = design.shape
-    if n <= k:
+    """Return the solving matrix (coefficients, n) and 1 - leverage (n,); None where HC3 has no answer."""
+    solve = solving_matrix(design)
+    if solve is None:
         return None
-    centred = design - np.where(np.arange(k) == 0, 0.0, design.mean(axis=0))
-    size = np.linalg.norm(centred, axis=0)
-    rounding = n * np.finfo(np.float64).eps * np.linalg.norm(design, axis=0)
-    if (size <= rounding).any() or np.linalg.matrix_rank(centred / size, tol=1e-9) < k:
-        return None
-    solve = np.linalg.pinv(design / size) / size[:, None]
     remaining = 1 - np.einsum("nk,kn->n", design, solve)
     return None if remaining.min() < _FULL_LEVERAGE else (solve, remaining)
 
@@ -66,7 +61,7 @@ def _group_weights(design: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 def _fit(
     design: np.ndarray, values: np.ndarray, solve: np.ndarray, remaining: np.ndarray, confidence: float
 ) -> np.ndarray:
-    """Effect, low, high and p (4, features) of the second column of the design."""
+    """Return effect, low, high and p (4, features) of the second column of the design."""
     coefficients = solve @ values  # (k, n) @ (n, features)
     residuals = values - design @ coefficients  # (n, features)
     effect = coefficients[1]
