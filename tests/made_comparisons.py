@@ -50,7 +50,7 @@ def made_comparison(
         pl.DataFrame([_level_row(g, f, level[g, f], n) for g in groups for f in features], schema=tables.LEVELS),
         pl.DataFrame([_effect_row(rng, a, b, f, level, n) for a, b in contrasts for f in features],
                      schema=tables.EFFECTS),
-        pl.DataFrame([(g, m, p, x, x * 0.9, x * 1.1) for g in groups for m in MEASURES for p in PROJECTIONS
+        pl.DataFrame([(g, m, p, *[x, x * 0.9, x * 1.1] * 4) for g in groups for m in MEASURES for p in PROJECTIONS
                       for x in [rng.uniform(0.1, 1)]], schema=tables.MAD, orient="row"),
         pl.DataFrame([(a, b, m, p, 0.1, 0.05, 0.15, 0.12, [1, 0], [0.3, -0.2]) for a, b in contrasts for m in MEASURES
                       for p in PROJECTIONS], schema=tables.RD, orient="row"),

@@ -94,6 +94,11 @@ def test_curve_statistics_are_those_of_a_loop(compared: Comparison, arrays: dict
     mad = compared.mad.filter(group="high", measure="nuclear_norm", projection="q").row(0, named=True)
     assert mad["mad"] == pytest.approx(sum(abs(high[i + 1] - high[i]) for i in range(4)) / 4)
     assert mad["mad_low"] < mad["mad"] < mad["mad_high"]
+    assert mad["mad_early"] is None  # of five layers the first third is one
+    assert mad["mad_middle"] == pytest.approx(abs(high[2] - high[1]))
+    assert mad["mad_late"] == pytest.approx(abs(high[4] - high[3]))
+    for third in ("middle", "late"):
+        assert mad[f"mad_{third}_low"] < mad[f"mad_{third}"] < mad[f"mad_{third}_high"]
     rd = compared.rd.filter(measure="nuclear_norm", projection="q").row(0, named=True)
     relative = [(high[i] - low[i]) / low[i] for i in range(5)]
     assert rd["rd"] == pytest.approx(sum(relative) / 5)

@@ -279,7 +279,7 @@ def test_tables_and_summary_hold_the_controlled_figures_too(one: Path, tmp_path:
     saved = table.filter((pl.col("measure") == "nuclear_norm") & (pl.col("projection") == "q"))
     assert saved["regression_effect"][0] == pytest.approx(row["regression_effect"][0])
     assert saved["matched_pairs"][0] == row["matched_pairs"][0]
-    assert "At equal length: " in (tmp_path / "out" / "summary.md").read_text()
+    assert "Length-controlled: " in (tmp_path / "out" / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("wrong", [{"a": "b"}, ["a", "b"], 5])

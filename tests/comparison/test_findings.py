@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from tests.conftest import ROOT
 
-from gradprism.comparison.findings import finding
+from gradprism.comparison.findings import KINDS, finding
 from gradprism.metrics.titles import title
 
 
@@ -54,7 +55,14 @@ SAME, OPPOSITE, GONE, WIDE = (
     ],
 )
 def test_the_kind_follows_from_raw_and_controls(kind: str, numbers: tuple) -> None:
-    assert finding(row(*numbers)).kind == kind
+    assert finding(row(*numbers)).kind == kind in KINDS
+
+
+def test_every_kind_is_named_and_documented() -> None:
+    documented = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    for kind, words in KINDS.items():
+        assert words.name
+        assert f"\n| {kind} | {words.meaning}" in documented
 
 
 def test_an_interval_without_zero_counts_only_with_its_q() -> None:
@@ -74,7 +82,7 @@ def test_where_groups_hardly_overlap_models_of_length_are_no_evidence_for_or_aga
     assert finding(row(RAW, WIDE, SAME, SAME, pairs=25)).kind == "partly"
     assert finding(row(RAW, SAME, GONE, GONE, pairs=24)).kind == "partly"  # the pairs themselves still count
     assert finding(row(RAW, GONE, GONE, GONE, pairs=24)).kind == "unclear"
-    assert "cannot say (outside the common lengths)" in finding(row(RAW, WIDE, SAME, SAME, pairs=24)).sentence
+    assert "cannot say (no common support)" in finding(row(RAW, WIDE, SAME, SAME, pairs=24)).sentence
 
 
 def test_groups_chosen_by_a_measure_differ_by_construction() -> None:
@@ -90,22 +98,24 @@ def test_too_few_rows_are_said_to_be_too_few() -> None:
     few = row(NO_RAW, GONE, GONE, GONE) | {"n_first": 2, "n_second": 2}
     assert finding(few).sentence == (
         "Effective rank: no difference between high and low can be shown (5.00 against 4.00, AUC 0.80), with too few "
-        "rows to show one, nor at equal length."
+        "rows to show one, nor with length controlled."
     )
 
 
 def test_the_sentence_says_which_control_finds_what() -> None:
     said = finding(row(RAW, GONE, SAME, SAME))
     assert said.sentence == (
-        "Effective rank: high is higher than low (5.00 against 4.00, AUC 0.80), and raw and controlled disagree: at "
-        "equal length matched pairs leave little of it, regression and partial rank correlation find it again."
+        "Effective rank: high is higher than low (5.00 against 4.00, AUC 0.80), and raw and controlled disagree: with "
+        "length controlled, matched pairs leave little of it, regression and partial rank correlation find it again."
     )
     assert said.details == (
-        "40 matched pairs ×1.00 [×0.819, ×1.22], q 0.90 (raw ×2.72); regression ×1.65 [×1.22, ×2.23], q 0.010 "
-        "(raw ×2.72); partial Spearman 0.500 [0.200, 0.800], q 0.010 (raw 1.00)"
+        "40 matched pairs ×1.00 [×0.819, ×1.22], p adjusted (BH) 0.90 (raw ×2.72); regression ×1.65 [×1.22, ×2.23], "
+        "p adjusted (BH) 0.010 (raw ×2.72); partial Spearman 0.500 [0.200, 0.800], p adjusted (BH) 0.010 (raw 1.00)"
     )
     gone = finding(row(RAW, GONE, GONE, GONE)).sentence
-    assert "but length accounts for most of it: at equal length matched pairs, regression and partial rank" in gone
+    assert (
+        "but length accounts for most of it: with length controlled, matched pairs, regression and partial rank" in gone
+    )
     alone = finding(row(RAW, NO_VALUE, SAME, GONE, pairs=30)).sentence
     assert "no pairs match, regression finds it again, partial rank correlation leaves little of it" in alone
     assert finding(row(RAW, NO_VALUE, SAME, SAME, pairs=0)).details.endswith("no rows could be matched in length")

@@ -151,9 +151,8 @@ def of_lengths(name: str, lengths: list[int]) -> pl.DataFrame:
     values = [[0.5**i for i in range(length)] for length in lengths]
     spectra = pl.DataFrame({"row": range(len(lengths)), "projection": "q", "singular_values": values})
     run = SimpleNamespace(scan=lambda table: spectra.lazy())
-    members = SimpleNamespace(name=name, run=run)
-    cohort: Any = SimpleNamespace(examples=spectra.select("row"), members=members)
-    return decay_table(cohort, np.random.default_rng(0))
+    group: Any = SimpleNamespace(examples=spectra.select("row"), name=name, run=run)
+    return decay_table(group, np.random.default_rng(0))
 
 
 def test_decay_ends_where_half_of_the_gradients_have_no_more_values(made: Comparison) -> None:

@@ -38,7 +38,7 @@ def test_a_comparison_says_nothing_at_equal_length(runs: dict[str, Run]) -> None
     means = [runs[name].spectra["effective_rank"].mean() for name in ("long", "short")]
     assert ranks.select("mean_first", "mean_second").row(0) == pytest.approx(means)
     assert {each.kind for each in found.findings} <= {"unclear", "none"}
-    assert not any("nor at equal length" in each.sentence for each in found.findings)
+    assert not any("nor with length controlled" in each.sentence for each in found.findings)
     notes = [note for note in found.notes if "token counts" in note]
     assert [note.partition(":")[0] for note in notes] == ["long", "short"]
     assert not any("overlap in length" in note for note in found.notes)

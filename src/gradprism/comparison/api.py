@@ -1,4 +1,4 @@
-"""Comparing groups of examples: runs in, a `Comparison` out, its files if asked."""
+"""Comparison of groups of examples: runs in, a `Comparison` out, and its files where wanted."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 
 from gradprism.comparison.comparable import refuse_unmeasured
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.comparison_files import check_folder, save_comparison
-from gradprism.comparison.members import Members, split, whole_runs
+from gradprism.comparison.comparison_files import refuse_other_files, save_comparison
+from gradprism.comparison.grouping import GroupRows, split, whole_runs
 from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
@@ -21,7 +21,7 @@ Given = str | Path | Run
 
 
 def compare(run: Given | None = None, /, *, out: str | Path | None = None, **groups_and_options: object) -> Comparison:
-    """Compare groups of examples of one model: every measure, projection and layer, raw and at equal length.
+    """Compare groups of examples of one model: every measure, projection and layer, raw and length-controlled.
 
     Either groups by name, `compare(high="runs/a", low="runs/b")` (runs opened or as paths), or one run that is split,
     `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`.
@@ -45,18 +45,18 @@ def compare(run: Given | None = None, /, *, out: str | Path | None = None, **gro
 
 
 def run_recipe(recipe: CompareRecipe) -> Comparison:
-    """Do what a recipe says. Raises `GradPrismError`."""
+    """Run the comparison that a recipe describes. Raises `GradPrismError`."""
     need("scipy", "report")
-    from gradprism.comparison.measured import compare_groups
+    from gradprism.comparison.compare_groups import compare_groups
 
     if recipe.out is not None:
-        check_folder(place(recipe.out))
+        refuse_other_files(place(recipe.out))
     absolute = {name: str(place(path).resolve()) for name, path in recipe.runs.items()}
     recipe = recipe.model_copy(update={"runs": absolute})
     runs = {name: open_run(path) for name, path in absolute.items()}
     refuse_unmeasured(runs.values(), recipe.compare.incomplete)
-    members, notes = _members(runs, recipe.compare)
-    comparison = compare_groups(members, recipe.compare, _made(), notes)
+    groups, notes = _groups_of(runs, recipe.compare)
+    comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes)
     if recipe.out is not None:
         folder = place(recipe.out)
         save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})
@@ -64,26 +64,28 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
 
 
 def compare_runs(runs: Mapping[str, Run], settings: CompareSettings) -> Comparison:
-    """Compare whole runs of one model by their groups' names; one by itself is described."""
+    """Compare whole runs of one model, by the names of their groups. One run alone is described."""
     need("scipy", "report")
-    from gradprism.comparison.measured import compare_groups
+    from gradprism.comparison.compare_groups import compare_groups
 
     refuse_unmeasured(runs.values(), settings.incomplete)
-    return compare_groups(whole_runs(runs), settings, _made())
+    return compare_groups(whole_runs(runs), settings, _time_and_versions())
 
 
-def _made() -> dict[str, Any]:
-    """When, and by which versions."""
+def _time_and_versions() -> dict[str, Any]:
     machine = machine_record()
     return {name: machine[name] for name in ("created", "versions")}
 
 
-def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequence[Members], list[str]]:
+def _groups_of(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequence[GroupRows], list[str]]:
+    """Split one run as the settings say, or take each run as a group; with notes. Raises `GradPrismError`."""
     if not runs:
         raise GradPrismError("No run given. Expected NAME=RUN NAME=RUN, or one run and --by.")
     if settings.by is not None:
         if len(runs) > 1:
-            raise GradPrismError(f"--by {settings.by} splits one run, and {len(runs)} were given.")
+            raise GradPrismError(
+                f"--by {settings.by} splits one run, and {len(runs)} were given. Expected one run, or no --by."
+            )
         return split(next(iter(runs.values())), settings)
     idle = [f"--{name}" for name in ("quantile", "groups") if getattr(settings, name)]
     if idle:
@@ -98,7 +100,7 @@ def _members(runs: Mapping[str, Run], settings: CompareSettings) -> tuple[Sequen
 
 
 def names_of_runs(given: Sequence[str]) -> dict[str, str]:
-    """Paths by the names of their groups, those without one (PATH, not NAME=PATH) by their folders'.
+    """Map the names of groups to paths: NAME=PATH as given, a bare PATH by the name of its folder.
 
     Raises `GradPrismError` where two have one name.
     """
@@ -106,7 +108,7 @@ def names_of_runs(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, path = _name_and_path(text)
         if name in runs:
-            raise GradPrismError(f"Two groups have the name {name!r}. Give names of your own: NAME=RUN.")
+            raise GradPrismError(f"Two groups have the name {name!r}. Expected different names: NAME=RUN.")
         runs[name] = path
     return runs
 

@@ -25,10 +25,10 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Compare groups of examples of one model, raw and at equal length.
+    """Compare groups of examples of one model, raw and length-controlled.
 
     Every measure, projection and layer: means, difference with its interval, effect size, permutation test; matched
-    pairs, regression and partial correlation as controls of length.
+    pairs, regression and partial correlation as length controls.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ RECIPE = CompareRecipe
 
 
 def replay(recipe: CompareRecipe, path: Path, *, quiet: bool, json: bool) -> int:
-    """Compare again what a recipe says; `path` is the file of the recipe."""
+    """Repeat the comparison of a recipe; `path` is the file of the recipe."""
     return _compare(recipe, quiet, json)
 
 
 def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
     from gradprism.comparison.api import run_recipe
     from gradprism.comparison.paper_table import paper_table
-    from gradprism.comparison.render import comparison_of
+    from gradprism.comparison.render import render_comparison
 
     with HarmlessConsole(stderr=True, quiet=quiet).status("Comparing"):
         found = run_recipe(recipe)
@@ -71,7 +71,7 @@ def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
         sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
         console = HarmlessConsole()
-        console.print(comparison_of(found))
+        console.print(render_comparison(found))
         if recipe.out:
             console.print(f"\nThe tables are in {recipe.out}.", soft_wrap=True)
     return 0

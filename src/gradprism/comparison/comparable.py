@@ -1,8 +1,8 @@
-"""What groups must share to be compared, and which metrics they have in common."""
+"""Preconditions of a comparison: measured runs of one model, and the metrics that all of them have."""
 
 from collections.abc import Iterable, Sequence
 
-from gradprism.comparison.members import Members
+from gradprism.comparison.grouping import GroupRows
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run
 from gradprism.runs.values import known_metrics
@@ -22,7 +22,7 @@ def refuse_unmeasured(runs: Iterable[Run], incomplete: bool) -> None:
             )
 
 
-def refuse_other_models(groups: Sequence[Members]) -> None:
+def refuse_other_models(groups: Sequence[GroupRows]) -> None:
     """Raise `GradPrismError` where two groups are of different models: their gradients have no common scale."""
     made = {group.name: made_by(group.run) for group in groups}
     first, *others = made
@@ -36,19 +36,19 @@ def refuse_other_models(groups: Sequence[Members]) -> None:
 
 
 def made_by(run: Run) -> str:
-    """Which model, in words: runs of which this is equal can be compared."""
+    """Describe the model of a run in words. Runs can be compared where these are equal."""
     if not run.has_spectra:
         return "(no model: the run holds scores alone)"
     model, identity = run.record["model"], run.record["identity"]
     scratch = f"random weights {identity['checkpoint.init_seed']}" if identity.get("checkpoint.from_scratch") else None
-    digests = [part[:16] for part in (model["revision"] or "").split("+")]  # of the model, and of its adapter
+    digests = [part[:16] for part in (model["revision"] or "").split("+")]  # the model's, and its adapter's
     revision = f"revision {'+'.join(digests)}" if model["revision"] else None
-    kind = model["class"] or f"{model['layers']} layers"  # an imported run may know no more of it
+    kind = model["class"] or f"{model['layers']} layers"  # an imported run may know no class
     return f"{model['name']} ({', '.join(part for part in (kind, model['dtype'], revision, scratch) if part)})"
 
 
 def comparable_metrics(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
-    """Scored metrics, lengths, loss and numeric columns that every run has; and notes on those that only some have."""
+    """Return the scored metrics, lengths, loss and numeric columns that every run has, and a note on the others."""
     unique = list({run.path: run for run in runs}.values())
     known = [[name for name in known_metrics(run) if _is_metric(run, name)] for run in unique]
     common = [name for name in known[0] if all(name in names for names in known)]

@@ -1,4 +1,4 @@
-"""`Comparison`: groups of examples of one model side by side, and everything that is said about them."""
+"""A `Comparison`: groups of examples of one model side by side, with every table and finding about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from gradprism.core.numbers import number
 
 @dataclass(frozen=True)
 class Group:
-    """Some examples of one run under a name."""
+    """A named group of examples of one run, with its counts."""
 
     name: str
     run: str  # absolute path of the run
@@ -31,20 +31,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be said of the layer mean of one measure in one contrast."""
+    """A verdict on the layer mean of one measure in one contrast."""
 
     first: str
     second: str
     measure: str
     projection: str  # `mean` over projections, or one
-    kind: str  # survives | partly | length | mixed | reversed | hidden | unclear | none | missing: `analysis.findings`
+    kind: str  # a key of `gradprism.comparison.findings.KINDS`
     sentence: str
     details: str = ""  # the figures of the three length controls, in words
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The tables of `gradprism.comparison.comparison_tables`, and what they are of.
+    """The tables of `gradprism.comparison.comparison_tables`, with the groups, contrasts and findings they are of.
 
     One group alone has levels, curves, decay and correlations, and no effects.
     """
@@ -52,7 +52,7 @@ class Comparison:
     groups: tuple[Group, ...]
     contrasts: tuple[tuple[str, str], ...]  # first, second: every difference is first - second
     findings: tuple[Finding, ...]
-    notes: tuple[str, ...]  # what a reader must know: incomplete runs, rows in both groups, sampling
+    notes: tuple[str, ...]  # caveats: incomplete runs, rows in both groups, sampling
     about: Mapping[str, Any]  # created, versions, model, text, data, runs, projections, layers, measures, settings
     levels: pl.DataFrame
     effects: pl.DataFrame
@@ -79,11 +79,11 @@ class Comparison:
 
     @property
     def model(self) -> str:
-        """Its name."""
+        """Name of the model."""
         return str(self.about["model"]["name"])
 
     def group(self, name: str) -> Group:
-        """One of the groups. Raises `GradPrismError` for a name that is none."""
+        """Return a group by its name. Raises `GradPrismError` for an unknown one."""
         for group in self.groups:
             if group.name == name:
                 return group
@@ -91,27 +91,25 @@ class Comparison:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What is compared, in a few named lines."""
+        """Model, text, groups and notes, each a name and a line of text."""
         text, kind = self.about["text"], self.about["model"]["class"]  # neither is known of some imported runs
         return [
             ("model", f"{self.model}  {f'{kind}, ' if kind else ''}{len(self.layers)} layers"),
             *([("text", text_in_words(text))] if text else []),
-            *((group.name, _described(group)) for group in self.groups),
+            *((group.name, _group_in_words(group)) for group in self.groups),
             *(("note", note) for note in self.notes),
         ]
 
     def __repr__(self) -> str:
-        """Say what is compared, and what was found."""
+        """Return model, groups and findings as text."""
         return "\n".join([as_text(self.facts), *(finding.sentence for finding in self.findings)])
 
     def _repr_html_(self) -> str:
         return as_html([*self.facts, *((finding.measure, finding.sentence) for finding in self.findings)])
 
 
-def _described(group: Group) -> str:
-    tokens = (
-        ""
-        if group.median_response_tokens is None
-        else f", median response {number(group.median_response_tokens)} tokens"
-    )
+def _group_in_words(group: Group) -> str:
+    tokens = ""
+    if group.median_response_tokens is not None:
+        tokens = f", median response {number(group.median_response_tokens)} tokens"
     return f"{group.n:,} rows of {Path(group.run).name} ({group.rule}){tokens}"

@@ -1,4 +1,4 @@
-"""The tables of a comparison: the public format of `gradprism compare --out DIR`, one schema each.
+"""Tables of a comparison: the public format of `gradprism compare --out DIR`, one schema each.
 
 Everywhere: `measure` is one of `gradprism.prism.tables.MEASURES`, a cosine (`adjacent_cosine`, `same_layer_cosine`)
 or the name of a metric (`ifd`, `length`, ...). `projection` is q, k, v, o, ... or `mean` (over those measured); of
@@ -84,17 +84,26 @@ EFFECTS = _schema(
     }
 )
 
-MAD = (
-    _schema(  # of a group's mean curve: mean absolute difference of neighbouring layers; no interval where it is noise
-        {
-            "group": pl.String,
-            "measure": pl.String,
-            "projection": pl.String,
-            "mad": pl.Float64,
-            "mad_low": pl.Float64,
-            "mad_high": pl.Float64,
-        }
-    )
+MAD = _schema(  # of a group's mean curve; no interval where noise makes the resampled curves rougher than it
+    {
+        "group": pl.String,
+        "measure": pl.String,
+        "projection": pl.String,
+        "mad": pl.Float64,  # mean absolute difference of neighbouring layers (total variation / (L-1))
+        "mad_low": pl.Float64,  # BCa bootstrap over examples
+        "mad_high": pl.Float64,
+        # the mean over the neighbouring pairs that lie inside a third of the layers, in order of depth; null where a
+        # third has no pair, and in comparisons of an earlier version
+        "mad_early": pl.Float64,
+        "mad_early_low": pl.Float64,
+        "mad_early_high": pl.Float64,
+        "mad_middle": pl.Float64,
+        "mad_middle_low": pl.Float64,
+        "mad_middle_high": pl.Float64,
+        "mad_late": pl.Float64,
+        "mad_late_low": pl.Float64,
+        "mad_late_high": pl.Float64,
+    }
 )
 
 RD = _schema(  # of two mean curves: (first - second) / second, layer by layer

@@ -1,8 +1,9 @@
-"""Two groups side by side: every feature's difference with its interval, effect size and p, raw and at equal length.
+"""Contrast of two groups: every feature's difference with its interval, effect size and p, raw and length-controlled.
 
 Length is controlled in three ways, since each has its own weakness: pairs matched on response tokens (few remain
-where the groups hardly overlap), regression on group and log lengths (linear: it extrapolates there), and the
-Spearman correlation with the group given both lengths (monotone, and blind to size).
+where the groups hardly overlap), regression on group and log lengths (linear: it extrapolates there; stated in
+`gradprism.stats.least_squares`), and the Spearman correlation with the group given both lengths (monotone, and blind to
+size).
 """
 
 import math
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import Cohort
+from gradprism.comparison.cohort import Features, GroupMatrix
 from gradprism.comparison.comparison_tables import EFFECTS
 from gradprism.comparison.settings import CompareSettings
 from gradprism.prism.tables import MEASURES
@@ -29,39 +30,49 @@ LENGTHS = ("length", "prompt_length")  # never controlled for themselves
 
 @dataclass(frozen=True)
 class Side:
-    """One group of a contrast and the resampled means of its features."""
+    """A group of a contrast and the resampled means of its features."""
 
-    cohort: Cohort
+    group: GroupMatrix
     means: Resampled
 
     @property
+    def name(self) -> str:
+        """Name of the group."""
+        return self.group.name
+
+    @property
+    def features(self) -> Features:
+        """Features of the columns of `values`."""
+        return self.group.features
+
+    @property
     def values(self) -> np.ndarray:
-        """(n, features)."""
-        return self.cohort.values
+        """Values of the examples, (n, features)."""
+        return self.group.values
 
 
 def contrast(
     first: Side, second: Side, settings: CompareSettings, draws: Iterator[np.random.Generator]
 ) -> pl.DataFrame:
-    """The table EFFECTS of two groups."""
-    features = first.cohort.features
+    """Make the table EFFECTS of two groups."""
+    features = first.features
     families = [(measure, layer is None) for measure, _, layer in features.keys]
-    of_lengths = np.array([measure in LENGTHS for measure, _, _ in features.keys])
-    scaled = _Scaled.of(first, second)
+    is_length = np.array([measure in LENGTHS for measure, _, _ in features.keys])
+    scaled = _ScaledValues.of(first, second)
     controlled = {
-        **_matched(first, second, scaled, settings, draws),
-        **_regressed(first, second, scaled),
-        **_ranked(first, second),
+        **_matched_pairs(first, second, scaled, settings, draws),
+        **_regression(first, second, scaled),
+        **_rank_correlation(first, second),
     }
     columns = {
-        **_raw(first, second, settings.resamples, next(draws)),
-        **{name: _without(values, of_lengths) for name, values in controlled.items()},
+        **_raw_difference(first, second, settings.resamples, next(draws)),
+        **{name: _blank(values, is_length) for name, values in controlled.items()},
     }
     for name in ("", "matched_", "regression_", "partial_"):
         columns[f"{name}q"] = benjamini_hochberg(columns[f"{name}p"], families)
     frame = features.frame.with_columns(
-        pl.lit(first.cohort.members.name).alias("first"),
-        pl.lit(second.cohort.members.name).alias("second"),
+        pl.lit(first.name).alias("first"),
+        pl.lit(second.name).alias("second"),
         *(pl.Series(name, values).fill_nan(None) if values.dtype.kind == "f" else pl.Series(name, values)
           for name, values in columns.items()),
     )  # fmt: skip
@@ -69,31 +80,33 @@ def contrast(
 
 
 @dataclass(frozen=True)
-class _Scaled:
-    """Values as regressions and pairs take them: logs of the measures, whose length effect is near a power law.
+class _ScaledValues:
+    """Values on the scale of regressions and pairs: logs of the measures, whose length effect is near a power law.
 
-    Metrics are logged where they are above 0 throughout; cosines and the others stay as they are.
+    Metrics are logged where they are above 0 throughout; cosines and the others stay linear.
     """
 
     first: np.ndarray
     second: np.ndarray
-    logged: np.ndarray  # which columns
+    logged: np.ndarray  # mask of the columns
 
     @classmethod
-    def of(cls, first: Side, second: Side) -> "_Scaled":
+    def of(cls, first: Side, second: Side) -> "_ScaledValues":
+        """Scale the values of two groups alike."""
         both = np.concatenate([first.values, second.values])
         positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
-        keys = first.cohort.features.keys
+        keys = first.features.keys
         logged = np.array([m in MEASURES or (p is None and positive[i]) for i, (m, p, _) in enumerate(keys)])
         return cls(_logs(first.values, logged), _logs(second.values, logged), logged)
 
 
 def _logs(values: np.ndarray, logged: np.ndarray) -> np.ndarray:
-    """Logs of the columns that are logged; NaN where there is none."""
+    """Take logs of the columns that are logged; NaN where there is none."""
     return np.where(logged, np.log(np.where(logged & (values > 0), values, np.nan)), values)
 
 
-def _raw(first: Side, second: Side, resamples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _raw_difference(first: Side, second: Side, resamples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Compute means, difference, AUC and permutation p, by column of EFFECTS."""
     low, high = bca_interval(first.means, second.means)
     area = auc(first.values, second.values)
     auc_low, auc_high = auc_interval(first.values, second.values)
@@ -113,16 +126,17 @@ def _raw(first: Side, second: Side, resamples: int, rng: np.random.Generator) ->
     }
 
 
-def pairs_of(first: Cohort, second: Cohort, caliper: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the rows of two groups that pair in response tokens."""
-    one, other = (cohort.examples["n_response_tokens"].to_numpy().astype(float) for cohort in (first, second))
+def match_on_length(first: GroupMatrix, second: GroupMatrix, caliper: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pair rows of two groups in response tokens: the positions in the first, and in the second, (pairs,) each."""
+    one, other = (group.examples["n_response_tokens"].to_numpy().astype(float) for group in (first, second))
     return length_pairs(one, other, math.log1p(caliper))
 
 
-def _matched(
-    first: Side, second: Side, scaled: _Scaled, settings: CompareSettings, draws: Iterator[np.random.Generator]
+def _matched_pairs(
+    first: Side, second: Side, scaled: _ScaledValues, settings: CompareSettings, draws: Iterator[np.random.Generator]
 ) -> dict[str, np.ndarray]:
-    one, other = pairs_of(first.cohort, second.cohort, settings.caliper)
+    """Compute control (a), pairs matched on response tokens, by column of EFFECTS."""
+    one, other = match_on_length(first.group, second.group, settings.caliper)
     differences = first.values[one] - second.values[other]
     effects = scaled.first[one] - scaled.second[other]
     plain, shown, flips = (next(draws) for _ in range(3))
@@ -137,7 +151,7 @@ def _matched(
 def _mean_of_pairs(
     values: np.ndarray, resamples: int, rng: np.random.Generator, name: str, ends: str
 ) -> dict[str, np.ndarray]:
-    """Mean over pairs with its interval; NaN for fewer than two."""
+    """Average over pairs, with the interval; NaN for fewer than two."""
     if len(values) < 2:
         return {each: np.full(values.shape[1], np.nan) for each in (name, f"{ends}_low", f"{ends}_high")}
     means = resample_means(values, resamples, rng)
@@ -145,7 +159,8 @@ def _mean_of_pairs(
     return {name: means.observed, f"{ends}_low": low, f"{ends}_high": high}
 
 
-def _regressed(first: Side, second: Side, scaled: _Scaled) -> dict[str, np.ndarray]:
+def _regression(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:
+    """Compute control (b), the group effect in a regression on log lengths, by column of EFFECTS."""
     values = np.concatenate([scaled.first, scaled.second])
     group, lengths = _membership(first, second), _lengths(first, second)
     raw = group_effect(values, group, lengths[:, :0])
@@ -163,7 +178,8 @@ def _regressed(first: Side, second: Side, scaled: _Scaled) -> dict[str, np.ndarr
     }
 
 
-def _ranked(first: Side, second: Side) -> dict[str, np.ndarray]:
+def _rank_correlation(first: Side, second: Side) -> dict[str, np.ndarray]:
+    """Compute control (c), the rank correlation with the group given lengths, by column of EFFECTS."""
     values = np.concatenate([first.values, second.values])
     group, lengths = _membership(first, second).astype(float), _lengths(first, second)
     raw = spearman(values, group)
@@ -185,14 +201,14 @@ def _membership(first: Side, second: Side) -> np.ndarray:
 
 
 def _lengths(first: Side, second: Side) -> np.ndarray:
-    return np.concatenate([first.cohort.lengths, second.cohort.lengths])
+    return np.concatenate([first.group.lengths, second.group.lengths])
 
 
 def _varies(lengths: np.ndarray) -> np.ndarray:
-    """Which lengths are no constant. One that is not known (NaN) is, so that nothing is controlled without it."""
+    """Mask the lengths that vary. One that is not known (NaN) counts as varying: nothing is controlled without it."""
     return np.asarray(lengths.std(axis=0) != 0)
 
 
-def _without(values: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """No value where a length would be controlled for itself."""
-    return np.where(out, np.nan, values) if values.dtype.kind == "f" else values
+def _blank(values: np.ndarray, is_length: np.ndarray) -> np.ndarray:
+    """Replace the values of lengths by NaN, as they would be controlled for themselves."""
+    return np.where(is_length, np.nan, values) if values.dtype.kind == "f" else values

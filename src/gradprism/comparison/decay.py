@@ -1,4 +1,4 @@
-"""How fast singular values fall: each relative to the largest of its gradient, over the examples of a group.
+"""Decay of singular values: each relative to the largest of its gradient, over the examples of a group.
 
 A gradient of T tokens has at most T - 1 of them; those beyond its rank are 0 and count as such. Left out, the median at
 a high index would be that of the longest examples alone.
@@ -7,20 +7,20 @@ a high index would be that of the longest examples alone.
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import Cohort
+from gradprism.comparison.cohort import GroupMatrix
 from gradprism.comparison.comparison_tables import DECAY
 
 MOST_EXAMPLES = 200  # of a group; quantiles of thousands of gradients each
 MOST_POINTS = 48
 
 
-def decay_table(cohort: Cohort, rng: np.random.Generator) -> pl.DataFrame:
-    """The table DECAY of one group, at indices spaced by ratio; empty where a run keeps no singular values."""
-    rows = cohort.examples["row"].to_numpy()
+def decay_table(group: GroupMatrix, rng: np.random.Generator) -> pl.DataFrame:
+    """Make the table DECAY of one group, at indices spaced by ratio; empty where a run keeps no singular values."""
+    rows = group.examples["row"].to_numpy()
     rows = np.sort(rng.choice(rows, MOST_EXAMPLES, replace=False)) if len(rows) > MOST_EXAMPLES else rows
     sigma = pl.col("singular_values")
     values = (
-        cohort.members.run.scan("spectra").select("row", "projection", sigma)
+        group.run.scan("spectra").select("row", "projection", sigma)
         .filter(pl.col("row").is_in(rows.tolist()) & (sigma.list.len() > 0) & (sigma.list.first() > 0))
         .collect()
     )  # fmt: skip
@@ -28,12 +28,13 @@ def decay_table(cohort: Cohort, rng: np.random.Generator) -> pl.DataFrame:
     if not isinstance(longest, int):
         return pl.DataFrame(schema=DECAY)
     points = np.unique(np.geomspace(1, longest, MOST_POINTS).round().astype(int))
-    parts = [_at(values, int(point)) for point in points]
-    table = pl.concat(parts).with_columns(pl.lit(cohort.members.name).alias("group"))
+    table = pl.concat(_quartiles_at(values, int(point)) for point in points)
+    table = table.with_columns(pl.lit(group.name).alias("group"))
     return table.select(DECAY.names()).cast(DECAY).sort("projection", "index", maintain_order=True)
 
 
-def _at(values: pl.DataFrame, index: int) -> pl.DataFrame:
+def _quartiles_at(values: pl.DataFrame, index: int) -> pl.DataFrame:
+    """Compute quartiles over gradients of the singular value at one index, by projection."""
     sigma = pl.col("singular_values")
     share = (sigma.list.get(index - 1, null_on_oob=True).fill_null(0.0) / sigma.list.first()).cast(pl.Float64)
     found = values.select("projection", share=share)

@@ -1,22 +1,11 @@
-"""What is to be said of a difference, raw and at equal length, in a sentence: from the numbers alone.
-
-| kind | when |
-|---|---|
-| survives | there is a raw difference, and all three length controls find it again |
-| partly | some find it again, and the others cannot say or could not be computed |
-| length | there is one, and all three leave little of it |
-| reversed | there is one, and the controls that say anything find the opposite |
-| mixed | some controls find it, or the opposite, and others leave little or disagree |
-| unclear | there is one, and too little can be said of it at equal length |
-| hidden | there is no raw difference to show, and all three controls find the same one |
-| none | no difference can be shown, raw or controlled |
-| chosen | the groups were chosen by this very measure, so that it differs by construction |
-| missing | nothing could be computed |
+"""Verdicts on differences, raw and length-controlled: a kind and a sentence for each, from the numbers alone.
 
 When a control finds a difference, leaves little or cannot say is written in `gradprism.comparison.evidence`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import polars as pl
 
@@ -27,8 +16,43 @@ from gradprism.metrics.titles import headed
 from gradprism.prism.tables import MEASURES
 
 
+@dataclass(frozen=True)
+class KindOfFinding:
+    """A kind of verdict: its name for readers, and when it is given."""
+
+    name: str
+    meaning: str
+
+
+KINDS: Mapping[str, KindOfFinding] = MappingProxyType(  # the most important first
+    {
+        "survives": KindOfFinding("survives", "a raw difference, and all three length controls find it again"),
+        "partly": KindOfFinding(
+            "survives in part",
+            "a raw difference that some length controls find again; the others cannot say or could not be computed",
+        ),
+        "reversed": KindOfFinding(
+            "reversed", "a raw difference, and the length controls that say anything find the opposite"
+        ),
+        "hidden": KindOfFinding(
+            "hidden by length", "no raw difference can be shown, and all three length controls find the same one"
+        ),
+        "length": KindOfFinding("mostly length", "a raw difference, and all three length controls leave little of it"),
+        "mixed": KindOfFinding(
+            "mixed", "some length controls find the difference, or its opposite; others leave little of it or disagree"
+        ),
+        "unclear": KindOfFinding("unclear", "a raw difference, and the length controls do not decide"),
+        "none": KindOfFinding("no difference", "none can be shown, raw or length-controlled"),
+        "chosen": KindOfFinding(
+            "by construction", "the groups were chosen by this very measure, or by one of the same singular values"
+        ),
+        "missing": KindOfFinding("not computed", "one of the groups has no value"),
+    }
+)
+
+
 def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = None) -> list[Finding]:
-    """One finding for each contrast and measure, of the mean over layers and projections.
+    """Return a finding for each contrast and measure, of the mean over layers and projections.
 
     `by` is the metric whose extremes the groups are, if they are.
     """
@@ -40,7 +64,7 @@ def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = No
 
 
 def finding(row: Row, by: str | None = None) -> Finding:
-    """Of one row of the table EFFECTS."""
+    """Judge one row of the table EFFECTS; `by` as in `findings`."""
     names = row["first"], row["second"], row["measure"], row["projection"]
     if is_spectral(by):
         kind, said = "chosen", f"the groups are the extremes of {by}, so that they differ by construction"
@@ -50,14 +74,15 @@ def finding(row: Row, by: str | None = None) -> Finding:
 
 
 def is_spectral(by: str | None) -> bool:
-    """Whether groups are chosen by a measure of the spectra, all of which are functions of the same values."""
+    """Return whether groups are chosen by a spectral measure, all of which are functions of the same values."""
     return by is not None and by.partition(":")[0] in MEASURES
 
 
-def _kind(raw: Control, at_equal_length: Sequence[Control]) -> str:
+def _kind(raw: Control, length_controls: Sequence[Control]) -> str:
+    """Return the key of `KINDS` that the rule gives."""
     if raw.found == "missing":
         return "missing"
-    found = [control.found for control in at_equal_length]
+    found = [control.found for control in length_controls]
     signs = {each for each in found if each in SIGNS}
     everywhere = len({*found}) == 1
     if raw.found not in SIGNS:
@@ -72,6 +97,7 @@ def _kind(raw: Control, at_equal_length: Sequence[Control]) -> str:
 
 
 def _sentence(kind: str, row: Row) -> str:
+    """Write the verdict on one row of the table EFFECTS."""
     first, second = row["first"], row["second"]
     if kind == "missing":
         return f"{_subject(row)}: no value in one of {first} and {second}, so nothing is compared."
@@ -82,28 +108,29 @@ def _sentence(kind: str, row: Row) -> str:
     shown = f"{higher} {means}" if raw_difference(row).found in SIGNS else without
     said = {
         "survives": f"{shown}, and not by length alone: {_said(row)}",
-        "partly": f"{shown}; at equal length {_said(row)}",
-        "length": f"{shown}, but length accounts for most of it: at equal length {_said(row)}",
-        "reversed": f"{shown}, but at equal length the sign turns: {_said(row)}",
-        "unclear": f"{shown}; at equal length these data do not decide: {_said(row)}",
-        "mixed": f"{shown}, and raw and controlled disagree: at equal length {_said(row)}",
-        "hidden": f"{shown}, but length hides one: at equal length {_said(row)}",
-        "none": f"{shown}, {'nor' if _is_controlled(row) else 'and nothing is known'} at equal length",
+        "partly": f"{shown}; with length controlled, {_said(row)}",
+        "length": f"{shown}, but length accounts for most of it: with length controlled, {_said(row)}",
+        "reversed": f"{shown}, but with length controlled the sign reverses: {_said(row)}",
+        "unclear": f"{shown}; with length controlled these data do not decide: {_said(row)}",
+        "mixed": f"{shown}, and raw and controlled disagree: with length controlled, {_said(row)}",
+        "hidden": f"{shown}, but length hides one: with length controlled, {_said(row)}",
+        "none": f"{shown}, {'nor' if _is_controlled(row) else 'and nothing is known'} with length controlled",
     }[kind]
     return f"{_subject(row)}: {said}."
 
 
 def _is_controlled(row: Row) -> bool:
-    """Whether any control of length could be computed: token counts may not be known."""
+    """Return whether any length control could be computed: token counts may not be known."""
     return any(control.found != "missing" for control in controls(row))
 
 
 def _subject(row: Row) -> str:
+    """Begin a sentence with the measure, and with the projection where it is one alone."""
     return headed(row["measure"]) + ("" if row["projection"] in ("mean", None) else f" of {row['projection']}")
 
 
 def _said(row: Row) -> str:
-    """What each control finds, those that agree together: `regression and partial rank correlation find it again`."""
+    """List by what they find the length controls: `regression and partial rank correlation find it again`."""
     raw = raw_difference(row)
     by_words: dict[str, list[str]] = {}
     for control in controls(row):
@@ -112,7 +139,7 @@ def _said(row: Row) -> str:
 
 
 def said_of(control: Control, raw: Control) -> str:
-    """What a control finds, beside what is found raw."""
+    """Say in a few words what a control finds of the raw difference."""
     if control.found == "missing":
         return "could not be computed" if control.name != "matched pairs" else "there are none"
     if control.found in SIGNS and raw.found in SIGNS:
@@ -123,11 +150,11 @@ def said_of(control: Control, raw: Control) -> str:
         return "find none"
     if control.found == "little":
         return "leave little of it"
-    return "cannot say (outside the common lengths)" if control.extrapolates else "cannot say"
+    return "cannot say (no common support)" if control.extrapolates else "cannot say"
 
 
 def _clause(names: Sequence[str], words: str) -> str:
-    """`regression and partial rank correlation find it again`; one alone, unless it is plural, `finds`."""
+    """Join subjects and verb: `regression and partial rank correlation find it again`, `regression finds it again`."""
     if words == "there are none":
         return "no pairs match"
     joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -137,6 +164,7 @@ def _clause(names: Sequence[str], words: str) -> str:
 
 
 def _details(row: Row) -> str:
+    """Write the figures of the length controls on one line."""
     texts = [control.text for control in controls(row) if control.found != "missing"]
     absent = [] if row["matched_pairs"] else ["no rows could be matched in length"]
     return "; ".join([*texts, *absent])

@@ -1,12 +1,10 @@
-"""Statistics of a measure's curve over layers: how rough it is (MAD), and how far two curves lie apart (RD).
+"""The tables MAD and RD: how rough the groups' mean curves over layers are, and how far two of them lie apart.
 
-MAD is the mean absolute difference of neighbouring layers, RD the relative difference (first - second) / second of two
-curves (both of Li et al. 2024, arXiv 2410.23743). Both are of the groups' mean curves, so their intervals resample
-examples. Noise makes any curve rougher: where the resampled curves are so much rougher than the observed one that the
-interval of MAD misses it, there is none.
+The intervals resample examples. Noise makes any curve rougher: where the resampled curves are so much rougher than the
+observed one that the interval of MAD misses it, there is none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -16,76 +14,75 @@ from gradprism.comparison.comparison_tables import MAD, RD
 from gradprism.comparison.contrast import Side
 from gradprism.prism.tables import MEASURES
 from gradprism.stats.bootstrap import bca_interval
+from gradprism.stats.layer_curves import (
+    mean_absolute_difference,
+    mean_absolute_difference_by_thirds,
+    relative_difference,
+)
 from gradprism.stats.missing import mean_present
 
-MOST_LAYERS = 5  # that are named where two curves differ most
-Statistic = Callable[..., np.ndarray]
+MOST_LAYERS = 5  # named where two curves differ most
 
 
 def mad_table(sides: Sequence[Side]) -> pl.DataFrame:
-    """The table MAD: a row a group, measure and projection."""
-    return pl.DataFrame([row for side in sides for row in _mads(side)], schema=MAD, orient="row")
+    """Make the table MAD: a row a group, measure and projection."""
+    return pl.DataFrame([row for side in sides for row in _mad_rows(side)], schema=MAD, orient="row")
 
 
 def rd_table(pairs: Sequence[tuple[Side, Side]]) -> pl.DataFrame:
-    """The table RD: a row a contrast, measure and projection."""
-    return pl.DataFrame([row for pair in pairs for row in _rds(*pair)], schema=RD, orient="row")
+    """Make the table RD: a row a contrast, measure and projection."""
+    return pl.DataFrame([row for pair in pairs for row in _rd_rows(*pair)], schema=RD, orient="row")
 
 
-def mean_absolute_difference(curve: np.ndarray) -> np.ndarray:
-    """(..., layers) -> (...); NaN where fewer than two neighbours have a value."""
-    return mean_present(np.abs(np.diff(curve, axis=-1)))
-
-
-def relative_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(..., layers) -> (..., layers); NaN where the second is 0."""
-    gap = np.asarray(first - second)
-    return np.asarray(np.divide(gap, second, out=np.full(gap.shape, np.nan), where=second != 0))
-
-
-def _curves(features: Features) -> list[tuple[str, str, np.ndarray]]:
+def _measure_curves(features: Features) -> list[tuple[str, str, np.ndarray]]:
+    """Return measure, projection and the columns of its layers, for each spectral measure of at least two layers."""
     found = [(measure, projection, features.curve(measure, projection)) for measure, projection in features.curves]
     return [curve for curve in found if curve[0] in MEASURES and len(curve[2]) > 1]
 
 
-def _mads(side: Side) -> list[tuple[object, ...]]:
-    curves = _curves(side.cohort.features)
+def _mad_rows(side: Side) -> list[tuple[object, ...]]:
+    curves = _measure_curves(side.features)
     if not curves:
         return []
 
     def statistic(means: np.ndarray) -> np.ndarray:
-        return np.stack([mean_absolute_difference(means[..., places]) for _, _, places in curves], axis=-1)
+        """Compute MAD of each curve over all layers and the three thirds: (..., features) -> (..., 4 x curves)."""
+        found = [means[..., columns] for _, _, columns in curves]
+        whole = [mean_absolute_difference(curve)[..., None] for curve in found]
+        thirds = [mean_absolute_difference_by_thirds(curve) for curve in found]
+        return np.concatenate([part for pair in zip(whole, thirds, strict=True) for part in pair], axis=-1)
 
     observed = statistic(side.means.observed)
     low, high = bca_interval(side.means.map(statistic))
     low, high = (np.where((low <= observed) & (observed <= high), end, np.nan) for end in (low, high))
+    cells = np.stack([observed, low, high], axis=-1).reshape(len(curves), 12)
     return [
-        (side.cohort.members.name, measure, projection, *_numbers(observed[i], low[i], high[i]))
-        for i, (measure, projection, _) in enumerate(curves)
+        (side.name, measure, projection, *_null_for_nan(*row))
+        for (measure, projection, _), row in zip(curves, cells, strict=True)
     ]
 
 
-def _rds(first: Side, second: Side) -> list[tuple[object, ...]]:
-    curves = _curves(first.cohort.features)
+def _rd_rows(first: Side, second: Side) -> list[tuple[object, ...]]:
+    curves = _measure_curves(first.features)
     if not curves:
         return []
 
     def statistic(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        parts = [mean_present(relative_difference(one[..., places], other[..., places])) for _, _, places in curves]
-        return np.stack(parts, axis=-1)
+        means = [mean_present(relative_difference(one[..., columns], other[..., columns])) for _, _, columns in curves]
+        return np.stack(means, axis=-1)
 
     low, high = bca_interval(first.means, second.means, statistic=statistic)
-    names = (first.cohort.members.name, second.cohort.members.name)
     rows = []
-    for i, (measure, projection, places) in enumerate(curves):
-        curve = relative_difference(first.means.observed[places], second.means.observed[places])
-        layers = np.array([first.cohort.features.keys[place][2] for place in places])
+    for i, (measure, projection, columns) in enumerate(curves):
+        curve = relative_difference(first.means.observed[columns], second.means.observed[columns])
+        layers = np.array([first.features.keys[column][2] for column in columns])
         order = np.argsort(-np.abs(np.nan_to_num(curve)), kind="stable")[:MOST_LAYERS]
         order = order[np.isfinite(curve[order])]
-        numbers = _numbers(mean_present(curve), low[i], high[i], mean_present(np.abs(curve)))
-        rows.append((*names, measure, projection, *numbers, layers[order].tolist(), curve[order].tolist()))
+        numbers = _null_for_nan(mean_present(curve), low[i], high[i], mean_present(np.abs(curve)))
+        largest = layers[order].tolist(), curve[order].tolist()
+        rows.append((first.name, second.name, measure, projection, *numbers, *largest))
     return rows
 
 
-def _numbers(*values: np.ndarray) -> list[float | None]:
+def _null_for_nan(*values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]

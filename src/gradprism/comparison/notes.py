@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know beside its numbers."""
+"""Notes of a comparison: what may explain a difference beside the groups, and what is not compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
@@ -6,10 +6,10 @@ from itertools import combinations, product
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN, Cohort
-from gradprism.comparison.contrast import pairs_of
+from gradprism.comparison.cohort import MEAN, GroupMatrix
+from gradprism.comparison.contrast import LENGTHS, match_on_length
 from gradprism.comparison.decay import MOST_EXAMPLES
-from gradprism.comparison.members import Members
+from gradprism.comparison.grouping import GroupRows
 from gradprism.metrics.titles import title
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.own_settings import DECIDING, notes_on_settings
@@ -17,36 +17,74 @@ from gradprism.runs.run import Run
 from gradprism.stats.length_match import overlap_in_length
 
 _MOST_REASONS = 6
-_ALIKE = 1.15  # as much may prompts differ in pairs
+_ALIKE = 1.15  # prompts of matched pairs are noted where one is more than this many times as long
 _MUST_AGREE = (
     "text.", "prism.precision", "prism.projections", "arithmetic", "template digest", "architecture digest", "method",
 )  # fmt: skip
 _IN_WORDS = {"method": "how rows are read and their loss is taken (method; None of an earlier gradprism)"}
 
 
-def of_runs(groups: Sequence[Members]) -> Iterator[str]:
-    """Incomplete runs, rows that were cut, other settings of the text, rows that stand in two groups."""
-    runs = {group.run.path: group.run for group in groups}
-    for run in runs.values():
+def run_notes(groups: Sequence[GroupRows], metrics: Sequence[str]) -> Iterator[str]:
+    """Note incomplete runs, unmeasured and truncated rows, other settings, and examples that stand in two groups."""
+    runs = [*{group.run.path: group.run for group in groups}.values()]
+    for run in runs:
         if not run.is_complete:
             yield f"INCOMPLETE: the run {run.path.name} has {run.counts.done:,} of {run.counts.rows:,} rows so far."
         if run.counts.reasons and any(group.run is run and not group.is_whole for group in groups):
-            yield f"In no group, as they could not be measured: {_listed(run.counts.reasons)}."
+            yield f"In no group, as they could not be measured: {_reasons_in_words(run.counts.reasons)}."
     for group in groups:
-        if cut := _truncated(group):
-            yield f"{group.name}: {cut:,} of {len(group.rows):,} rows were cut at the greatest length."
-    first, *others = runs.values()
+        if truncated := _count_truncated(group):
+            yield f"{group.name}: {truncated:,} of {len(group.rows):,} rows were cut at the greatest length."
+    first, *others = runs
     for other in others:
-        yield from _differences(first, other)
+        yield from _other_settings(first, other)
     for one, two in combinations(groups, 2):
         if both := len(_contents(one) & _contents(two)):
             yield (
                 f"{both:,} different examples stand in both {one.name} and {two.name}: their difference is understated "
                 "and the tests, which take rows as independent, are not exact."
             )
+    for run in runs:
+        chosen_by = [group.chosen_by for group in groups if group.run is run and group.chosen_by]
+        for note in notes_on_settings(run, [*chosen_by, *metrics]):
+            yield note if len(runs) == 1 else f"{run.path.name}: {note}"
+    for other, name in product(others, metrics):
+        if name in first.metrics and name in other.metrics and (different := _other_score_settings(first, other, name)):
+            yield (
+                f"The scores {name} of the runs {first.path.name} and {other.path.name} differ in "
+                f"{', '.join(different)}. A difference between them may be that."
+            )
 
 
-def _differences(first: Run, other: Run) -> Iterator[str]:
+def group_notes(
+    groups: Sequence[GroupMatrix], contrasts: Sequence[tuple[str, str]], by: str | None, caliper: float
+) -> Iterator[str]:
+    """Note missing values and lengths, contrasts left out, groups chosen by a metric, samples, and poor overlap."""
+    for group in groups:
+        yield from _missing_values(group)
+    for group in groups:
+        if unknown := int((~np.isfinite(group.lengths)).any(axis=1).sum()):
+            yield (
+                f"{group.name}: the token counts of {unknown:,} of {group.examples.height:,} rows are not known, so "
+                "that no length-controlled figure has them. gradprism import --model counts tokens."
+            )
+    if len(contrasts) < len(groups) * (len(groups) - 1) / 2 and len({first for first, _ in contrasts}) == 1:
+        yield f"{len(groups)} groups: each is compared with {contrasts[0][0]} only; --against NAME chooses another."
+    if by is not None:
+        yield (
+            f"The groups are the extremes of {by}: it is not tested, and correlations over both groups together are "
+            "larger than among all rows."
+        )
+    if by in LENGTHS:
+        yield "Groups chosen by length have no rows of like length: an effect of length cannot be told from any other."
+    if any(group.examples.height > MOST_EXAMPLES for group in groups):
+        yield f"The decay of singular values is of {MOST_EXAMPLES} rows of each group, drawn at random."
+    named = {group.name: group for group in groups}
+    for first, second in contrasts:
+        yield from _overlap(named[first], named[second], caliper)
+
+
+def _other_settings(first: Run, other: Run) -> Iterator[str]:
     made, now = first.record["identity"], other.record["identity"]
     for name in sorted({*made, *now}):
         if name.startswith(_MUST_AGREE) and made.get(name) != now.get(name):
@@ -56,111 +94,61 @@ def _differences(first: Run, other: Run) -> Iterator[str]:
             )
 
 
-def of_scores(groups: Sequence[Members], metrics: Sequence[str]) -> Iterator[str]:
-    """Scores of other settings than the spectra beside them, and scores of one name that were made differently."""
-    runs = [*{group.run.path: group.run for group in groups}.values()]
-    for run in runs:
-        chosen_by = [group.chosen_by for group in groups if group.run is run and group.chosen_by]
-        for note in notes_on_settings(run, [*chosen_by, *metrics]):
-            yield note if len(runs) == 1 else f"{run.path.name}: {note}"
-    first, *others = runs
-    for other, name in product(others, metrics):
-        if name in first.metrics and name in other.metrics and (different := _made_differently(first, other, name)):
-            yield (
-                f"The scores {name} of the runs {first.path.name} and {other.path.name} differ in "
-                f"{', '.join(different)}. A difference between them may be that."
-            )
-
-
-def _made_differently(first: Run, other: Run, name: str) -> list[str]:
-    """Name the settings in which scores differ, those aside that notes on the runs and their scores speak of."""
+def _other_score_settings(first: Run, other: Run, name: str) -> list[str]:
+    """List the settings in which scores differ, except those that notes on the runs and their scores speak of."""
     made, now = (run.score_record(name).get("identity", {}) for run in (first, other))
-    told = (*DECIDING, "part_rows") if "text.template" in made and "text.template" in now else ("part_rows",)
-    return [key for key in sorted({*made, *now}) if made.get(key) != now.get(key) and not key.startswith(told)]
+    noted = (*DECIDING, "part_rows") if "text.template" in made and "text.template" in now else ("part_rows",)
+    return [key for key in sorted({*made, *now}) if made.get(key) != now.get(key) and not key.startswith(noted)]
 
 
-def _listed(reasons: Mapping[str, int]) -> str:
+def _reasons_in_words(reasons: Mapping[str, int]) -> str:
     shown = [f"{n:,} x {reason}" for reason, n in list(reasons.items())[:_MOST_REASONS]]
     return "; ".join(shown) + ("; ..." if len(reasons) > _MOST_REASONS else "")
 
 
-def _truncated(group: Members) -> int:
-    examples = group.run.scan("examples").filter(pl.col("row").is_in(group.rows.implode()))
-    return int(examples.select(pl.col("truncated").sum()).collect().item() or 0)
+def _count_truncated(group: GroupRows) -> int:
+    return int(_examples_of(group).select(pl.col("truncated").sum()).collect().item() or 0)
 
 
-def _contents(group: Members) -> set[str]:
-    examples = group.run.scan("examples").filter(pl.col("row").is_in(group.rows.implode())).select("content_hash")
-    return set(examples.collect()["content_hash"].drop_nulls())
+def _contents(group: GroupRows) -> set[str]:
+    return set(_examples_of(group).select("content_hash").collect()["content_hash"].drop_nulls())
 
 
-def of_values(cohorts: Sequence[Cohort]) -> Iterator[str]:
-    """Rows that have no value of a measure in some layer, and such as have none at all."""
-    for cohort in cohorts:
-        for measure in MEASURES:
-            cells = [i for i, (m, p, layer) in enumerate(cohort.features.keys)
-                     if m == measure and p != MEAN and layer is not None]  # fmt: skip
-            missing = np.isnan(cohort.values[:, cells])
-            if rows := int(missing.any(axis=1).sum()):
-                yield (
-                    f"{cohort.members.name}: {rows:,} of {len(missing):,} rows have no {title(measure)} in some "
-                    f"layer ({missing.mean():.1%} of all values; of a zero gradient it has none). Their means are of "
-                    "the layers that have one."
-                )
+def _examples_of(group: GroupRows) -> pl.LazyFrame:
+    return group.run.scan("examples").filter(pl.col("row").is_in(group.rows.implode()))
 
 
-def of_contrasts(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """That not every two groups are compared."""
-    if len(pairs) < len(names) * (len(names) - 1) / 2 and len({first for first, _ in pairs}) == 1:
-        yield f"{len(names)} groups: each is compared with {pairs[0][0]} only; --against NAME chooses another."
-
-
-def of_choice(by: str | None) -> Iterator[str]:
-    """What follows from groups that are the extremes of a metric."""
-    if by is None:
-        return
-    yield (
-        f"The groups are the extremes of {by}: it is not tested, and correlations over both groups together are larger "
-        "than among all rows."
-    )
-    if by in ("length", "prompt_length"):
-        yield "Groups chosen by length have no rows of equal length: what length does cannot be told from the rest."
-
-
-def of_lengths(cohorts: Sequence[Cohort]) -> Iterator[str]:
-    """Groups of which nothing can be said at equal length."""
-    for cohort in cohorts:
-        unknown = int((~np.isfinite(cohort.lengths)).any(axis=1).sum())
-        if unknown:
+def _missing_values(group: GroupMatrix) -> Iterator[str]:
+    for measure in MEASURES:
+        cells = [
+            i for i, (m, p, layer) in enumerate(group.features.keys) if m == measure and p != MEAN and layer is not None
+        ]
+        missing = np.isnan(group.values[:, cells])
+        if rows := int(missing.any(axis=1).sum()):
             yield (
-                f"{cohort.members.name}: the token counts of {unknown:,} of {cohort.examples.height:,} rows are not "
-                "known, so that these are in no figure at equal length. gradprism import --model counts tokens."
+                f"{group.name}: {rows:,} of {len(missing):,} rows have no {title(measure)} in some layer "
+                f"({missing.mean():.1%} of all values; of a zero gradient it has none). Their means are of the layers "
+                "that have one."
             )
 
 
-def of_matching(first: Cohort, second: Cohort, caliper: float) -> Iterator[str]:
-    """How many rows pair in length, whether models of length extrapolate, and whether prompts differ within pairs."""
-    names = f"{first.members.name} and {second.members.name}"
-    if not all(np.isfinite(cohort.lengths).any() for cohort in (first, second)):
-        return  # there is a note on it
-    one, two = pairs_of(first, second, caliper)
+def _overlap(first: GroupMatrix, second: GroupMatrix, caliper: float) -> Iterator[str]:
+    """Note where two groups have no common support in length, and where prompts differ within matched pairs."""
+    if not all(np.isfinite(group.lengths).any() for group in (first, second)):
+        return  # there is a note on unknown lengths
+    names = f"{first.name} and {second.name}"
+    one, two = match_on_length(first, second, caliper)
     smaller = min(first.examples.height, second.examples.height)
     pairs = f"{len(one):,} pairs of at most {smaller:,} agree in response tokens within {caliper:.0%}"
     if not overlap_in_length(len(one), first.examples.height, second.examples.height):
         yield (
-            f"{names} hardly overlap in length: {pairs}. Regression and partial correlation extrapolate there, and are "
-            "not taken as evidence."
+            f"{names} hardly overlap in length: {pairs}. Regression and partial correlation have no common support "
+            "there, and decide nothing."
         )
     if len(one) >= 2:
         ratio = float(np.exp(np.mean(first.lengths[one, 0] - second.lengths[two, 0])))
         if not 1 / _ALIKE < ratio < _ALIKE:
             yield (
-                f"{names}: in the pairs the prompts of {first.members.name} are {ratio:.2f} times as long (geometric "
-                "mean), so that pairs of equal responses are not of equal length altogether."
+                f"{names}: in the matched pairs the prompts of {first.name} are {ratio:.2f} times as long (geometric "
+                "mean), so that only their responses are length-matched."
             )
-
-
-def of_sampling(cohorts: Sequence[Cohort]) -> Iterator[str]:
-    """That singular-value decay is of a sample."""
-    if any(cohort.examples.height > MOST_EXAMPLES for cohort in cohorts):
-        yield f"The decay of singular values is of {MOST_EXAMPLES} rows of each group, drawn at random."

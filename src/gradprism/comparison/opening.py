@@ -1,4 +1,4 @@
-"""What figures and reports are made of: saved comparisons, and runs, which are compared where they share a model."""
+"""Comparisons for figures and reports: saved ones, and runs, which are compared where they share a model."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,10 +17,11 @@ Given = str | Path | Run | Comparison
 
 
 def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | None = None) -> list[Comparison]:
-    """One comparison for each folder that holds one, and one for each model among the runs.
+    """Open a comparison for each folder that holds one, and make one for each model among the runs.
 
     Several runs of one model are its groups; a run alone is a comparison of one group. Runs that are not complete yet
-    are taken as they are, and the comparison's notes say so. Raises `GradPrismError` where a path is neither.
+    are compared by the rows they have, and the comparison's notes say so. Raises `GradPrismError` where a path is
+    neither.
     """
     if not given:
         raise GradPrismError("Nothing given. Expected folders that `gradprism compare` has written, or runs.")
@@ -31,7 +32,7 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
         elif isinstance(item, str | Path) and is_comparison(item):
             saved.append(open_comparison(item))
         else:
-            runs.append(_text(item))
+            runs.append(_run_path(item))
     by_model: dict[str, list[str]] = {}
     for text in runs:
         (path,) = names_of_runs([text]).values()
@@ -54,11 +55,13 @@ def folder_of(item: Given) -> Path | None:
     return place(path)
 
 
-def _text(item: str | Path | Run) -> str:
+def _run_path(item: str | Path | Run) -> str:
+    """Return the path of a run, as NAME=PATH where it was given so. Raises `GradPrismError` for another folder."""
     path = str(item.path if isinstance(item, Run) else item)
     folder = place(path)
     if folder.is_dir() and not (folder / RUN_FILE).is_file():
         raise GradPrismError(
-            f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}."
+            f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}. "
+            "Expected a folder that `gradprism compare` or `gradprism spectra` has written."
         )
     return path

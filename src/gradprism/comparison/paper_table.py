@@ -1,15 +1,18 @@
-"""A comparison in short: the table of Li et al. (arXiv 2504.10766), and the verdict as Markdown.
+"""Summaries of a comparison: the table of Li et al. (arXiv 2504.10766), in LaTeX too, and the verdict as Markdown.
 
-The table has of each measure and projection the mean of the second group, of the first, and the gap.
+For each measure and projection the table has the mean of the second group, that of the first, and the gap.
 """
 
 import polars as pl
 
+from gradprism.comparison.cohort import MEAN
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
+from gradprism.comparison.evidence import ADJUSTED_P, ALPHA
 from gradprism.core.markdown import head, line
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
+from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
           "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
@@ -23,7 +26,7 @@ _CONTROLS = (
 
 
 def paper_table(comparison: Comparison) -> pl.DataFrame:
-    """A row a contrast, measure and projection (layer means): both means, the gap, and the gap at equal length.
+    """Return both means, the gap and its length controls for each contrast, measure and projection (layer means).
 
     Columns: first, second, measure, projection, mean_second, mean_first, gap, gap_low, gap_high, auc, q, and those of
     the three length controls as in the table EFFECTS.
@@ -38,13 +41,13 @@ def paper_table(comparison: Comparison) -> pl.DataFrame:
 
 
 def paper_latex(comparison: Comparison) -> str:
-    """The same for a paper: booktabs, a block a contrast, a line a measure, low, high and gap for each projection."""
+    """Write the table in LaTeX (booktabs): a block a contrast, a line a measure, low, high and gap by projection."""
     table = paper_table(comparison)
-    return "\n\n".join(_block(comparison, table, *pair) for pair in comparison.contrasts) + "\n"
+    return "\n\n".join(_latex_block(comparison, table, *pair) for pair in comparison.contrasts) + "\n"
 
 
 def summary(comparison: Comparison) -> str:
-    """Markdown: what was compared, the verdict, the notes, the table."""
+    """Write groups, verdicts, tables and notes in Markdown."""
     groups = [
         f"- **{group.name}**: {group.n:,} rows ({group.rule}), "
         f"median response {number(group.median_response_tokens)} tokens"
@@ -54,17 +57,20 @@ def summary(comparison: Comparison) -> str:
     for first, second in comparison.contrasts:
         found = [each for each in comparison.findings if (each.first, each.second) == (first, second)]
         sentences = [
-            f"- {each.sentence}" + (f" At equal length: {each.details}." if each.details else "") for each in found
+            f"- {each.sentence}" + (f" Length-controlled: {each.details}." if each.details else "") for each in found
         ]
-        parts += [f"## {first} against {second}", "\n".join(sentences), _markdown(comparison, first, second)]
+        parts += [f"## {first} against {second}", "\n".join(sentences), _markdown_table(comparison, first, second)]
+    if comparison.mad.height:
+        parts += [f"## {MAD_IN_WORDS[:1].upper()}{MAD_IN_WORDS[1:]}", _mad_markdown(comparison)]
     if comparison.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in comparison.notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(comparison: Comparison, first: str, second: str) -> str:
+def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
+    """Write means, gap, AUC and p of one contrast as a Markdown table."""
     table = paper_table(comparison).filter((pl.col("first") == first) & (pl.col("second") == second))
-    heads = ["measure", "projection", first, second, "gap", "95% interval", "AUC", "q"]
+    heads = ["measure", "projection", first, second, "gap", "95% interval", "AUC", ADJUSTED_P]
     lines = [*head(heads, 2)]
     for row in table.iter_rows(named=True):
         values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
@@ -74,32 +80,43 @@ def _markdown(comparison: Comparison, first: str, second: str) -> str:
     return "\n".join(lines)
 
 
-def _block(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:
-    names = (*comparison.projections, "mean")
+def _mad_markdown(comparison: Comparison) -> str:
+    """Write MAD of each group, its mean over projections, as a Markdown table: all layers, then thirds of depth."""
+    lines = [*head(["group", "measure", "all layers", "95% interval", *THIRDS], 2)]
+    for row in comparison.mad.filter(pl.col("projection") == MEAN).iter_rows(named=True):
+        interval = "–" if row["mad_low"] is None else f"{number(row['mad_low'])} to {number(row['mad_high'])}"
+        thirds = [number(row[f"mad_{third}"]) for third in THIRDS]
+        lines.append(line([row["group"], title(row["measure"]), number(row["mad"]), interval, *thirds]))
+    return "\n".join(lines)
+
+
+def _latex_block(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:
+    names = (*comparison.projections, MEAN)
     rows = table.filter((pl.col("first") == first) & (pl.col("second") == second) & pl.col("projection").is_in(names))
     heads = " & ".join(f"\\multicolumn{{3}}{{c}}{{{_escaped(name)}}}" for name in names)
     columns = " & ".join([_escaped(second), _escaped(first), "gap"] * len(names))
     lines = [
-        f"% {first} against {second}, {comparison.model}; means over layers. Bold: q < 0.05.",
+        f"% {first} against {second}, {comparison.model}; means over layers. Bold: {ADJUSTED_P} < {ALPHA}.",
         f"\\begin{{tabular}}{{l{'rrr' * len(names)}}}", r"\toprule", f" & {heads} \\\\", f"measure & {columns} \\\\",
-        r"\midrule", *_measures(comparison, rows, names), r"\bottomrule", r"\end{tabular}",
+        r"\midrule", *_latex_lines(comparison, rows, names), r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _measures(comparison: Comparison, rows: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
+def _latex_lines(comparison: Comparison, rows: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
+    """Write a line for each measure."""
     cells = {(row["measure"], row["projection"]): row for row in rows.iter_rows(named=True)}
     lines = []
     for measure in comparison.measures:
         found = (cells.get((measure, name), {}) for name in names)
-        lines.append(" & ".join([title(measure), *(cell for row in found for cell in _cells(row))]) + r" \\")
+        lines.append(" & ".join([title(measure), *(cell for row in found for cell in _latex_cells(row))]) + r" \\")
     return lines
 
 
-def _cells(row: dict[str, float | None]) -> list[str]:
+def _latex_cells(row: dict[str, float | None]) -> list[str]:
     low, high, gap = (number(row.get(name)) for name in ("mean_second", "mean_first", "gap"))
     q = row.get("q")
-    return [low, high, f"\\textbf{{{gap}}}" if q is not None and q < 0.05 else gap]
+    return [low, high, f"\\textbf{{{gap}}}" if q is not None and q < ALPHA else gap]
 
 
 def _escaped(text: str) -> str:

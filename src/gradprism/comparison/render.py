@@ -1,4 +1,4 @@
-"""A comparison in a terminal: what is compared, the paper's table, raw beside controlled, and the verdict."""
+"""Terminal output of a comparison: groups, the paper's table, length controls, roughness over layers, verdict."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,52 +9,56 @@ from rich.padding import Padding
 from rich.text import Text
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.evidence import controls, raw_difference
+from gradprism.comparison.evidence import ADJUSTED_P, controls, raw_difference
 from gradprism.comparison.findings import said_of
 from gradprism.core.numbers import number, probability, share
 from gradprism.core.terminal_tables import facts, plain_table, spaced
 from gradprism.metrics.titles import title
+from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
 _LEGEND = (
     "Gap: the first less the second, mean over layers (and projections), with its BCa bootstrap interval over "
-    "examples. AUC: how often a random row of the first exceeds one of the second. q: permutation p after "
-    "Benjamini-Hochberg."
+    f"examples. AUC: how often a random row of the first exceeds one of the second. {ADJUSTED_P}: permutation p, "
+    "Benjamini-Hochberg over layers and projections of a measure."
 )
+_ADJUSTED_P = "p adjusted\n(BH)"  # in a heading
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
 _DIFFERENCE = {"positive": "higher", "negative": "lower", "missing": "–"}
 _FOUND = {
     "find it again": "the same", "find the opposite": "the opposite", "leave little of it": "little left",
     "find none": "none shown", "find a positive difference": "higher", "find a negative difference": "lower",
-    "cannot say": "cannot say", "cannot say (outside the common lengths)": "extrapolates", "there are none": "–",
+    "cannot say": "cannot say", "cannot say (no common support)": "no common support", "there are none": "–",
     "could not be computed": "–",
 }  # fmt: skip
 Row = Mapping[str, Any]
 
 
-def comparison_of(comparison: Comparison) -> RenderableType:
-    """Everything that fits on a screen or two; the rest is in the tables."""
-    return Group(*spaced(_parts(comparison)))
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """Render what fits on a screen or two; the rest is in the tables."""
+    return Group(*spaced(_sections(comparison)))
 
 
-def _parts(comparison: Comparison) -> Iterator[RenderableType]:
+def _sections(comparison: Comparison) -> Iterator[RenderableType]:
     yield facts(comparison.facts)
     means = comparison.effects.filter(pl.col("layer").is_null())
     if len(comparison.contrasts) == 1:
-        yield _means(means, *comparison.contrasts[0])
-        yield _controlled(means)
+        yield _mean_table(means, *comparison.contrasts[0])
+        yield _length_control_table(means)
     elif comparison.contrasts:
-        yield _contrasts(comparison, means)
+        yield _contrast_table(comparison, means)
+    if len(comparison.contrasts) < 2 and comparison.mad.height:
+        yield _mad_table(comparison)
     for first, second in comparison.contrasts:
         yield _verdict(comparison, first, second)
     if comparison.contrasts:
         yield Text(_LEGEND, style="dim")
 
 
-def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
-    """A line for each contrast and measure: the mean over projections."""
-    headings = ["", "gap", "95% interval", "AUC", "q", "verdict"]
-    table = plain_table("Mean over layers and projections; the verdict is about equal length", headings)
+def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
+    """Tabulate the mean over projections for each contrast and measure."""
+    headings = ["", "gap", "95% interval", "AUC", _ADJUSTED_P, "verdict"]
+    table = plain_table("Mean over layers and projections; the verdict is length-controlled", headings)
     kinds = {(each.first, each.second, each.measure): each.kind for each in comparison.findings}
     means = {(row["first"], row["second"], row["measure"]): row
              for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}  # fmt: skip
@@ -71,8 +75,8 @@ def _contrasts(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     return table
 
 
-def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
-    headings = ["", first, second, "gap", "95% interval", "AUC", "q"]
+def _mean_table(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
+    headings = ["", first, second, "gap", "95% interval", "AUC", _ADJUSTED_P]
     table = plain_table(f"{first} against {second}, mean over layers", headings)
     for measure in _IN_FULL:
         found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
@@ -84,9 +88,10 @@ def _means(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
     return table
 
 
-def _controlled(rows: pl.DataFrame) -> RenderableType:
-    """Of each measure's mean over projections: the raw difference, and what each length control makes of it."""
-    table = plain_table("The mean over projections, at equal length", ["", "estimate", "95% interval", "q", "finding"])
+def _length_control_table(rows: pl.DataFrame) -> RenderableType:
+    """Tabulate the raw difference of each measure's mean over projections, and its three length controls."""
+    headings = ["", "estimate", "95% interval", _ADJUSTED_P, "finding"]
+    table = plain_table("Mean over layers and projections, length-controlled", headings)
     means = {row["measure"]: row for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}
     for measure in _IN_FULL:
         if row := means.get(measure):
@@ -97,6 +102,21 @@ def _controlled(rows: pl.DataFrame) -> RenderableType:
             for index, (control, said) in enumerate(lines):
                 table.add_row(f"  {control.label}", control.estimate, control.interval, probability(control.q), said,
                               end_section=index == len(lines) - 1)  # fmt: skip
+    return table
+
+
+def _mad_table(comparison: Comparison) -> RenderableType:
+    """Tabulate MAD of each group, its mean over projections: over all layers, and within each third of depth."""
+    headings = ["", "all layers", "95% interval", *THIRDS]
+    table = plain_table(f"Roughness over layers: {MAD_IN_WORDS}", headings)
+    rows = comparison.mad.filter(pl.col("projection") == "mean")
+    for measure in _IN_FULL:
+        found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
+        table.add_row(title(measure), style="bold")
+        for row in found:
+            thirds = [number(row[f"mad_{third}"]) for third in THIRDS]
+            cells = [number(row["mad"]), _interval(row, "mad"), *thirds]
+            table.add_row(f"  {row['group']}", *cells, end_section=row is found[-1])
     return table
 
 

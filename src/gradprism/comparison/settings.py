@@ -1,4 +1,4 @@
-"""The settings of `gradprism compare`: how one run is split into groups, and how they are compared."""
+"""Settings of `gradprism compare`: how one run is split into groups, and how they are compared."""
 
 from typing import Literal
 
@@ -8,31 +8,31 @@ from gradprism.core.settings import Settings
 
 
 class CompareSettings(Settings):
-    """How groups are made and compared."""
+    """Options for making and comparing groups."""
 
     by: str | None = None
     """Split one run: by a metric (ifd, reward, effective_rank:q, column:NAME; with --quantile), or by the values of a
     column of the data (column:kind)."""
     quantile: float | None = Field(default=None, gt=0, le=0.5)
-    """Compare the rows of the highest values of --by, such a share of all, with those of the lowest: groups high and
-    low. A quarter (0.25) where --by is a metric."""
+    """Compare this share of rows with the highest values of --by with the same share of lowest: groups high and low. A
+    quarter (0.25) where --by is a metric."""
     groups: tuple[str, ...] = ()
     """Only these values of --by, in this order: repeat it for each, or commas between them."""
     against: str | None = None
     """Compare each other group with this one, instead of every two."""
     caliper: float = Field(default=0.05, gt=0, le=1)
-    """Rows pair in length where their response tokens differ by at most this share."""
+    """Match rows in length where their response tokens differ by at most this share."""
     resamples: int = Field(default=9999, ge=199)
     """Bootstrap resamples of each group, and permutations of each two."""
     seed: int = 0
     """Seed of resamples, permutations, samples, and of the order of equal values."""
     incomplete: bool = False
-    """Compare what there is of a run that is not complete yet, and say so."""
+    """Compare the rows that an incomplete run has, and note it."""
 
     @field_validator("groups", mode="before")
     @classmethod
     def _split(cls, groups: object) -> object:
-        """A text, as a command gives it, has commas between names; a list is taken as it is."""
+        """Split a text with commas between names, as a command gives it; keep a list."""
         if isinstance(groups, str) or (isinstance(groups, list | tuple) and len(groups) == 1):
             text = groups if isinstance(groups, str) else str(groups[0])
             return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -40,7 +40,7 @@ class CompareSettings(Settings):
 
 
 class CompareRecipe(Settings):
-    """Everything that `gradprism compare` was told: runs by the names of their groups."""
+    """Settings of one `gradprism compare`: runs by the names of their groups, options, and the folder to write."""
 
     verb: Literal["compare"] = "compare"
     runs: dict[str, str]

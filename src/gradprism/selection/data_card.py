@@ -14,11 +14,7 @@ from gradprism.data.settings import ReadSettings
 from gradprism.data.source import ExampleSet
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectRecipe, SelectSettings
-
-TIE_RULE = (
-    "Rows of equal value stand in the order of BLAKE2b(`ties`, seed, row, example_id): "
-    "the same rows and --seed give the same choice on every machine."
-)
+from gradprism.stats.ranking import TIE_RULE
 
 
 def data_card(selection: Selection, recipe: SelectRecipe, examples: ExampleSet, files: Mapping[str, Path]) -> str:

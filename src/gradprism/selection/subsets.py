@@ -18,7 +18,7 @@ from gradprism.selection.near_duplicates import near_duplicates
 from gradprism.selection.selection import TABLE, Selection
 from gradprism.selection.settings import SelectSettings
 from gradprism.stats.length_match import length_pairs
-from gradprism.stats.ranking import Indices, Order, in_given_order, lottery, mean_rank, order_by
+from gradprism.stats.ranking import Indices, Order, in_given_order, mean_rank, order_by, tie_breakers
 
 Texts = Callable[[frozenset[int]], Iterable[tuple[int, str]]]
 Groups = dict[str, Indices]
@@ -122,9 +122,9 @@ def _orders(
     if not settings.by:
         given = in_given_order(places, len(candidates))
         return (given,), given
-    tickets = lottery(candidates.rows, seed, "ties")
-    each = tuple(order_by(name, candidates.values, places, tickets) for name in settings.by)
-    overall = each[0] if len(each) == 1 else mean_rank(each, tickets)
+    ties = tie_breakers(candidates.rows, seed, "ties")
+    each = tuple(order_by(name, candidates.values, places, ties) for name in settings.by)
+    overall = each[0] if len(each) == 1 else mean_rank(each, ties)
     return ((overall,) if settings.combine == "rank" else each), overall
 
 
@@ -257,7 +257,7 @@ def _baseline(
     if settings.tokens and not settings.match_length:
         budgets = quotas(cut, pool.sizes, pool.tokens, [0] * len(strata), settings.stratify_equal)
         shares = [Quota(tokens=quota.tokens) for quota in budgets]
-    order = np.argsort(lottery(candidates.rows, seed, "baseline"), kind="stable")
+    order = np.argsort(tie_breakers(candidates.rows, seed, "baseline"), kind="stable")
     drawn = [
         within(order[stratum.members[order]], pool.lengths, quota)
         for stratum, quota in zip(strata, shares, strict=True)

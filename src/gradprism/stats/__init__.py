@@ -1,17 +1,22 @@
-"""Statistics of many features at once: every function takes (n examples, features) and answers for each feature.
+"""Pure functions of statistics: most take a matrix (n examples, features) and return a value for each feature.
 
 | file | what |
 |---|---|
-| `missing` | values that are not there: NaN in, NaN out, and never a zero in between |
-| `bootstrap` | resampled means, BCa intervals of them and of what is computed from them, percentile intervals |
-| `drawn` | AUC and quantiles of resamples that are given as how often each value is drawn |
+| `missing` | missing values: NaN in, NaN out, and never a zero in between |
+| `bootstrap` | resampled means, BCa intervals of them and of statistics of them, percentile intervals |
+| `drawn` | AUC and quantiles of resamples that are given as counts of how often each value is drawn |
 | `permutation` | p of a difference of two groups, and of paired differences, by relabelling |
 | `effect_size` | probability that one group exceeds the other, its interval, Cliff's delta |
-| `multiplicity` | p corrected for how many were looked at |
+| `multiplicity` | p adjusted for the number of tests |
+| `least_squares` | the design and solution of every regression, group means adjusted for covariates |
 | `regression` | effect of a group beside covariates, with robust errors |
 | `rank_correlation` | Spearman correlation, also given other variables, also without each row in turn |
-| `prediction` | how much better each row is predicted from all others when one more variable is known |
+| `prediction` | gain in predicting each row from all others when one more variable is known |
+| `length_match` | pairs of rows of two groups that agree in length |
+| `ranking` | rows in the order of a metric, equal values in a seeded order |
+| `layer_curves` | total variation of a curve over layers, also by thirds of depth, and relative difference of two |
 
-A feature that has too few finite values gets NaN, never an exception and never 0. Only these modules need scipy, of the
-extra `gradprism[report]`.
+A feature that has too few finite values gets NaN, never an exception and never 0. `missing`, `least_squares`,
+`length_match`, `ranking`, `layer_curves`, `drawn` and `permutation` need no scipy, which is of the extra
+`gradprism[report]`.
 """

@@ -1,8 +1,8 @@
 """Bootstrap of means over examples, the same resamples for all features: bias-corrected, accelerated intervals.
 
 Efron, "Better bootstrap confidence intervals", JASA 82 (1987); with several samples the acceleration is that of
-`scipy.stats.bootstrap` (Efron & Tibshirani, "An introduction to the bootstrap", 1993, eq. 15.36). Whatever is computed
-from the means of all features, such as a statistic of a curve over layers, is bootstrapped by the same resamples.
+`scipy.stats.bootstrap` (Efron & Tibshirani, "An introduction to the bootstrap", 1993, eq. 15.36). A statistic of the
+means of several features, such as one of a curve over layers, is bootstrapped by the same resamples.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from gradprism.stats.missing import blocks, count_present, shift
 
-_MOST_MISSING = 0.1  # of the resamples: where more have no value, what is left is no fair sample of them
+_MOST_MISSING = 0.1  # of the resamples: where more have no value, the rest are no fair sample of them
 _TIE = 1e-10  # of the range of all resamples: closer than this they are equal but for rounding
 
 
@@ -28,12 +28,12 @@ class Resampled:
     left_out: Float[np.ndarray, "n features"]
 
     def map(self, f: Callable[[np.ndarray], np.ndarray]) -> "Resampled":
-        """The same of `f(means)`, a function (..., features) -> (..., statistics)."""
+        """Apply a function (..., features) -> (..., statistics) to the means, observed, resampled and left out."""
         return Resampled(f(self.observed), f(self.resamples), f(self.left_out))
 
 
 def resample_means(values: Float[np.ndarray, "n features"], resamples: int, rng: np.random.Generator) -> Resampled:
-    """Means over the finite values of n examples, of n drawn with replacement (`resamples` times), of n - 1.
+    """Average the finite values of n examples, of n drawn with replacement (`resamples` times), and of n - 1.
 
     The draws are those of `scipy.stats.bootstrap` with the same generator. A resample without a finite value of a
     feature is NaN there; to leave out an example without a value changes nothing.
@@ -41,28 +41,28 @@ def resample_means(values: Float[np.ndarray, "n features"], resamples: int, rng:
     n, features = values.shape
     shifted, present, origin = shift(values)
     means = np.full((resamples, features), np.nan)
-    held, total = present.sum(axis=0), shifted.sum(axis=0)
+    counts, total = present.sum(axis=0), shifted.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         for start, stop in blocks(resamples if n else 0, max(n, features)):
-            weights = _times_drawn(rng.integers(0, n, (stop - start, n)))
+            weights = _count_draws(rng.integers(0, n, (stop - start, n)))
             means[start:stop] = weights @ shifted / count_present(weights, present)  # (block, n) @ (n, features)
         means += origin
-        mean = total / held
-        left_out = np.where(present, (total - shifted) / (held - 1), mean)
+        mean = total / counts
+        left_out = np.where(present, (total - shifted) / (counts - 1), mean)
         return Resampled(origin + mean, means, origin + left_out)
 
 
 def times_drawn(n: int, resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "resamples n"]:
-    """How often each of n examples is drawn when n are drawn with replacement, `resamples` times."""
-    return _times_drawn(rng.integers(0, n, (resamples, n))) if n else np.empty((resamples, 0))
+    """Count how often each of n examples is drawn when n are drawn with replacement, `resamples` times."""
+    return _count_draws(rng.integers(0, n, (resamples, n))) if n else np.empty((resamples, 0))
 
 
 def percentile_interval(
     resamples: Float[np.ndarray, "resamples statistics"], confidence: float = 0.95
 ) -> tuple[Float[np.ndarray, " statistics"], Float[np.ndarray, " statistics"]]:
-    """Low and high end of the middle `confidence` of the resampled values.
+    """Return the low and high end of the middle `confidence` of the resampled values.
 
-    For statistics that jump, such as quantiles, of which the jackknife within BCa is no estimate (Efron & Tibshirani
+    For statistics that jump, such as quantiles, for which the jackknife within BCa is no estimate (Efron & Tibshirani
     1993, section 11.6). NaN where more than a tenth of the resamples have no value.
     """
     ordered = np.sort(resamples, axis=0)  # NaN last
@@ -77,11 +77,11 @@ def bca_interval(
     statistic: Callable[..., np.ndarray] | None = None,
     confidence: float = 0.95,
 ) -> tuple[Float[np.ndarray, " statistics"], Float[np.ndarray, " statistics"]]:
-    """Low and high end of the interval of `statistic(means of group 1, means of group 2, ...)`.
+    """Return the low and high end of the interval of `statistic(means of group 1, means of group 2, ...)`.
 
     Without a statistic that is the mean of one group, or the difference first - second of two. Where nothing varies
     both ends are the value itself (scipy: NaN). NaN where a mean has fewer than two finite values, and where every
-    resample lies on one side of what was observed: then no bias correction exists, as in scipy.
+    resample lies on one side of the observed value: then no bias correction exists, as in scipy.
     """
     compute: Callable[..., Any] = statistic or _mean_or_difference
     observed = compute(*(group.observed for group in groups))
@@ -99,14 +99,14 @@ def _mean_or_difference(first: np.ndarray, second: np.ndarray | None = None) -> 
     return first if second is None else first - second
 
 
-def _times_drawn(draws: np.ndarray) -> Float[np.ndarray, "block n"]:
+def _count_draws(draws: np.ndarray) -> Float[np.ndarray, "block n"]:
     block, n = draws.shape
-    places = (draws + n * np.arange(block)[:, None]).ravel()
-    return np.bincount(places, minlength=block * n).reshape(block, n).astype(np.float64)
+    flat = (draws + n * np.arange(block)[:, None]).ravel()
+    return np.bincount(flat, minlength=block * n).reshape(block, n).astype(np.float64)
 
 
 def _share_below(resamples: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Share of the resamples (sorted, NaN last) below what was observed; of those equal to it, half."""
+    """Compute the share of resamples (sorted, NaN last) below the observed value, and half of those equal to it."""
     valid = (~np.isnan(resamples)).sum(axis=0)
     last = np.take_along_axis(resamples, np.maximum(valid - 1, 0)[None], axis=0)[0]
     tie = _TIE * (last - resamples[0])
@@ -115,7 +115,7 @@ def _share_below(resamples: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _acceleration(compute: Callable[..., Any], groups: tuple[Resampled, ...]) -> np.ndarray:
-    """Skewness of the influence of one example, from the values with each left out; 0 where nothing varies."""
+    """Compute the skewness of the influence of one example, from the values with each left out; 0 for a constant."""
     cubes: Any = 0.0
     squares: Any = 0.0
     for index, group in enumerate(groups):
@@ -129,9 +129,9 @@ def _acceleration(compute: Callable[..., Any], groups: tuple[Resampled, ...]) ->
 
 
 def _quantile(ordered: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Quantile of each column (sorted, NaN last) at its own level, interpolated linearly."""
+    """Compute the quantile of each column (sorted, NaN last) at its own level, interpolated linearly."""
     last = np.maximum((~np.isnan(ordered)).sum(axis=0) - 1, 0)
-    place = np.nan_to_num(level) * last
-    below = np.floor(place).astype(np.int64)
+    position = np.nan_to_num(level) * last
+    below = np.floor(position).astype(np.int64)
     ends = [np.take_along_axis(ordered, index[None], axis=0)[0] for index in (below, np.minimum(below + 1, last))]
-    return np.where(np.isnan(level), np.nan, ends[0] + (place - below) * (ends[1] - ends[0]))
+    return np.where(np.isnan(level), np.nan, ends[0] + (position - below) * (ends[1] - ends[0]))

@@ -1,4 +1,4 @@
-"""Statistics of resamples that are given as how often each value was drawn: a row of `times` is one resample.
+"""Statistics of resamples given as counts: a row of `times` holds how often each value was drawn.
 
 Such a resample needs no copy of its values: ranks and quantiles follow from one sorting and running sums of `times`.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-_CELLS = 2**16  # of resamples and values at a time, which stay in the cache
+_CELLS = 2**16  # of resamples x values at a time, which stay in the cache
 
 
 def drawn_auc(
@@ -17,7 +17,7 @@ def drawn_auc(
     is_first: Bool[np.ndarray, " n"],
     tie: float = 0.0,
 ) -> Float[np.ndarray, " sets"]:
-    """P(first > second) + P(first = second) / 2 within each resample; NaN where one group has nothing in it.
+    """Compute P(first > second) + P(first = second) / 2 within each resample; NaN where a group has nothing in it.
 
     `values` are finite and the same in all resamples, or others in each. Neighbours in order that differ by at most
     `tie` are equal.
@@ -48,18 +48,18 @@ def _auc(values: np.ndarray, times: np.ndarray, is_first: np.ndarray, tie: float
 
 
 def _ties(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last place of the ties that each place is in, given where ties begin."""
-    place, last = np.arange(begins.shape[1]), begins.shape[1] - 1
-    starts = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    """Return the first and the last index of the ties that each index is in, given where ties begin."""
+    index, last = np.arange(begins.shape[1]), begins.shape[1] - 1
+    starts = np.maximum.accumulate(np.where(begins, index, 0), axis=1)
     ends = np.roll(begins, -1, axis=1)  # the first place begins one, so the last ends one
-    stops = np.minimum.accumulate(np.where(ends, place, last)[:, ::-1], axis=1)[:, ::-1]
+    stops = np.minimum.accumulate(np.where(ends, index, last)[:, ::-1], axis=1)[:, ::-1]
     return starts, stops
 
 
 def drawn_quantiles(
     values: Float[np.ndarray, " n"], times: Int[np.ndarray, "sets n"], levels: Sequence[float]
 ) -> Float[np.ndarray, "sets levels"]:
-    """Quantiles within each resample, interpolated linearly as by `np.quantile`; NaN where nothing was drawn."""
+    """Compute quantiles within each resample, interpolated linearly as `np.quantile` does; NaN where none was drawn."""
     found = np.full((len(times), len(levels)), np.nan)
     order = np.argsort(values)
     upto = np.cumsum(times[:, order], axis=1, dtype=np.int64)
@@ -70,11 +70,11 @@ def drawn_quantiles(
     flat = (upto + offsets[:, None]).ravel()
     first = np.arange(len(some)) * upto.shape[1]
     for column, level in enumerate(levels):
-        place = level * last
-        below = np.floor(place).astype(np.int64)
+        position = level * last
+        below = np.floor(position).astype(np.int64)
         one, other = (
             ordered[np.searchsorted(flat, each + offsets, side="right") - first]
             for each in (below, np.minimum(below + 1, last))
         )
-        found[some, column] = one + (place - below) * (other - one)
+        found[some, column] = one + (position - below) * (other - one)
     return found

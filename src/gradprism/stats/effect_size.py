@@ -1,4 +1,4 @@
-"""How far apart two groups are, free of units: the probability that one exceeds the other.
+"""Effect size free of units: the probability that one group exceeds the other.
 
 That is the area under the ROC curve, U / (n1 n2) of Mann and Whitney, and (1 + Cliff's delta) / 2. Its variance is that
 of DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988), from placements, which midranks give at once (Sun & Xu, IEEE
@@ -14,7 +14,7 @@ _Features = Float[np.ndarray, " features"]
 
 
 def auc(first: Float[np.ndarray, "n_first features"], second: Float[np.ndarray, "n_second features"]) -> _Features:
-    """P(first > second) + P(first = second) / 2 over all pairs of finite values; NaN where a group has none."""
+    """Compute P(first > second) + P(first = second) / 2 over all pairs of finite values; NaN where a group has none."""
     below, _ = _placements(first, second)
     return _mean(below)
 
@@ -24,7 +24,7 @@ def auc_interval(
     second: Float[np.ndarray, "n_second features"],
     confidence: float = 0.95,
 ) -> tuple[_Features, _Features]:
-    """Low and high end of the interval of `auc`: DeLong's variance on the logit scale, so within 0 and 1.
+    """Return the low and high end of the interval of `auc`: DeLong's variance on the logit scale, so within 0 and 1.
 
     At an auc of 1 that variance is 0. There the low end is (alpha / 2) ^ (1 / m), m the smaller group: m pairs that
     share no example all agree, and that is the bound of Clopper and Pearson for them, which is conservative; at 0 the
@@ -44,14 +44,14 @@ def auc_interval(
 
 
 def cliffs_delta(auc: _Features) -> _Features:
-    """P(first > second) - P(first < second), of the auc (Cliff, Psychological Bulletin 114, 1993)."""
+    """Compute P(first > second) - P(first < second) from the auc (Cliff, Psychological Bulletin 114, 1993)."""
     return 2 * auc - 1
 
 
 def _placements(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `first` the share of `second` below it, for each of `second` that of `first` above; ties half.
+    """Compute for each of `first` the share of `second` below it, for each of `second` that of `first` above.
 
-    NaN where missing, and where the other group has no value.
+    Ties count half. NaN where missing, and where the other group has no value.
     """
     n_first, n_second = np.isfinite(first).sum(axis=0), np.isfinite(second).sum(axis=0)
     pooled = _midranks(np.concatenate([first, second]))
@@ -67,13 +67,13 @@ def _mean(values: np.ndarray) -> _Features:
 
 
 def _squared_error(values: np.ndarray) -> _Features:
-    """Variance of the mean."""
+    """Compute the variance of the mean."""
     n = np.isfinite(values).sum(axis=0)
     return np.asarray(np.nansum((values - _mean(values)) ** 2, axis=0) / (n - 1) / n)
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks among the finite values of each column, from 1, ties their mean; NaN where missing."""
+    """Rank the finite values of each column, from 1, ties by their mean; NaN where missing."""
     present = np.isfinite(values)
     ranks = rankdata(np.where(present, values, np.inf).T, axis=1).T
     return np.where(present, ranks, np.nan)

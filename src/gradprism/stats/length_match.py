@@ -1,4 +1,4 @@
-"""Two groups made equal in length: pairs of rows, one of each, whose lengths agree."""
+"""Length-matched pairs: rows of two groups, one of each, whose lengths agree."""
 
 import math
 
@@ -6,21 +6,20 @@ import numpy as np
 
 CALIPER = math.log(1.05)  # so that any quantile of the two groups, the median too, differs by at most 5%
 
-_OVERLAP = 0.25
+_OVERLAP = 0.25  # of the smaller group
 
 
 def overlap_in_length(pairs: int, n_first: int, n_second: int) -> bool:
-    """Whether enough rows pair, a quarter of the smaller group, for a model of length not to extrapolate."""
+    """Return whether the groups have common support in length: at least a quarter of the smaller group pairs."""
     return pairs >= _OVERLAP * min(n_first, n_second)
 
 
 def length_pairs(high: np.ndarray, low: np.ndarray, caliper: float = CALIPER) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the paired rows in `high` and in `low`, given their lengths (above 0, or NaN), as many as there can be.
+    """Pair rows of two groups by length, as many as can be: return the positions in `high` and in `low`, (pairs,) each.
 
-    Both are gone through from short to long, and two rows pair where their log lengths differ by at most the
-    caliper; a row too short for all that remain stays alone. On a line no pairing has more pairs. Of rows of the
-    same length the earlier pair first. A row whose length is not known (NaN) has no pair. The two arrays go together:
-    place i of one is paired with place i of the other.
+    `high` and `low` are lengths above 0, or NaN where not known; such a row has no pair. Both are gone through from
+    short to long, and two rows pair where their log lengths differ by at most the caliper; a row too short for all that
+    remain stays alone. On a line no pairing has more pairs. Of rows of the same length the earlier pair first.
     """
     a, b = np.log(high), np.log(low)
     caliper += 1e-12  # 20 and 21 tokens differ by 5%, and not by a rounding more

@@ -1,4 +1,4 @@
-"""Values that are not there, in a matrix of examples by features: what is not finite counts as missing."""
+"""Missing values in a matrix of examples by features: every value that is not finite counts as missing."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 def shift(
     values: Float[np.ndarray, "n features"],
 ) -> tuple[Float[np.ndarray, "n features"], Bool[np.ndarray, "n features"], Float[np.ndarray, " features"]]:
-    """Values less the first one present, 0 where missing; which are present; and what was taken off.
+    """Subtract the first present value of each feature: return the rest (0 where missing), a mask, and that origin.
 
     So sums are products with the shifted values, a constant feature is exactly 0 in all of them, and little is lost
     to cancellation where the spread is far below the mean. The origin is NaN where a feature has no value at all.
@@ -23,7 +23,7 @@ def shift(
 
 
 def mean_present(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean over one axis of the values that are present; NaN where there is none."""
+    """Average the present values over one axis; NaN where there is none."""
     present = np.isfinite(values)
     n = present.sum(axis=axis)
     total = np.where(present, values, 0.0).sum(axis=axis)
@@ -33,7 +33,7 @@ def mean_present(values: np.ndarray, axis: int = -1) -> np.ndarray:
 def count_present(
     weights: Float[np.ndarray, "sets n"], present: Bool[np.ndarray, "n features"]
 ) -> Float[np.ndarray, "sets features_or_one"]:
-    """How many present values each weighted set holds; one column for all features where nothing is missing."""
+    """Count the present values in each weighted set; one column for all features where nothing is missing."""
     if present.all():
         return np.asarray(weights.sum(axis=1, keepdims=True))
     counts = np.repeat(weights.sum(axis=1, keepdims=True), present.shape[1], axis=1)
@@ -45,7 +45,7 @@ def count_present(
 def same_rows(
     present: Bool[np.ndarray, "n features"],
 ) -> Iterator[tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " features"]]]:
-    """The distinct sets of rows that are present, each with the features that have exactly those rows."""
+    """Yield each distinct mask of present rows with the mask of the features that have exactly those rows."""
     packed = np.packbits(present, axis=0).T  # (features, n / 8)
     _, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     for index, feature in enumerate(first):
@@ -53,7 +53,7 @@ def same_rows(
 
 
 def blocks(total: int, width: int) -> Iterator[tuple[int, int]]:
-    """Beginnings and ends that cut `total` sets into blocks: of 16 MiB when each set is `width` wide, yet of 800 sets.
+    """Cut `total` sets into blocks (start, stop): of 16 MiB when each set is `width` wide, yet of at least 800 sets.
 
     Small blocks stay in the cache; with fewer sets a product takes longer to pack its matrix than to multiply.
     """

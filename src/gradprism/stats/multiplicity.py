@@ -1,4 +1,4 @@
-"""p corrected for how many were looked at: the false discovery rate of Benjamini & Hochberg, JRSS B 57 (1995)."""
+"""Adjustment of p for the number of tests: the false discovery rate of Benjamini & Hochberg, JRSS B 57 (1995)."""
 
 from collections.abc import Hashable, Sequence
 
@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 def benjamini_hochberg(
     p: Float[np.ndarray, " features"], families: Sequence[Hashable]
 ) -> Float[np.ndarray, " features"]:
-    """Return the q of each p among those of its family (one name a feature). A NaN p stays NaN, and is in no family."""
+    """Adjust each p among those of its family (a name for each feature). A NaN p stays NaN, and is in no family."""
     q = np.full(len(p), np.nan)
     members: dict[Hashable, list[int]] = {}
     for index, family in enumerate(families):

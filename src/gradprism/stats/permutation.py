@@ -19,7 +19,7 @@ def permutation_p(
     resamples: int,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " features"]:
-    """Two-sided p of no difference of means: (1 + relabellings at least as extreme) / (1 + relabellings).
+    """Test for no difference of means: two-sided p, (1 + relabellings at least as extreme) / (1 + relabellings).
 
     Missing values are permuted with the rest; relabellings that leave a group fewer than two values of a feature are
     left out for that feature, which keeps the test exact. 1 for a constant feature, NaN where a group has fewer than
@@ -45,10 +45,10 @@ def permutation_p(
 def sign_flip_p(
     differences: Float[np.ndarray, "pairs features"], resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, " features"]:
-    """Two-sided p of paired differences, symmetric about 0 if there is no effect, by flips of their signs.
+    """Test paired differences, symmetric about 0 if there is no effect, by flips of their signs: two-sided p.
 
     The statistic is the mean over its standard error. As flips leave the sum of squares as it is, that orders them
-    as the absolute sum does, which is what is compared. 1 where all differences are 0, NaN for fewer than two.
+    as the absolute sum does, and that is compared. 1 where all differences are 0, NaN for fewer than two.
     """
     present = np.isfinite(differences)
     values = np.where(present, differences, 0.0)
@@ -62,27 +62,28 @@ def sign_flip_p(
 
 
 class _Welch:
-    """Welch's t of values (n, features) that are centred, and 0 where missing, under any labelling."""
+    """Welch's t under any labelling, of values (n, features) that are centred, and 0 where missing."""
 
     def __init__(self, values: np.ndarray, present: np.ndarray):
-        """Take the sums that every labelling shares."""
+        """Compute the sums that every labelling shares."""
         self.values, self.squares, self.present = values, values**2, present
-        self.total, self.power, self.held = values.sum(axis=0), self.squares.sum(axis=0), present.sum(axis=0)
+        self.total, self.power, self.counts = values.sum(axis=0), self.squares.sum(axis=0), present.sum(axis=0)
 
     def squared(self, labels: np.ndarray) -> Float[np.ndarray, "sets features"]:
-        """Square of t for each labelling (1: first group, 0: second); NaN where a group has fewer than two values.
+        """Compute the square of t for each labelling (1: first group, 0: second).
 
-        Infinite where the groups differ and neither varies, 0 where nothing does.
+        NaN where a group has fewer than two values, infinite where the groups differ and neither varies, 0 where
+        nothing does.
         """
         sums, power = labels @ self.values, labels @ self.squares  # (sets, n) @ (n, features)
         counts = count_present(labels, self.present)
-        rest = self.held - counts
+        rest = self.counts - counts
         with np.errstate(invalid="ignore", divide="ignore"):
             difference = sums / counts - (self.total - sums) / rest
             error = _squared_error(sums, power, counts) + _squared_error(self.total - sums, self.power - power, rest)
-            error[error < 1e-13 * self.power / self.held**2] = 0.0
+            error[error < 1e-13 * self.power / self.counts**2] = 0.0
             squared = difference**2
-            statistic = np.where(squared <= 1e-24 * self.power / self.held, 0.0, squared / error)
+            statistic = np.where(squared <= 1e-24 * self.power / self.counts, 0.0, squared / error)
             return np.where((counts < 1.5) | (rest < 1.5), np.nan, statistic)
 
 

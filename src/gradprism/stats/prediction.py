@@ -1,4 +1,4 @@
-"""How much better a variable is predicted when one more is known: least squares, each row from all others.
+"""Gain in predicting a variable when one more is known: least squares, each row from all others.
 
 The error at a row that is left out needs no second fit: it is the residual over 1 - leverage (PRESS: Allen,
 Technometrics 16, 1974).
@@ -16,7 +16,7 @@ _FULL_LEVERAGE = 1e-9  # 1 - leverage below this: the row decides the fit alone,
 def rank_gain(
     features: Float[np.ndarray, "n features"], target: Float[np.ndarray, " n"], given: Float[np.ndarray, "n controls"]
 ) -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
-    """R² of rank(target) ~ 1 + ranks(given), and by how much rank(feature) raises it; each row predicted by the others.
+    """Compute R² of rank(target) ~ 1 + ranks(given), and the gain by rank(feature); each row predicted by the others.
 
     R² = 1 - PRESS / PRESS of the mean alone: below 0 where the others' mean predicts better. Each feature on the rows
     where it, target and controls are finite; ranks are taken once, among all of them. NaN for a feature or target
@@ -26,12 +26,12 @@ def rank_gain(
     usable = np.isfinite(target) & np.isfinite(given).all(axis=1)
     for rows, same in same_rows(np.isfinite(features) & usable[:, None]):
         if rows.sum() > given.shape[1] + 2:
-            found = _gain(midranks(features[np.ix_(rows, same)]), midranks(target[rows][:, None]), given[rows])
+            found = _rank_gain(midranks(features[np.ix_(rows, same)]), midranks(target[rows][:, None]), given[rows])
             base[same], gain[same] = found
     return base, gain
 
 
-def _gain(features: np.ndarray, target: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rank_gain(features: np.ndarray, target: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(target)
     basis = orthonormal(midranks(given))
     leverage = (basis**2).sum(axis=1) + 1 / n
@@ -46,13 +46,13 @@ def _gain(features: np.ndarray, target: np.ndarray, given: np.ndarray) -> tuple[
 
 
 def _press(residuals: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-    """Sum of squares of the errors at left-out rows, of each column."""
+    """Sum the squared errors at left-out rows, of each column."""
     left = 1 - leverage
     return np.asarray(((residuals / np.where(left > _FULL_LEVERAGE, left, np.nan)) ** 2).sum(axis=0))
 
 
 def _outside(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """What lies outside the basis of each column; NaN where that is rounding."""
+    """Compute the part of each column outside the basis; NaN where that is rounding."""
     rest = ranks - basis @ (basis.T @ ranks)
     nothing = np.linalg.norm(rest, axis=0) <= 1e-10 * np.linalg.norm(ranks, axis=0)
     return np.asarray(np.where(nothing, np.nan, rest))

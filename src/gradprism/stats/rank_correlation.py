@@ -19,7 +19,7 @@ _ROUNDING = 1e-10  # of the norm of the ranks: a residual below this is nothing
 
 @dataclass(frozen=True)
 class Correlation:
-    """Correlations, their intervals, two-sided p, and on how many rows. Shape (features,) or (features, others)."""
+    """Correlations, their intervals, two-sided p, and numbers of rows. Shape (features,) or (features, others)."""
 
     value: Float[np.ndarray, "..."]
     low: Float[np.ndarray, "..."]
@@ -31,7 +31,7 @@ class Correlation:
 def spearman(
     x: Float[np.ndarray, "n features"], y: Float[np.ndarray, "n ..."], confidence: float = 0.95
 ) -> Correlation:
-    """Correlation of each feature with y (n,), or with each of its columns (n, others).
+    """Correlate the ranks of each feature with those of y (n,), or with each of its columns (n, others).
 
     Each pair is taken on the rows where both are finite. NaN where one of them is constant there; the interval also
     below 4 rows, p below 3.
@@ -45,25 +45,26 @@ def partial_spearman(
     given: Float[np.ndarray, "n controls"],
     confidence: float = 0.95,
 ) -> Correlation:
-    """The same given further variables, on the rows where those are finite too.
+    """Correlate as `spearman` does, given further variables, on the rows where those are finite too.
 
-    NaN also where x or y is nothing beyond those variables: entirely explained by them, to rounding. Only what is
-    linear in the ranks of `given` is taken out: of two groups that hardly overlap in it (medians 27 times apart)
+    NaN also where x or y is entirely explained by those variables, to rounding. Only what is linear in the ranks of
+    `given` is taken out: of two groups that hardly overlap in it (medians 27 times apart)
     a correlation of about 0.1 stays although nothing else differs.
     """
     others = y[:, None] if y.ndim == 1 else y
     value, n = _correlated(x, others, given)
     shape = (x.shape[1], *y.shape[1:])
     value, n = value.reshape(shape), n.reshape(shape)
-    return Correlation(value, *_interval(value, n - given.shape[1], confidence), _p(value, n - given.shape[1]), n)
+    effective = n - given.shape[1]
+    return Correlation(value, *_interval(value, effective, confidence), _two_sided_p(value, effective), n)
 
 
 def left_out_partial_spearman(
     x: Float[np.ndarray, "n features"], y: Float[np.ndarray, " n"], given: Float[np.ndarray, "n controls"]
 ) -> Float[np.ndarray, "n features"]:
-    """Correlation of each feature with y given `given` without each row in turn: of the n - 1 others. All are finite.
+    """Correlate each feature with y given `given` without each row in turn, on the n - 1 others.
 
-    NaN as by `partial_spearman`.
+    All values are finite. NaN as by `partial_spearman`.
     """
     n = len(y)
     found = np.full(x.shape, np.nan)
@@ -81,7 +82,7 @@ def left_out_partial_spearman(
 
 
 def _ranks_without(values: np.ndarray, left: np.ndarray) -> Float[np.ndarray, "sets n"]:
-    """Midranks about their mean without each of the rows `left`, which has 0 itself."""
+    """Compute midranks about their mean without each of the rows `left`, which has 0 itself."""
     n, out = len(values), values[left, None]
     ranks = rankdata(values) - (values > out) - (values == out) / 2 - n / 2
     ranks[np.arange(len(left)), left] = 0.0
@@ -89,14 +90,14 @@ def _ranks_without(values: np.ndarray, left: np.ndarray) -> Float[np.ndarray, "s
 
 
 def _orthonormal_sets(controls: Float[np.ndarray, "sets n k"]) -> Float[np.ndarray, "sets n k"]:
-    """Directions that the controls of each set span; 0 in place of those that are rounding."""
+    """Return orthonormal directions that the controls of each set span; 0 in place of those that are rounding."""
     vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
     real = sizes > _ROUNDING * sizes.max(axis=1, initial=0.0, keepdims=True)
     return np.asarray(vectors * real[:, None])
 
 
 def _residuals_of_sets(ranks: Float[np.ndarray, "sets n"], basis: np.ndarray) -> Float[np.ndarray, "sets n"]:
-    """What lies outside the basis (sets, n, k) of each row, scaled to length 1; NaN where that is nothing."""
+    """Compute the part of each row outside the basis (sets, n, k), scaled to length 1; NaN where that is rounding."""
     size = np.linalg.norm(ranks, axis=1, keepdims=True)
     rest = ranks
     for _ in range(2):  # once more: what rounding left
@@ -107,7 +108,7 @@ def _residuals_of_sets(ranks: Float[np.ndarray, "sets n"], basis: np.ndarray) ->
 
 
 def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of each feature with each of the others (features, others), and the number of rows of each."""
+    """Correlate each feature with each of the others: values and numbers of rows, (features, others) each."""
     value = np.full((x.shape[1], y.shape[1]), np.nan)
     n = np.zeros(value.shape, dtype=np.int64)
     usable = np.isfinite(given).all(axis=1)[:, None]
@@ -126,12 +127,12 @@ def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.nda
 
 
 def midranks(values: np.ndarray) -> np.ndarray:
-    """Midranks of each column about their mean, which is the same without and with ties."""
+    """Compute midranks of each column about their mean, which is the same without and with ties."""
     return np.asarray(rankdata(values.T, axis=1)).T - (len(values) + 1) / 2
 
 
 def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """What lies outside the basis of each column, scaled to length 1; NaN where that is nothing."""
+    """Compute the part of each column outside the basis, scaled to length 1; NaN where that is rounding."""
     size = np.linalg.norm(ranks, axis=0)
     rest = ranks - basis @ (basis.T @ ranks)
     rest = rest - basis @ (basis.T @ rest)  # once more: what rounding left
@@ -140,7 +141,7 @@ def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def orthonormal(controls: np.ndarray) -> np.ndarray:
-    """Directions that the controls span, those alone that are not rounding."""
+    """Return orthonormal directions that the controls span, without those that are rounding."""
     vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
     return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
 
@@ -152,8 +153,8 @@ def _interval(value: np.ndarray, n: np.ndarray, confidence: float) -> tuple[np.n
         return np.tanh(middle - reach), np.tanh(middle + reach)
 
 
-def _p(value: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Two-sided p by Student's t with n - 2 degrees of freedom."""
+def _two_sided_p(value: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Compute the two-sided p by Student's t with n - 2 degrees of freedom."""
     freedom = np.where(n > 2, n - 2, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         p: np.ndarray = 2 * stdtr(freedom, -np.abs(value) * np.sqrt(freedom / ((1 - value) * (1 + value))))
