@@ -164,7 +164,7 @@ def test_a_run_of_scores_alone(tmp_path: Path) -> None:
     assert sorted(found.names) == ["column:stars", "reward"]
     assert found.table["spearman"][0] == pytest.approx(spearmanr(scores, [i % 4 for i in range(8)]).statistic)
     assert found.table["partial"].null_count() == 1
-    assert found.notes == ("No correlation is given lengths: the run does not know prompt_length and length.",)
+    assert found.notes == ("No correlation is length-controlled: the run does not know prompt_length and length.",)
 
 
 def test_scores_that_know_the_lengths(tmp_path: Path) -> None:

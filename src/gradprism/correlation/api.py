@@ -1,4 +1,4 @@
-"""Correlating what a run holds."""
+"""Correlation of the metrics and measures of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,11 @@ def correlate(
     out: str | Path | None = None,
     incomplete: bool = False,
 ) -> "Correlations":
-    """Rank correlations of every two metrics and measures of a run, raw and given its lengths.
+    """Correlate every two metrics and measures of a run by rank, raw and length-controlled.
 
     `metrics`: names, with commas between them or as a list; otherwise every score, length, loss, numeric column and
-    measure. `out`: a folder for the pairs and the matrices. Raises `GradPrismError`.
+    measure. `out`: a folder for the pairs and the matrices. `incomplete`: accept a run that is not complete.
+    Raises `GradPrismError`.
     """
     need("scipy", "report")
     from gradprism.correlation import correlations as analysis

@@ -16,7 +16,7 @@ def correlate(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Correlate the metrics and measures of a run with each other, raw and at equal length.
+    """Correlate the metrics and measures of a run with each other, raw and length-controlled.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def correlate(
     out
         A folder for the pairs (Parquet and CSV) and the two matrices (CSV). Without it nothing is written.
     incomplete
-        Correlate what there is of a run that is not complete yet.
+        Correlate the rows that an incomplete run has.
     quiet
         Print nothing but errors.
     json
@@ -41,10 +41,10 @@ def correlate(
     if json:
         sys.stdout.write(found.table.write_json() + "\n")
     elif not quiet:
-        from gradprism.correlation.render import correlations_of
+        from gradprism.correlation.render import render_correlations
 
         console = HarmlessConsole()
-        console.print(correlations_of(found, console.width))
+        console.print(render_correlations(found, console.width))
         if out is not None:
             console.print(f"\nThe pairs and the matrices are in {out}.", soft_wrap=True)
     return 0

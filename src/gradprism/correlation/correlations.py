@@ -1,4 +1,4 @@
-"""Which numbers of a row go together: rank correlations of scores, measures and columns, raw and given lengths."""
+"""Rank correlations of the scores, measures and columns of a run, raw and length-controlled."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from scipy.spatial.distance import squareform
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.facts import as_html, as_text
+from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import disk_errors, parquet_bytes, replace
+from gradprism.files.atomic import disk_errors
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
@@ -28,22 +29,22 @@ _BY_PROJECTION = ("nuclear_norm", "effective_rank")
 
 @dataclass(frozen=True)
 class Correlations:
-    """Spearman correlations of every two metrics of a run: the table CORRELATIONS, and the same as matrices."""
+    """Spearman correlations of every two metrics of a run: the table CORRELATIONS, and two matrices."""
 
     run: str  # absolute path
     names: tuple[str, ...]  # in clustered order
     table: pl.DataFrame
-    notes: tuple[str, ...]  # what was left out, and why
+    notes: tuple[str, ...]  # metrics left out, and why
 
     @property
     def raw(self) -> pl.DataFrame:
-        """A row and a column each, beside `metric`; null where there is no correlation."""
-        return self._matrix("spearman")
+        """Raw correlations, a row and a column for each metric; null where there is none."""
+        return self._square("spearman")
 
     @property
     def partial(self) -> pl.DataFrame:
-        """The same given prompt and response tokens; those lengths themselves are null."""
-        return self._matrix("partial")
+        """Correlations given prompt and response tokens, in the form of `raw`; of those lengths themselves null."""
+        return self._square("partial")
 
     def save(self, folder: Path) -> None:
         """Write correlations.parquet and .csv, matrix_raw.csv and matrix_partial.csv.
@@ -54,35 +55,34 @@ class Correlations:
             raise GradPrismError(f"{folder} is a run or a comparison, with tables of its own. Choose another --out.")
         with disk_errors(folder, "the correlations"):
             folder.mkdir(parents=True, exist_ok=True)
-            replace(folder / "correlations.parquet", parquet_bytes(self.table))
-            replace(folder / "correlations.csv", self.table.write_csv().encode())
-            replace(folder / "matrix_raw.csv", self.raw.write_csv().encode())
-            replace(folder / "matrix_partial.csv", self.partial.write_csv().encode())
+            write_tables(folder, {"correlations": self.table})
+            write_csv(folder, "matrix_raw", self.raw)
+            write_csv(folder, "matrix_partial", self.partial)
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What was correlated, in a few named lines."""
+        """Run, metrics and notes, each a name and a line of text."""
         rows = max(self.table["n"], default=0)
         metrics = f"{len(self.names)}, on at most {rows:,} rows: {', '.join(self.names)}"
         return [("run", self.run), ("metrics", metrics), *(("note", note) for note in self.notes)]
 
     def __repr__(self) -> str:
-        """Say what was correlated, and show the strongest."""
+        """Return what was correlated, and the strongest correlations, as text."""
         strongest = self.table.sort(pl.col("spearman").abs(), descending=True, nulls_last=True)
         return f"{as_text(self.facts)}\n{strongest.select('x', 'y', 'n', 'spearman', 'q', 'partial', 'partial_q')}"
 
     def _repr_html_(self) -> str:
         return as_html(self.facts) + str(self.raw._repr_html_()) + str(self.partial._repr_html_())
 
-    def _matrix(self, column: str) -> pl.DataFrame:
-        place = {name: index for index, name in enumerate(self.names)}
-        cells: list[list[float | None]] = [[None] * len(place) for _ in place]
+    def _square(self, column: str) -> pl.DataFrame:
+        index = {name: i for i, name in enumerate(self.names)}
+        cells: list[list[float | None]] = [[None] * len(index) for _ in index]
         for x, y, value in self.table.select("x", "y", column).iter_rows():
-            i, j = place[x], place[y]
+            i, j = index[x], index[y]
             cells[i][j] = cells[j][i] = value
             if value is not None:
                 cells[i][i] = cells[j][j] = 1.0
-        columns = [pl.Series(name, cells[i], dtype=pl.Float64) for name, i in place.items()]
+        columns = [pl.Series(name, cells[i], dtype=pl.Float64) for name, i in index.items()]
         return pl.DataFrame([pl.Series("metric", self.names, dtype=pl.String), *columns])
 
 
@@ -91,8 +91,8 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
 
     `metrics` are names of `gradprism.runs.values`; without any: every score, the lengths, the loss, the data's
     numeric columns, each measure of all projections, and nuclear norm and effective rank of each. Raises
-    `GradPrismError` for a name that the run does not have, for rows that are still to come (unless `incomplete_ok`)
-    and where fewer than two metrics vary.
+    `GradPrismError` for a name that the run does not have, for an incomplete run (unless `incomplete_ok`) and where
+    fewer than two metrics vary.
     """
     names = list(dict.fromkeys(metrics)) or default_metrics(run)
     if not names:
@@ -100,11 +100,13 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
     tables = {name: metric_values(run, name) for name in names}
     pending = _pending(run, tables)
     if pending and not incomplete_ok:
-        raise GradPrismError(f"{pending} Finish it, or correlate what there is with incomplete_ok=True.")
-    values = _joined(tables).select(names)
+        raise GradPrismError(
+            f"{pending} Finish it, or correlate the rows that it has with --incomplete (incomplete=True)."
+        )
+    values = _join_on_rows(tables).select(names)
     lengths, without_control = _lengths_of(run, tables)
     table, order = correlation_table(values, lengths)
-    left_out = "; ".join(f"{name} {why}" for name in names if (why := _useless(values[name])))
+    left_out = "; ".join(f"{name} {why}" for name in names if (why := _why_left_out(values[name])))
     if len(order) < 2:
         raise GradPrismError(
             f"{run.path}: expected two metrics that vary. {left_out or f'{names[0]} is the only one'}."
@@ -115,9 +117,9 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
 
 
 def default_metrics(run: Run) -> list[str]:
-    """What `correlate` takes when nothing is named, in the order scores, lengths, loss, columns, measures."""
+    """List the metrics that are correlated by default, in the order scores, lengths, loss, columns, measures."""
     known = known_metrics(run)
-    projections = run.projections if len(run.projections) > 1 else ()  # of one alone the mean is the same
+    projections = run.projections if len(run.projections) > 1 else ()  # the mean over one projection is that projection
     wanted = [
         *run.metrics,
         *("length", "prompt_length", "loss"),
@@ -128,45 +130,46 @@ def default_metrics(run: Run) -> list[str]:
 
 
 def spectral_metrics(projections: Iterable[str]) -> list[str]:
-    """Every measure of all projections together, and nuclear norm and effective rank of each."""
+    """List every measure of the mean over projections, and nuclear norm and effective rank of each projection."""
     each = [f"{measure}:{projection}" for measure in _BY_PROJECTION for projection in projections]
     return [*(f"{measure}:mean" for measure in MEASURES), *each]
 
 
 def correlation_table(values: pl.DataFrame, lengths: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Correlate every two columns: the table CORRELATIONS, and the names in clustered order.
+    """Correlate every two columns: return the table CORRELATIONS, and the names in clustered order.
 
     `values` and `lengths` (n_prompt_tokens, n_response_tokens) have the same rows. Columns that are constant or have
-    fewer than four values are left out of both. Where nothing is known of a length, all partial correlations are null.
+    fewer than four values are left out of both. Where one of the lengths has no value, all partial correlations are
+    null.
     """
-    names = [name for name in values.columns if not _useless(values[name])]
+    names = [name for name in values.columns if not _why_left_out(values[name])]
     if not names:
         return pl.DataFrame(schema=CORRELATIONS), []
-    numbers, controls = _matrix(values.select(names)), _matrix(lengths.select(list(_LENGTHS)))
+    numbers, controls = _float_matrix(values.select(names)), _float_matrix(lengths.select(list(_LENGTHS)))
     raw = spearman(numbers, numbers)
     order = _clustered(raw.value)
     below, above = np.triu_indices(len(names), k=1)
-    pairs = order[below], order[above]  # places of x and y: x first in clustered order
+    pairs = order[below], order[above]  # columns of x and of y: x first in clustered order
     partial = partial_spearman(numbers, numbers, controls[:, _varies(controls)])
     columns = {
         "x": [names[index] for index in pairs[0]],
         "y": [names[index] for index in pairs[1]],
         "n": raw.n[pairs],
-        **_of_pairs(raw, pairs, ("spearman", "low", "high", "p", "q")),
-        **_of_pairs(partial, pairs, ("partial", "partial_low", "partial_high", "partial_p", "partial_q")),
+        **_columns_of_pairs(raw, pairs, ("spearman", "low", "high", "p", "q")),
+        **_columns_of_pairs(partial, pairs, ("partial", "partial_low", "partial_high", "partial_p", "partial_q")),
     }
     return pl.DataFrame(columns, schema=CORRELATIONS).fill_nan(None), [names[index] for index in order]
 
 
-def _of_pairs(found: Correlation, pairs: tuple[np.ndarray, ...], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Value, ends, p, and q over all pairs together."""
+def _columns_of_pairs(found: Correlation, pairs: tuple[np.ndarray, ...], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return value, ends, p, and p adjusted over all pairs, as columns of these names."""
     numbers = [each[pairs] for each in (found.value, found.low, found.high, found.p)]
     q = benjamini_hochberg(numbers[-1], [None] * len(pairs[0]))
     return dict(zip(names, [*numbers, q], strict=True))
 
 
 def _clustered(correlation: np.ndarray) -> np.ndarray:
-    """Order in which like columns stand together: average linkage of 1 - |correlation|, neighbours alike."""
+    """Order columns so that like ones are neighbours: average linkage of 1 - |correlation|."""
     if len(correlation) < 2:
         return np.arange(len(correlation))
     distance = 1 - np.nan_to_num(np.abs(correlation))
@@ -175,27 +178,27 @@ def _clustered(correlation: np.ndarray) -> np.ndarray:
     return np.asarray(leaves_list(linkage(condensed, method="average", optimal_ordering=True)))
 
 
-def _useless(column: pl.Series) -> str:
-    """Why nothing can be said of a column, empty where something can."""
-    there = column.cast(pl.Float64).drop_nulls()
-    there = there.filter(there.is_finite())
-    if len(there) < FEWEST_VALUES:
-        return f"has {len(there)} values, fewer than {FEWEST_VALUES}"
-    return f"is {there[0]:g} throughout" if there.n_unique() == 1 else ""
+def _why_left_out(column: pl.Series) -> str:
+    """Say why a column has no correlations; empty where it has."""
+    present = column.cast(pl.Float64).drop_nulls()
+    present = present.filter(present.is_finite())
+    if len(present) < FEWEST_VALUES:
+        return f"has {len(present)} values, fewer than {FEWEST_VALUES}"
+    return f"is {present[0]:g} throughout" if present.n_unique() == 1 else ""
 
 
 def _varies(columns: np.ndarray) -> np.ndarray:
-    """Which columns are no constant, as that controls for nothing; one without values counts as varying."""
+    """Mask the columns that are no constant, as that controls for nothing; one without values counts as varying."""
     return np.array([len(np.unique(column[np.isfinite(column)])) != 1 for column in columns.T], dtype=bool)
 
 
-def _matrix(frame: pl.DataFrame) -> np.ndarray:
-    """(rows, columns), null as NaN."""
+def _float_matrix(frame: pl.DataFrame) -> np.ndarray:
+    """Convert a frame to (rows, columns), null as NaN."""
     return frame.cast(pl.Float64).to_numpy()
 
 
-def _joined(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """A column each, on the rows that any has."""
+def _join_on_rows(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Join tables of `row` and `value` into a column each, on the rows that any has."""
     named = [table.rename({"value": name}) for name, table in tables.items()]
     rows = pl.concat([table.select("row") for table in named]).unique().sort("row")
     for table in named:
@@ -204,19 +207,19 @@ def _joined(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def _lengths_of(run: Run, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, str]:
-    """Token counts on the rows of `_joined(tables)`, null where the run does not know both; and a note then."""
-    rows = _joined(tables).select("row")
+    """Return token counts on the rows of `_join_on_rows(tables)`; null, with a note, where the run lacks either."""
+    rows = _join_on_rows(tables).select("row")
     found = {column: find_metric(run, metric) for column, metric in _LENGTHS.items()}
     unknown = [_LENGTHS[column] for column, table in found.items() if table is None or not table["value"].count()]
     known = {column: table.select("row", "value") for column, table in found.items() if table is not None}
     if unknown:
         empty = rows.select(pl.lit(None, dtype=pl.Float64).alias(column) for column in _LENGTHS)
-        return empty, f"No correlation is given lengths: the run does not know {' and '.join(unknown)}."
-    return rows.join(_joined(known), on="row", how="left", maintain_order="left").select(list(_LENGTHS)), ""
+        return empty, f"No correlation is length-controlled: the run does not know {' and '.join(unknown)}."
+    return rows.join(_join_on_rows(known), on="row", how="left", maintain_order="left").select(list(_LENGTHS)), ""
 
 
 def _pending(run: Run, tables: Mapping[str, pl.DataFrame]) -> str:
-    """Which metrics have rows that are still to come; empty where none has."""
+    """Say which metrics lack rows of the run; empty where none does."""
     rows = run.record["data"]["rows"]
     short = [f"{name} has {table.height:,} of {rows:,} rows" for name, table in tables.items() if table.height < rows]
     more = f", and {len(short) - 3} more" if len(short) > 3 else ""

@@ -1,4 +1,4 @@
-"""Correlations in a terminal: the matrix in hundredths, and the pairs that length explains most and least."""
+"""Terminal output of correlations: the matrix in hundredths, and the strongest length-controlled pairs."""
 
 from collections.abc import Iterator
 
@@ -14,24 +14,25 @@ _MOST_PAIRS = 12
 _STRONG, _WEAK = 0.5, 0.2
 
 
-def correlations_of(found: Correlations, width: int) -> RenderableType:
-    """The matrix with raw values below its diagonal and those at equal length above; the strongest pairs."""
-    return Group(*spaced(_parts(found, width)))
+def render_correlations(found: Correlations, width: int) -> RenderableType:
+    """Render the matrix, raw below its diagonal and length-controlled above, and the strongest pairs."""
+    return Group(*spaced(_sections(found, width)))
 
 
-def _parts(found: Correlations, width: int) -> Iterator[RenderableType]:
+def _sections(found: Correlations, width: int) -> Iterator[RenderableType]:
     yield facts([fact for fact in found.facts if fact[0] != "metrics"])
-    yield from _matrix(found, width)
+    yield from _matrix_tables(found, width)
     yield Text(
-        "Hundredths of Spearman's rho: raw below the diagonal, given prompt and response tokens above it. "
+        "Hundredths of Spearman's rho: raw below the diagonal, length-controlled (given prompt and response tokens) "
+        "above it. "
         "Neighbours are alike (average linkage on 1 - |rho|).",
         style="dim",
     )
-    yield _strongest(found)
+    yield _strongest_pairs(found)
 
 
-def _matrix(found: Correlations, width: int) -> Iterator[RenderableType]:
-    """In as many blocks of columns as the width asks for."""
+def _matrix_tables(found: Correlations, width: int) -> Iterator[RenderableType]:
+    """Tabulate the matrix in as many blocks of columns as fit the width."""
     names, raw, partial = found.names, found.raw, found.partial
     across = max(4, (width - max(map(len, names), default=0) - 8) // 6)
     for start in range(0, len(names), across):
@@ -52,9 +53,10 @@ def _cell(value: float | None) -> Text:
     return Text(str(round(100 * value)), style=style)
 
 
-def _strongest(found: Correlations) -> RenderableType:
-    """Pairs of a metric and another that is not of the same measure, the strongest at equal length first."""
-    table = plain_table("Strongest at equal length", ["", "", "raw", "at equal length", "95% interval", "q"], left=2)
+def _strongest_pairs(found: Correlations) -> RenderableType:
+    """Tabulate the pairs that are not both spectral measures, the strongest length-controlled first."""
+    headings = ["", "", "raw", "length-\ncontrolled", "95% interval", "p adjusted\n(BH)"]
+    table = plain_table("Strongest with length controlled", headings, left=2)
     for row in _unlike(found.table).head(_MOST_PAIRS).iter_rows(named=True):
         interval = f"[{number(row['partial_low'], 2)}, {number(row['partial_high'], 2)}]"
         table.add_row(row["x"], row["y"], number(row["spearman"], 2), number(row["partial"], 2), interval,
@@ -63,7 +65,7 @@ def _strongest(found: Correlations) -> RenderableType:
 
 
 def _unlike(table: pl.DataFrame) -> pl.DataFrame:
-    """Without pairs of spectral measures, which are functions of the same singular values."""
+    """Drop pairs of spectral measures, which are functions of the same singular values."""
     spectral = pl.col("x").str.contains(":", literal=True) & pl.col("y").str.contains(":", literal=True)
     columns = pl.col("x").str.starts_with("column:") | pl.col("y").str.starts_with("column:")
     return table.filter((~spectral | columns) & pl.col("partial").is_not_null()).sort(

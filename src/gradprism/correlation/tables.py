@@ -1,4 +1,4 @@
-"""The columns of correlations: the public format of `gradprism correlate --out DIR`."""
+"""Columns of correlations: the public format of `gradprism correlate --out DIR`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _COLUMNS: dict[str, Any] = {  # Spearman; x before y in clustered order
     "low": pl.Float64,
     "high": pl.Float64,
     "p": pl.Float64,
-    "q": pl.Float64,
+    "q": pl.Float64,  # p adjusted (BH) over all pairs
     "partial": pl.Float64,  # given prompt and response tokens
     "partial_low": pl.Float64,
     "partial_high": pl.Float64,
