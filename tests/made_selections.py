@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.settings import checked
-from gradprism.selection.eligible import Candidates
+from gradprism.selection.exclusions import Candidates
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectSettings
 from gradprism.selection.subsets import select_rows

@@ -17,7 +17,7 @@ from tests.made_selections import Values, candidates, places, selected
 
 from gradprism import GradPrismError
 from gradprism.selection.cuts import apportion
-from gradprism.selection.eligible import Candidates
+from gradprism.selection.exclusions import Candidates
 
 quick = settings(max_examples=25, deadline=None)
 

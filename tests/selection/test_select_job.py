@@ -1,6 +1,7 @@
 """Selecting from runs and from data: the files that come out hold every row once, as it was."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -172,7 +173,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(
         yield {"a": 1}, {"reason": None, "gradprism.reason": None}, ["selected"]
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(select_files, "_destined", fails)
+    monkeypatch.setattr(select_files, "_rows_with_files", fails)
     with pytest.raises(GradPrismError, match="No space left"):
         select(data, "column:reward", top=5, out=tmp_path / "out/pick.jsonl")
     assert [*(tmp_path / "out").iterdir()] == []
@@ -213,6 +214,27 @@ def test_metrics_and_columns_side_by_side(run: Run, tmp_path: Path) -> None:
     }
 
 
+def test_rows_of_a_run_can_be_cut_by_perplexity(data: Path, tmp_path: Path) -> None:
+    losses = [None if row == 19 else row / 4 for row in range(20)]
+    run = scored_run(tmp_path / "scored", data, loss=losses)
+    kept = [row for row in range(19) if math.exp(row / 4) <= 20]
+    made = select(run, "column:reward", top="100%", max_perplexity=20, out=tmp_path / "pick.jsonl")
+    assert made.selected["row"].to_list() == kept
+    assert made.reasons == {"perplexity is above 20": 19 - len(kept), "perplexity: made up": 1}
+    (high,) = [row for row in read(made.files[0]) if row["id"] == "r4"]
+    assert high["gradprism.perplexity"] == pytest.approx(math.e)
+    card = (tmp_path / "pick.card.md").read_text("utf-8")
+    assert "left out: perplexity is above 20" in card
+    assert "--max-perplexity 20.0" in card
+
+
+def test_a_cut_by_perplexity_needs_a_run_that_holds_losses(run: Run, data: Path) -> None:
+    with pytest.raises(GradPrismError, match=r"--max-perplexity needs perplexities, and the run .* holds no loss"):
+        select(run, "ifd", top=3, max_perplexity=20)
+    with pytest.raises(GradPrismError, match="the data alone have none"):
+        select(data, "column:reward", top=3, max_perplexity=20)
+
+
 def test_a_run_of_spectra(tiny_checkpoint: Path, tmp_path: Path) -> None:
     run = gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=12, max_length=200)
     made = select(run.path, "effective_rank:q@0-1", top=3, stratify="kind", out=tmp_path / "pick.parquet")
@@ -228,6 +250,9 @@ def test_a_run_of_spectra(tiny_checkpoint: Path, tmp_path: Path) -> None:
     lengths = run.examples.select("row", "n_response_tokens")
     joined = budget.table.join(lengths, on="row")
     assert joined["response_length"].to_list() == joined["n_response_tokens"].to_list()
+    median = run.examples["loss"].median()
+    cut = select(run, "effective_rank:q", top=12, max_perplexity=math.exp(median))
+    assert set(cut.selected["row"]) == set(run.examples.filter(pl.col("loss") <= median)["row"])
 
 
 @pytest.mark.parametrize("kind", [list, pl.DataFrame, lambda rows: pl.DataFrame(rows).to_pandas()])

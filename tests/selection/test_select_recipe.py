@@ -28,6 +28,7 @@ from gradprism.selection.settings import SelectRecipe, SelectSettings
         ({"by": "m", "top": "many"}, "expected a number of rows"),
         ({"by": "m", "tokens": 0}, "tokens"),
         ({"by": "m", "top": 3, "dedup": 1.5}, "dedup"),
+        ({"by": "m", "top": 3, "max_perplexity": 0.5}, "max_perplexity"),
         ({"by": "m", "top": 3, "match_length": True}, "--top N --bottom N"),
         ({"by": ("m", "-m"), "top": 3}, "one metric twice"),
         ({"by": "-", "top": 3}, "the name of a metric"),
@@ -48,6 +49,15 @@ def test_a_recipe_is_its_yaml() -> None:
     assert recipe.select.by == ("ifd", "-difficulty")
     assert (recipe.select.top, recipe.select.bottom, recipe.read.seed) == ("200", "10%", 3)
     assert checked(SelectRecipe, yaml.safe_load(recipe_text(recipe))) == recipe
+
+
+def test_a_later_setting_is_written_only_where_it_is_given() -> None:
+    """Studies know the steps that are done by a digest of their settings, which stays what it was."""
+    plain = SelectRecipe.from_options(("run",), "out.jsonl", "ifd", top=200)
+    assert "max_perplexity" not in recipe_text(plain)
+    cut = SelectRecipe.from_options(("run",), "out.jsonl", "ifd", top=200, max_perplexity=50)
+    assert "max_perplexity: 50.0" in recipe_text(cut)
+    assert checked(SelectRecipe, yaml.safe_load(recipe_text(cut))) == cut
 
 
 def test_an_unknown_option_gets_the_nearest() -> None:

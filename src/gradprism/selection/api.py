@@ -1,4 +1,4 @@
-"""Making subsets: a run or data files in, chosen rows out with their metrics, what was left out, and a data card."""
+"""Subsets of a run or of data files: the chosen rows with their metrics, the rows left out, and a data card."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from gradprism.runs.origin import data_of
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.values import find_metric, known_metrics, numbers, unknown_metric
-from gradprism.selection.eligible import Candidates, where_names
+from gradprism.selection.exclusions import PERPLEXITY, Candidates, where_names
 from gradprism.selection.files import check_out, write_selection
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectRecipe, SelectSettings
@@ -32,29 +32,29 @@ def select(
     data: Any = None,
     **options: Any,
 ) -> Selection:
-    """Subsets of a run's rows by its metrics, or of data by the data's own columns.
+    """Select rows of a run by its metrics, or of data by the data's own columns.
 
     `data_or_run`: a run directory or an opened `Run`; or data as `gradprism.spectra` takes them, then with
     `column:NAME` metrics only, and lengths in characters.
-    `out`: FILE.jsonl or FILE.parquet, whose sisters get the other groups, what was left out and the data card;
-    nothing is written where None.
-    `data`: stands in for the data that the run's recipe names, where they have moved.
+    `out`: FILE.jsonl or FILE.parquet; files beside it get the other groups, the rows left out and the data card.
+    Nothing is written where None.
+    `data`: replaces the data that the run's recipe names, where they have moved.
     `options`: those of the command, e.g. `top=200, bottom="10%", match_length=True, stratify="kind", seed=1`.
     Raises `GradPrismError`.
     """
-    names = _names(data_or_run)
+    names = _names_of(data_or_run)
     recipe = SelectRecipe.from_options(names or IN_MEMORY, None if out is None else str(out), by, **options)
     return run_recipe(recipe, data_or_run if names is None else None, data=data)
 
 
 def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -> Selection:
-    """Do what a recipe says. `objects` stand in for its data where these are Python objects."""
+    """Run the selection that a recipe describes. `objects` are its data where these are Python objects."""
     check_out(recipe.out)
     if objects is None and recipe.data == IN_MEMORY:
         raise GradPrismError("The recipe was made of Python objects, which it does not hold. Expected files or a run.")
     recipe = _absolute(recipe)
-    run, examples = _opened(recipe, objects, data)
-    survey = survey_of(examples, _wanted(recipe.select))
+    run, examples = _open_inputs(recipe, objects, data)
+    survey = survey_of(examples, _columns_named(recipe.select))
     candidates = _Resolver(run, survey).candidates(recipe.select)
 
     def texts(rows: frozenset[int]) -> Iterator[tuple[int, str]]:
@@ -64,13 +64,14 @@ def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -
 
     selection = select_rows(candidates, recipe.select, recipe.read.seed, texts)
     if run is not None:
-        used = (*recipe.select.metrics, *where_names(recipe.select.where), "length")
+        cut = [PERPLEXITY] if recipe.select.max_perplexity is not None else []
+        used = (*recipe.select.metrics, *where_names(recipe.select.where), *cut, "length")
         selection = replace(selection, notes=(*selection.notes, *notes_on_settings(run, used)))
     return selection if recipe.out is None else write_selection(selection, recipe, examples, survey.names)
 
 
-def _names(data_or_run: Any) -> tuple[str, ...] | None:
-    """Paths and hub ids as text; None for Python objects."""
+def _names_of(data_or_run: Any) -> tuple[str, ...] | None:
+    """Return paths and hub ids as text; None for Python objects."""
     if isinstance(data_or_run, Run):
         return (str(data_or_run.path),)
     if is_named(data_or_run):
@@ -85,11 +86,14 @@ def _absolute(recipe: SelectRecipe) -> SelectRecipe:
     return recipe.model_copy(update={"data": tuple(map(absolute, recipe.data)), "out": out})
 
 
-def _opened(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:
+def _open_inputs(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:
+    """Open a run and its data, or data alone. Raises `GradPrismError` for several runs, or options of reading."""
     runs = [name for name in recipe.data if (place(name) / RUN_FILE).is_file()]
     if not runs:
         if data is not None:
-            raise GradPrismError("`data` stands in for the data of a run, and none was given.")
+            raise GradPrismError(
+                "`data` replaces the data of a run, and none was given. Expected a run to select from."
+            )
         return None, open_examples(recipe.data if objects is None else objects, recipe.read)
     if len(recipe.data) > 1:
         raise GradPrismError(f"Given {len(recipe.data)} inputs, of them the run {runs[0]}. Expected one run, or data.")
@@ -103,15 +107,15 @@ def _opened(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, 
     return run, data_of(run, data)
 
 
-def _wanted(settings: SelectSettings) -> set[str]:
-    """The columns of the data that may be meant."""
+def _columns_named(settings: SelectSettings) -> set[str]:
+    """Return the columns of the data that the settings may name."""
     named = {*settings.metrics, *where_names(settings.where), settings.stratify or ""}
     return {name.removeprefix("column:") for name in named if name}
 
 
 @dataclass(frozen=True)
 class _Resolver:
-    """Finds what the names in the settings stand for: metrics of a run, columns of the data, or neither."""
+    """Resolver of the names in the settings: metrics of a run, columns of the data, or neither."""
 
     run: Run | None
     survey: Survey
@@ -119,6 +123,8 @@ class _Resolver:
     def candidates(self, settings: SelectSettings) -> Candidates:
         """Gather every number that the settings name, a row each."""
         metrics = {name: self._metric(name) for name in settings.metrics}
+        if settings.max_perplexity is not None:
+            metrics[PERPLEXITY] = self._perplexity()
         columns = dict[str, pl.Series]()
         for name in where_names(settings.where):
             if name not in metrics and (table := self._of_run(name)) is not None:
@@ -138,7 +144,7 @@ class _Resolver:
         )
 
     def _metric(self, spec: str) -> pl.DataFrame:
-        """`value` and `reason`, a row each."""
+        """Return `value` and `reason` of a metric, a row each. Raises `GradPrismError` for an unknown name."""
         column = self.survey.columns.get(spec.removeprefix("column:"))
         if spec.startswith("column:") and column is not None:
             return numbers(column, spec)
@@ -148,7 +154,7 @@ class _Resolver:
         return table
 
     def _of_run(self, spec: str) -> pl.DataFrame | None:
-        """A metric of the run, for all rows of the data; of data alone there is its length in characters."""
+        """Return a metric of the run for all rows of the data; of data alone only its length in characters."""
         if spec.startswith("column:"):
             return None
         if self.run is None:
@@ -159,6 +165,18 @@ class _Resolver:
         joined = self.survey.rows.select("row").join(table, on="row", how="left").sort("row")
         missing = joined["value"].is_null() & joined["reason"].is_null()
         return joined.select("value", reason=pl.when(missing).then(pl.lit("not scored yet")).otherwise("reason"))
+
+    def _perplexity(self) -> pl.DataFrame:
+        """Return the perplexity of each row. Raises `GradPrismError` where nothing holds a loss."""
+        table = self._of_run(PERPLEXITY)
+        if table is None:
+            what = "the data alone have none" if self.run is None else f"the run {self.run.path} holds no loss"
+            raise GradPrismError(
+                f"--max-perplexity needs perplexities, and {what}. Expected a run with spectra, or with losses: "
+                "gradprism score DATA --metric loss --model MODEL --out RUN, then gradprism select RUN. "
+                "A column of the data can be cut by --where."
+            )
+        return table
 
     def _known(self) -> list[str]:
         columns = [f"column:{name}" for name in sorted(self.survey.numeric)]
@@ -173,6 +191,6 @@ class _Resolver:
         return column
 
     def _length(self) -> tuple[pl.Series, str]:
-        """Response tokens, or characters where nothing has counted tokens."""
+        """Return response tokens, or characters where no run has counted tokens, and the unit."""
         table = self._of_run("length") if self.run else None
         return (self.survey.characters, "characters") if table is None else (table["value"], "tokens")

@@ -36,7 +36,7 @@ def select(
     data
         A run directory, or data files.
     out
-        FILE.jsonl or FILE.parquet; its sisters get the other groups, the rows left out and why, and a data card.
+        FILE.jsonl or FILE.parquet; files beside it get the other groups, the rows left out and why, and a data card.
         Without it nothing is written.
     quiet
         Print nothing but errors.
@@ -50,18 +50,18 @@ RECIPE = SelectRecipe
 
 
 def replay(recipe: SelectRecipe, path: Path, *, quiet: bool, json: bool) -> int:
-    """Select again what a recipe says; `path` is the file of the recipe."""
+    """Repeat the selection of a recipe; `path` is the file of the recipe."""
     return _select(recipe, quiet, json)
 
 
 def _select(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
     from gradprism.selection.api import run_recipe
-    from gradprism.selection.render import selection_of
+    from gradprism.selection.render import render_selection
 
     with HarmlessConsole(stderr=True, quiet=quiet).status("Selecting"):
         found = run_recipe(recipe)
     if json:
         sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        HarmlessConsole().print(selection_of(found))
+        HarmlessConsole().print(render_selection(found))
     return 0

@@ -1,4 +1,4 @@
-"""Where a ranking is cut: so many rows, a share, two quantiles or a budget of tokens, in each stratum."""
+"""Cuts of a ranking: a number of rows, a share, two quantiles or a budget of tokens, in each stratum."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Cut:
     quantiles: tuple[Decimal, Decimal] | None = None
 
     def take(self, best_first: Indices, lengths: np.ndarray, quota: Quota) -> tuple[Indices, Indices]:
-        """What is taken of the rows of one stratum, and all of them as they are gone through."""
+        """Return the rows taken of one stratum, and all of its rows in the order of the cut."""
         walk = best_first[::-1] if self.worst_first else best_first
         if self.quantiles:
             low, high = (int(quantile * len(walk)) for quantile in self.quantiles)
@@ -50,7 +50,7 @@ class Edge:
 
 
 def cuts_of(settings: SelectSettings) -> tuple[Cut, ...]:
-    """One group `selected`, or `high` and `low`."""
+    """Return the cut of the group `selected`, or those of `high` and `low`."""
     top, bottom, tokens = settings.top_amount, settings.bottom_amount, settings.tokens
     if settings.quantiles:
         return (Cut("selected", worst_first=True, quantiles=settings.quantiles),)
@@ -60,14 +60,14 @@ def cuts_of(settings: SelectSettings) -> tuple[Cut, ...]:
 
 
 def within(walk: Indices, lengths: np.ndarray, quota: Quota) -> Indices:
-    """The first rows, up to a number of them and up to the row that would exceed the tokens."""
+    """Return the first rows, up to a number of them and up to the row that would exceed the tokens."""
     if quota.tokens is not None:
         walk = walk[np.cumsum(lengths[walk]) <= quota.tokens]
     return walk[: quota.rows]
 
 
 def edges(cut: Cut, order: Order, stratum: str | None, taken: Indices, walk: Indices) -> Iterator[tuple[Edge, Indices]]:
-    """The values at which a walk was cut, each with the rows that share it and were not taken."""
+    """Yield the values at which a walk was cut, each with the rows that share it and were not taken."""
     if not order.metric or not len(taken):
         return
     first = int(np.flatnonzero(walk == taken[0])[0])
@@ -80,7 +80,7 @@ def edges(cut: Cut, order: Order, stratum: str | None, taken: Indices, walk: Ind
 
 
 def quotas(cut: Cut, sizes: Sequence[int], tokens: Sequence[int], taken: Sequence[int], equal: bool) -> list[Quota]:
-    """What each stratum gives, by its `sizes` in rows and in `tokens`; `taken` rows of it are already promised."""
+    """Share a cut out over strata of `sizes` rows and `tokens` tokens, `taken` rows of which are already promised."""
     rows: Sequence[int | None] = [None] * len(sizes)
     budget: Sequence[int | None] = rows
     if cut.amount:
@@ -92,7 +92,7 @@ def quotas(cut: Cut, sizes: Sequence[int], tokens: Sequence[int], taken: Sequenc
 
 
 def apportion(total: int, sizes: Sequence[int], equal: bool = False) -> list[int]:
-    """Share out `total`, in proportion to the sizes or equally; nobody gets more than its size.
+    """Share out `total`, in proportion to the sizes or equally; none gets more than its size.
 
     In proportion: the method of largest remainders (Hamilton), equal remainders to the earlier one. Equally: one
     that is too small gives all it has, and the others share the rest.

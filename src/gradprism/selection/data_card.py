@@ -1,4 +1,4 @@
-"""The data card of a selection: counts, thresholds, ties, lengths, and how to make it again."""
+"""Data card of a selection: counts, thresholds, ties, lengths, and the command and recipe that repeat it."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from gradprism.stats.ranking import TIE_RULE
 
 
 def data_card(selection: Selection, recipe: SelectRecipe, examples: ExampleSet, files: Mapping[str, Path]) -> str:
-    """Markdown; the same selection gives the same text."""
+    """Write the data card in Markdown; the same selection gives the same text."""
     return "\n\n".join(_sections(selection, recipe, examples, files)) + "\n"
 
 
@@ -31,7 +31,7 @@ def _sections(
         f"Selected by gradprism {version('gradprism')} from {', '.join(f'`{name}`' for name in recipe.data)}. "
         f"The data: {sources}, {len(examples):,} rows, fingerprint `{examples.fingerprint[:16]}`."
     )
-    yield "## Rows\n\n" + _rows(selection, files)
+    yield "## Rows\n\n" + _row_counts(selection, files)
     if selection.notes:
         yield "\n".join(f"- {note}" for note in selection.notes)
     if selection.thresholds.height:
@@ -45,21 +45,21 @@ def _sections(
     yield f"## To make it again\n\n```sh\n{command(recipe)}\n```\n\n```yaml\n{recipe_text(recipe)}```"
 
 
-def _rows(selection: Selection, files: Mapping[str, Path]) -> str:
+def _row_counts(selection: Selection, files: Mapping[str, Path]) -> str:
     counts = {name: selection.rows_of(name).height for name in selection.groups}
     counts |= {"random": selection.baseline.height} if selection.settings.random else {}
     rows = [(name, n, f"`{files[name].name}`") for name, n in counts.items()]
     rows.append(("left out", selection.left_out.height, f"`{files['left_out'].name}`"))
     rows += [(f"left out: {reason}", n, "") for reason, n in selection.reasons.items()]
     rows.append(("all rows", selection.table.height, ""))
-    return _table(("", "rows", "file"), rows)
+    return _markdown_table(("", "rows", "file"), rows)
 
 
 def _markdown(frame: pl.DataFrame) -> str:
-    return _table(frame.columns, frame.rows())
+    return _markdown_table(frame.columns, frame.rows())
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join([*head(header, len(header)), *(line(map(_cell, row)) for row in rows)])
 
 
@@ -72,7 +72,7 @@ def _cell(value: Any) -> str:
 
 
 def command(recipe: SelectRecipe) -> str:
-    """The command that does what a recipe says; options at their defaults are left out."""
+    """Write the command that repeats a recipe, without the options at their defaults."""
     given: list[str] = []
     for settings, defaults in ((recipe.select, SelectSettings.model_fields), (recipe.read, ReadSettings.model_fields)):
         for name, value in settings:

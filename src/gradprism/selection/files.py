@@ -1,4 +1,4 @@
-"""The files of a selection: a group each in the input's own schema, the rows left out with why, and the data card."""
+"""Files of a selection: each group in the input's own schema, the rows left out with reasons, and the data card."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ LEFT_OUT, RANDOM = "left_out", "random"
 
 
 def check_out(out: str | None) -> None:
-    """Refuse a name that is of no format that can be written, before any data is read."""
+    """Raise `GradPrismError` for a name of a format that cannot be written, before any data is read."""
     if out is not None and Path(out).suffix not in WRITTEN_SUFFIXES:
         raise GradPrismError(f"--out {out}: expected a name that ends in {' or '.join(WRITTEN_SUFFIXES)}.")
 
@@ -31,16 +31,16 @@ def check_out(out: str | None) -> None:
 def write_selection(
     selection: Selection, recipe: SelectRecipe, examples: ExampleSet, taken_names: frozenset[str]
 ) -> Selection:
-    """Write all files, each whole; the data is read once more, and its texts stream.
+    """Write all files, each whole or not at all; the data is read once more, and its texts stream.
 
-    Rows keep their own fields as they are, in the order of the data. Added to them, with a prefix that no column of
+    Rows keep their own fields unchanged, in the order of the data. Added to them, with a prefix that no column of
     theirs (`taken_names`) has: the row number, the response's length, the metrics, and the reason in the rows left
     out. Raises `GradPrismError` where a file would replace the data itself, or cannot be written.
     """
     out = place(recipe.out)
     files = files_of(out, selection)
     refuse_replacing([*files.values(), _card(out)], examples.sources)
-    added = _added(selection, taken_names)
+    added = _added_columns(selection, taken_names)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _write(files, selection, examples, added)
@@ -51,15 +51,15 @@ def write_selection(
 
 
 def files_of(out: Path, selection: Selection) -> dict[str, Path]:
-    """Where each group goes: to `out` itself if it is the only one, else to its sister of the group's name."""
-    groups = {name: _sister(out, name) for name in selection.groups}
+    """Return the file of each group: `out` itself for a single group, else OUT.GROUP beside it."""
+    groups = {name: _beside(out, name) for name in selection.groups}
     if len(groups) == 1:
         groups = dict.fromkeys(groups, out)
-    random = {RANDOM: _sister(out, RANDOM)} if selection.settings.random else {}
-    return groups | random | {LEFT_OUT: _sister(out, LEFT_OUT)}
+    random = {RANDOM: _beside(out, RANDOM)} if selection.settings.random else {}
+    return groups | random | {LEFT_OUT: _beside(out, LEFT_OUT)}
 
 
-def _sister(out: Path, name: str) -> Path:
+def _beside(out: Path, name: str) -> Path:
     return out.with_name(f"{out.stem}.{name}{out.suffix}")
 
 
@@ -67,8 +67,8 @@ def _card(out: Path) -> Path:
     return out.with_name(f"{out.stem}.card.md")
 
 
-def _added(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:
-    """The columns to add to every row, `reason` last."""
+def _added_columns(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:
+    """Return the columns to add to every row, `reason` last, under a prefix that no column of the data has."""
     metrics = [name for name in selection.metrics if not name.startswith("column:")]
     combined = ["mean rank"] if "mean rank" in selection.table.columns else []
     chosen = selection.table.select(
@@ -84,18 +84,18 @@ def _write(files: Mapping[str, Path], selection: Selection, examples: ExampleSet
     reason = added.columns[-1]
     with ExitStack() as stack:
         writers = {name: stack.enter_context(written_whole(path, schemas[name])) for name, path in files.items()}
-        for fields, more, homes in _destined(selection, examples, added):
+        for fields, more, names in _rows_with_files(selection, examples, added):
             why = more.pop(reason)
-            for home in homes:
-                writers[home].write({**fields, **more, reason: why} if home == LEFT_OUT else {**fields, **more})
+            for name in names:
+                writers[name].write({**fields, **more, reason: why} if name == LEFT_OUT else {**fields, **more})
 
 
-def _destined(
+def _rows_with_files(
     selection: Selection, examples: ExampleSet, added: pl.DataFrame
 ) -> Iterator[tuple[Row, dict[str, Any], list[str]]]:
-    """Each row's own fields, what is added to them, and the files that it goes into."""
-    places = selection.table.select("group", "baseline").iter_rows()
-    for (_, record), more, (group, drawn) in zip(examples.records(), added.iter_rows(named=True), places, strict=True):
+    """Yield each row's own fields, the added ones, and the files that it goes into."""
+    homes = selection.table.select("group", "baseline").iter_rows()
+    for (_, record), more, (group, drawn) in zip(examples.records(), added.iter_rows(named=True), homes, strict=True):
         yield record.fields or {}, more, [group or LEFT_OUT, *([RANDOM] if drawn else [])]
 
 

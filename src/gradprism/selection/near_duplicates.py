@@ -1,8 +1,8 @@
-"""Rows whose texts are nearly the same: exact Jaccard similarity of their five-word sequences.
+"""Near-duplicate rows, by the exact Jaccard similarity of their five-word sequences.
 
 Prefix filtering (Chaudhuri et al., "A primitive operator for similarity joins", ICDE 2006; Bayardo et al., "Scaling
 up all pairs similarity search", WWW 2007) finds every pair at or above the threshold without comparing all; unlike
-MinHash it misses none and guesses at none. Holds 8 bytes for each word of the texts.
+MinHash it misses none and estimates none. Holds 8 bytes for each word of the texts.
 """
 
 import math
@@ -25,7 +25,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication loses nothi
 def near_duplicates(
     texts: Iterable[tuple[int, str]], best_first: Sequence[int], threshold: float
 ) -> dict[int, tuple[int, float]]:
-    """Rows to drop: row -> (the row that is kept in its place, their similarity).
+    """Find rows to drop: row -> (the row that is kept instead, their similarity).
 
     Rows are gone through from best to worst; one is dropped if its similarity to a kept one is at least the
     threshold. Case and punctuation do not count; a text of fewer than five words is compared as a whole, one
@@ -50,7 +50,7 @@ def near_duplicates(
 
 
 def _similarity(one: np.ndarray, other: np.ndarray, threshold: float) -> float:
-    """Jaccard index; 0 where the sizes alone keep it below the threshold."""
+    """Compute the Jaccard index; 0 where the sizes alone keep it below the threshold."""
     if min(len(one), len(other)) < threshold * max(len(one), len(other)) - 1e-9:
         return 0.0
     common = len(np.intersect1d(one, other, assume_unique=True))
@@ -58,6 +58,7 @@ def _similarity(one: np.ndarray, other: np.ndarray, threshold: float) -> float:
 
 
 def _shingles(text: str) -> np.ndarray:
+    """Hash the five-word sequences of a text, each once."""
     words = np.array([_word_hash(word) for word in _WORD.findall(text.casefold())], dtype=np.uint64)
     n = min(WORDS, len(words))
     hashes = np.zeros(max(len(words) - n + 1, 0) if n else 0, dtype=np.uint64)
@@ -72,7 +73,7 @@ def _word_hash(word: str) -> int:
 
 
 def _rarest_first(shingles: Shingles) -> Shingles:
-    """Number the shingles by how rare they are, so that prefixes hold what few others share."""
+    """Replace shingles by ranks of rarity, so that prefixes hold those that few other rows share."""
     if not shingles:
         return {}
     lengths = [len(own) for own in shingles.values()]

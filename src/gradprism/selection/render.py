@@ -1,4 +1,4 @@
-"""A selection in a terminal: counts, thresholds, ties and lengths."""
+"""Terminal output of a selection: counts, thresholds, ties and lengths."""
 
 from collections.abc import Iterator
 
@@ -11,21 +11,21 @@ from gradprism.core.terminal_tables import facts, plain_table, spaced
 from gradprism.selection.selection import Selection
 
 
-def selection_of(selection: Selection) -> RenderableType:
-    """What was taken and what was not, where the cuts fell and how they were decided, and how long the rows are."""
-    return Group(*spaced(_parts(selection)))
+def render_selection(selection: Selection) -> RenderableType:
+    """Render counts and reasons, the values of each group, ties at the cuts, and response lengths."""
+    return Group(*spaced(_sections(selection)))
 
 
-def _parts(selection: Selection) -> Iterator[RenderableType]:
+def _sections(selection: Selection) -> Iterator[RenderableType]:
     yield facts(selection.facts)
     if selection.thresholds.height:
-        yield _table("Values of the groups", selection.thresholds, left=2)
+        yield _frame_table("Values of the groups", selection.thresholds, left=2)
     if selection.ties.height:
-        yield _ties(selection)
-    yield _table(f"Response length ({selection.length_unit})", selection.lengths, left=1)
+        yield _tie_table(selection)
+    yield _frame_table(f"Response length ({selection.length_unit})", selection.lengths, left=1)
 
 
-def _table(title: str, frame: pl.DataFrame, left: int) -> RenderableType:
+def _frame_table(title: str, frame: pl.DataFrame, left: int) -> RenderableType:
     table = plain_table(title, frame.columns, left=left)
     for row in frame.iter_rows():
         table.add_row(*(_cell(value) for value in row))
@@ -38,6 +38,6 @@ def _cell(value: object) -> Text:
     return Text(f"{value:,}" if isinstance(value, int) else str(value))
 
 
-def _ties(selection: Selection) -> RenderableType:
+def _tie_table(selection: Selection) -> RenderableType:
     rule = f"Rows that share the value at a cut are taken in an order drawn with seed {selection.seed}."
-    return Group(_table("Ties at a cut", selection.ties.drop_nulls("metric"), left=3), Text(rule, style="dim"))
+    return Group(_frame_table("Ties at a cut", selection.ties.drop_nulls("metric"), left=3), Text(rule, style="dim"))

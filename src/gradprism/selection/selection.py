@@ -1,4 +1,4 @@
-"""What a selection came to: every row in one group or left out with a reason, and where the cuts fell."""
+"""A `Selection`: every row in one group or left out with a reason, and the values at the cuts."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ _EDGES = {
 
 @dataclass(frozen=True)
 class Selection:
-    """All rows of the input. Every one has either a group or a reason why it was left out."""
+    """All rows of the input, each either in a group or left out with a reason."""
 
     table: pl.DataFrame
     """`row`, `example_id`, `group`, `reason`, `stratum`, `baseline`, `response_length`, and a column each metric
@@ -35,31 +35,31 @@ class Selection:
 
     @property
     def selected(self) -> pl.DataFrame:
-        """The rows of all groups."""
+        """Rows of all groups."""
         return self.table.filter(pl.col("group").is_not_null()).drop("reason")
 
     @property
     def left_out(self) -> pl.DataFrame:
-        """The other rows, each with its `reason`."""
+        """Rows left out, each with its `reason`."""
         return self.table.filter(pl.col("group").is_null()).drop("group")
 
     @property
     def baseline(self) -> pl.DataFrame:
-        """The rows drawn at random; some are in a group too, for it is drawn from all that could be selected."""
+        """Rows drawn at random; some are in a group too, as all rows that could be selected are drawn from."""
         return self.table.filter("baseline")
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the groups asked for, also where one came out empty."""
+        """Names of the groups, also of empty ones."""
         return ("high", "low") if self.settings.is_two_groups else ("selected",)
 
     def rows_of(self, group: str) -> pl.DataFrame:
-        """The rows of one group."""
+        """Return the rows of one group."""
         return self.table.filter(pl.col("group") == group)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many rows were left out for each reason, what it has in brackets put aside; most frequent first."""
+        """Number of rows left out for each reason (without its part in brackets), most frequent first."""
         kinds = self.left_out["reason"].str.replace(r" \(.*$", "")
         return dict(Counter(kinds.to_list()).most_common())
 
@@ -82,7 +82,7 @@ class Selection:
 
     @property
     def cuts(self) -> pl.DataFrame:
-        """The values at which each ranking was cut, with how many rows share them and how many of those were taken.
+        """Values at which each ranking was cut, the number of rows that share them, and the number of those taken.
 
         Counted at the cut: what --combine and --match-length took away after it still counts as taken.
         """
@@ -90,7 +90,7 @@ class Selection:
 
     @property
     def ties(self) -> pl.DataFrame:
-        """The cuts where several rows share the value."""
+        """Cuts where several rows share the value."""
         return self.cuts.filter(pl.col("sharing") > 1)
 
     @property
@@ -100,11 +100,11 @@ class Selection:
         if self.settings.random:
             parts["random"] = self.baseline
         parts |= {"left out": self.left_out, "all rows": self.table}
-        return pl.concat([_lengths(name, part["response_length"]) for name, part in parts.items()])
+        return pl.concat([_length_row(name, part["response_length"]) for name, part in parts.items()])
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What was selected, in a few named lines."""
+        """Counts, reasons, notes and files, each a name and a line of text."""
         taken = [(group, f"{self.rows_of(group).height:,} rows") for group in self.groups]
         random = [("random", f"{self.baseline.height:,} rows")] if self.settings.random else []
         reasons = "; ".join(f"{n:,} {reason}" for reason, n in self.reasons.items())
@@ -118,7 +118,7 @@ class Selection:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints: counts, reasons, thresholds, cuts, lengths and files."""
+        """Return counts, reasons, thresholds, cuts, lengths and files, as `--json` prints them."""
         random = {"random": self.baseline.height} if self.settings.random else {}
         return {
             "rows": self.table.height,
@@ -134,16 +134,16 @@ class Selection:
         }
 
     def __repr__(self) -> str:
-        """Say in a few lines what was selected."""
+        """Return counts and reasons as text."""
         return as_text(self.facts)
 
     def _repr_html_(self) -> str:
-        """The same as a small table, with thresholds and lengths, for a notebook."""
+        """Return counts, thresholds and lengths as HTML for a notebook."""
         frames = (self.thresholds, self.ties, self.lengths)
         return as_html(self.facts) + "".join(frame._repr_html_() for frame in frames if frame.height)
 
 
-def _lengths(name: str, lengths: pl.Series) -> pl.DataFrame:
+def _length_row(name: str, lengths: pl.Series) -> pl.DataFrame:
     known = lengths.drop_nulls()
     return pl.DataFrame(
         {

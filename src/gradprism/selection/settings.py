@@ -1,10 +1,10 @@
-"""The settings of `gradprism select`: what to rank by, where to cut, and what comes beside."""
+"""Settings of `gradprism select`: metrics to rank by, cuts, exclusions, and further files to write."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings, checked, grouped
@@ -13,20 +13,20 @@ from gradprism.data.settings import ReadSettings
 
 @dataclass(frozen=True)
 class Amount:
-    """So many rows, or such a share of them."""
+    """Number of rows, or share of them in percent."""
 
     rows: int | None = None
     percent: Decimal | None = None
 
     def of(self, n: int) -> int:
-        """Rows out of `n`: a share rounds down, though never to none."""
+        """Convert to rows out of `n`: a share rounds down, though never to none."""
         if self.percent is None:
             return min(self.rows or 0, n)
         return min(n, max(1, int(self.percent * n / 100)))
 
 
 class SelectSettings(Settings):
-    """Which rows make the subset, and what is written beside it."""
+    """Options for choosing the rows of a subset, and for the files beside it."""
 
     by: tuple[str, ...] = ()
     """Metric to rank by, highest first; --by=-METRIC where lower is better. Repeat it for several. A metric of the run
@@ -59,6 +59,9 @@ class SelectSettings(Settings):
     with one that ranks better. 0.8 is usual."""
     keep_ifd_above_1: bool = False
     """Keep rows whose IFD is above 1 (the prompt misleads), which are left out otherwise, as in the paper."""
+    max_perplexity: float | None = Field(default=None, ge=1)
+    """Leave out rows whose perplexity, the exponential of the response's mean loss, is above this; off by default. Of a
+    run that holds losses: its spectra, or the metric loss or perplexity. Rows without a loss are left out too."""
 
     @field_validator("by", mode="before")
     @classmethod
@@ -70,14 +73,21 @@ class SelectSettings(Settings):
     def _as_text(cls, amount: object) -> object:
         return str(amount) if isinstance(amount, int) else amount
 
+    @model_serializer(mode="wrap")
+    def _without_later_settings(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out settings that came later where they are off: studies know done steps by a digest of these."""
+        values: dict[str, Any] = serialize(self)
+        return {name: value for name, value in values.items() if name != "max_perplexity" or value is not None}
+
     def check(self) -> None:
-        """Raise `GradPrismError` where the settings say nothing, contradict each other, or cannot be read."""
+        """Raise `GradPrismError` where the settings take no rows, contradict each other, or cannot be read."""
         for wrong, problem in self._problems():
             if wrong:
                 raise GradPrismError(problem)
         _ = self.top_amount, self.bottom_amount, self.quantiles
 
     def _problems(self) -> tuple[tuple[bool, str], ...]:
+        """List the contradictions: whether each is there, and its message."""
         counted = any((self.top, self.bottom, self.tokens))
         ranked = counted or bool(self.quantile)
         blank = any(not name.lstrip("-").strip() for name in self.by)
@@ -96,37 +106,37 @@ class SelectSettings(Settings):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics to rank by, without their directions."""
+        """Names of the metrics to rank by, without their directions."""
         return tuple(name.removeprefix("-") for name in self.by)
 
     @property
     def is_two_groups(self) -> bool:
-        """Whether both ends are taken."""
+        """True where both ends of the ranking are taken, as groups high and low."""
         return bool(self.top and self.bottom)
 
     @property
     def top_amount(self) -> Amount | None:
-        """How many of the best."""
-        return _amount("--top", self.top)
+        """Amount of best rows to take."""
+        return _parse_amount("--top", self.top)
 
     @property
     def bottom_amount(self) -> Amount | None:
-        """How many of the worst."""
-        return _amount("--bottom", self.bottom)
+        """Amount of worst rows to take."""
+        return _parse_amount("--bottom", self.bottom)
 
     @property
     def quantiles(self) -> tuple[Decimal, Decimal] | None:
         """The two quantiles, exactly as written."""
-        return _quantiles(self.quantile) if self.quantile else None
+        return _parse_quantiles(self.quantile) if self.quantile else None
 
 
 _CUTS = "--top N, --bottom N, --quantile A:B, --where EXPR, --tokens BUDGET"
 
 
-def _amount(option: str, text: str | None) -> Amount | None:
+def _parse_amount(option: str, text: str | None) -> Amount | None:
     if text is None:
         return None
-    number = _decimal(text.strip().removesuffix("%"))
+    number = _parse_decimal(text.strip().removesuffix("%"))
     if number is not None and text.strip().endswith("%") and 0 < number <= 100:
         return Amount(percent=number)
     if number is not None and text.strip().isdecimal() and number > 0:
@@ -134,15 +144,15 @@ def _amount(option: str, text: str | None) -> Amount | None:
     raise GradPrismError(f"{option} {text!r}: expected a number of rows such as 200, or a share such as 10%.")
 
 
-def _quantiles(text: str) -> tuple[Decimal, Decimal]:
+def _parse_quantiles(text: str) -> tuple[Decimal, Decimal]:
     first, _, last = text.partition(":")
-    low, high = _decimal(first), _decimal(last)
+    low, high = _parse_decimal(first), _parse_decimal(last)
     if low is None or high is None or not 0 <= low < high <= 1:
-        raise GradPrismError(f"--quantile {text!r}: expected A:B with 0 <= A < B <= 1, for example 0.9:1")
+        raise GradPrismError(f"--quantile {text!r}: expected A:B with 0 <= A < B <= 1, for example 0.9:1.")
     return low, high
 
 
-def _decimal(text: str) -> Decimal | None:
+def _parse_decimal(text: str) -> Decimal | None:
     try:
         number = Decimal(text.strip())
     except InvalidOperation:
@@ -151,7 +161,7 @@ def _decimal(text: str) -> Decimal | None:
 
 
 class SelectRecipe(Settings):
-    """Everything that `gradprism select` was told. `read` is for data files; of a run's rows it gives only the seed."""
+    """Settings of one `gradprism select`. `read` is for data files; for a run it gives only the seed."""
 
     verb: Literal["select"] = "select"
     data: tuple[str, ...]
@@ -160,8 +170,8 @@ class SelectRecipe(Settings):
     out: str | None = None
 
     @model_validator(mode="after")
-    def _selects(self) -> Self:
-        """Refuse what contradicts itself before any data is read."""
+    def _check_select(self) -> Self:
+        """Refuse settings that contradict each other before any data is read."""
         self.select.check()
         return self
 
@@ -169,7 +179,7 @@ class SelectRecipe(Settings):
     def from_options(
         cls, data: tuple[str, ...], out: str | None, by: str | tuple[str, ...] | list[str] = (), **options: Any
     ) -> Self:
-        """Sort flat options, as a Python caller gives them, into their groups."""
+        """Make a recipe of flat options, as a Python caller gives them."""
         values = grouped(cls, options)
         values["select"] = {"by": by, **values.get("select", {})}
         return checked(cls, {"data": data, "out": out, **values})

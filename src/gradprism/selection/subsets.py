@@ -1,6 +1,7 @@
-"""Subsets of a data set by any numbers of its rows: which rows, and for every other row why not.
+"""Subsets of a data set by any numbers of its rows: the chosen rows, and for every other row the reason.
 
-In this order: rows without a value, with an IFD above 1, or for which --where does not hold are put aside; so are
+In this order: rows without a value, with an IFD above 1 or a perplexity above --max-perplexity, or for which --where
+does not hold are left out; so are
 near-duplicates of a better row; the others are ranked and cut, within each stratum; several cuts are combined; two
 groups are matched in length. Rows of equal value are ordered by a hash of the seed, `example_id` and `row`.
 """
@@ -13,7 +14,7 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.selection.cuts import Cut, Edge, Quota, cuts_of, edges, quotas, within
-from gradprism.selection.eligible import Candidates, obstacles, where_obstacles
+from gradprism.selection.exclusions import Candidates, exclusion_reasons, where_exclusion_reasons
 from gradprism.selection.near_duplicates import near_duplicates
 from gradprism.selection.selection import TABLE, Selection
 from gradprism.selection.settings import SelectSettings
@@ -28,53 +29,59 @@ _MOST_STRATA = 256
 
 @dataclass(frozen=True)
 class _Stratum:
+    """Candidates of one value of the column of --stratify."""
+
     name: str | None  # None where nothing is stratified
-    members: np.ndarray  # mask of the candidates
+    mask: np.ndarray  # of the candidates
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """The rows that can be selected, ranked: what the cuts are made of."""
+    """Rankings of the rows that can be selected, and their strata and lengths."""
 
-    deciding: tuple[Order, ...]  # one, or one a metric where each is cut by itself
+    deciding: tuple[Order, ...]  # those that are cut: one, or one a metric where each is cut by itself
     overall: Order
     strata: tuple[_Stratum, ...]
     lengths: np.ndarray  # of every candidate's response, 0 where not known
 
     @property
     def n(self) -> int:
+        """Number of rows that can be selected."""
         return sum(self.sizes)
 
     @property
     def sizes(self) -> list[int]:
-        return [int(stratum.members.sum()) for stratum in self.strata]
+        """Rows of each stratum."""
+        return [int(stratum.mask.sum()) for stratum in self.strata]
 
     @property
     def tokens(self) -> list[int]:
-        return [int(self.lengths[stratum.members].sum()) for stratum in self.strata]
+        """Response tokens of each stratum."""
+        return [int(self.lengths[stratum.mask].sum()) for stratum in self.strata]
 
 
 @dataclass
-class _Account:
-    """Why rows are left out, where the cuts fell, and what is worth saying. The first reason for a row stands."""
+class _Decisions:
+    """Reasons for rows left out (the first for a row stands), values at the cuts, and notes."""
 
     reasons: list[str | None]
     edges: list[Edge] = field(default_factory=list)
-    tied: set[int] = field(default_factory=set)  # not taken, though of the same value as one that was
+    tied: set[int] = field(default_factory=set)  # not taken, of the same value as one that was
     notes: list[str] = field(default_factory=list)
 
     @property
-    def open(self) -> np.ndarray:
-        """Mask of the rows against which nothing has been said."""
+    def remaining(self) -> np.ndarray:
+        """Mask of the rows that are not left out so far."""
         return np.array([reason is None for reason in self.reasons], dtype=bool)
 
-    def leave_out(self, places: Indices, reason: str) -> None:
-        for place in places.tolist():
-            if self.reasons[place] is None:
-                self.reasons[place] = reason
+    def leave_out(self, candidates: Indices, reason: str) -> None:
+        """Leave out rows for one reason."""
+        for candidate in candidates.tolist():
+            if self.reasons[candidate] is None:
+                self.reasons[candidate] = reason
 
     def leave_out_each(self, reasons: Iterable[str | None]) -> None:
-        """Leave out the rows that have a reason, of one for each."""
+        """Leave out each row that has a reason."""
         self.reasons = [first or second for first, second in zip(self.reasons, reasons, strict=True)]
 
 
@@ -88,24 +95,25 @@ def select_rows(
     --tokens has no token counts to go by.
     """
     settings.check()
-    _refuse(candidates, settings)
+    _check_candidates(candidates, settings)
     candidates = candidates.finite()
-    account = _Account(obstacles(candidates, settings).to_list())
-    valid = account.open
-    account.leave_out_each(where_obstacles(candidates, settings.where))
-    deciding, overall = _orders(candidates, settings, np.flatnonzero(account.open), seed)
+    decisions = _Decisions(exclusion_reasons(candidates, settings).to_list())
+    valid = decisions.remaining
+    decisions.leave_out_each(where_exclusion_reasons(candidates, settings.where))
+    deciding, overall = _orders(candidates, settings, np.flatnonzero(decisions.remaining), seed)
     if settings.dedup is not None:
-        _drop_near_duplicates(candidates, settings, overall, texts, account)
-    strata = _strata(candidates, settings, account.open)
+        _drop_near_duplicates(candidates, settings, overall, texts, decisions)
+    strata = _strata(candidates, settings, decisions.remaining)
     pool = _Pool(deciding, overall, strata, candidates.length.fill_null(0.0).to_numpy())
-    groups = _separate(_cut(pool, settings, account), account)
+    groups = _drop_common_rows(_cut(pool, settings, decisions), decisions)
     if settings.match_length:
-        groups = _matched(groups, pool, candidates.length_unit, account)
-    drawn = _baseline(candidates, settings, pool, groups, valid, seed) if settings.random else _joined([])
-    return replace(_selection(candidates, settings, pool, groups, drawn, account), seed=seed)
+        groups = _match_lengths(groups, pool, candidates.length_unit, decisions)
+    drawn = _baseline(candidates, settings, pool, groups, valid, seed) if settings.random else _concatenate([])
+    return replace(_assemble(candidates, settings, pool, groups, drawn, decisions), seed=seed)
 
 
-def _refuse(candidates: Candidates, settings: SelectSettings) -> None:
+def _check_candidates(candidates: Candidates, settings: SelectSettings) -> None:
+    """Raise `GradPrismError` for metrics with the name of a column of ours, and for a budget without token counts."""
     if clash := {*TABLE} & {*candidates.values.columns}:
         raise GradPrismError(f"A metric cannot be named {clash.pop()!r} here: a column of the selection has that name.")
     if settings.tokens and candidates.length_unit != "tokens":
@@ -116,31 +124,33 @@ def _refuse(candidates: Candidates, settings: SelectSettings) -> None:
 
 
 def _orders(
-    candidates: Candidates, settings: SelectSettings, places: Indices, seed: int
+    candidates: Candidates, settings: SelectSettings, ranked: Indices, seed: int
 ) -> tuple[tuple[Order, ...], Order]:
-    """The rankings to be cut, and the one that says which of two rows is better."""
+    """Rank candidates: return the rankings to be cut, and the one that decides which of two rows is better."""
     if not settings.by:
-        given = in_given_order(places, len(candidates))
+        given = in_given_order(ranked, len(candidates))
         return (given,), given
     ties = tie_breakers(candidates.rows, seed, "ties")
-    each = tuple(order_by(name, candidates.values, places, ties) for name in settings.by)
+    each = tuple(order_by(name, candidates.values, ranked, ties) for name in settings.by)
     overall = each[0] if len(each) == 1 else mean_rank(each, ties)
     return ((overall,) if settings.combine == "rank" else each), overall
 
 
 def _drop_near_duplicates(
-    candidates: Candidates, settings: SelectSettings, overall: Order, texts: Texts | None, account: _Account
+    candidates: Candidates, settings: SelectSettings, overall: Order, texts: Texts | None, decisions: _Decisions
 ) -> None:
+    """Leave out near-duplicates of rows that rank better. Raises `GradPrismError` where no texts are given."""
     if texts is None or settings.dedup is None:
         raise GradPrismError("--dedup compares texts, and none were given.")
-    order = overall.among(account.open)
+    order = overall.among(decisions.remaining)
     if settings.bottom and not settings.top:
         order = order[::-1]
     rows = candidates.rows["row"].to_list()
-    place_of = {rows[place]: place for place in order.tolist()}
-    for row, (other, similarity) in near_duplicates(texts(frozenset(place_of)), [*place_of], settings.dedup).items():
+    candidate_of = {rows[candidate]: candidate for candidate in order.tolist()}
+    found = near_duplicates(texts(frozenset(candidate_of)), [*candidate_of], settings.dedup)
+    for row, (other, similarity) in found.items():
         reason = f"near-duplicate (of row {other}, which ranks better; similarity {similarity:.2f})"
-        account.leave_out(np.array([place_of[row]]), reason)
+        decisions.leave_out(np.array([candidate_of[row]]), reason)
 
 
 def _stratum_names(candidates: Candidates, settings: SelectSettings) -> pl.Series:
@@ -149,50 +159,52 @@ def _stratum_names(candidates: Candidates, settings: SelectSettings) -> pl.Serie
     return candidates.columns[settings.stratify].cast(pl.String).fill_null("(none)").rename("stratum")
 
 
-def _strata(candidates: Candidates, settings: SelectSettings, members: np.ndarray) -> tuple[_Stratum, ...]:
+def _strata(candidates: Candidates, settings: SelectSettings, mask: np.ndarray) -> tuple[_Stratum, ...]:
+    """Split the candidates of a mask by --stratify. Raises `GradPrismError` where it has too many values."""
     if settings.stratify is None:
-        return (_Stratum(None, members),)
+        return (_Stratum(None, mask),)
     names = _stratum_names(candidates, settings)
-    different = names.filter(pl.Series(members)).unique().sort().to_list()
+    different = names.filter(pl.Series(mask)).unique().sort().to_list()
     if len(different) > _MOST_STRATA:
         raise GradPrismError(
             f"--stratify {settings.stratify}: {len(different):,} different values; expected at most {_MOST_STRATA}."
         )
-    return tuple(_Stratum(name, members & (names == name).to_numpy()) for name in different)
+    return tuple(_Stratum(name, mask & (names == name).to_numpy()) for name in different)
 
 
-def _cut(pool: _Pool, settings: SelectSettings, account: _Account) -> Groups:
-    """Cut each ranking in each stratum, and combine what several rankings give."""
+def _cut(pool: _Pool, settings: SelectSettings, decisions: _Decisions) -> Groups:
+    """Cut each ranking in each stratum, and combine the rows that several rankings give."""
     cuts = cuts_of(settings)
-    _check_amounts(cuts, pool.n, account)
+    _check_amounts(cuts, pool.n, decisions)
     promised, groups = [0] * len(pool.strata), Groups()
     for cut in cuts:
         shares = quotas(cut, pool.sizes, pool.tokens, promised, settings.stratify_equal)
-        taken = [_cut_stratum(cut, pool, *pair, settings, account) for pair in zip(pool.strata, shares, strict=True)]
-        groups[cut.group] = _joined(taken)
+        taken = [_cut_stratum(cut, pool, *pair, settings, decisions) for pair in zip(pool.strata, shares, strict=True)]
+        groups[cut.group] = _concatenate(taken)
         promised = [0 if cut.tokens else quota.rows or 0 for quota in shares]
         if pool.n and cut.tokens and not len(groups[cut.group]):
-            account.notes.append(f"no row was taken for {cut.group}: the first has more than {cut.tokens:,} tokens")
+            decisions.notes.append(f"no row was taken for {cut.group}: the first has more than {cut.tokens:,} tokens")
     return groups
 
 
 def _cut_stratum(
-    cut: Cut, pool: _Pool, stratum: _Stratum, quota: Quota, settings: SelectSettings, account: _Account
+    cut: Cut, pool: _Pool, stratum: _Stratum, quota: Quota, settings: SelectSettings, decisions: _Decisions
 ) -> Indices:
+    """Cut each ranking in one stratum; note the values at the cuts."""
     sets = []
     for order in pool.deciding:
-        taken, walk = cut.take(order.among(stratum.members), pool.lengths, quota)
+        taken, walk = cut.take(order.among(stratum.mask), pool.lengths, quota)
         for edge, tied in edges(cut, order, stratum.name, taken, walk):
-            account.edges.append(edge)
+            decisions.edges.append(edge)
             if len(pool.deciding) == 1:
-                account.tied.update(tied.tolist())
+                decisions.tied.update(tied.tolist())
         sets.append(set(taken.tolist()))
     combined = set.union(*sets) if settings.combine == "or" else set.intersection(*sets)
     return np.array(sorted(combined), dtype=np.int64)
 
 
-def _check_amounts(cuts: Sequence[Cut], n: int, account: _Account) -> None:
-    """Refuse two groups that would overlap; note where more rows are asked for than there are."""
+def _check_amounts(cuts: Sequence[Cut], n: int, decisions: _Decisions) -> None:
+    """Raise `GradPrismError` for groups that would overlap; note amounts larger than the rows that can be ranked."""
     wanted = [cut.amount.of(n) for cut in cuts if cut.amount and not cut.tokens]
     if len(wanted) == 2 and sum(wanted) > n > 0:
         raise GradPrismError(
@@ -201,86 +213,86 @@ def _check_amounts(cuts: Sequence[Cut], n: int, account: _Account) -> None:
         )
     for cut in cuts:
         if cut.amount and (cut.amount.rows or 0) > n:
-            account.notes.append(f"{cut.amount.rows:,} rows were asked for; {n:,} can be ranked")
+            decisions.notes.append(f"{cut.amount.rows:,} rows were asked for; {n:,} can be ranked")
 
 
-def _separate(groups: Groups, account: _Account) -> Groups:
-    """A row that is in both groups is in neither: best by one metric and worst by another, or tokens for all."""
+def _drop_common_rows(groups: Groups, decisions: _Decisions) -> Groups:
+    """Leave out rows in both groups: best by one metric and worst by another, or within both token budgets."""
     if len(groups) < 2:
         return groups
     both = np.intersect1d(groups["high"], groups["low"])
-    account.leave_out(both, "in both groups")
-    return {name: np.setdiff1d(places, both) for name, places in groups.items()}
+    decisions.leave_out(both, "in both groups")
+    return {name: np.setdiff1d(rows, both) for name, rows in groups.items()}
 
 
-def _matched(groups: Groups, pool: _Pool, unit: str, account: _Account) -> Groups:
-    """Within each stratum, keep the rows of `high` and `low` that pair in length."""
+def _match_lengths(groups: Groups, pool: _Pool, unit: str, decisions: _Decisions) -> Groups:
+    """Keep the rows of `high` and `low` that pair in length, within each stratum."""
     kept: dict[str, list[Indices]] = {"high": [], "low": []}
     for stratum in pool.strata:
         high, low = (_most_extreme_first(groups[name], pool.overall, stratum, name == "low") for name in kept)
         pairs = length_pairs(pool.lengths[high], pool.lengths[low])
         kept["high"].append(high[pairs[0]])
         kept["low"].append(low[pairs[1]])
-    matched = {name: np.sort(_joined(parts)) for name, parts in kept.items()}
-    for name, places in groups.items():
-        account.leave_out(np.setdiff1d(places, matched[name]), "no row of like length in the other group")
-    medians = [f"{np.median(pool.lengths[places]):,.0f}" for places in matched.values() if len(places)]
-    account.notes.append(
+    matched = {name: np.sort(_concatenate(parts)) for name, parts in kept.items()}
+    for name, rows in groups.items():
+        decisions.leave_out(np.setdiff1d(rows, matched[name]), "no row of like length in the other group")
+    medians = [f"{np.median(pool.lengths[rows]):,.0f}" for rows in matched.values() if len(rows)]
+    decisions.notes.append(
         f"matched in length: {len(matched['high']):,} rows in each group remain of {len(groups['high']):,} in high and "
         f"{len(groups['low']):,} in low" + (f"; median {unit} {' and '.join(medians)}" if medians else "")
     )
     return matched
 
 
-def _joined(parts: Sequence[Indices]) -> Indices:
+def _concatenate(parts: Sequence[Indices]) -> Indices:
     return np.concatenate([np.array([], dtype=np.int64), *parts])
 
 
-def _most_extreme_first(places: Indices, order: Order, stratum: _Stratum, worst_first: bool) -> Indices:
-    mask = np.zeros(len(stratum.members), dtype=bool)
-    mask[places] = True
-    best_first = order.among(mask & stratum.members)
+def _most_extreme_first(rows: Indices, order: Order, stratum: _Stratum, worst_first: bool) -> Indices:
+    mask = np.zeros(len(stratum.mask), dtype=bool)
+    mask[rows] = True
+    best_first = order.among(mask & stratum.mask)
     return best_first[::-1] if worst_first else best_first
 
 
 def _baseline(
     candidates: Candidates, settings: SelectSettings, pool: _Pool, groups: Groups, valid: np.ndarray, seed: int
 ) -> Indices:
-    """As many rows as the first group has of each stratum, or as many tokens, from all that could be selected.
+    """Draw as many rows as the first group has of each stratum, or as many tokens, from all that could be selected.
 
-    Where nothing but --where selects, these are the rows for which it does not hold too.
+    Where --where alone selects, rows for which it does not hold are drawn from too.
     """
     cut, *_ = cuts_of(settings)
     strata = pool.strata if settings.by else (_Stratum(None, valid),)
     first = np.isin(np.arange(len(candidates)), groups[cut.group])
-    shares = [Quota(rows=int((first & stratum.members).sum())) for stratum in strata]
+    shares = [Quota(rows=int((first & stratum.mask).sum())) for stratum in strata]
     if settings.tokens and not settings.match_length:
         budgets = quotas(cut, pool.sizes, pool.tokens, [0] * len(strata), settings.stratify_equal)
         shares = [Quota(tokens=quota.tokens) for quota in budgets]
     order = np.argsort(tie_breakers(candidates.rows, seed, "baseline"), kind="stable")
     drawn = [
-        within(order[stratum.members[order]], pool.lengths, quota)
-        for stratum, quota in zip(strata, shares, strict=True)
+        within(order[stratum.mask[order]], pool.lengths, quota) for stratum, quota in zip(strata, shares, strict=True)
     ]
-    return _joined(drawn)
+    return _concatenate(drawn)
 
 
-def _selection(
-    candidates: Candidates, settings: SelectSettings, pool: _Pool, groups: Groups, drawn: Indices, account: _Account
+def _assemble(
+    candidates: Candidates, settings: SelectSettings, pool: _Pool, groups: Groups, drawn: Indices, decisions: _Decisions
 ) -> Selection:
+    """Give every row its group or reason, and make the `Selection`."""
     group: list[str | None] = [None] * len(candidates)
-    for name, places in groups.items():
-        for place in places.tolist():
-            group[place] = name
-    rest = np.setdiff1d(np.flatnonzero(account.open), _joined([*groups.values()]))
-    tied = np.intersect1d(rest, [*account.tied]).astype(np.int64)
-    account.leave_out(tied, "same value as the cut, not drawn by the tie rule")
-    account.leave_out(rest, _outside(settings))
+    for name, rows in groups.items():
+        for candidate in rows.tolist():
+            group[candidate] = name
+    rest = np.setdiff1d(np.flatnonzero(decisions.remaining), _concatenate([*groups.values()]))
+    tied = np.intersect1d(rest, [*decisions.tied]).astype(np.int64)
+    decisions.leave_out(tied, "same value as the cut, not drawn by the tie rule")
+    decisions.leave_out(rest, _reason_outside(settings))
     baseline = np.zeros(len(candidates), dtype=bool)
     baseline[drawn] = True
     table = candidates.rows.select("row", "example_id").with_columns(
         pl.Series("group", group, dtype=pl.String),
-        pl.Series("reason", account.reasons, dtype=pl.String),
+        pl.Series("reason", decisions.reasons, dtype=pl.String),
         _stratum_names(candidates, settings),
         pl.Series("baseline", baseline),
         candidates.length.alias("response_length"),
@@ -291,14 +303,14 @@ def _selection(
         table,
         metrics=tuple(candidates.values.columns),
         settings=settings,
-        edges=tuple(account.edges),
-        notes=tuple(account.notes),
+        edges=tuple(decisions.edges),
+        notes=tuple(decisions.notes),
         length_unit=candidates.length_unit,
     )
 
 
-def _outside(settings: SelectSettings) -> str:
-    """Why a row that could have been taken was not."""
+def _reason_outside(settings: SelectSettings) -> str:
+    """Say why rows that could be selected were not taken."""
     if settings.is_two_groups:
         return "between the two groups"
     if settings.quantile:

@@ -1,4 +1,4 @@
-"""One pass over the rows of a data set for the numbers and names that a selection needs; the texts are not kept."""
+"""Columns and lengths of a data set that a selection needs, read in one pass that keeps no texts."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,10 @@ _LONGEST_NUMBER = 32  # characters
 
 @dataclass(frozen=True)
 class Survey:
-    """Frames and series of one length, a row each, in the order of the data."""
+    """Rows, columns and lengths of a data set, a row each, in the order of the data."""
 
     rows: pl.DataFrame  # row, example_id, problem
-    columns: Mapping[str, pl.Series]  # those of the wanted columns that there are
+    columns: Mapping[str, pl.Series]  # the wanted columns that the data have
     characters: pl.Series  # of the response; null where the row cannot be read
     names: frozenset[str]  # of all columns, nested ones too
     numeric: frozenset[str]  # of the columns with a number in them; in files of text alone, with what reads as one
@@ -80,9 +80,10 @@ def _number(value: str | int | float) -> float | None:
 
 
 def scalars(name: str, values: list[Any], written_as_text: bool = False) -> pl.Series:
-    """A column as one type: flags, whole numbers, numbers, or text where kinds are mixed; null for lists and objects.
+    """Convert a column to one type: flags, integers, numbers, or text where kinds are mixed.
 
-    Files that have no type but text (`written_as_text`) give numbers where every cell that is not blank is one.
+    Lists and objects become null. Files that have no type but text (`written_as_text`) give numbers where every cell
+    that is not blank is one.
     """
     kept = [value if isinstance(value, str | int | float) and value == value else None for value in values]
     if written_as_text:

@@ -7,7 +7,7 @@ import pytest
 from tests.made_selections import candidates, places, selected
 
 from gradprism import GradPrismError
-from gradprism.selection.eligible import Candidates
+from gradprism.selection.exclusions import Candidates
 
 
 def test_an_ifd_above_1_is_left_out_unless_asked_for() -> None:
@@ -17,6 +17,21 @@ def test_an_ifd_above_1_is_left_out_unless_asked_for() -> None:
     assert made.reasons == {"ifd is above 1": 1, "ifd: made up": 1}
     assert places(selected(given_, by="ifd", top=4, keep_ifd_above_1=True)) == {0, 1, 2}
     assert places(selected(given_, by=(), where="ifd > 0.9")) == {1}
+
+
+def test_a_perplexity_above_the_greatest_is_left_out_where_asked_for() -> None:
+    given_ = candidates(m=[1.0, 2.0, 3.0, 4.0, 5.0], perplexity=[2.0, 50.0, 50.1, None, math.inf])
+    assert places(selected(given_, top=5)) == {0, 1, 2, 3, 4}
+    made = selected(given_, top=5, max_perplexity=50)
+    assert places(made) == {0, 1}
+    assert made.reasons == {"perplexity: made up": 2, "perplexity is above 50": 1}
+    assert made.left_out["reason"].to_list()[0] == "perplexity is above 50"
+    assert places(selected(given_, by=(), where="m > 1", max_perplexity=2.5)) == set()
+    both = candidates(ifd=[1.5, 0.5], perplexity=[60.0, 60.0])
+    assert selected(both, by="ifd", top=2, max_perplexity=50).reasons == {
+        "ifd is above 1": 1,
+        "perplexity is above 50": 1,
+    }
 
 
 def test_rows_without_a_value_in_any_metric_are_left_out() -> None:

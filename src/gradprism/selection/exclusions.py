@@ -1,4 +1,4 @@
-"""Which rows may be selected at all, and for the others why not."""
+"""Exclusion rules of a selection: which candidates cannot be selected, and why."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,13 +15,16 @@ _QUOTING = (
 )
 
 
+PERPLEXITY = "perplexity"  # the metric of --max-perplexity
+
+
 @dataclass(frozen=True)
 class Candidates:
-    """What is selected from: frames and series of one length, a row each."""
+    """Rows to select from: frames and series of one length, a row each."""
 
     rows: pl.DataFrame  # row, example_id, problem (null where the row could be read)
-    values: pl.DataFrame  # a Float64 column for each metric that --by or --where names; null where there is none
-    reasons: pl.DataFrame  # for each of them why it is null
+    values: pl.DataFrame  # a Float64 column for each metric that the settings name; null where there is none
+    reasons: pl.DataFrame  # why each of them is null
     columns: pl.DataFrame  # the data's own columns that --where or --stratify names
     length: pl.Series  # of the response, Float64
     length_unit: str = "tokens"
@@ -31,7 +34,7 @@ class Candidates:
         return self.rows.height
 
     def finite(self) -> Self:
-        """The same with null in place of NaN and infinity: polars would rank NaN above every number."""
+        """Replace NaN and infinity by null: polars would rank NaN above every number."""
         values = self.values.select(pl.when(pl.all().is_finite()).then(pl.all()))
         length = pl.select(pl.when(self.length.is_finite()).then(self.length).alias("length")).to_series()
         return replace(self, values=values, length=length)
@@ -46,38 +49,42 @@ def where_expression(text: str) -> pl.Expr:
 
 
 def where_names(text: str | None) -> list[str]:
-    """The metrics and columns that a --where expression names, each once."""
+    """List the metrics and columns that a --where expression names, each once."""
     return list(dict.fromkeys(where_expression(text).meta.root_names())) if text else []
 
 
-def obstacles(candidates: Candidates, settings: SelectSettings) -> pl.Series:
-    """Why a row cannot be selected, whatever --where says; null where it can. The first reason counts."""
+def exclusion_reasons(candidates: Candidates, settings: SelectSettings) -> pl.Series:
+    """Give the first reason why each row cannot be selected, whatever --where says; null where it can."""
     frame = candidates.rows.select("problem").with_columns(candidates.length.alias("length"))
     found = [pl.col("problem")]
     for metric in candidates.values.columns:
         value, reason = candidates.values[metric], candidates.reasons[metric].fill_null("no value")
-        if metric in settings.metrics:  # --where may do without a value, the ranking may not
+        most = settings.max_perplexity if metric == PERPLEXITY else None
+        if metric in settings.metrics or most is not None:  # --where may do without a value, rankings and cuts may not
             missing = pl.when(pl.lit(value.is_null())).then(pl.lit(reason))
             found.append(pl.format("{}: {}", pl.lit(metric), missing))
         if is_ifd(metric) and not settings.keep_ifd_above_1:
             found.append(pl.when(pl.lit(value > 1)).then(pl.lit(f"{metric} is above 1")))
+        if most is not None:
+            found.append(pl.when(pl.lit(value > most)).then(pl.lit(f"{metric} is above {most:g}")))
     if settings.tokens or settings.match_length:
         none = pl.col("length").fill_null(0.0) <= 0
         found.append(pl.when(none).then(pl.lit(f"no response {candidates.length_unit}")))
     return frame.select(pl.coalesce(found).cast(pl.String).alias("reason")).to_series()
 
 
-def where_obstacles(candidates: Candidates, text: str | None) -> pl.Series:
-    """Why --where leaves a row out; null where it does not."""
+def where_exclusion_reasons(candidates: Candidates, text: str | None) -> pl.Series:
+    """Give the reason why --where leaves each row out; null where it does not."""
     if text is None:
         return pl.Series("reason", [None] * len(candidates), dtype=pl.String)
-    holds = _evaluated(candidates, text)
-    untold = pl.lit("--where cannot be told: a value is missing")
-    reason = pl.when(holds.is_null()).then(untold).when(~holds).then(pl.lit("--where does not hold"))
+    holds = _evaluate(candidates, text)
+    unknown = pl.lit("--where cannot be told: a value is missing")
+    reason = pl.when(holds.is_null()).then(unknown).when(~holds).then(pl.lit("--where does not hold"))
     return pl.select(reason.alias("reason")).to_series().cast(pl.String)
 
 
-def _evaluated(candidates: Candidates, text: str) -> pl.Series:
+def _evaluate(candidates: Candidates, text: str) -> pl.Series:
+    """Evaluate --where for each row. Raises `GradPrismError` where it gives no truth value."""
     names = [name for name in candidates.columns.columns if name not in candidates.values.columns]
     frame = pl.DataFrame([*candidates.values, *(candidates.columns[name] for name in names)])
     expression = where_expression(text)
