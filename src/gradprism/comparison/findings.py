@@ -4,50 +4,60 @@ When a control finds a difference, leaves little or cannot say is written in `gr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from typing import NamedTuple
 
 import polars as pl
 
 from gradprism.comparison.comparison import Finding
-from gradprism.comparison.evidence import SIGNS, Control, Row, controls, raw_difference, too_few
+from gradprism.comparison.evidence import (
+    ADJUSTED_P,
+    ALPHA,
+    LEFT,
+    SIGNS,
+    Control,
+    Row,
+    controls,
+    raw_difference,
+    too_few,
+)
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import headed
 from gradprism.prism.tables import MEASURES
 
 
-@dataclass(frozen=True)
-class KindOfFinding:
-    """A kind of verdict: its name for readers, and when it is given."""
+class KindOfFinding(NamedTuple):
+    """A kind of finding: its name for readers, and when a finding is of it."""
 
     name: str
     meaning: str
 
 
-KINDS: Mapping[str, KindOfFinding] = MappingProxyType(  # the most important first
-    {
-        "survives": KindOfFinding("survives", "a raw difference, and all three length controls find it again"),
-        "partly": KindOfFinding(
-            "survives in part",
-            "a raw difference that some length controls find again; the others cannot say or could not be computed",
-        ),
-        "reversed": KindOfFinding(
-            "reversed", "a raw difference, and the length controls that say anything find the opposite"
-        ),
-        "hidden": KindOfFinding(
-            "hidden by length", "no raw difference can be shown, and all three length controls find the same one"
-        ),
-        "length": KindOfFinding("mostly length", "a raw difference, and all three length controls leave little of it"),
-        "mixed": KindOfFinding(
-            "mixed", "some length controls find the difference, or its opposite; others leave little of it or disagree"
-        ),
-        "unclear": KindOfFinding("unclear", "a raw difference, and the length controls do not decide"),
-        "none": KindOfFinding("no difference", "none can be shown, raw or length-controlled"),
-        "chosen": KindOfFinding(
-            "by construction", "the groups were chosen by this very measure, or by one of the same singular values"
-        ),
-        "missing": KindOfFinding("not computed", "one of the groups has no value"),
-    }
+KINDS: Mapping[str, KindOfFinding] = {
+    "survives": KindOfFinding("survives", "a raw difference, and all three length controls find it again"),
+    "partly": KindOfFinding(
+        "survives in part", "some controls find it again, and the others cannot say or are not computed"
+    ),
+    "reversed": KindOfFinding("reversed", "a raw difference, and the controls that say anything find the opposite"),
+    "hidden": KindOfFinding(
+        "hidden by length", "no raw difference can be shown, and all three controls find the same one"
+    ),
+    "length": KindOfFinding("mostly length", "a raw difference, and all three controls leave little of it"),
+    "mixed": KindOfFinding(
+        "mixed", "some controls find it, or its opposite, and others leave little of it or disagree"
+    ),
+    "unclear": KindOfFinding("unclear", "a raw difference, and the length controls do not decide"),
+    "none": KindOfFinding("no difference", "none can be shown, raw or length-controlled"),
+    "chosen": KindOfFinding(
+        "by construction", "the groups were chosen by this measure, or one of the same singular values"
+    ),
+    "missing": KindOfFinding("not computed", "one of the groups has no value"),
+}
+"""Every kind of finding, the most important first."""
+
+CONTROL_RULE = (
+    f"A control finds a difference where its 95% interval excludes zero and its {ADJUSTED_P} is below {ALPHA:g}; it "
+    f"leaves little of one where its whole interval lies within {LEFT:.0%} of the raw figure. Otherwise it cannot say, "
+    "as regression and partial Spearman never can where the groups have no common support in length."
 )
 
 

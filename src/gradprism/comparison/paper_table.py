@@ -3,6 +3,9 @@
 For each measure and projection the table has the mean of the second group, that of the first, and the gap.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from gradprism.comparison.cohort import MEAN
@@ -74,7 +77,7 @@ def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
     lines = [*head(heads, 2)]
     for row in table.iter_rows(named=True):
         values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
-        interval = f"{number(row['gap_low'])} to {number(row['gap_high'])}"
+        interval = _interval_in_words(row, "gap")
         cells = [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
         lines.append(line(cells))
     return "\n".join(lines)
@@ -84,10 +87,14 @@ def _mad_markdown(comparison: Comparison) -> str:
     """Write MAD of each group, its mean over projections, as a Markdown table: all layers, then thirds of depth."""
     lines = [*head(["group", "measure", "all layers", "95% interval", *THIRDS], 2)]
     for row in comparison.mad.filter(pl.col("projection") == MEAN).iter_rows(named=True):
-        interval = "–" if row["mad_low"] is None else f"{number(row['mad_low'])} to {number(row['mad_high'])}"
         thirds = [number(row[f"mad_{third}"]) for third in THIRDS]
-        lines.append(line([row["group"], title(row["measure"]), number(row["mad"]), interval, *thirds]))
+        cells = [row["group"], title(row["measure"]), number(row["mad"]), _interval_in_words(row, "mad"), *thirds]
+        lines.append(line(cells))
     return "\n".join(lines)
+
+
+def _interval_in_words(row: Mapping[str, Any], name: str) -> str:
+    return "–" if row[f"{name}_low"] is None else f"{number(row[f'{name}_low'])} to {number(row[f'{name}_high'])}"
 
 
 def _latex_block(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:

@@ -14,7 +14,7 @@ from gradprism.data.options import DEFAULT_READ, Read
 from gradprism.selection.settings import SelectRecipe, SelectSettings
 
 DEFAULT_SELECT = SelectSettings()
-Select = Annotated[SelectSettings, Parameter(name="*", group="What is selected")]
+Select = Annotated[SelectSettings, Parameter(name="*", group="Rows to select")]
 
 
 def select(

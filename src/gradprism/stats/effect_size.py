@@ -10,13 +10,15 @@ from jaxtyping import Float
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
+from gradprism.stats.missing import mean_present
+
 _Features = Float[np.ndarray, " features"]
 
 
 def auc(first: Float[np.ndarray, "n_first features"], second: Float[np.ndarray, "n_second features"]) -> _Features:
     """Compute P(first > second) + P(first = second) / 2 over all pairs of finite values; NaN where a group has none."""
     below, _ = _placements(first, second)
-    return _mean(below)
+    return mean_present(below, axis=0)
 
 
 def auc_interval(
@@ -31,7 +33,7 @@ def auc_interval(
     mirror image. A constant feature has 0.5 at both ends. NaN where a group has fewer than two finite values.
     """
     below, above = _placements(first, second)
-    value, tail = _mean(below), (1 - confidence) / 2
+    value, tail = mean_present(below, axis=0), (1 - confidence) / 2
     least = np.minimum(np.isfinite(first).sum(axis=0), np.isfinite(second).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt(_squared_error(below) + _squared_error(above))
@@ -61,15 +63,10 @@ def _placements(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
     return below, above
 
 
-def _mean(values: np.ndarray) -> _Features:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.nansum(values, axis=0) / np.isfinite(values).sum(axis=0))
-
-
 def _squared_error(values: np.ndarray) -> _Features:
     """Compute the variance of the mean."""
     n = np.isfinite(values).sum(axis=0)
-    return np.asarray(np.nansum((values - _mean(values)) ** 2, axis=0) / (n - 1) / n)
+    return np.asarray(np.nansum((values - mean_present(values, axis=0)) ** 2, axis=0) / (n - 1) / n)
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:
