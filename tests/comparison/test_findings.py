@@ -91,6 +91,7 @@ def test_groups_chosen_by_a_measure_differ_by_construction() -> None:
     assert chosen.sentence == (
         "Effective rank: the groups are the extremes of nuclear_norm:q@3, so that they differ by construction."
     )
+    assert finding(row(RAW, SAME, SAME, SAME), by="leading_share:v").kind == "chosen"  # of the same singular values
     assert finding(row(RAW, SAME, SAME, SAME), by="ifd").kind == "survives"
 
 

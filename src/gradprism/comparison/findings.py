@@ -22,7 +22,7 @@ from gradprism.comparison.evidence import (
 )
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import headed
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import known_measures
 
 
 class KindOfFinding(NamedTuple):
@@ -85,7 +85,7 @@ def finding(row: Row, by: str | None = None) -> Finding:
 
 def is_spectral(by: str | None) -> bool:
     """Return whether groups are chosen by a spectral measure, all of which are functions of the same values."""
-    return by is not None and by.partition(":")[0] in MEASURES
+    return by is not None and by.partition(":")[0] in known_measures()
 
 
 def _kind(raw: Control, length_controls: Sequence[Control]) -> str:
