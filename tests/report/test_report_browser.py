@@ -1,8 +1,6 @@
 """The report in a real Chromium: what a reader sees and does, with the mouse and without one."""
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,24 +29,6 @@ TEXTS = {
 }
 WIDE, PHONE = (1280, 800), (390, 844)
 pytestmark = pytest.mark.slow  # a page of 5 MB is opened anew for each test, two seconds each on two cores
-
-
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("GRADPRISM_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    path = chromium()
-    with api.sync_playwright() as playwright:
-        try:
-            launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no Chromium can be started ({str(error).splitlines()[0]}); GRADPRISM_CHROMIUM names one")
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +366,7 @@ def test_the_theme_is_switched_and_plots_follow(visit: Any, report: Path) -> Non
     assert page.get_by_role("button", name="Switch to light colours").is_visible()
 
 
-def test_correlations_at_equal_length(visit: Any, report: Path, comparison: Comparison) -> None:
+def test_length_controlled_correlations(visit: Any, report: Path, comparison: Comparison) -> None:
     page = visit(report)
     drawn(page, "correlations")
     first = comparison.correlations.row(0, named=True)
@@ -454,7 +434,7 @@ def test_two_thousand_examples_fit_and_answer(visit: Any, tmp_path: Path) -> Non
     assert page.evaluate("[window.atReady.rows, window.atReady.findings]") == [25, 2]
 
 
-def test_controls_that_extrapolate_are_dotted_and_said_to(visit: Any, tmp_path: Path) -> None:
+def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_path: Path) -> None:
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
     raw = {"difference_low": 1.0, "difference_high": 2.0, "q": 0.001}
     comparison = with_effects(made_comparison(n=40, layers=4), matched_pairs=9, **sure, **raw)
@@ -465,8 +445,8 @@ def test_controls_that_extrapolate_are_dotted_and_said_to(visit: Any, tmp_path: 
     drawn(page, "effects")
     assert page.evaluate(dots) == [0, 4 * 5]
     titles = page.locator("#effects .annotation-text").all_text_contents()
-    assert titles == ["Raw: AUC", "At equal length: partial Spearman (extrapolates: 9 matched pairs of 40)"]
-    said = "high and low hardly overlap in length: 9 matched pairs of 40."
+    assert titles == ["Raw: AUC", "Length-controlled: partial Spearman (no common support: 9 matched pairs of 40)"]
+    said = "high and low have no common support in length: 9 matched pairs of 40."
     assert [said in text for text in page.locator("#effects .notice").all_inner_texts()] == [True, True]
     assert page.locator("#layer-box .doubtful").count() == 2 * 5
     page.get_by_label("Show").select_option("raw")

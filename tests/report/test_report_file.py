@@ -18,18 +18,17 @@ from tests.made_comparisons import made_comparison
 from tests.made_reports import made_report, with_effects
 
 from gradprism import GradPrismError, open_run
-from gradprism.comparison import findings
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.evidence import ALPHA
+from gradprism.comparison.findings import CONTROL_RULE, KINDS
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
-from gradprism.metrics.titles import titles
+from gradprism.metrics.titles import headed, title
 from gradprism.report import write_report
-from gradprism.report.embedded import rounded, script_json
-from gradprism.report.measured import over_layers, read_measured
-from gradprism.report.model_data import IMPORTANCE
-from gradprism.report.packed import decoded, log_codes, packed
+from gradprism.report.example_curves import read_example_curves
+from gradprism.report.packed import log_codes, packed
 from gradprism.report.page import app_script
+from gradprism.report.page_json import rounded, script_json
 from gradprism.report.paths import base_name, without_paths
 
 EVIL = '</script><img src=x onerror="window.hacked = true">'
@@ -143,7 +142,7 @@ def unpacked(chunk: str, shape: list[int]) -> np.ndarray:
 
 def test_curves_and_singular_values_are_those_of_the_run(tmp_path: Path) -> None:
     comparison = made_report(tmp_path, n=5)
-    measured = read_measured(comparison, comparison.examples, lambda _: None)
+    measured = read_example_curves(comparison, comparison.examples, lambda _: None)
     assert measured.missing == {}
     spectra = open_run(comparison.groups[1].run).scan("spectra").collect()
     place = comparison.examples["group"].to_list().index("low") + 3
@@ -151,7 +150,7 @@ def test_curves_and_singular_values_are_those_of_the_run(tmp_path: Path) -> None
     assert measured.curves[place, :, 2, 2] == pytest.approx([row["nuclear_norm"], row["effective_rank"]])
     index = measured.indices[4]
     share = row["singular_values"][index - 1] / row["singular_values"][0]
-    assert 10 ** (-6 + (measured.spectra[place, 2, 3, 2] - 1) / 126 * 6) == pytest.approx(share, rel=0.06)
+    assert 10 ** (-6 + (measured.spectra[place, 2, 2, 3] - 1) / 126 * 6) == pytest.approx(share, rel=0.06)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -161,19 +160,21 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_a_file_that_would_be_too_large_cuts_texts_first(tmp_path: Path) -> None:
-    long = [("Say it.", f"{i} " + "word " * 1500) for i in range(30)]
+def test_long_turns_are_cut_the_same_whatever_the_size_and_each_text_is_kept_once(tmp_path: Path) -> None:
+    long = [("Say it.", f"{i} " + "word " * 2000) for i in range(30)]
     comparison = made_report(tmp_path, n=30, texts={"high": long, "low": long})
     whole = write_report([comparison], tmp_path / "whole.html")
     less = write_report([comparison], tmp_path / "less.html", max_mb=(whole.bytes - 60_000) / MB)
-    assert less.bytes < whole.bytes
-    assert less.n_shown == 60
-    cut = [turn for text in embedded(tmp_path / "less.html")["texts"] for turn in text if turn[2]]
-    assert len(cut) == 30  # both groups have the same texts: each is kept once
-    assert all(len(turn[1]) + turn[2] == len(long[0][1]) + (i > 9) for i, turn in enumerate(cut))
+    assert less.bytes <= whole.bytes - 60_000
+    assert less.n_shown < whole.n_shown == 60
+    turns = [turn for text in embedded(tmp_path / "whole.html")["texts"] for turn in text if turn[2]]
+    assert len(turns) == 30  # both groups have the same texts: each is kept once
+    assert [(len(turn[1]), turn[2]) for turn in turns] == [(8000, len(long[i][1]) - 8000) for i in range(30)]
+    fewer = [turn for text in embedded(tmp_path / "less.html")["texts"] for turn in text if turn[2]]
+    assert all(turn in turns for turn in fewer)
 
 
-def test_a_file_that_is_still_too_large_shows_a_stated_sample_of_every_group(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_shows_a_stated_sample_of_every_group(tmp_path: Path) -> None:
     comparison = made_report(tmp_path, n=60)
     whole = write_report([comparison], tmp_path / "whole.html")
     few = write_report([comparison], tmp_path / "few.html", max_mb=(whole.bytes - 110_000) / MB)
@@ -258,12 +259,12 @@ def test_the_header_says_which_rows_of_which_data_and_whether_runs_end(tmp_path:
     groups = (comparison.groups[0], replace(comparison.groups[1], pending=3))
     about = comparison.about | {"model": model, "data": data}
     page = write_report([replace(comparison, about=about, groups=groups)], tmp_path / "report.html").path
-    facts = dict(embedded(page)["data"]["models"][0]["facts"])
-    assert facts["Model"].endswith("revision 01234567")
-    assert "fingerprint fedcba98" in facts["Data"]
+    header = dict(embedded(page)["data"]["models"][0]["header"])
+    assert header["Model"].endswith("revision 01234567")
+    assert "fingerprint fedcba98" in header["Data"]
     assert "fedcba9876543210" not in page.read_text("utf-8")
-    assert facts["Rows read"] == "the first 6"
-    assert facts["Runs"] == "low is INCOMPLETE: 3 rows are not measured yet"
+    assert header["Rows read"] == "the first 6"
+    assert header["Runs"] == "low is INCOMPLETE: 3 rows are not measured yet"
 
 
 def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path) -> None:
@@ -273,37 +274,30 @@ def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path
         page = write_report([comparison], tmp_path / "report.html").path
         effects = embedded(page)["data"]["models"][0]["tables"]["effects"]
         assert {effects["partial_found"]["kinds"][i] for i in effects["partial_found"]["index"]} == {found}
-        assert {*effects["extrapolates"]} == {int(found == "unclear")}
-
-
-def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_is_zero() -> None:
-    values = np.array([0.5, 0.25, 0.0, 0.125, 0.03125])
-    codes = log_codes(values[None, None, None, :], -6.0, 0.0, 127)
-    for layers, expected in (([1, 1, 1, 1, 1], 0.125), ([1, 1, 1, 0, 0], 0.25), ([0, 0, 1, 1, 1], 0.03125)):
-        pooled = over_layers(codes, np.array(layers, dtype=bool)[None, None, :])
-        assert decoded(pooled, -6.0, 0.0, 127)[0, 0, 0] == pytest.approx(expected, rel=0.06)
-    for layers in ([0, 0, 1, 0, 0], [0, 0, 0, 0, 0]):
-        assert over_layers(codes, np.array(layers, dtype=bool)[None, None, :])[0, 0, 0] == 0
+        assert {*effects["no_support"]} == {int(found == "unclear")}
 
 
 def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Path) -> None:
-    data = embedded(write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html").path)["data"]
-    assert (data["alpha"], data["titles"], data["decay_examples"]) == (ALPHA, titles(), MOST_EXAMPLES)
+    comparison = made_comparison(n=3, layers=2)
+    data = embedded(write_report([comparison], tmp_path / "report.html").path)["data"]
+    assert (data["alpha"], data["decay_examples"]) == (ALPHA, MOST_EXAMPLES)
+    shown = {*comparison.examples.columns, *comparison.levels["measure"], *comparison.correlations["x"]}
+    assert {name: data["titles"][name] for name in shown} == {name: [title(name), headed(name)] for name in shown}
     for name in ("k", "q", "down"):
         look = projection_look(name)
-        assert data["looks"]["projections"][name] == {"colour": look.colour, "dash": [*look.dash]}
-    assert len(data["looks"]["groups"]["symbols"]) == len(GROUP_MARKERS)
+        assert data["styles"]["projections"][name] == {"colour": look.colour, "dash": [*look.dash]}
+    assert len(data["styles"]["groups"]["symbols"]) == len(GROUP_MARKERS)
     script = app_script()
-    for copied in (str(ALPHA), "1e-6", '"triangle-up",', "Frobenius", "InsTag", "adjacent-layer"):
+    words = "Frobenius", "InsTag", "adjacent-layer", "survives", "mostly length"
+    for copied in (str(ALPHA), "1e-6", '"triangle-up",', *words):
         assert copied not in script, copied
 
 
-def test_every_kind_of_finding_has_its_place_and_its_meaning() -> None:
-    kinds = {*re.findall(r"^\| (\w+) \|", str(findings.__doc__), re.MULTILINE)} - {"kind"}
-    assert kinds == {*IMPORTANCE}
-    legend = re.search(r"const KINDS = \{(.*?)\};", app_script(), re.DOTALL)
-    assert legend is not None
-    assert {*re.findall(r"^  (\w+): \[", legend[1], re.MULTILINE)} == kinds
+def test_every_kind_of_finding_is_sent_with_its_name_and_meaning(tmp_path: Path) -> None:
+    data = embedded(write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html").path)["data"]
+    assert [*data["kinds"]] == [*KINDS]  # the most important first
+    assert data["kinds"]["length"] == ["mostly length", KINDS["length"].meaning]
+    assert data["control_rule"] == CONTROL_RULE
 
 
 def test_data_that_has_changed_costs_its_texts_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ def probability(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A number between 0 and 1 in two decimals; a dash where there is none."""
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:z.2f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""One page of saved comparisons, or of runs."""
+"""`gradprism.write_report`: one page of comparisons or of runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.files.places import place
 
 if TYPE_CHECKING:
-    from gradprism.report import ReportFacts
+    from gradprism.report import WrittenReport
 
 
 def write_report(
@@ -19,7 +19,7 @@ def write_report(
     texts: bool = True,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> "ReportFacts":
+) -> "WrittenReport":
     """Write one HTML file that opens offline: curves, effects, length, correlations, and every example.
 
     `given`: comparisons (as objects or folders) and runs; runs of one model are compared. `out`: the file; of a single
@@ -29,12 +29,12 @@ def write_report(
     """
     from gradprism import report
 
-    path = _page(given, out)
+    path = _output_path(given, out)
     comparisons = comparisons_of(given, progress)
     return report.write_report(comparisons, path, max_mb=max_mb, seed=seed, texts=texts, progress=progress)
 
 
-def _page(given: Sequence[Given], out: str | Path | None) -> Path:
+def _output_path(given: Sequence[Given], out: str | Path | None) -> Path:
     if out is not None:
         return place(out)
     folder = folder_of(given[0]) if len(given) == 1 else None

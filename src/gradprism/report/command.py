@@ -38,13 +38,13 @@ def report(
     from gradprism.report.api import write_report
 
     with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
-        facts = write_report(*given, out=out, max_mb=max_mb, texts=texts, seed=seed, progress=status.update)
+        written = write_report(*given, out=out, max_mb=max_mb, texts=texts, seed=seed, progress=status.update)
     console = HarmlessConsole(quiet=quiet)
-    shown = "all" if facts.n_shown == facts.n_examples else f"{facts.n_shown:,}"
+    shown = "all" if written.n_shown == written.n_examples else f"{written.n_shown:,}"
     console.print(
-        f"Report: {facts.path}  ({facts.bytes / 1e6:.1f} MB, {shown} of {facts.n_examples:,} examples)",
+        f"Report: {written.path}  ({written.bytes / 1e6:.1f} MB, {shown} of {written.n_examples:,} examples)",
         soft_wrap=True,
     )  # fmt: skip
-    for note in facts.notes:
+    for note in written.notes:
         console.print(note, style="dim")
     return 0

@@ -1,29 +1,27 @@
-"""A report before it is known how much fits: what runs and data give is read once, and rendered at any fidelity."""
+"""Pages of the same comparisons with more or fewer examples: runs and data are read once."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.decay import MOST_EXAMPLES
-from gradprism.comparison.evidence import ALPHA
-from gradprism.metrics.titles import titles
-from gradprism.report.embedded import script_json
-from gradprism.report.looks import looks
-from gradprism.report.measured import Measured, read_measured
+from gradprism.report.example_curves import ExampleCurves, read_example_curves
 from gradprism.report.model_data import examples_data, model_data
 from gradprism.report.page import page, page_title
-from gradprism.report.room import Fidelity, most_examples, sample
-from gradprism.report.texts import Texts, read_texts
+from gradprism.report.page_json import script_json
+from gradprism.report.shared_data import shared_data
+from gradprism.report.texts import Texts, TurnText, read_texts
+
+_SAMPLED_FROM = "sampled_from"
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A page and what it shows."""
+    """A page, the number of examples on it, and the notes at its top."""
 
     content: bytes
     n_shown: int
@@ -32,93 +30,77 @@ class Rendered:
 
 @dataclass
 class Draft:
-    """Comparisons, and for each a table of the examples that could fit at all (the candidates)."""
+    """Comparisons and the examples of theirs that a page of `most_bytes` could hold (the candidates)."""
 
     comparisons: Sequence[Comparison]
     seed: int
     with_texts: bool
     say: Callable[[str], None]
     most_bytes: int
-    _measured_json: dict[tuple[int, int, bool], str] = field(default_factory=dict)
 
     @cached_property
     def models(self) -> list[dict[str, Any]]:
-        """All but the examples."""
+        """The data of each comparison without its examples."""
         return [model_data(comparison) for comparison in self.comparisons]
 
     @property
     def n_examples(self) -> int:
-        """In all comparisons together."""
+        """The number of examples in all comparisons together."""
         return sum(comparison.examples.height for comparison in self.comparisons)
 
     @cached_property
     def share(self) -> float:
-        """The share of every group's examples that is read."""
-        return most_examples(self.comparisons, self.most_bytes)
+        """The share of each group's examples beyond which no page fits, whatever is in them: others are never read."""
+        least_bytes = sum(c.examples.height * (4 * len(c.examples.columns) + 30) for c in self.comparisons)
+        return min(1.0, self.most_bytes / max(least_bytes, 1))
 
     @cached_property
     def tables(self) -> list[pl.DataFrame]:
-        """The candidates' rows of each comparison."""
-        return [comparison.examples[sample(comparison, self.share, self.seed)] for comparison in self.comparisons]
+        """The candidates of each comparison, with the share from which on each is in the sample."""
+        tables = [with_sampling_order(comparison.examples, self.seed) for comparison in self.comparisons]
+        return [table.filter(pl.col(_SAMPLED_FROM) <= self.share) for table in tables]
 
     @cached_property
-    def measured(self) -> list[Measured]:
+    def curves(self) -> list[ExampleCurves]:
         """Curves and singular values of the candidates."""
         pairs = zip(self.comparisons, self.tables, strict=True)
-        return [read_measured(comparison, table, self.say) for comparison, table in pairs]
+        return [read_example_curves(comparison, table, self.say) for comparison, table in pairs]
 
     @cached_property
     def texts(self) -> Texts:
         """Texts of the candidates."""
         return read_texts(self.comparisons, self.tables, self.say) if self.with_texts else Texts()
 
-    def render(self, share: float, fidelity: Fidelity) -> Rendered:
-        """The page that shows `share` of every group's examples."""
-        chosen = [self._chosen(place, share) for place in range(len(self.comparisons))]
+    def render(self, share: float) -> Rendered:
+        """Return the page that shows `share` of each group's examples, at least one of each group."""
+        chosen = [(table[_SAMPLED_FROM] <= share).arg_true().to_list() for table in self.tables]
         n_shown = sum(map(len, chosen))
-        notes = [*self._sampling_notes(n_shown), *fidelity.notes]
-        used = _Used(self.texts, fidelity.characters)
-        models = [self._model(place, rows, used) for place, rows in enumerate(chosen)]
-        data = {**_shared(), "notes": notes, "models": models}
-        content = page(
-            page_title(models),
-            script_json(data),
-            script_json(used.json()),
-            [self._measured(place, rows, fidelity.spectra_by_layer) for place, rows in enumerate(chosen)],
-        )
+        notes = [*self._sampling_notes(n_shown)]
+        texts: dict[tuple[TurnText, ...], int] = {}
+        models = [self._model(index, rows, texts) for index, rows in enumerate(chosen)]
+        data = {**shared_data(self.comparisons), "notes": notes, "models": models}
+        curves = [curves.json(rows) for curves, rows in zip(self.curves, chosen, strict=True)]
+        content = page(page_title(models), script_json(data), script_json([*texts]), [*map(script_json, curves)])
         return Rendered(content.encode("utf-8"), n_shown, tuple(notes))
 
-    def _chosen(self, place: int, share: float) -> list[int]:
-        """Places in the table of candidates."""
-        height = self.tables[place].height
-        if share >= self.share:
-            return list(range(height))
-        at = {(group, row): index for index, (group, row) in enumerate(self.tables[place]["group", "row"].iter_rows())}
-        comparison = self.comparisons[place]
-        rows = comparison.examples[sample(comparison, share, self.seed)]["group", "row"]
-        return [at[row] for row in rows.iter_rows()]
-
-    def _model(self, place: int, rows: list[int], used: "_Used") -> dict[str, Any]:
-        comparison, table = self.comparisons[place], self.tables[place][rows]
+    def _model(self, index: int, rows: list[int], texts: dict[tuple[TurnText, ...], int]) -> dict[str, Any]:
+        """Return the data of one comparison; `texts` numbers each different text of the page."""
+        comparison, table = self.comparisons[index], self.tables[index][rows].drop(_SAMPLED_FROM)
         runs = {group.name: group.run for group in comparison.groups}
-        texts = [used.place(runs[group], row) for group, row in table["group", "row"].iter_rows()]
-        missing = {name: self._no_text(run) for name, run in runs.items() if self._no_text(run)}
+        turns = [self.texts.turns.get((runs[group], row)) for group, row in table["group", "row"].iter_rows()]
         return {
-            **self.models[place],
+            **self.models[index],
             "n_examples": comparison.examples.height,
-            "examples": {**examples_data(comparison, table), "text": texts},
-            "no_texts": missing,
-            "measured_missing": self.measured[place].missing,
+            "examples": {
+                **examples_data(comparison, table),
+                "text": [None if each is None else texts.setdefault(each, len(texts)) for each in turns],
+            },
+            "no_texts": {name: why for name, run in runs.items() if (why := self._no_text(run))},
+            "measured_missing": self.curves[index].missing,
         }
 
     def _no_text(self, run: str) -> str:
         return self.texts.missing.get(run, "") if self.with_texts else "The report was made without texts."
-
-    def _measured(self, place: int, rows: list[int], by_layer: bool) -> str:
-        key = place, len(rows), by_layer
-        if key not in self._measured_json:
-            self._measured_json[key] = script_json(self.measured[place].json(rows, by_layer))
-        return self._measured_json[key]
 
     def _sampling_notes(self, n_shown: int) -> Iterator[str]:
         if n_shown < self.n_examples:
@@ -129,30 +111,19 @@ class Draft:
             )
 
 
-def _shared() -> dict[str, Any]:
-    """What pages take from the package, so that it stands in one place."""
-    return {
-        "version": version("gradprism"),
-        "alpha": ALPHA,
-        "titles": titles(),
-        "decay_examples": MOST_EXAMPLES,
-        "looks": looks(),
-    }
+def with_sampling_order(examples: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return `Comparison.examples` with a column that says from which share of its group on each row is sampled.
+
+    The first row of each group is in every sample. The order depends on seed, group and row alone: it is the same for
+    every model, and a smaller sample is part of a larger one.
+    """
+    keys = [_sampling_key(seed, group, row) for group, row in examples["group", "row"].iter_rows()]
+    keyed = examples.with_columns(pl.Series(_SAMPLED_FROM, keys, dtype=pl.UInt64))
+    number = pl.col(_SAMPLED_FROM).rank("ordinal").over("group")
+    share = pl.when(number == 1).then(0.0).otherwise(number / pl.len().over("group"))
+    return keyed.with_columns(share.alias(_SAMPLED_FROM))
 
 
-@dataclass
-class _Used:
-    """The texts that the shown examples need, each once."""
-
-    texts: Texts
-    characters: int
-    _places: dict[int, int] = field(default_factory=dict)
-
-    def place(self, run: str, row: int) -> int | None:
-        """Where the text of a row stands on the page; None where it has none."""
-        found = self.texts.place(run, row)
-        return None if found is None else self._places.setdefault(found, len(self._places))
-
-    def json(self) -> list[list[list[Any]]]:
-        """All texts in the order of their places."""
-        return [self.texts.json(place, self.characters) for place in self._places]
+def _sampling_key(seed: int, group: str, row: int) -> int:
+    text = f"report\0{seed}\0{group}\0{row}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""What stands at the top of a page: the model, the data and which of its rows, the settings, and whether runs end."""
+"""The top of a page: the model, the data and which of its rows, the settings, and whether the runs are complete."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,44 +13,36 @@ from gradprism.runs.run import open_run
 _SHORT = 8  # characters of a fingerprint or a revision: enough to tell two apart
 
 
-def header_facts(comparison: Comparison) -> list[list[str]]:
-    """Named lines, without paths."""
+def header_lines(comparison: Comparison) -> list[list[str]]:
+    """Return lines [name, text], without paths."""
     known = [*known_paths(comparison)]
-    return [[name, without_paths(text, known)] for name, text in _facts(comparison)]
+    return [[name, without_paths(text, known)] for name, text in _lines(comparison) if text]
 
 
-def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def _lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     about = comparison.about
-    text = about.get("text", {})
-    yield "Model", _model(comparison)
-    yield from _of_data(about.get("data", ()))
-    if chosen := _chosen(comparison):
-        yield "Rows read", chosen
+    yield "Model", _model_in_words(comparison)
+    yield "Data", _data_in_words(about.get("data", ()))
+    yield "Rows read", _rows_in_words(comparison)
     yield "Runs", _completeness(comparison)
-    if text:
-        yield "Text", f"template {text_in_words(text)}"
-    if about.get("precision"):
-        yield "Precision", str(about["precision"])
+    yield "Text", f"template {text_in_words(about['text'])}" if about.get("text") else ""
+    yield "Precision", str(about.get("precision") or "")
     yield "Projections", ", ".join(comparison.projections)
-    if about.get("settings"):
-        yield "Settings", _settings(about["settings"])
-    if about.get("created"):
-        yield "Compared", str(about["created"]).replace("T", " ").replace("+00:00", " UTC")
-    yield "Versions", _settings(about.get("versions", {}))
+    yield "Settings", _settings_in_words(about.get("settings") or {})
+    yield "Compared", str(about.get("created") or "").replace("T", " ").replace("+00:00", " UTC")
+    yield "Versions", _settings_in_words(about.get("versions") or {})
 
 
-def _model(comparison: Comparison) -> str:
+def _model_in_words(comparison: Comparison) -> str:
     model = comparison.about.get("model", {})
     revision = f"revision {str(model['revision'])[:_SHORT]}" if model.get("revision") else None
     parts = [model.get("class"), f"{len(comparison.layers)} layers", model.get("dtype"), revision]
     return ", ".join([base_name(comparison.model), *(str(part) for part in parts if part)])
 
 
-def _of_data(data: Any) -> Iterator[tuple[str, str]]:
+def _data_in_words(data: Any) -> str:
     entries = [data] if isinstance(data, Mapping) else list(data)
-    said = dict.fromkeys(_one_data_set(entry) for entry in entries if isinstance(entry, Mapping))
-    if said:
-        yield "Data", "; ".join(said)
+    return "; ".join(dict.fromkeys(_one_data_set(entry) for entry in entries if isinstance(entry, Mapping)))
 
 
 def _one_data_set(entry: Mapping[str, Any]) -> str:
@@ -61,15 +53,16 @@ def _one_data_set(entry: Mapping[str, Any]) -> str:
     return f"{names}{schema}{rows}{fingerprint}"
 
 
-def _chosen(comparison: Comparison) -> str:
-    """Which rows of the data the runs are of, as far as they are at hand; nothing where none is."""
-    rules = {run: rule for run in dict.fromkeys(group.run for group in comparison.groups) if (rule := _rule(run))}
-    if len({*rules.values()}) == 1 and len(rules) == len({group.run for group in comparison.groups}):
+def _rows_in_words(comparison: Comparison) -> str:
+    """Say which rows of the data the runs read, as far as the runs are there: once, or for each run."""
+    runs = dict.fromkeys(group.run for group in comparison.groups)
+    rules = {run: rule for run in runs if (rule := _rule_of_run(run))}
+    if len({*rules.values()}) == 1 and len(rules) == len(runs):
         return next(iter(rules.values()))
     return "; ".join(f"{Path(run).name}: {rule}" for run, rule in rules.items())
 
 
-def _rule(run: str) -> str | None:
+def _rule_of_run(run: str) -> str | None:
     try:
         identity = open_run(run).record.get("identity", {})
     except (GradPrismError, OSError):
@@ -93,7 +86,7 @@ def _completeness(comparison: Comparison) -> str:
     return "; ".join(runs) or "complete"
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
+def _settings_in_words(settings: Mapping[str, Any]) -> str:
     none = ("None", "False", "[]", "()")
     given = {name.replace("_", " "): value for name, value in settings.items() if str(value) not in none}
     return ", ".join(name if value is True else f"{name} {value}" for name, value in given.items())

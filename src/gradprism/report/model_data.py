@@ -1,4 +1,4 @@
-"""One comparison as the page's data: what is at the top, and its tables column by column."""
+"""One comparison as the page's data: its header, groups and findings, and its tables column by column."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,16 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.comparison.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison, Finding, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
 from gradprism.comparison.evidence import controls, raw_difference
-from gradprism.report.embedded import EXAMPLE_DIGITS, columns_of, plain
-from gradprism.report.header import header_facts
+from gradprism.comparison.findings import KINDS
+from gradprism.report.header import header_lines
+from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
 from gradprism.report.paths import base_name, known_paths, without_paths
 
-IMPORTANCE = (
-    "survives", "partly", "reversed", "hidden", "length", "mixed", "unclear", "none", "chosen", "missing",
-)  # fmt: skip
 _LEVELS = ("group", "measure", "projection", "layer", "n", "mean", "mean_low", "mean_high", "median", "q25", "q75")
 _EFFECTS = (
     "first", "second", "measure", "projection", "layer", "n_first", "n_second", "mean_first", "mean_second",
@@ -33,11 +31,11 @@ _CORRELATIONS = ("x", "y", "n", "spearman", "low", "high", "q", "partial", "part
 
 
 def model_data(comparison: Comparison) -> dict[str, Any]:
-    """Everything but the examples, which depend on how many there is room for."""
+    """Return everything that the page shows of a comparison but its examples."""
     known = [*known_paths(comparison)]
     return {
         "name": base_name(comparison.model),
-        "facts": header_facts(comparison),
+        "header": header_lines(comparison),
         "groups": [_group(group, known) for group in comparison.groups],
         "contrasts": [list(pair) for pair in comparison.contrasts],
         "findings": _findings(comparison),
@@ -48,7 +46,7 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
         "metrics": [name for name in comparison.about.get("metrics", ()) if name in comparison.examples.columns],
         "tables": {
             "levels": columns_of(comparison.levels, _LEVELS),
-            "effects": columns_of(comparison.effects, _EFFECTS) | columns_of(_evidence(comparison.effects)),
+            "effects": columns_of(comparison.effects, _EFFECTS) | columns_of(_found_by_controls(comparison.effects)),
             "mad": columns_of(comparison.mad),
             "rd": columns_of(comparison.rd),
             "decay": columns_of(comparison.decay),
@@ -58,7 +56,7 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def examples_data(comparison: Comparison, examples: pl.DataFrame) -> dict[str, Any]:
-    """The rows of `Comparison.examples` that are shown; layer means and metrics as `values`."""
+    """Return the examples that are shown, rows of `Comparison.examples`: layer means and metrics as `values`."""
     known = [name for name in EXAMPLES if name not in ("example_id", "group")]
     groups = [group.name for group in comparison.groups]
     return {
@@ -70,18 +68,21 @@ def examples_data(comparison: Comparison, examples: pl.DataFrame) -> dict[str, A
     }
 
 
-def _evidence(effects: pl.DataFrame) -> pl.DataFrame:
-    """What each row of EFFECTS shows, raw and at equal length, by the rule of the verdict; 1 where it extrapolates."""
-    rows = [_found(row) for row in effects.iter_rows(named=True)]
+def _found_by_controls(effects: pl.DataFrame) -> pl.DataFrame:
+    """Return what each row of EFFECTS shows, raw and length-controlled, by the rule of the findings.
+
+    `no_support` is 1 where the groups have no common support in length.
+    """
     kinds = dict.fromkeys(("raw_found", *_FOUND.values()), pl.String)
-    return pl.DataFrame(rows, schema={**kinds, "extrapolates": pl.Int8})
+    rows = [_found_in_row(row) for row in effects.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema={**kinds, "no_support": pl.Int8})
 
 
-def _found(row: Mapping[str, Any]) -> dict[str, Any]:
-    held = controls(row)
-    found = {_FOUND[control.name]: control.found for control in held}
-    extrapolates = int(any(control.extrapolates for control in held))
-    return {"raw_found": raw_difference(row).found, **found, "extrapolates": extrapolates}
+def _found_in_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    controlled = controls(row)
+    found = {_FOUND[control.name]: control.found for control in controlled}
+    no_support = int(any(control.extrapolates for control in controlled))
+    return {"raw_found": raw_difference(row).found, **found, "no_support": no_support}
 
 
 def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
@@ -95,20 +96,20 @@ def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
         "pending": group.pending,
         "truncated": group.truncated,
         "reasons": [[without_paths(reason, known), count] for reason, count in group.reasons.items()],
-        "median_prompt_tokens": plain(group.median_prompt_tokens),
-        "median_response_tokens": plain(group.median_response_tokens),
+        "median_prompt_tokens": rounded(group.median_prompt_tokens),
+        "median_response_tokens": rounded(group.median_response_tokens),
     }
 
 
 def _findings(comparison: Comparison) -> list[dict[str, str]]:
-    """By contrast, the most important first; equals stay in their order."""
-    pairs = [tuple(pair) for pair in comparison.contrasts]
-    ordered = sorted(
-        comparison.findings,
-        key=lambda finding: (_place(pairs, (finding.first, finding.second)), _place(IMPORTANCE, finding.kind)),
-    )
-    return [dict(vars(finding)) for finding in ordered]
+    """Return the findings by contrast, the most important first; equals stay in their order."""
+    pairs, kinds = [tuple(pair) for pair in comparison.contrasts], [*KINDS]
+
+    def order(finding: Finding) -> tuple[int, int]:
+        return _index_or_last(pairs, (finding.first, finding.second)), _index_or_last(kinds, finding.kind)
+
+    return [dict(vars(finding)) for finding in sorted(comparison.findings, key=order)]
 
 
-def _place(order: Sequence[Any], item: Any) -> int:
-    return order.index(item) if item in order else len(order)
+def _index_or_last(items: Sequence[Any], item: Any) -> int:
+    return items.index(item) if item in items else len(items)

@@ -18,25 +18,19 @@ Codes = npt.NDArray[np.uint16]
 
 
 def log_codes(values: Array, low: float, high: float, levels: int) -> Codes:
-    """Places of log10(values) between `low` and `high`: 1 to `levels`; 0 for what is missing, zero or lower.
+    """Encode log10(values) between `low` and `high` as 1 to `levels`; 0 for what is missing, zero or lower.
 
     Rounding is at most (high - low) / (levels - 1) / 2 decades.
     """
     present = np.isfinite(values) & (values > 0)
     logs = np.log10(np.where(present, values, 1.0))
     present &= logs >= low - 1e-9
-    places = (np.clip(logs, low, high) - low) / max(high - low, 1e-12)
-    return np.where(present, 1 + np.rint(places * (levels - 1)), 0).astype(np.uint16)
-
-
-def decoded(codes: Codes, low: float, high: float, levels: int) -> Array:
-    """What `log_codes` made codes of, to within its rounding; NaN for 0."""
-    values: Array = 10 ** (low + (codes - 1.0) / (levels - 1) * (high - low))
-    return np.where(codes > 0, values, np.nan)
+    fractions = (np.clip(logs, low, high) - low) / max(high - low, 1e-12)
+    return np.where(present, 1 + np.rint(fractions * (levels - 1)), 0).astype(np.uint16)
 
 
 def log_range(values: Array) -> tuple[float, float]:
-    """The logarithms of the smallest and largest positive value; (0, 1) where there is none."""
+    """Return log10 of the smallest and largest positive value; (0, 1) where there is none."""
     positive = values[np.isfinite(values) & (values > 0)]
     if not positive.size:
         return 0.0, 1.0
@@ -44,13 +38,13 @@ def log_range(values: Array) -> tuple[float, float]:
 
 
 def packed(codes: Codes, wide: bool) -> dict[str, Any]:
-    """Codes (examples, ..., last) as chunks of examples; `wide` keeps two bytes of each, else one."""
-    chunks = [_chunk(codes[start : start + CHUNK], wide) for start in range(0, len(codes), CHUNK)]
+    """Pack codes (example, ..., last) as chunks of examples; `wide` keeps two bytes of each, else one."""
+    chunks = [_deflated(codes[start : start + CHUNK], wide) for start in range(0, len(codes), CHUNK)]
     return {"shape": list(codes.shape[1:]), "per_chunk": CHUNK, "bytes": 2 if wide else 1, "chunks": chunks}
 
 
-def _chunk(codes: Codes, wide: bool) -> str:
-    """All high bytes, then all low bytes: the high ones hardly change along a curve."""
+def _deflated(codes: Codes, wide: bool) -> str:
+    """Deflate all high bytes, then all low bytes: the high ones hardly change along a curve."""
     steps = np.diff(codes, axis=-1, prepend=np.zeros_like(codes[..., :1]))
     low = (steps & 0xFF).astype(np.uint8).tobytes()
     high = (steps >> 8).astype(np.uint8).tobytes() if wide else b""

@@ -38,7 +38,7 @@ _DIRECTION_MARKS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]") 
 
 
 def page(title: str, data: str, texts: str, measured: Sequence[str]) -> str:
-    """Put everything together; `data`, `texts` and `measured` are JSON that `script_json` made."""
+    """Return the HTML of the page; `data`, `texts` and `measured` are JSON that `script_json` made."""
     script, plotly = app_script(), _plotly()
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_asset("page.html"))
     return template.render(
@@ -55,14 +55,14 @@ def page(title: str, data: str, texts: str, measured: Sequence[str]) -> str:
 
 @cache
 def app_script() -> str:
-    """The page's own script: its files one after the other, in one scope of their own."""
+    """Return the page's own script: its files one after the other, in one scope."""
     parts = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}\n}})();'
 
 
 @cache
 def _plotly() -> str:
-    """Plotly's own bundle. Raises `GradPrismError` where plotly is missing, or its bundle would end the script."""
+    """Return plotly's bundle. Raises `GradPrismError` where plotly is missing, or its bundle would end the script."""
     bundle = str(need("plotly.offline", "report").get_plotlyjs())
     if "</script" in bundle.lower() or "<!--" in bundle:
         raise GradPrismError("This plotly's bundle holds markup and cannot stand in a page. Use another version.")
@@ -70,7 +70,7 @@ def _plotly() -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """A content security policy under which the page can run these scripts and request nothing at all."""
+    """Return a content security policy under which the page can run these scripts and request nothing at all."""
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -88,7 +88,7 @@ def _asset(name: str) -> str:
 
 
 def page_title(models: Sequence[dict[str, Any]]) -> str:
-    """What the page is of: groups and models."""
+    """Return the title of the page: groups and models."""
     groups = dict.fromkeys(group["name"] for model in models for group in model["groups"])
     title = f"{' · '.join(groups)} on {', '.join(dict.fromkeys(model['name'] for model in models))}"
     return _DIRECTION_MARKS.sub("", title)

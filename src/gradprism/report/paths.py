@@ -1,4 +1,4 @@
-"""A page goes to others: where things lie on the author's disk is left out, and only base names are shown."""
+"""Base names in place of paths: a page goes to others, and must not say where things lie on the author's disk."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,14 +13,14 @@ _BEGINS_AS_PATH = re.compile(rf"{_ROOT}|\.{{1,2}}[/\\]")
 
 
 def base_name(name: str) -> str:
-    """The last part of a path. What is none stays as it is, as does a name of the hub (`owner/name`)."""
+    """Return the last part of a path; any other name, such as `owner/name` of a hub, unchanged."""
     if _BEGINS_AS_PATH.match(name) is None and len(re.findall(r"[/\\]", name)) < 2:
         return name
     return PurePosixPath(name).name if "\\" not in name else PureWindowsPath(name).name
 
 
 def without_paths(text: str, known: Iterable[str] = ()) -> str:
-    """The same text with base names in place of the paths that are `known`, and of every absolute path."""
+    """Return a text with base names in place of the paths that are `known`, and of every absolute path."""
     for path in sorted({path for path in known if base_name(path) != path}, key=len, reverse=True):
         text = text.replace(path, base_name(path))
     for pattern in (_QUOTED, _BARE):
@@ -29,7 +29,7 @@ def without_paths(text: str, known: Iterable[str] = ()) -> str:
 
 
 def known_paths(comparison: Comparison) -> Iterator[str]:
-    """What a comparison knows of places on a disk: runs, model, data."""
+    """Yield the runs, the model and the data of a comparison."""
     yield from (group.run for group in comparison.groups)
     yield comparison.model
     data = comparison.about.get("data", ())
@@ -38,5 +38,5 @@ def known_paths(comparison: Comparison) -> Iterator[str]:
 
 
 def first_line(problem: Exception, known: Iterable[str]) -> str:
-    """What went wrong, in a line without paths."""
+    """Return the first line of an error's message, without paths."""
     return without_paths(str(problem).partition("\n")[0], known)

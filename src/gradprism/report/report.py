@@ -1,6 +1,6 @@
 """`write_report`: comparisons as one HTML file, within a given size."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +10,17 @@ from gradprism.core.optional import need
 from gradprism.files.atomic import replace
 from gradprism.files.places import place
 from gradprism.report.draft import Draft, Rendered
-from gradprism.report.room import FIDELITIES, Fidelity
-
-_LEAST_SHARE = 1e-9  # of the examples: one row of every group
 
 
 @dataclass(frozen=True)
-class ReportFacts:
-    """What was written."""
+class WrittenReport:
+    """A report that was written: where, how large, and how many of the examples it shows."""
 
     path: Path
     bytes: int
     n_examples: int  # in all comparisons together
     n_shown: int  # of them on the page, each with its curves and its text
-    notes: tuple[str, ...]  # sampling and other losses, as the page states them
+    notes: tuple[str, ...]  # on sampling, as the page states them
 
 
 def write_report(
@@ -34,12 +31,12 @@ def write_report(
     seed: int = 0,
     texts: bool = True,
     progress: Callable[[str], None] | None = None,
-) -> ReportFacts:
+) -> WrittenReport:
     """Write comparisons, one a model, as one HTML file that opens offline.
 
-    Where the file would exceed `max_mb`, texts are cut shorter, then singular values pooled over layers, then a
-    seeded share of every group's examples is shown; the page and `notes` say which. What a run or its data no longer
-    gives is said on the page and is no error. `progress` hears what is being read. The same input gives the same bytes.
+    A turn of a text is cut at 8,000 characters. Where the file would exceed `max_mb`, a seeded share of every group's
+    examples is shown, the largest that fits; the page and `notes` say so. What a run or its data no longer gives is
+    said on the page and is no error. `progress` hears what is being read. The same input gives the same bytes.
     Raises `GradPrismError` for no comparison, a missing plotly, or a file that cannot be written.
     """
     if not comparisons:
@@ -47,29 +44,22 @@ def write_report(
     need("plotly.offline", "report")
     path, most_bytes = place(out), int(max_mb * 1e6)
     draft = Draft(comparisons, seed, texts, progress or (lambda _: None), most_bytes)
-    rendered = _fitted(draft, most_bytes)
+    rendered = _largest_that_fits(draft)
     _write(path, rendered.content)
-    return ReportFacts(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)
+    return WrittenReport(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)
 
 
-def _fitted(draft: Draft, most_bytes: int) -> Rendered:
-    """The page that shows most and fits; where none fits, the smallest."""
-    for share, fidelity in _attempts(draft, most_bytes):
-        rendered = draft.render(share, fidelity)
-        if len(rendered.content) <= most_bytes:
-            return rendered
-    return draft.render(_LEAST_SHARE, FIDELITIES[-1])
-
-
-def _attempts(draft: Draft, most_bytes: int) -> Iterator[tuple[float, Fidelity]]:
-    """Less of every example first, then fewer examples."""
-    yield from ((draft.share, fidelity) for fidelity in FIDELITIES)
-    least, share = FIDELITIES[-1], draft.share
-    empty = len(draft.render(_LEAST_SHARE, least).content)
-    while share > _LEAST_SHARE and empty <= most_bytes:
-        used = len(draft.render(share, least).content) - empty
-        share = min(0.98 * share, 0.98 * share * (most_bytes - empty) / max(used, 1))
-        yield share, least
+def _largest_that_fits(draft: Draft) -> Rendered:
+    """Return the page with the largest share of the examples that fits, one of each group where none does."""
+    share, rendered = draft.share, draft.render(draft.share)
+    if len(rendered.content) <= draft.most_bytes:
+        return rendered
+    least = draft.render(0.0)
+    while len(rendered.content) > draft.most_bytes and rendered.n_shown > least.n_shown:
+        left = (draft.most_bytes - len(least.content)) / max(len(rendered.content) - len(least.content), 1)
+        share *= 0.98 * max(left, 0)
+        rendered = draft.render(share)
+    return rendered
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,100 +1,78 @@
-"""The texts of examples, from the data that a run was made of."""
+"""The texts of examples, read from the data that a run was made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import polars as pl
 
-from gradprism.comparison.comparison import Comparison, Group
+from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, answers_in_loss
 from gradprism.report.paths import first_line, known_paths
 from gradprism.runs.origin import data_of
-from gradprism.runs.run import Run, open_run
+from gradprism.runs.run import open_run
 
 Say = Callable[[str], None]
-_LONG_TURNS = 3  # so many turns of full length, and no more, of a conversation
+MOST_CHARACTERS = 8000  # of a turn
+_MOST_OF_EXAMPLE = 3 * MOST_CHARACTERS
 
 
-@dataclass(frozen=True)
-class Said:
-    """One turn: who speaks, what is said, and whether the loss is taken over it."""
+class TurnText(NamedTuple):
+    """One turn as the page shows it."""
 
     role: str
-    content: str
-    scored: bool
-
-    def json(self, limit: int) -> list[Any]:
-        """Role, text cut to `limit` characters, number of characters cut, 1 if scored."""
-        kept = self.content[:limit]
-        return [self.role, kept, len(self.content) - len(kept), int(self.scored)]
+    content: str  # at most MOST_CHARACTERS
+    n_cut: int  # characters left out after them
+    in_loss: bool
 
 
 @dataclass
 class Texts:
-    """Each text once, however many groups and models have it; `by_row` finds those of one run."""
+    """The turns of each example by (run, row), and why a run has none."""
 
-    said: list[tuple[Said, ...]] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)  # why a run has none
-    _places: dict[tuple[Said, ...], int] = field(default_factory=dict)
-    _by_row: dict[tuple[str, int], int] = field(default_factory=dict)
-
-    def add(self, run: str, row: int, turns: tuple[Said, ...]) -> None:
-        """Keep the turns of one row."""
-        place = self._places.setdefault(turns, len(self.said))
-        if place == len(self.said):
-            self.said.append(turns)
-        self._by_row[run, row] = place
-
-    def place(self, run: str, row: int) -> int | None:
-        """Where the text of a row stands; None where it has none."""
-        return self._by_row.get((run, row))
-
-    def json(self, place: int, limit: int) -> list[list[Any]]:
-        """The turns of one text, each cut to `limit` characters, and all of them to a few times as many."""
-        turns, room = [], _LONG_TURNS * limit
-        for said in self.said[place]:
-            turns.append(said.json(min(limit, room)))
-            room -= len(turns[-1][1])
-        return turns
+    turns: dict[tuple[str, int], tuple[TurnText, ...]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
-def read_texts(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame], say: Say) -> Texts:
+def read_texts(
+    comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame], say: Callable[[str], None]
+) -> Texts:
     """Read the texts of `examples`, one table a comparison, and of no other rows.
 
     Data that is gone or has changed leaves a sentence in `missing` and never raises.
     """
     texts, known = Texts(), [path for comparison in comparisons for path in known_paths(comparison)]
-    for run, rows in _rows_of_runs(comparisons, examples).items():
+    for run, rows in _rows_by_run(comparisons, examples).items():
         say(f"reading the texts of {run}")
         try:
-            _read(open_run(run), run, rows, texts)
+            texts.turns |= dict(_read_run(run, rows))
         except (GradPrismError, OSError, UnicodeError) as problem:
             texts.missing[run] = first_line(problem, known)
     return texts
 
 
-def _rows_of_runs(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame]) -> dict[str, set[int]]:
+def _rows_by_run(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame]) -> dict[str, set[int]]:
     wanted: dict[str, set[int]] = {}
     for comparison, table in zip(comparisons, examples, strict=True):
         for group in comparison.groups:
-            wanted.setdefault(group.run, set()).update(_rows_of(group, table))
+            wanted.setdefault(group.run, set()).update(table.filter(pl.col("group") == group.name)["row"])
     return wanted
 
 
-def _rows_of(group: Group, table: pl.DataFrame) -> list[int]:
-    return table.filter(pl.col("group") == group.name)["row"].to_list()
-
-
-def _read(run: Run, name: str, rows: set[int], texts: Texts) -> None:
-    which = run.record.get("identity", {}).get("text.turns", "all")
+def _read_run(name: str, rows: set[int]) -> Iterator[tuple[tuple[str, int], tuple[TurnText, ...]]]:
+    run = open_run(name)
+    answers = run.record.get("identity", {}).get("text.turns", "all")
     for example in data_of(run):
         if example.row in rows:
-            texts.add(name, example.row, _said(example, which))
+            yield (name, example.row), turn_texts(example, answers)
 
 
-def _said(example: Example, which: Literal["all", "last"]) -> tuple[Said, ...]:
-    """All turns, each with all that it says, and whether it carries the loss."""
-    scored = answers_in_loss(example.turns, which)
-    return tuple(Said(turn.role, turn.text, place in scored) for place, turn in enumerate(example.turns))
+def turn_texts(example: Example, answers: Literal["all", "last"]) -> tuple[TurnText, ...]:
+    """Return all turns of an example, cut to the page's limits; `answers` are those in the loss of its run."""
+    in_loss, left, turns = answers_in_loss(example.turns, answers), _MOST_OF_EXAMPLE, list[TurnText]()
+    for index, turn in enumerate(example.turns):
+        content = turn.text[: min(MOST_CHARACTERS, left)]
+        left -= len(content)
+        turns.append(TurnText(turn.role, content, len(turn.text) - len(content), index in in_loss))
+    return tuple(turns)

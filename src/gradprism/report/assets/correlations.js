@@ -1,4 +1,4 @@
-// Correlations of measures and metrics over the examples of all groups, raw or given the lengths.
+// Correlations of measures and metrics over the examples of all groups, raw or length-controlled.
 
 const correlationChoice = { kind: "raw" };
 
@@ -10,7 +10,7 @@ function correlationsSection() {
   const plot = figure(correlationLabel(names), "", (width) => drawCorrelations(width, names, rows));
   const caption = () => plot.caption(correlationCaption(model, rows));
   caption();
-  const kinds = [["raw", "raw"], ["partial", "at equal length (partial)"]];
+  const kinds = [["raw", "raw"], ["partial", "length-controlled (partial)"]];
   const kind = select("Correlation", kinds, correlationChoice.kind, (value) => {
     correlationChoice.kind = value;
     caption();
@@ -29,7 +29,7 @@ function correlationCaption({ groups }, rows) {
   return (
     `Spearman's rank correlation${raw ? "" : ", given prompt and response tokens"}, n = ${countRange(rows.map((row) => row.n ?? 0))}. ${pooled}` +
     `In the order of a clustering. Grey: the diagonal, and pairs without a value${raw ? "" : " (the lengths themselves have none)"}. ` +
-    `Hover for n, the 95% interval and q; pale numbers have q ≥ ${state.data.alpha}.`
+    `Hover for n, the 95% interval and p adjusted (BH); pale numbers have p adjusted ≥ ${state.data.alpha}.`
   );
 }
 
@@ -83,7 +83,7 @@ function greyCells(map) {
 function correlationText(cell, { value, low, high, q }) {
   if (!cell || (!cell.same && cell[value] === null)) return "not computed";
   if (cell.same) return "itself";
-  return `ρ ${share(cell[value])} ${interval(cell[low], cell[high], share)}, q ${probability(cell[q]).replace("<", "&lt;")}, n ${whole(cell.n)}`;
+  return `ρ ${share(cell[value])} ${interval(cell[low], cell[high], share)}, ${adjusted(cell[q])}, n ${whole(cell.n)}`;
 }
 
 function cellNumber(cell, { value, q }, x, y) {
@@ -103,6 +103,6 @@ function correlationTable(rows) {
     difference(row.partial, row.partial_low, row.partial_high, share),
     probability(row.partial_q),
   ]);
-  const heads = ["Pair", "n", "Spearman", "q", "Given lengths", "q"];
+  const heads = ["Pair", "n", "Spearman", P_ADJUSTED, "Length-controlled", P_ADJUSTED];
   return el("details", null, el("summary", null, "The same as a table"), table("Correlations", heads, body));
 }

@@ -62,7 +62,7 @@ function projectionToggles(model) {
     return el(
       "button",
       { type: "button", class: "toggle", "aria-pressed": String(shown), "data-projection": name, on: { click: () => toggleProjection(name) } },
-      !overlaid(model) && lineSwatch(projectionColour(name), projectionLook(name).dash),
+      !overlaid(model) && lineSwatch(projectionColour(name), projectionStyle(name).dash),
       name,
     );
   });
@@ -120,7 +120,7 @@ function groupPanels(model) {
   return model.groups.map((group) => ({
     title: plotText(group.name),
     data: shownProjections(model).flatMap((name) =>
-      curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), projectionLook(name).dash, name),
+      curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), projectionStyle(name).dash, name),
     ),
   }));
 }
@@ -137,7 +137,7 @@ function projectionPanels(model) {
 function curveTraces(rows, colour, dash, name) {
   const column = (key) => rows.map((row) => row[key]);
   const xs = column("layer");
-  const line = gappedLine(xs, column("mean"), lineLook(colour, 2, dash), {
+  const line = gappedLine(xs, column("mean"), lineStyle(colour, 2, dash), {
     customdata: rows.map((row) => `${number(row.mean)} ${interval(row.mean_low, row.mean_high)}`),
     name: plotText(name),
     hovertemplate: "%{customdata}",

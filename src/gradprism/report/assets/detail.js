@@ -53,7 +53,7 @@ function showDetail(place) {
   detail.place = place;
   forgetDetailPlots();
   dialog.replaceChildren(
-    el("div", { class: "detail" }, detailHead(place), el("div", { class: "detail-body" }, detailText(place), el("div", null, detailFacts(place), detailPlots(place)))),
+    el("div", { class: "detail" }, detailHead(place), el("div", { class: "detail-body" }, detailText(place), el("div", null, detailNumbers(place), detailPlots(place)))),
   );
   const again = ["detail-previous", "detail-next"].includes(focused) ? document.getElementById(focused) : null;
   (again === null || again.disabled ? document.getElementById("detail-close") : again).focus();
@@ -94,7 +94,7 @@ const ROLES = { user: "Prompt", assistant: "Response", system: "System", tool: "
 /** On which part of a turn the gradient rests. */
 function lossNote(role, scored, place) {
   const { examples } = state.model;
-  if (!scored) return role === "assistant" ? "carries no loss" : "";
+  if (!scored) return role === "assistant" ? "no loss tokens" : "";
   return examples.value("truncated", place)
     ? `cut at the greatest length: the loss is of the first ${plural(examples.responseTokens(place), "response token")}`
     : "the loss and its gradient are of this text";
@@ -114,17 +114,15 @@ function turnBox([role, content, cut, scored], turns, place) {
   );
 }
 
-function detailFacts(place) {
-  const { examples, metrics } = state.model;
+function detailNumbers(place) {
+  const { examples, listedColumns } = state.model;
   const entries = [
     ["Row", whole(examples.value("row", place))],
     ["Prompt tokens", whole(examples.value("n_prompt_tokens", place))],
     ["Response tokens", whole(examples.responseTokens(place)) + (examples.value("truncated", place) ? " (truncated)" : "")],
     ["Loss", number(examples.value("loss", place))],
-    ...["nuclear_norm:mean", "effective_rank:mean", ...metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name))]
-      .filter((name) => examples.columns.includes(name))
-      .map((name) => [heading(name), examples.shown(name, place), meanOver(name)]),
+    ...listedColumns.map((name) => [heading(name), examples.shown(name, place), meanOver(name)]),
   ];
-  const fact = ([name, value, over]) => el("div", null, el("dt", null, name, over && el("small", null, over)), el("dd", null, value));
-  return el("dl", { class: "facts small" }, entries.map(fact));
+  const entry = ([name, value, over]) => el("div", null, el("dt", null, name, over && el("small", null, over)), el("dd", null, value));
+  return el("dl", { class: "entries small" }, entries.map(entry));
 }

@@ -82,16 +82,15 @@ function drawExampleCurves(width, curves, group) {
 }
 
 function exampleLine(x, y, colour, width, name, dash = []) {
-  return gappedLine(x, y, lineLook(colour, width, dash), { name, hovertemplate: "%{y:.4~g}" });
+  return gappedLine(x, y, lineStyle(colour, width, dash), { name, hovertemplate: "%{y:.4~g}" });
 }
 
 /** Pooled over layers as the group's band is; of one layer where that is asked for. */
 function spectrumFigure(place, group) {
   const { model } = state;
-  const { perLayer } = model.measured;
   const later = laterFigure(
     `The example's singular values relative to the largest, beside those of ${group}`,
-    () => spectrumCaption(group, perLayer),
+    () => spectrumCaption(group),
     () => model.measured.spectraOf(place, detailPlot.pooled ? null : model.layers.indexOf(state.layer)),
     (width, spectra) => drawSpectra(width, spectra, group),
   );
@@ -107,11 +106,11 @@ function spectrumFigure(place, group) {
     follow();
   });
   chooser.control.hidden = detailPlot.pooled;
-  return { holder: el("div", null, perLayer && controls(choose, chooser.control), later.box), follow };
+  return { holder: el("div", null, controls(choose, chooser.control), later.box), follow };
 }
 
-function spectrumCaption(group, perLayer) {
-  const pooled = detailPlot.pooled || !perLayer;
+function spectrumCaption(group) {
+  const { pooled } = detailPlot;
   const { decay_examples: most } = state.data;
   return [
     `Singular values over the largest. Thick: this example, ${pooled ? "the median over its layers at each index" : `layer ${state.layer} alone`}. Dashed line and band: median and middle half of `,

@@ -1,10 +1,10 @@
-// The effects: layer by projection, raw and at equal length; a click or the slider chooses the layer.
+// The effects: layer by projection, raw and length-controlled; a click or the slider chooses the layer.
 
 const effectChoice = { show: "both" };
 // The scales are whole, and the same for every contrast and measure, so that a shade means the same wherever it stands.
 const HEATMAPS = {
   raw: { column: "auc", found: "raw_found", name: "Raw: AUC", range: [0, 0.5, 1] },
-  controlled: { column: "partial_spearman", found: "partial_found", name: "At equal length: partial Spearman", range: [-1, 0, 1] },
+  controlled: { column: "partial_spearman", found: "partial_found", name: "Length-controlled: partial Spearman", range: [-1, 0, 1] },
 };
 
 function effectsSection() {
@@ -14,14 +14,14 @@ function effectsSection() {
   const doubt = el("div");
   const again = () => {
     const shown = effectChoice.show === "raw" ? [] : effectCells(model).flat();
-    doubt.replaceChildren(...extrapolationNote(model, shown, "The cells at equal length are dotted for that."));
+    doubt.replaceChildren(...supportNote(model, shown, "The length-controlled cells are dotted for that."));
     plot.label(effectLabel(model));
     plot.caption(effectCaption());
     plot.redraw();
   };
   for (const what of ["layer", "measure", "contrast"]) on(what, again);
   again();
-  const shows = [["both", "raw and at equal length"], ["raw", "raw (AUC)"], ["controlled", "at equal length (partial Spearman)"]];
+  const shows = [["both", "raw and length-controlled"], ["raw", "raw (AUC)"], ["controlled", "length-controlled (partial Spearman)"]];
   const show = select("Show", shows, effectChoice.show, (value) => {
     effectChoice.show = value;
     again();
@@ -42,7 +42,7 @@ function effectCaption() {
     "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second),
     ". AUC: the probability that an example of the first exceeds one of the second. Partial Spearman: rank correlation with " +
       "being in the first, given prompt and response tokens. " +
-      `A dot marks what is no evidence of a difference: q ≥ ${state.data.alpha}, an interval that holds zero, or a control that extrapolates. ` +
+      `A dot marks what is no evidence of a difference: p adjusted (BH) ≥ ${state.data.alpha}, an interval that holds zero, or a control without common support. ` +
       "A cross marks what could not be computed. Outlined: the chosen layer.",
   ];
 }
@@ -58,9 +58,9 @@ function effectCells(model) {
   return model.projectionsOf(state.measure).map((name) => model.layers.map((layer) => model.effect(pair, state.measure, name, layer)));
 }
 
-/** Rows whose groups hardly overlap in length there, so that regression and partial correlation are no evidence. */
-function extrapolating(cells) {
-  return cells.filter((cell) => cell?.extrapolates && cell.partial_spearman !== null);
+/** Rows whose groups have no common support in length, so that regression and partial correlation are no evidence. */
+function withoutSupport(cells) {
+  return cells.filter((cell) => cell?.no_support && cell.partial_spearman !== null);
 }
 
 /** `9 matched pairs of 119`: of the rows of the smaller group. */
@@ -69,21 +69,21 @@ function pairsOf(cells) {
   return `${countRange(cells.map((cell) => cell.matched_pairs ?? 0))} matched pairs of ${countRange(most)}`;
 }
 
-function extrapolationNote(model, cells, ...more) {
-  const far = extrapolating(cells);
+function supportNote(model, cells, ...more) {
+  const far = withoutSupport(cells);
   if (far.length === 0) return [];
   const [first, second] = model.contrasts[state.contrast];
-  const words = [" hardly overlap in length", `: ${pairsOf(far)}. Regression and partial Spearman extrapolate here and are no evidence of a difference. `];
+  const words = [" have no common support in length", `: ${pairsOf(far)}. Regression and partial Spearman extrapolate here and are no evidence of a difference. `];
   return [el("p", { class: "notice" }, bdi(first), " and ", bdi(second), words, more)];
 }
 
 function heatmapTitle(kind, cells, width) {
   const { name } = HEATMAPS[kind];
   const there = cells.flat().filter((cell) => cell && cell.partial_spearman !== null);
-  const far = extrapolating(there);
+  const far = withoutSupport(there);
   if (kind === "raw" || far.length === 0) return name;
   const where = far.length < there.length ? ` in ${whole(far.length)} of ${whole(there.length)} cells` : "";
-  return `${name}${width < 560 ? "<br>" : " "}(extrapolates${where}: ${pairsOf(far)})`;
+  return `${name}${width < 560 ? "<br>" : " "}(no common support${where}: ${pairsOf(far)})`;
 }
 
 function drawEffects(width) {
@@ -158,11 +158,11 @@ function divergingScale() {
 
 function cellText(cell) {
   if (!cell) return "not measured";
-  const line = (name, value, low, high, q) => `${name} ${share(value)} ${interval(low, high, share)}, q ${probability(q).replace("<", "&lt;")}`;
+  const line = (name, value, low, high, q) => `${name} ${share(value)} ${interval(low, high, share)}, ${adjusted(q)}`;
   return [
     `<b>Layer ${cell.layer}, ${plotText(cell.projection)}</b>`,
     `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
     line("AUC", cell.auc, cell.auc_low, cell.auc_high, cell.q),
-    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q) + (cell.extrapolates ? `, extrapolates (${pairsOf([cell])})` : ""),
+    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q) + (cell.no_support ? `, no common support (${pairsOf([cell])})` : ""),
   ].join("<br>");
 }

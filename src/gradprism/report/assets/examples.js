@@ -7,14 +7,12 @@ const tableChoice = { sort: null, descending: false, page: 0, text: "", group: "
 function exampleColumns(model) {
   const { examples } = model;
   const measured = (name, head) => ({ key: name, head, over: meanOver(name), value: (place) => examples.value(name, place), show: (place) => examples.shown(name, place) });
-  const metrics = model.metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name) && examples.columns.includes(name));
   return [
     { key: "id", head: "Example", value: (place) => examples.id(place), text: true },
     { key: "group", head: "Group", value: (place) => examples.group(place), text: true },
     { key: "tokens", head: "Response tokens", value: (place) => examples.responseTokens(place), show: (place) => whole(examples.responseTokens(place)) },
     measured("loss", "Loss"),
-    ...["nuclear_norm:mean", "effective_rank:mean"].filter((name) => examples.columns.includes(name)).map((name) => measured(name, heading(name))),
-    ...metrics.map((name) => measured(name, heading(name))),
+    ...model.listedColumns.map((name) => measured(name, heading(name))),
   ];
 }
 

@@ -6,7 +6,7 @@ function layerBox(model) {
   const fill = () => {
     heading.replaceChildren(`Layer ${state.layer}: `, ...versus(model.contrasts[state.contrast]), el("span", { class: "soft" }, ", "), title(state.measure));
     const rows = model.projectionsOf(state.measure).map((name) => [name, model.effect(model.contrasts[state.contrast], state.measure, name, state.layer)]);
-    body.replaceChildren(...extrapolationNote(model, rows.map(([, row]) => row)), layerTable(model, rows));
+    body.replaceChildren(...supportNote(model, rows.map(([, row]) => row)), layerTable(model, rows));
   };
   for (const what of ["layer", "measure", "contrast"]) on(what, fill);
   fill();
@@ -36,7 +36,7 @@ function nearestLayer(layers, wanted) {
 function layerTable(model, effects) {
   const pair = model.contrasts[state.contrast];
   const heads = [
-    "Projection", bdi(pair[0]), bdi(pair[1]), "Difference", "AUC", "q",
+    "Projection", bdi(pair[0]), bdi(pair[1]), "Difference", "AUC", P_ADJUSTED,
     "Matched pairs", "Regression", "Partial Spearman",
   ];
   return table(`Effects in layer ${state.layer}`, heads, effects.map(([name, row]) => layerRow(name, row)));
@@ -60,8 +60,8 @@ function layerRow(name, row) {
 /** What a control finds; pale where it is no evidence. */
 function control(row, name, cell, also) {
   const q = row[`${name}_q`];
-  const doubtful = row.extrapolates === 1 && name !== "matched";
-  cell.append(el("small", null, q === null ? also : `q ${probability(q)}, ${also}`), ...(doubtful ? [el("small", null, "extrapolates")] : []));
+  const doubtful = row.no_support === 1 && name !== "matched";
+  cell.append(el("small", null, q === null ? also : `p adj. ${probability(q)}, ${also}`), ...(doubtful ? [el("small", null, "no common support")] : []));
   cell.classList.toggle("doubtful", doubtful);
   return cell;
 }
@@ -81,9 +81,9 @@ function lengthNotes() {
   return el(
     "p",
     { class: "caption" },
-    "Brackets are 95% intervals; q is after Benjamini–Hochberg over the measure's layers and projections. Three ways to hold length equal: " +
+    "Brackets are 95% intervals; p is adjusted (Benjamini–Hochberg) over the measure's layers and projections. Three length controls: " +
       "matched pairs (mean over pairs of rows of like response length), regression on group and both lengths " +
       "(both × a factor where the measure is taken as its logarithm), and Spearman's correlation with membership given both lengths. " +
-      "Pale: extrapolates, as the groups hardly overlap in length, and is no evidence.",
+      "Pale: no evidence, as the groups have no common support in length and the control extrapolates.",
   );
 }

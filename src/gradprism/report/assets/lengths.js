@@ -42,7 +42,7 @@ function scatterCaption(model) {
 }
 
 function densityCaption(model) {
-  return `Share of each group's examples by response tokens, in ${LENGTH_BINS} bins of equal ratio (${whole(model.examples.length)} examples). Groups that hardly overlap here cannot be compared at equal length.`;
+  return `Share of each group's examples by response tokens, in ${LENGTH_BINS} bins of equal ratio (${whole(model.examples.length)} examples). Without common support here, groups cannot be compared length-controlled.`;
 }
 
 /** Places of at most `most` examples, evenly spread over the table. */
@@ -123,7 +123,7 @@ function densityTrace(own, edges, low, high, index, name) {
     name: plotText(name),
     x: edges,
     y: [...shares, shares[shares.length - 1]],
-    line: { shape: "hv", ...lineLook(groupColour(index), 2, groupDash(index)) },
+    line: { shape: "hv", ...lineStyle(groupColour(index), 2, groupDash(index)) },
     fill: "tozeroy",
     fillcolor: transparent(groupColour(index), 0.1),
     hovertemplate: "%{y:.1%}",

@@ -72,7 +72,7 @@ class Examples {
     return Object.hasOwn(this.raw.values, name) ? this.raw.values[name][place] : this.raw[name][place];
   }
 
-  /** The same as it is read; a column of whole numbers without decimals. */
+  /** A value as it is read; a column of whole numbers without decimals. */
   shown(name, place) {
     this.wholes ??= new Map();
     if (!this.wholes.has(name)) this.wholes.set(name, this.raw.row.every((_, each) => Number.isInteger(this.value(name, each) ?? 0)));
@@ -118,6 +118,12 @@ class Model {
   /** The rows of DECAY of a group and projection, by index. */
   decays(group, projection) {
     return this.tables.decay.rows().filter((row) => row.group === group && row.projection === projection && row.median !== null);
+  }
+
+  /** The columns of the examples that are listed beside lengths and loss: layer means of two measures, and metrics. */
+  get listedColumns() {
+    const metrics = this.metrics.filter((name) => !["length", "prompt_length", "loss"].includes(name));
+    return ["nuclear_norm:mean", "effective_rank:mean", ...metrics].filter((name) => this.examples.columns.includes(name));
   }
 
   get groupNames() {

@@ -1,31 +1,34 @@
-// Numbers and names as they are read, by the same rules as in the sentences that the package writes.
+// Numbers and names as they are read. Numbers follow `gradprism.core.numbers`: tests run one table of cases through both.
 
 const MISSING = "–";
 const MINUS = "\u2212";
 
-const FORMATS = Array.from(
-  { length: 8 },
-  (_, n) => new Intl.NumberFormat("en-US", { minimumFractionDigits: n, maximumFractionDigits: n, roundingMode: "halfEven" }),
-);
+const P_ADJUSTED = "p adjusted (BH)";
+const FORMATS = new Map();
 
-/** A number with `digits` significant digits, thousands apart; a dash where there is none. */
-function number(value, digits = 3) {
+/** A number by options of Intl, half to even, of its exact binary value; a dash where there is none. */
+function formatted(value, options) {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;
-  if (value === 0) return "0";
+  const key = JSON.stringify(options);
+  if (!FORMATS.has(key)) FORMATS.set(key, new Intl.NumberFormat("en-US", { roundingMode: "halfEven", signDisplay: "negative", ...options }));
+  return FORMATS.get(key).format(value.toPrecision(30)).replaceAll("-", MINUS).replace("E", "e");
+}
+
+/** A number with `digits` significant digits and all of its whole part. */
+function number(value, digits = 3) {
+  const significant = { minimumSignificantDigits: digits, maximumSignificantDigits: digits };
   const size = Math.abs(value);
-  const power = value.toExponential(digits - 1);
-  if (size >= 1e6 || size < 1e-3) return power.replace("e+", "e").replaceAll("-", MINUS);
-  const decimals = Math.max(0, digits - 1 - Number(power.split("e")[1]));
-  return FORMATS[Math.min(decimals, 7)].format(value).replace("-", MINUS);
+  if (size >= 1e6 || (size < 1e-3 && size > 0)) return formatted(value, { ...significant, notation: "scientific" });
+  return formatted(value, { ...significant, maximumFractionDigits: 0, roundingPriority: "morePrecision" });
 }
 
 function whole(value) {
-  return value === null || value === undefined ? MISSING : FORMATS[0].format(value).replace("-", MINUS);
+  return formatted(value, { maximumFractionDigits: 0 });
 }
 
 /** An area under a curve or a correlation: two decimals. */
 function share(value) {
-  return value === null || value === undefined ? MISSING : FORMATS[2].format(value).replace(/^-0.00$/, "0.00").replace("-", MINUS);
+  return formatted(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
 /** A number with its sign, for differences. */
@@ -38,8 +41,12 @@ function interval(low, high, show = number) {
 }
 
 function probability(value) {
-  if (value === null || value === undefined) return MISSING;
-  return value < 0.001 ? "<0.001" : number(value, 2);
+  return value !== null && value !== undefined && value < 0.001 ? "<0.001" : number(value, 2);
+}
+
+/** A p after its adjustment, for plotly's hovers, which read markup. */
+function adjusted(value) {
+  return `${P_ADJUSTED} ${probability(value).replace("<", "&lt;")}`;
 }
 
 /** A number over its interval, two lines of one cell; `head` shows the number where it is shown in another way. */
@@ -55,21 +62,16 @@ function difference(value, low, high, show = number) {
 
 /** A measure, metric or `measure:projection` in words. */
 function title(name) {
-  if (name.startsWith("column:")) return `${plainText(name.slice("column:".length))} (column)`;
-  const colon = name.indexOf(":");
-  const [measure, projection] = colon < 0 ? [name, ""] : [name.slice(0, colon), name.slice(colon + 1)];
-  const { titles } = state.data;
-  const words = Object.hasOwn(titles, measure) ? titles[measure] : measure.replaceAll("_", " ");
-  return plainText(["", "mean"].includes(projection) ? words : `${words} ${projection}`);
+  return plainText(state.data.titles[name][0]);
 }
 
 function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** A name where a line begins; what the data calls its columns stays as it is. */
+/** A name where a line begins. */
 function heading(name) {
-  return name.startsWith("column:") ? title(name) : capital(title(name));
+  return plainText(state.data.titles[name][1]);
 }
 
 /** Over what a column of an example, `measure:projection`, is a mean; nothing for a metric. */

@@ -60,7 +60,6 @@ class Measured {
     this.missing = raw.missing;
     this.measures = raw.curves.measures;
     this.indices = raw.spectra.indices;
-    this.perLayer = raw.spectra.per_layer;
     this.raw = raw;
     this.curves = new Packed(raw.curves);
     this.spectra = new Packed(raw.spectra);
@@ -84,15 +83,12 @@ class Measured {
    */
   async spectraOf(example, layer) {
     const codes = await this.spectra.codes(example);
-    const [projections, kept, layers] = this.perLayer ? this.spectra.shape : [...this.spectra.shape, 1];
+    const [projections, layers, kept] = this.spectra.shape;
     const { decades, levels } = this.raw.spectra;
-    const value = (projection, index, at) => decoded(codes[(projection * kept + index) * layers + at], -decades, 0, levels);
-    const places = this.perLayer && layer === null ? await this.layersWithGradient(example) : null;
-    const at = (projection, index) => {
-      if (places === null) return value(projection, index, this.perLayer ? layer : 0);
-      return median(places[projection].map((place) => value(projection, index, place) ?? 0)) || null;
-    };
-    const found = Array.from({ length: projections }, (_, p) => Array.from({ length: kept }, (__, i) => at(p, i)));
+    const places = layer === null ? await this.layersWithGradient(example) : Array(projections).fill([layer]);
+    const value = (projection, index, place) => decoded(codes[(projection * layers + place) * kept + index], -decades, 0, levels) ?? 0;
+    const middle = (projection, index) => median(places[projection].map((place) => value(projection, index, place))) || null;
+    const found = Array.from({ length: projections }, (_, p) => Array.from({ length: kept }, (__, i) => middle(p, i)));
     return found.some((each) => each.some((item) => item !== null)) ? found.map((each) => [1, ...each]) : null;
   }
 

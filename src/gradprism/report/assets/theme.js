@@ -49,32 +49,32 @@ function transparent(colour, opacity) {
   return `rgba(${r},${g},${b},${opacity})`;
 }
 
-function projectionLook(name) {
-  const { projections, other } = state.data.looks;
+function projectionStyle(name) {
+  const { projections, other } = state.data.styles;
   return Object.hasOwn(projections, name) ? projections[name] : other;
 }
 
 function projectionColour(name) {
-  return onGround(projectionLook(name).colour);
+  return onGround(projectionStyle(name).colour);
 }
 
 function groupColour(place) {
-  const { colours } = state.data.looks.groups;
+  const { colours } = state.data.styles.groups;
   return onGround(colours[place % colours.length]);
 }
 
 function groupDash(place) {
-  const { dashes } = state.data.looks.groups;
+  const { dashes } = state.data.styles.groups;
   return dashes[place % dashes.length];
 }
 
 function groupSymbol(place) {
-  const { symbols } = state.data.looks.groups;
+  const { symbols } = state.data.styles.groups;
   return symbols[place % symbols.length];
 }
 
 /** A line for plotly; `dash` is in line widths. */
-function lineLook(colour, width, dash = []) {
+function lineStyle(colour, width, dash = []) {
   return { color: colour, width, dash: dash.length === 0 ? "solid" : dash.map((length) => `${length * width}px`).join() };
 }
 

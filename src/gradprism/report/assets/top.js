@@ -8,7 +8,7 @@ function topSection() {
     { id: "top", class: "top", "aria-labelledby": "top-title" },
     el("p", { class: "eyebrow" }, `GradPrism ${data.version} · ${names.length > 1 ? "comparison" : "run"}`),
     el("h1", { id: "top-title" }, headline(names), " ", el("span", { class: "soft" }, "on "), bdi(model.name)),
-    el("dl", { class: "facts" }, model.facts.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))))),
+    el("dl", { class: "entries" }, model.header.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))))),
     groupTable(model),
     reasons(model),
     notices([...model.notes, ...data.notes, ...lostNotes(model)], model.groupNames),

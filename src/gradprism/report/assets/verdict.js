@@ -1,19 +1,5 @@
 // The verdict: what the comparison found, in sentences, and the table that the papers print.
 
-// Each kind of finding in words, and when it is said: the table of `gradprism.analysis.findings`.
-const KINDS = {
-  survives: ["survives", "a raw difference, and all three length controls find it again"],
-  partly: ["survives in part", "some find it again, and the others cannot say or could not be computed"],
-  reversed: ["reversed", "a raw difference, and the controls that say anything find the opposite"],
-  hidden: ["hidden by length", "no raw difference can be shown, and all three controls find the same one"],
-  length: ["mostly length", "a raw difference, and all three controls leave little of it"],
-  mixed: ["mixed", "some controls find the difference, or its opposite, and others leave little of it or disagree"],
-  unclear: ["unclear", "a raw difference, and too little can be said of it at equal length"],
-  none: ["no difference", "none can be shown, raw or controlled"],
-  chosen: ["by construction", "the groups were chosen by this very measure, or by one of the same singular values"],
-  missing: ["not computed", "one of the groups has no value"],
-};
-
 function verdictSection() {
   const { model } = state;
   if (model.contrasts.length === 0) return null;
@@ -21,7 +7,7 @@ function verdictSection() {
   return section(
     "verdict",
     "Verdict",
-    el("p", { class: "lead" }, "Each sentence is about the mean over layers and projections. A tag says what is left of a raw difference once response lengths are equal."),
+    el("p", { class: "lead" }, "Each sentence is about the mean over layers and projections. A tag says what is left of a raw difference when length is controlled."),
     tagLegend(),
     model.contrasts.map((pair, place) => contrastFindings(model, pair, !many || place === 0)),
     levelsTable(model),
@@ -40,7 +26,8 @@ function contrastFindings(model, [first, second], open) {
 }
 
 function kindName(kind) {
-  return Object.hasOwn(KINDS, kind) ? KINDS[kind][0] : kind;
+  const { kinds } = state.data;
+  return Object.hasOwn(kinds, kind) ? kinds[kind][0] : kind;
 }
 
 function kindTag(kind) {
@@ -48,16 +35,9 @@ function kindTag(kind) {
 }
 
 function tagLegend() {
-  const lines = Object.entries(KINDS).map(([kind, [, meaning]]) => el("div", null, el("dt", null, kindTag(kind)), el("dd", null, meaning)));
-  return el(
-    "details",
-    { class: "tags" },
-    el("summary", null, "What the tags mean"),
-    el("dl", null, lines),
-    el("p", { class: "caption" },
-      `A control finds a difference where its 95% interval excludes zero and its q is below ${state.data.alpha}; it leaves little of one where its whole ` +
-        "interval lies within half of the raw figure. Otherwise it cannot say, as regression and partial Spearman never can where the groups hardly overlap in length: they extrapolate there."),
-  );
+  const { kinds, control_rule: rule } = state.data;
+  const lines = Object.entries(kinds).map(([kind, [, meaning]]) => el("div", null, el("dt", null, kindTag(kind)), el("dd", null, meaning)));
+  return el("details", { class: "tags" }, el("summary", null, "What the tags mean"), el("dl", null, lines), el("p", { class: "caption" }, rule));
 }
 
 /** How many measures each kind of finding is about: what a closed contrast holds. */
@@ -68,7 +48,7 @@ function kindCounts(found) {
 }
 
 function findingItem(finding) {
-  const figures = finding.details && el("small", null, `At equal length: ${finding.details}.`);
+  const figures = finding.details && el("small", null, `Length-controlled: ${finding.details}.`);
   return el("li", null, kindTag(finding.kind), el("p", null, named(finding.sentence, [finding.first, finding.second]), figures));
 }
 
@@ -112,7 +92,7 @@ function paperTable(model, pair) {
     more.length > 0 && el("details", { class: "more" }, el("summary", null, `More measures: ${more.map(title).join(", ")}`), measureTable(model, pair, more)),
     metricRows(model, pair),
     el("p", { class: "caption" },
-      `Gap: first minus second, with a 95% bootstrap interval over examples. Bold where q < ${state.data.alpha}. These are raw; see Effects for equal length.`),
+      `Gap: first minus second, with a 95% bootstrap interval over examples. Bold where p adjusted (BH) < ${state.data.alpha}. These are raw; Effects has them length-controlled.`),
   );
 }
 
@@ -123,15 +103,15 @@ function measureTable(model, pair, measures) {
     const row = model.effect(pair, measure, projection, null);
     return row ? [number(row.mean_first), number(row.mean_second), gap(row)] : [MISSING, MISSING, MISSING];
   };
-  const head = el("thead", null, groupedHead(measures.map(title)), partsHead(measures.length, first, second));
+  const head = el("thead", null, groupedHead(measures), partsHead(measures.length, first, second));
   const rows = names.map((name) => [el("th", { scope: "row" }, name), ...measures.flatMap((m) => cells(m, name)).map(numberCell)]);
   const body = el("tbody", null, rows.map((row) => el("tr", null, row)));
   const caption = `Means of ${first} and ${second} and their gap, with its 95% interval, for each projection: ${measures.map(title).join(", ")}`;
   return tableBox(caption, "paper", head, body);
 }
 
-function groupedHead(names) {
-  return el("tr", null, el("td"), names.map((name) => el("th", { scope: "colgroup", colspan: "3", class: "over" }, capital(name))));
+function groupedHead(measures) {
+  return el("tr", null, el("td"), measures.map((name) => el("th", { scope: "colgroup", colspan: "3", class: "over" }, heading(name))));
 }
 
 function partsHead(n, first, second) {
@@ -149,13 +129,13 @@ function gap(row) {
   return cell;
 }
 
-/** The same of metrics, which have no projections. */
+/** The means and gaps of metrics, which have no projections. */
 function metricRows(model, pair) {
   const rows = model.tables.effects
     .rows()
     .filter((row) => row.projection === null && row.layer === null && row.first === pair[0] && row.second === pair[1] && row.n_first !== null)
     .map((row) => [heading(row.measure), number(row.mean_first), number(row.mean_second), gap(row), share(row.auc), probability(row.q)]);
   if (rows.length === 0) return null;
-  const heads = ["Metric", bdi(pair[0]), bdi(pair[1]), "gap", "AUC", "q"];
+  const heads = ["Metric", bdi(pair[0]), bdi(pair[1]), "gap", "AUC", P_ADJUSTED];
   return table(`Metrics of ${pair[0]} and ${pair[1]}`, heads, rows);
 }

@@ -1,0 +1,64 @@
+"""Data of a page that no comparison holds: kinds of findings, titles of measures, and the styles of figures."""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.decay import MOST_EXAMPLES
+from gradprism.comparison.evidence import ALPHA
+from gradprism.comparison.findings import CONTROL_RULE, KINDS
+from gradprism.figures.colours import (
+    GROUP_COLOURS,
+    GROUP_DASHES,
+    GROUP_MARKERS,
+    LATENT,
+    PROJECTION_COLOURS,
+    projection_look,
+)
+from gradprism.metrics.titles import headed, title
+from gradprism.report.example_curves import CURVES
+
+_PLOTLY_SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
+    "*": "star",
+}  # fmt: skip
+
+
+def shared_data(comparisons: Iterable[Comparison]) -> dict[str, Any]:
+    """Return what the page's script shows and never decides: words, thresholds, colours."""
+    names = sorted({name for comparison in comparisons for name in _titled_names(comparison)})
+    return {
+        "version": version("gradprism"),
+        "alpha": ALPHA,
+        "kinds": KINDS,
+        "control_rule": CONTROL_RULE,
+        "titles": {name: [title(name), headed(name)] for name in names},
+        "decay_examples": MOST_EXAMPLES,
+        "styles": figure_styles(),
+    }
+
+
+def _titled_names(comparison: Comparison) -> set[str]:
+    """Collect the names of measures and metrics that a comparison's tables hold."""
+    correlations = comparison.correlations
+    columns = comparison.levels["measure"], comparison.effects["measure"], correlations["x"], correlations["y"]
+    return {*CURVES, *comparison.measures, *comparison.examples.columns, *(name for each in columns for name in each)}
+
+
+def figure_styles() -> dict[str, Any]:
+    """Return colours and dashes (in line widths) by projection, and for groups by index, with plotly's markers."""
+    return {
+        "projections": {name: _line_style(name) for name in (*PROJECTION_COLOURS, *LATENT)},
+        "other": _line_style(""),
+        "groups": {
+            "colours": GROUP_COLOURS,
+            "dashes": GROUP_DASHES,
+            "symbols": [_PLOTLY_SYMBOLS[marker] for marker in GROUP_MARKERS],
+        },
+    }
+
+
+def _line_style(projection: str) -> dict[str, Any]:
+    look = projection_look(projection)
+    return {"colour": look.colour, "dash": look.dash}
