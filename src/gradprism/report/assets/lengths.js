@@ -42,7 +42,7 @@ function scatterCaption(model) {
 }
 
 function densityCaption(model) {
-  return `Share of each group's examples by response tokens, in ${LENGTH_BINS} bins of equal ratio (${whole(model.examples.length)} examples). Without common support here, groups cannot be compared length-controlled.`;
+  return `Share of each group's examples by response tokens, in ${LENGTH_BINS} bins of equal ratio (${whole(model.examples.length)} examples). Groups without common support here cannot be compared with length controlled.`;
 }
 
 /** Places of at most `most` examples, evenly spread over the table. */
