@@ -17,7 +17,7 @@ from gradprism import GradPrismError, import_paper, open_run
 from gradprism.core.progress import Silent
 from gradprism.data.example import Example, RowProblemError
 from gradprism.interop import importing
-from gradprism.interop.line import layout_of, read_line
+from gradprism.interop.line_reader import layout_of, read_line
 from gradprism.interop.noise import without_noise
 
 TOKENS = (4, 7, 9, 12, 30)  # the last one is more than any side

@@ -1,4 +1,4 @@
-"""A run in, a file of gradient statistics out, as the papers' own scripts write and read it."""
+"""A run exported to a file of gradient statistics, as the papers' own scripts write and read it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from gradprism.data.example import Example
 from gradprism.data.writing import refuse_replacing, written_whole
 from gradprism.files.places import is_shared, place
 from gradprism.files.reading import read_parquet
-from gradprism.interop.written import Kinds, line_of
+from gradprism.interop.line_writer import CosineKinds, line_of
 from gradprism.runs.layout import part_path, published_parts
 from gradprism.runs.origin import data_of
 from gradprism.runs.run import Run, open_run
@@ -21,7 +21,7 @@ from gradprism.runs.run import Run, open_run
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what of the published form it lacks."""
+    """A file that was written, and what of the published form it lacks."""
 
     path: Path
     lines: int
@@ -39,7 +39,7 @@ def export_paper(
     """
     watch = observer or Silent()
     opened, target = run if isinstance(run, Run) else open_run(run), place(out)
-    _refuse(opened, target)
+    _refuse_export(opened, target)
     watch.say("Reading the data")
     examples = data_of(opened, data)
     refuse_replacing([target], examples.sources)
@@ -53,24 +53,24 @@ def export_paper(
     return Exported(target, lines, opened.counts.rows - lines, tuple(_notes(opened)))
 
 
-def _refuse(run: Run, target: Path) -> None:
+def _refuse_export(run: Run, target: Path) -> None:
     if not run.has_spectra or not run.counts.ok:
-        raise GradPrismError(f"The run {run.path} has no spectra to export. Measure them: gradprism spectra.")
+        raise GradPrismError(f"The run {run.path} has no spectra. Expected a run of gradprism spectra or import.")
     if not target.name.endswith(".jsonl"):
-        raise GradPrismError(f"--out {target}: expected the name of a file that ends in .jsonl.")
+        raise GradPrismError(f"Given --out {target}. Expected the name of a file that ends in .jsonl.")
     if not is_shared(target) and not target.parent.is_dir():
-        raise GradPrismError(f"--out {target}: there is no folder {target.parent}.")
+        raise GradPrismError(f"Given --out {target}. Expected an existing folder: there is no folder {target.parent}.")
 
 
 def _numbered_anew(run: Run) -> bool:
-    """Whether a line's number in the file is not the number of its row in the run: then each line is given its id."""
+    """Say whether lines have other numbers in the file than their rows in the run: then each is given its id."""
     rows = run.scan("examples").filter(pl.col("status") == "ok").select("row").collect()["row"]
     return bool((rows != pl.int_range(len(rows), eager=True)).any())
 
 
 def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Observer) -> Iterator[dict[str, Any]]:
-    """One part of the run in memory at a time; its rows are those of the data, in order."""
-    kinds = _kinds(run)
+    """Yield lines with one part of the run in memory at a time; its rows are those of the data, in order."""
+    kinds = _cosine_kinds(run)
     for index in published_parts(run.path):
         table, spectra, similarity = (
             read_parquet(part_path(run.path, name, index)) for name in ("examples", "spectra", "similarity")
@@ -86,13 +86,13 @@ def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Ob
             watch.batch(1, None)
 
 
-def _kinds(run: Run) -> Kinds:
-    there = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
-    return Kinds(bool(there & {"adjacent", "all_layers"}), "same_layer" in there)
+def _cosine_kinds(run: Run) -> CosineKinds:
+    found = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
+    return CosineKinds(bool(found & {"adjacent", "all_layers"}), "same_layer" in found)
 
 
 def _notes(run: Run) -> Iterator[str]:
-    """What published files have and this one has not, and the option that measures it."""
+    """Yield what published files have and this one has not, and the option that measures it."""
     spectra = run.scan("spectra").select(
         pl.col("grad_max").is_null().all().alias("entries"), pl.col("singular_values").is_null().all().alias("values")
     ).collect()  # fmt: skip

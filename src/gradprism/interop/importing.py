@@ -1,4 +1,4 @@
-"""Published gradient statistics in, a run directory out."""
+"""Published gradient statistics imported into a run directory."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.session import session
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
 from gradprism.files.places import absolute, is_named, place
-from gradprism.interop.line import Layout, Line, layout_of, read_line
-from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, Place, place_of
+from gradprism.interop.line_reader import Layout, Line, layout_of, read_line
+from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, WeightKey, weight_key
 from gradprism.interop.noise import NOISE_FLOOR
 from gradprism.interop.settings import ImportRecipe
 from gradprism.models.checkpoints import find_checkpoint
@@ -50,7 +50,7 @@ def import_paper(
     observer: Observer | None = None,
     **options: Any,
 ) -> Run:
-    """Read the gradient statistics that Li et al. published (JSON Lines) into a run; returns the opened run.
+    """Read the gradient statistics that Li et al. published (JSON Lines) into a run and return it, opened.
 
     `data`: a file, or several of one model. `out`: the run directory, or its place in an object store, resumed if it is
     there; a new temporary one where None. `options`: those of the command, e.g. `model="smollm2-135m"`, whose tokenizer
@@ -62,7 +62,7 @@ def import_paper(
 
 
 def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
-    """Do what a recipe says."""
+    """Import by a recipe, or resume; return the opened run. Raises `GradPrismError`."""
     watch = observer or Silent()
     recipe.refuse_contradictions()
     watch.say("Reading the data")
@@ -87,7 +87,7 @@ def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
 
 
 def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter, watch: Observer) -> None:
-    """Write what is not yet there, part by part: no more than one is held."""
+    """Publish the missing parts, with no more than one in memory."""
     from gradprism.interop.tables import tables_of
 
     done = writer.done
@@ -103,7 +103,7 @@ def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter,
 
 @dataclass(frozen=True)
 class _First:
-    """The first line that can be read: all others are held against its layout."""
+    """The first line that can be read: all others are verified against its layout."""
 
     where: str
     layout: Layout
@@ -113,17 +113,17 @@ class _First:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What is known of the model that made the file."""
+    """The model that made the file, as far as it is known."""
 
     model: dict[str, Any]  # as run.json has it
     encoder: Encoder | None
-    shapes: dict[Place, tuple[int, int]]
+    shapes: dict[WeightKey, tuple[int, int]]
 
 
 def _rows(
     examples: ExampleSet, layout: Layout, origin: _Origin, done: Collection[int], part_rows: int
 ) -> "Iterator[ReadRow]":
-    """Of parts that are there already nothing is worked out."""
+    """Yield every row; those of parts that are done are not parsed."""
     from gradprism.interop.tables import ReadRow
 
     for number, (example, found) in enumerate(examples.records()):
@@ -149,7 +149,7 @@ def _fields(example: Example, found: Record) -> dict[str, Any]:
 
 
 def _other_columns(example: Example) -> dict[str, Any]:
-    """Those of the data itself, such as a reward; numbers that JSON has no form for are no values."""
+    """Return the columns of the data itself, such as a reward, without numbers that JSON has no form for."""
     odd = {name for name, value in example.columns.items() if isinstance(value, float) and not isfinite(value)}
     return {name: value for name, value in example.columns.items() if name not in {*OWN_KEYS, *odd}}
 
@@ -159,7 +159,7 @@ def _located(problem: str, found: Record) -> str:
 
 
 def _first_line(recipe: ImportRecipe) -> _First:
-    """The first that is laid out as most of the first rows are; of the whole file only if none of these can be read.
+    """Return the first line with the layout of most of the first rows; if none of those can be read, of any row.
 
     Raises `GradPrismError`.
     """
@@ -177,7 +177,7 @@ def _first_line(recipe: ImportRecipe) -> _First:
 
 
 def _readable(recipe: ImportRecipe, settings: ReadSettings, problems: list[str]) -> Iterator[_First]:
-    """Lines that can be read, each by its own layout; what is wrong with the others goes to `problems`."""
+    """Yield lines that can be read, each by its own layout; the problems of the others go to `problems`."""
     for example, found in open_examples(recipe.data, settings).records():
         try:
             fields = _fields(example, found)
@@ -193,9 +193,9 @@ def _digest(fields: dict[str, Any]) -> str:
 
 
 def _refuse_other_names(fields: dict[str, Any], found: Record) -> None:
-    """Raises `GradPrismError` where the first readable row has statistics, and none under a name that is known."""
+    """Raise `GradPrismError` where the first readable row has statistics, and none under a name that is known."""
     named = [name for name, value in fields.items() if isinstance(value, dict) and _STATISTICS & {*value}]
-    if not named or any(map(place_of, named)):
+    if not named or any(map(weight_key, named)):
         return
     more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
     raise GradPrismError(
@@ -223,28 +223,28 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
     return _Origin(model | {"skipped_layers": others, "notes": []}, encoder, shapes)
 
 
-def _shapes(skeleton: Any, first: _First, name: str) -> dict[Place, tuple[int, int]]:
-    """Of each weight of the file. Raises `GradPrismError` where the model cannot have made it."""
+def _shapes(skeleton: Any, first: _First, name: str) -> dict[WeightKey, tuple[int, int]]:
+    """Return (d_out, d_in) of each weight. Raises `GradPrismError` where the model cannot have made the file."""
     from gradprism.models.projections.discovery import find_projections
 
     found = find_projections(skeleton, first.layout.projections).projections
-    shapes = {Place(each.layer, each.name): (each.d_out, each.d_in) for each in found}
-    problems = [f"it has no {each}" for each in first.layout.places if each not in shapes]
+    shapes = {WeightKey(each.layer, each.name): (each.d_out, each.d_in) for each in found}
+    problems = [f"it has no {each}" for each in first.layout.keys if each not in shapes]
     problems += [
-        f"{each.place} has {len(each.values):,} singular values, and its matrix is {' x '.join(map(str, shape))}"
+        f"{each.key} has {len(each.values):,} singular values, and its matrix is {' x '.join(map(str, shape))}"
         for each in first.line.gradients
-        if each.values is not None and (shape := shapes.get(each.place)) and len(each.values) > min(shape)
+        if each.values is not None and (shape := shapes.get(each.key)) and len(each.values) > min(shape)
     ]
     if problems:
         raise GradPrismError(
             f"--model {name} did not make this file ({first.where or 'row 0'}): {problems[0]}. Expected the model "
             "whose gradients these are; leave the option out where you cannot name it."
         )
-    return {each: shapes[each] for each in first.layout.places}
+    return {each: shapes[each] for each in first.layout.keys}
 
 
 def _resolved(recipe: ImportRecipe, origin: _Origin) -> ImportRecipe:
-    """Absolute paths, so that it can be replayed from anywhere."""
+    """Return the recipe with absolute paths, so that it can be replayed from anywhere."""
     changes: dict[str, Any] = {
         "data": tuple(map(absolute, recipe.data)),
         "out": str(place(recipe.out).resolve()),
@@ -257,7 +257,7 @@ def _resolved(recipe: ImportRecipe, origin: _Origin) -> ImportRecipe:
 
 
 def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, origin: _Origin) -> dict[str, Any]:
-    """What run.json says from the start."""
+    """Return the record of the run at its start."""
     identity = recipe.identity() | {
         "data fingerprint": examples.fingerprint,
         "first line": first.digest,
@@ -278,7 +278,7 @@ def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, orig
 
 
 def _imported(layout: Layout, origin: _Origin) -> dict[str, Any]:
-    """What was done to the file's singular values."""
+    """Return what was done to the file's singular values."""
     tokenizer = f"tokenizer of {origin.model['name']}" if origin.encoder else None
     if not layout.has_spectra:
         words = "sums of singular values as the file has them, noise included; no effective rank"

@@ -1,4 +1,4 @@
-"""What the published files call things: weights, their statistics, and the cosines between them.
+"""The names that the published files use: of weights, their statistics, and the cosines between them.
 
 One JSON object a line: `instruction`, `output`, `loss`; under the name of each weight its statistics; `cosine_sim`, a
 matrix over layers for each projection; `cosine_sim_qkvo`, for each layer the cosine of q with o and of k with v. The
@@ -21,7 +21,7 @@ _WEIGHT = re.compile(
 _SAME_LAYER = {"q_proj_x_o_proj": "q-o", "k_proj_x_v_proj": "k-v"}
 
 
-class Place(NamedTuple):
+class WeightKey(NamedTuple):
     """One projection of one layer."""
 
     layer: int
@@ -29,27 +29,27 @@ class Place(NamedTuple):
 
     @property
     def weight(self) -> str:
-        """Its name in a file."""
+        """The key of this weight in a line of a file."""
         home = "mlp" if self.projection in _IN_MLP else "self_attn"
         return f"model.layers.{self.layer}.{home}.{self.projection}_proj.weight"
 
     def __str__(self) -> str:
-        """Name it in a message."""
+        """Return `layer 3 q`, for messages."""
         return f"layer {self.layer} {self.projection}"
 
 
-def place_of(weight: str) -> Place | None:
-    """The projection that a key names; None for other keys."""
-    match = _WEIGHT.fullmatch(weight)
-    place = Place(int(match[1]), match[3]) if match else None
-    return place if place and place.weight == weight else None
+def weight_key(name: str) -> WeightKey | None:
+    """Parse a key of a line; None where it names no weight that is known."""
+    match = _WEIGHT.fullmatch(name)
+    key = WeightKey(int(match[1]), match[3]) if match else None
+    return key if key and key.weight == name else None
 
 
 def same_layer_pair(name: str) -> str | None:
-    """`q_proj_x_o_proj` -> `q-o`; None for other keys."""
+    """Parse a pair of projections, `q_proj_x_o_proj` -> `q-o`; None for other keys."""
     return _SAME_LAYER.get(name)
 
 
 def same_layer_name(pair: str) -> str:
-    """`q-o` -> `q_proj_x_o_proj`."""
+    """Return the key of a pair of projections: `q-o` -> `q_proj_x_o_proj`."""
     return next(name for name, known in _SAME_LAYER.items() if known == pair)

@@ -1,4 +1,4 @@
-"""Where true singular values end in a published list, and rounding noise begins.
+"""The end of the true singular values in a published list, and the beginning of rounding noise.
 
 A gradient of T tokens has rank at most T - 1, and the published lists come of an SVD of the whole matrix in float32:
 beyond the rank they hold noise, thousands of values that make effective rank too large. Measured, noise reaches 2.5
@@ -14,7 +14,7 @@ NOISE_FLOOR = 4 * float(np.finfo(np.float32).eps)
 
 
 def without_noise(values: np.ndarray, n_tokens: int | None = None) -> np.ndarray:
-    """The true ones of singular values (n,), descending, float32; at most `n_tokens` - 1 where that is known."""
+    """Return the true ones of singular values (n,), descending, float32; at most `n_tokens` - 1 where that is known."""
     if not len(values):
         return values
     kept = int((values.astype(np.float64) > NOISE_FLOOR * float(values[0])).sum())

@@ -1,4 +1,4 @@
-"""The settings of `gradprism import`: which file, and what is known of the model that made it."""
+"""The settings of `gradprism import`: the files, and the model that made them as far as it is known."""
 
 from typing import Any, Literal, Self
 
@@ -27,7 +27,7 @@ class OriginSettings(Settings):
 
 
 class ImportRecipe(Settings):
-    """Everything that `gradprism import` was told."""
+    """All settings of `gradprism import`."""
 
     verb: Literal["import"] = "import"
     data: tuple[str, ...] = Field(min_length=1)
@@ -51,7 +51,7 @@ class ImportRecipe(Settings):
         return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
 
     def refuse_contradictions(self) -> None:
-        """Raises `GradPrismError` for options that would do nothing, or contradict each other."""
+        """Raise `GradPrismError` for options that would have no effect, or contradict each other."""
         if self.origin.model is not None:
             if self.origin.made_by:
                 raise GradPrismError(
@@ -64,10 +64,10 @@ class ImportRecipe(Settings):
         idle += [name for name, value in self.text if value != TextSettings.model_fields[name].default]
         if idle:
             given = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-            raise GradPrismError(f"Given {given} without --model, whose tokenizer these are of. Expected --model too.")
+            raise GradPrismError(f"Given {given} without --model, whose tokenizer they apply to. Expected --model too.")
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
+        """Return the settings that a resumed run must share: those that decide the numbers and the cut into parts."""
         groups: dict[str, Settings] = {"read": self.read, "origin": self.origin}
         if self.origin.model:
             groups["text"] = self.text

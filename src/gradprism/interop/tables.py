@@ -1,4 +1,4 @@
-"""Lines of a published file -> one part of a run."""
+"""Lines of a published file made into one part of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ import torch
 
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
-from gradprism.interop.line import Gradient, Line
-from gradprism.interop.naming import Place
+from gradprism.interop.line_reader import Gradient, Line
+from gradprism.interop.naming import WeightKey
 from gradprism.interop.noise import without_noise
 from gradprism.prism.measures import measure_spectra
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
-Shapes = Mapping[Place, tuple[int, int]]
+Shapes = Mapping[WeightKey, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class ReadRow:
-    """One example with what its line says, or why that cannot be used; its tokens where they were counted."""
+    """An example with its line, or the problem of that line; its tokens where they were counted."""
 
     example: Example
     line: Line | None = None
@@ -30,17 +30,17 @@ class ReadRow:
 
 
 def measured(example: Example, line: Line, encoded: Encoded | None, shapes: Shapes) -> ReadRow:
-    """A row with its measures; singular values that are noise are cut away."""
+    """Return an example with the measures of its line; singular values that are noise are cut away."""
     n_tokens = encoded.n_tokens if encoded else None
     kept = [without_noise(g.values, n_tokens) for g in line.gradients if g.values is not None]
     columns = {
         "example_id": example.example_id,
         "row": example.row,
-        "layer": [g.place.layer for g in line.gradients],
-        "projection": [g.place.projection for g in line.gradients],
-        "d_out": [shapes[g.place][0] if shapes else None for g in line.gradients],
-        "d_in": [shapes[g.place][1] if shapes else None for g in line.gradients],
-        **_measures(line.gradients, kept),
+        "layer": [g.key.layer for g in line.gradients],
+        "projection": [g.key.projection for g in line.gradients],
+        "d_out": [shapes[g.key][0] if shapes else None for g in line.gradients],
+        "d_in": [shapes[g.key][1] if shapes else None for g in line.gradients],
+        **_columns_of_measures(line.gradients, kept),
         "frobenius_norm": [g.frobenius_norm for g in line.gradients],
         "grad_mean": [g.mean for g in line.gradients],
         "grad_min": [g.smallest for g in line.gradients],
@@ -51,8 +51,8 @@ def measured(example: Example, line: Line, encoded: Encoded | None, shapes: Shap
     return ReadRow(example, line, None, encoded, frame.with_columns(pl.col(pl.Float64).fill_nan(None)))
 
 
-def _measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray]) -> dict[str, list[float | None]]:
-    """From singular values; of a file without them its own sum and largest value, and no effective rank."""
+def _columns_of_measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray]) -> dict[str, list[float | None]]:
+    """Measure singular values; of a file without them take its own sum and largest value, and no effective rank."""
     if not kept:
         return {
             "nuclear_norm": [g.nuclear_norm for g in gradients],
@@ -69,14 +69,14 @@ def _measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarray]) -> dict
 
 
 def _stable_rank(gradient: Gradient) -> float | None:
-    """‖G‖_F² / σ_1², both as the file has them."""
+    """Return ‖G‖_F² / σ_1², both from the file."""
     if not gradient.spectral_norm:
         return None
     return (gradient.frobenius_norm / gradient.spectral_norm) ** 2
 
 
 def tables_of(rows: Sequence[ReadRow]) -> Tables:
-    """One part of a run."""
+    """Return one part of a run."""
     similarity = [
         (row.example.example_id, row.example.row, c.layer, c.other_layer, c.kind, c.pair, c.value)
         for row in rows
