@@ -199,7 +199,7 @@ def test_what_is_gone_is_said_and_the_rest_is_there(tmp_path: Path) -> None:
     found = embedded(facts.path)
     assert facts.n_shown == 8
     assert found["texts"] == []
-    assert found["measured-0"]["missing"]["low"] == "low is not a run: it holds no run.json."
+    assert found["data"]["models"][0]["measured_missing"]["low"] == "low is not a run: it holds no run.json."
     assert found["data"]["models"][0]["no_texts"]["high"].startswith("high is not a run")
     assert "/nowhere" not in facts.path.read_text("utf-8")
 
@@ -309,15 +309,16 @@ def test_data_that_has_changed_costs_its_texts_alone(tmp_path: Path) -> None:
     assert list(model["no_texts"]) == ["low"]
     assert "has changed since" in model["no_texts"]["low"]
     assert [text is None for text in model["examples"]["text"]] == [False] * 6 + [True] * 6
-    assert found["measured-0"]["missing"] == {}
+    assert model["measured_missing"] == {}
 
 
 def test_a_run_that_has_changed_costs_its_curves_alone(tmp_path: Path) -> None:
     comparison = made_report(tmp_path)
     swapped = tuple(replace(group, run=comparison.groups[0].run) for group in comparison.groups)
     found = embedded(write_report([replace(comparison, groups=swapped)], tmp_path / "report.html").path)
-    assert list(found["measured-0"]["missing"]) == ["low"]
-    assert "has changed since it was compared" in found["measured-0"]["missing"]["low"]
+    missing = found["data"]["models"][0]["measured_missing"]
+    assert list(missing) == ["low"]
+    assert "has changed since it was compared" in missing["low"]
 
 
 def test_without_texts_none_are_in_the_file(tmp_path: Path) -> None:

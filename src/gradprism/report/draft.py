@@ -1,7 +1,7 @@
 """Pages of the same comparisons with more or fewer examples: runs and data are read once."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
+from gradprism.core.progress import Say
 from gradprism.report.example_curves import ExampleCurves, read_example_curves
 from gradprism.report.model_data import examples_data, model_data
 from gradprism.report.page import page, page_title
@@ -35,7 +36,7 @@ class Draft:
     comparisons: Sequence[Comparison]
     seed: int
     with_texts: bool
-    say: Callable[[str], None]
+    say: Say
     most_bytes: int
 
     @cached_property

@@ -1,6 +1,6 @@
 """Curves over layers and singular values of single examples, read from the runs of a comparison."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Say
 from gradprism.report.packed import DECADES, Array, Codes, log_codes, log_range, packed
 from gradprism.report.paths import first_line, known_paths
 from gradprism.runs.run import Run, open_run
@@ -17,8 +18,6 @@ CURVES = ("nuclear_norm", "effective_rank")
 _INDICES = 12  # singular values that are kept of each spectrum, evenly spaced in the logarithm of their index
 _ROWS_AT_ONCE = 128
 _CURVE_LEVELS, _SPECTRUM_LEVELS = 4095, 127  # within 0.1% and 6%, which no plot shows
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -52,7 +51,6 @@ class ExampleCurves:
                 "levels": _SPECTRUM_LEVELS,
                 **packed(spectra, wide=False),
             },
-            "missing": self.missing,
         }
 
 

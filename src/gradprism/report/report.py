@@ -1,12 +1,13 @@
 """`write_report`: comparisons as one HTML file, within a given size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.core.progress import Say, unheard
 from gradprism.files.atomic import replace
 from gradprism.files.places import place
 from gradprism.report.draft import Draft, Rendered
@@ -30,7 +31,7 @@ def write_report(
     max_mb: float = 12.0,
     seed: int = 0,
     texts: bool = True,
-    progress: Callable[[str], None] | None = None,
+    progress: Say | None = None,
 ) -> WrittenReport:
     """Write comparisons, one a model, as one HTML file that opens offline.
 
@@ -43,7 +44,7 @@ def write_report(
         raise GradPrismError("A report needs at least one comparison; none was given.")
     need("plotly.offline", "report")
     path, most_bytes = place(out), int(max_mb * 1e6)
-    draft = Draft(comparisons, seed, texts, progress or (lambda _: None), most_bytes)
+    draft = Draft(comparisons, seed, texts, progress or unheard, most_bytes)
     rendered = _largest_that_fits(draft)
     _write(path, rendered.content)
     return WrittenReport(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)

@@ -1,6 +1,6 @@
 """The texts of examples, read from the data that a run was made of."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -8,12 +8,12 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Say
 from gradprism.data.example import Example, answers_in_loss
 from gradprism.report.paths import first_line, known_paths
 from gradprism.runs.origin import data_of
 from gradprism.runs.run import open_run
 
-Say = Callable[[str], None]
 MOST_CHARACTERS = 8000  # of a turn
 _MOST_OF_EXAMPLE = 3 * MOST_CHARACTERS
 
@@ -35,9 +35,7 @@ class Texts:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def read_texts(
-    comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame], say: Callable[[str], None]
-) -> Texts:
+def read_texts(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFrame], say: Say) -> Texts:
     """Read the texts of `examples`, one table a comparison, and of no other rows.
 
     Data that is gone or has changed leaves a sentence in `missing` and never raises.

@@ -5,7 +5,7 @@ const detailPlot = { measure: "nuclear_norm", pooled: true, figures: new Set(), 
 function detailPlots(place) {
   const { model } = state;
   const group = model.examples.group(place);
-  const missing = model.measured.missing[group];
+  const missing = model.measured_missing[group];
   if (missing !== undefined) return el("p", { class: "notice" }, "Its curves and singular values are not in this report: ", named(missing, model.groupNames));
   const curves = curveFigure(place, group);
   const spectra = spectrumFigure(place, group);

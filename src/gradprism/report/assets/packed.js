@@ -57,7 +57,6 @@ function median(values) {
 /** What the runs say of single examples of one model. */
 class Measured {
   constructor(raw) {
-    this.missing = raw.missing;
     this.measures = raw.curves.measures;
     this.indices = raw.spectra.indices;
     this.raw = raw;
