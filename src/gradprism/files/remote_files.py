@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractBufferedFile
 
-from gradprism.files.remote import RemotePath
 from gradprism.files.storage_errors import plain_errors
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from gradprism.files.remote import RemotePath
 
 _SMALL = 256 << 10  # bytes
 
@@ -21,7 +22,7 @@ class StoredFile(AbstractBufferedFile):  # type: ignore[misc]
     stores open ask for the size of each object, too, which for the parts of a run is known from one listing.
     """
 
-    def __init__(self, path: RemotePath, size: int):
+    def __init__(self, path: "RemotePath", size: int):
         """Open the object at `path`, of `size` bytes."""
         self._remote = path
         super().__init__(None, path.url, "rb", cache_type="all" if size <= _SMALL else "none", size=size)
