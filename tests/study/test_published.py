@@ -1,11 +1,18 @@
 """The study that is kept beside its recipe: whole, small, and quoted as it is."""
 
 import re
+from typing import Any
 
 import polars as pl
 import pytest
 import yaml
 from tests.conftest import ROOT
+
+from gradprism.cli.recipes import load_recipe
+from gradprism.study.claims import Compared
+from gradprism.study.outcome import Outcome, _judged
+from gradprism.study.page import Drawings, page
+from gradprism.study.settings import StudyRecipe
 
 STUDY = ROOT / "studies" / "small"
 PAGE = (STUDY / "README.md").read_text(encoding="utf-8")
@@ -33,12 +40,12 @@ def test_every_claim_of_the_recipe_has_its_verdict_on_the_page() -> None:
                 )
 
 
-@pytest.mark.parametrize("page", ["README.md", "studies/README.md"])
-def test_what_is_quoted_stands_in_the_study(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["README.md", "studies/README.md"])
+def test_what_is_quoted_stands_in_the_study(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
     part = (
         text[text.find("## What the papers' claims come to") : text.find("## In Python")]
-        if page == "README.md"
+        if file == "README.md"
         else text
     )
     for quoted in re.findall(r"[×-]?[\d.]+ \[[^\]]+\]", part):
@@ -47,3 +54,25 @@ def test_what_is_quoted_stands_in_the_study(page: str) -> None:
         assert f"**{verdict}**" in PAGE
     for seconds in re.findall(r"[\d,]+ seconds of one core", part):
         assert f"tokens, {seconds.split()[0]} s" in PAGE
+
+
+def table(name: str) -> pl.DataFrame:
+    return pl.read_csv(STUDY / "tables" / f"{name}.csv", infer_schema_length=None)
+
+
+def test_the_page_is_made_again_from_its_tables() -> None:
+    """Every word and number of it but those on its runs, which are not kept."""
+    recipe = load_recipe(STUDY.parent / "small.yaml")
+    assert isinstance(recipe, StudyRecipe)
+    judged = tuple(_judged(name, claim, recipe, table(f"claim-{name}")) for name, claim in recipe.claims.items())
+    (first,) = re.findall(r'filter\(model="(.*?)", text="(.*?)", contrast="(.*?)"\)', PAGE)
+    tables = {name: table(name) for name in ("predictors", "agreement")}
+    comparison: Any = None  # not kept: the page names the first one, and reads the tables of all
+    outcome = Outcome(recipe, {}, (Compared(*first, comparison),), judged, tables)
+    assert outcome.verdicts.equals(table("verdicts"))
+    drawn = Drawings(
+        {name: f"figures/claim-{name}.png" for name in recipe.claims},
+        {name: f"figures/depth-{name}.png" for name in recipe.all_contrasts},
+    )
+    runs = re.findall(r"^- (.*)$", PAGE.partition("## How it was made")[2].partition("\n##")[0], re.MULTILINE)
+    assert page(outcome, drawn, runs) == PAGE
