@@ -1,4 +1,4 @@
-"""What a study would do: its numbers against a tokenizer asked directly; nothing written, nobody asked."""
+"""The plan of a study: its numbers against a tokenizer asked directly; nothing written, nobody asked."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism.core.errors import GradPrismError
 from gradprism.study.api import plan_study, run_recipe
-from gradprism.study.plan import Pace, PlannedRun, Reading, estimated_pace, line, measured_pace
+from gradprism.study.plan import Plan, PlannedStep, Total, total
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,49 +24,58 @@ def whole(row: dict[str, str]) -> str:
     return "\n".join(row[name] for name in ("instruction", "input", "output") if row.get(name))
 
 
+def step_of(plan: Plan, name: str) -> PlannedStep:
+    return next(step for step in plan.steps if step.name == name)
+
+
+def runs_of(plan: Plan) -> Total:
+    return total(step for step in plan.steps if step.name.startswith("runs/"))
+
+
 def test_tokens_are_those_of_the_models_own_tokenizer(tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path) -> None:
     texts = {"whole": {"max_length": 40}, "first-8": {"response_tokens": 8, "sets": ["l*"]}}
     study = loaded_study(written_study(tmp_path, tiny_checkpoint, texts=texts))
     plan = plan_study(study)
     lengths = [len(tokenizer(whole(row))["input_ids"]) for row in ROWS]
     prompts = [len(tokenizer(f"{row['instruction']}\n")["input_ids"]) for row in ROWS[3:]]
-    lines = plan.lines
-    assert lines["tiny", "whole"].tokens == sum(min(length, 40) for length in lengths)
-    assert lines["tiny", "first-8"].tokens == sum(prompt + 8 for prompt in prompts)
-    assert {each.basis for each in lines.values()} == {"counted"}
-    assert (plan.total.sets, plan.total.rows, plan.comparisons) == (3, 9, (1, 0))
-    assert not plan.unseen
+    assert plan.groups["runs/tiny/whole"].tokens == sum(min(length, 40) for length in lengths)
+    assert plan.groups["runs/tiny/first-8"].tokens == sum(prompt + 8 for prompt in prompts)
+    assert {step.basis for step in plan.steps} == {"counted"}
+    assert (runs_of(plan).steps, runs_of(plan).rows) == (3, 9)
+    assert not step_of(plan, "comparisons/tiny/whole/length").is_done
+    assert not plan.missing
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_would_be_skipped_are_counted(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_rows_that_would_be_skipped_have_no_tokens(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    whole_rows = step_of(plan_study(loaded_study(path)), "runs/tiny/whole/long")
     rows = [*ROWS, {"instruction": "nothing", "output": ""}, {"instruction": ["?"], "output": "x"}]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n", encoding="utf-8")
-    plan = plan_study(loaded_study(path))
-    by_set = {run.set: run.reading for run in plan.runs}
-    assert (by_set["long"].rows, by_set["long"].skipped) == (9, 3)
-    assert by_set["short"].skipped == 0
+    more = step_of(plan_study(loaded_study(path)), "runs/tiny/whole/long")
+    assert (whole_rows.rows, more.rows) == (6, 9)
+    assert more.tokens == pytest.approx(whole_rows.tokens)
 
 
-def test_a_part_of_many_rows_is_scaled(tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_sample_of_many_rows_is_scaled(tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     rows = ROWS * 100  # each sixth one is alike
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    reading = next(run.reading for run in plan_study(loaded_study(path)).runs if run.set == "long")
+    planned = step_of(plan_study(loaded_study(path)), "runs/tiny/whole/long")
     taken = [min(len(tokenizer(whole(row))["input_ids"]), 64) for row in rows[::3]]
-    assert (reading.rows, reading.basis) == (600, "scaled")
-    assert reading.tokens == pytest.approx(600 * sum(taken) / len(taken))
+    assert (planned.rows, planned.basis) == (600, "estimated")
+    assert planned.tokens == pytest.approx(600 * sum(taken) / len(taken))
 
 
 def test_characters_stand_in_for_a_tokenizer_that_is_not_here(tmp_path: Path) -> None:
     models = {"far": {"model": "owner/name", "parameters": 1e6}}
     plan = plan_study(loaded_study(written_study(tmp_path, models=models)))
     expected = sum(min(math.ceil(len(whole(row).encode()) / 4), 64) for row in ROWS)
-    assert plan.total.tokens == expected
-    assert plan.total.basis == "characters"
-    assert plan.total.seconds > 0
-    assert [(item.kind, item.name, item.given) for item in plan.unseen] == [("model", "far", "owner/name")]
+    assert total(plan.steps).tokens == expected
+    assert total(plan.steps).basis == "estimated"
+    assert total(plan.steps).seconds > 0
+    assert [(item.kind, item.name, item.given) for item in plan.missing] == [("model", "far", "owner/name")]
 
 
 @pytest.mark.slow  # a study is run first
@@ -75,15 +84,17 @@ def test_what_is_done_is_counted_and_times_the_rest(tiny_checkpoint: Path, tmp_p
     run_recipe(loaded_study(path, limit=2))
     (tmp_path / "out/runs/tiny/whole/short/examples/part-00000.parquet").unlink()
     plan = plan_study(loaded_study(path, limit=2))
-    assert {run.set: run.done for run in plan.runs} == {"long": 2, "short": 0}
-    assert plan.comparisons == (1, 1)
+    done = {step.name: (step.rows_done, step.is_done) for step in plan.steps}
+    assert done["runs/tiny/whole/long"] == (2, True)
+    assert done["runs/tiny/whole/short"] == (0, False)
+    assert done["comparisons/tiny/whole/length"] == (0, True)
     records = [json.loads(file.read_text()) for file in (tmp_path / "out/runs").rglob("run.json")]
     sessions = [session for record in records for session in record["sessions"]]
     pace = sum(session["seconds"] for session in sessions) / sum(session["tokens"] for session in sessions)
-    short = next(run for run in plan.runs if run.set == "short")
-    assert short.pace == Pace(pytest.approx(pace), measured=True)
-    assert short.seconds == pytest.approx(pace * short.reading.tokens)
-    assert not plan.rates  # nothing was estimated
+    short = step_of(plan, "runs/tiny/whole/short")
+    assert short.seconds == pytest.approx(pace * short.tokens)
+    assert plan.rate
+    assert plan.rate.measured
 
 
 @pytest.mark.slow  # a study is run first
@@ -91,9 +102,9 @@ def test_runs_that_would_be_refused_are_named(tiny_checkpoint: Path, tmp_path: P
     path = written_study(tmp_path, tiny_checkpoint)
     run_recipe(loaded_study(path, limit=2))
     plan = plan_study(loaded_study(path))
-    assert {run.done for run in plan.runs} == {0}
-    assert {item.name for item in plan.unseen} == {"runs/tiny/whole/long", "runs/tiny/whole/short"}
-    assert all("read.limit" in item.reason for item in plan.unseen)
+    assert runs_of(plan).rows_done == 0
+    assert {item.name for item in plan.missing} == {"runs/tiny/whole/long", "runs/tiny/whole/short"}
+    assert all("read.limit" in item.reason for item in plan.missing)
     with pytest.raises(GradPrismError, match="made with other settings"):
         run_recipe(loaded_study(path))
 
@@ -105,12 +116,12 @@ def test_sets_of_a_pool_are_expected_from_its_rows(tiny_checkpoint: Path, tmp_pa
     path = written_study(tmp_path, tiny_checkpoint, **more)
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     plan = plan_study(loaded_study(path))
-    chosen = [run.reading for run in plan.runs if run.set.startswith("pool-")]
-    assert [(reading.rows, reading.basis) for reading in chosen] == [(2, "scaled")] * 4
-    assert [(score.score, score.reading.rows) for score in plan.scores] == [("size", 6), ("tags", 6)]
-    assert plan.selections == (2, 0)
-    assert plan.requests == 6
-    assert plan.total.rows == 6 + 4 * 2 + 6  # what the judge is asked is not computed here
+    chosen = [step for step in plan.steps if step.name.startswith("runs/tiny/whole/pool-")]
+    assert [(step.rows, step.basis) for step in chosen] == [(2, "at most")] * 4
+    scores = plan.groups["pools/pool/scores"]
+    assert (scores.steps, scores.rows) == (2, 12)
+    assert step_of(plan, "pools/pool/scores/tags").seconds is None  # a judge's
+    assert [step.is_done for step in plan.steps if step.name.startswith("sets/")] == [False, False]
 
 
 @pytest.mark.slow  # a study is run first
@@ -122,21 +133,23 @@ def test_a_set_that_is_yet_to_be_selected_has_at_most_its_source(tiny_checkpoint
     contrasts = {"c": {"first": "some", "second": "short"}}
     path = written_study(tmp_path, tiny_checkpoint, sets=sets, contrasts=contrasts)
     plan = plan_study(loaded_study(path))
-    assert [(run.set, run.reading.rows, run.reading.basis) for run in plan.runs] == [
-        ("some", 3, "bound"), ("short", 3, "counted"),
+    names = [f"runs/tiny/whole/{name}" for name in sets]
+    assert [(step.name, step.rows, step.basis) for step in plan.steps if step.name in names] == [
+        (names[0], 3, "at most"), (names[1], 3, "counted"),
     ]  # fmt: skip
-    assert plan.selections == (1, 0)
+    assert not step_of(plan, "sets/some").is_done
     run_recipe(loaded_study(path))
     plan = plan_study(loaded_study(path))
-    assert [(run.reading.rows, run.done) for run in plan.runs] == [(2, 2), (3, 3)]
-    assert plan.selections == (1, 1)
+    assert [(step.rows, step.rows_done) for step in plan.steps if step.name in names] == [(2, 2), (3, 3)]
+    assert all(step.is_done for step in plan.steps)
+    assert plan.rate is None  # nothing is left to time
 
 
 def test_a_template_that_the_tokenizer_has_not_is_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
     texts = {"whole": {"template": str(tmp_path / "none.jinja")}}
     plan = plan_study(loaded_study(written_study(tmp_path, tiny_checkpoint, texts=texts)))
-    assert {item.kind for item in plan.unseen} == {"run"}
-    assert plan.total.tokens
+    assert {item.kind for item in plan.missing} == {"run"}
+    assert total(plan.steps).tokens
 
 
 def test_the_papers_study_is_planned_without_asking_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,10 +170,10 @@ def test_the_papers_study_is_planned_without_asking_anybody(tmp_path: Path, monk
     plan = plan_study(study)
     assert not asked
     assert not constants.HF_HUB_OFFLINE
-    named = {item.name for item in plan.unseen}
+    named = {item.name for item in plan.missing}
     assert named >= {*study.models, *study.pools, *study.sets, "ifd-gpt2", "ifd-qwen7b", "reward"}
-    assert plan.total.basis == "bound"
-    assert all(each.seconds > 0 for each in plan.lines.values())
+    assert total(plan.steps).basis == "at most"
+    assert all(step.seconds for step in plan.steps if step.name.startswith("runs/"))
     assert not (tmp_path / "out").exists()
 
 
@@ -168,7 +181,8 @@ def test_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
     done = run("study", written_study(tmp_path, tiny_checkpoint), "--plan", "--json", "--limit", 1, "-q")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
-    assert [(each["set"], each["reading"]["rows"]) for each in plan["runs"]] == [("long", 1), ("short", 1)]
+    runs = {each["name"]: each["rows"] for each in plan["steps"] if each["rows"]}
+    assert runs == {"runs/tiny/whole/long": 1, "runs/tiny/whole/short": 1}
     assert plan["total"]["rows"] == 2
 
 
@@ -176,7 +190,7 @@ def test_as_a_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     models = {"tiny": {"model": str(tiny_checkpoint)}, "far": {"model": "owner/name"}}
     done = run("study", written_study(tmp_path, models=models), "--plan", "-q")
     assert done.returncode == 0, done.stderr
-    for words in ("model, text", "tiny", "≈", "not on this machine", "owner/name", "?"):
+    for words in ("runs/tiny/whole", "~", "not on this machine", "owner/name", "?"):
         assert words in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
@@ -195,30 +209,19 @@ def test_the_small_study_on_the_embedded_sample(
     tokenizer = smollm2[1]
     drawn = random.Random(0).sample(range(len(sample_rows)), 10)
     tokens = sum(min(len(tokenizer(whole(sample_rows[i]))["input_ids"]), 1024) for i in drawn)
-    each = plan.lines["smollm2-135m", "whole"]
-    assert (each.sets, each.rows, each.tokens) == (34, 340, 34 * tokens)
-    assert plan.lines["smollm2-135m", "window-9"].sets == 12
-    assert each.seconds == pytest.approx(each.tokens * 6 * 134_515_008 * 0.9 / (0.5 * plan.rates["float32"]))
+    each = plan.groups["runs/smollm2-135m/whole"]
+    assert (each.steps, each.rows, each.tokens) == (34, 340, 34 * tokens)
+    assert plan.groups["runs/smollm2-135m/window-9"].steps == 12
+    assert plan.rate
+    assert each.seconds == pytest.approx(each.tokens * 134_515_008 * plan.rate.seconds / 1e12)
 
 
-def test_times_of_parts_are_added_and_what_has_none_is_told() -> None:
-    known = PlannedRun("m", "t", "a", Reading(10, 0, 100.0, "counted"), 5, Pace(0.5, measured=True))
-    finished = PlannedRun("m", "t", "b", Reading(3, 0, 30.0, "scaled"), 3, None)
-    unknown = PlannedRun("m", "t", "c", Reading(None), 0, None)
-    both = line([known, finished])
-    assert (both.rows, both.done, both.seconds, both.basis) == (13, 8, 25.0, "scaled")
-    assert (both.untold_time, both.estimated) == (0, False)
-    everything = line([known, finished, unknown])
-    assert (everything.untold_rows, everything.untold_tokens, everything.untold_time) == (1, 1, 1)
-
-
-def test_paces() -> None:
-    assert estimated_pace(1e8, 12e9) == Pace(pytest.approx(0.09), measured=False)  # 0.9 of an ordinary pass
-    assert estimated_pace(2e9, 12e9) == Pace(pytest.approx(1.0), measured=False)  # wide: half of one
-    assert estimated_pace(2e9, 12e9, half_on_gpu=True) == Pace(
-        pytest.approx(10.0), measured=False
-    )  # fp64 takes the time
-    assert estimated_pace(1e8, 8e9, "ifd") == Pace(pytest.approx(0.1), measured=False)
-    assert estimated_pace(1e8, 4e9, "instag") is None
-    assert measured_pace([(3.0, 10), (9.0, 0), (1.0, 10)]) == Pace(0.2, measured=True)
-    assert measured_pace([(9.0, 0)]) is None
+def test_what_is_unknown_is_counted_and_left_out_of_sums() -> None:
+    known = PlannedStep("a", False, 10, 5, 100.0, "counted", 25.0)
+    finished = PlannedStep("b", True, 3, 3, 30.0, "estimated")
+    unknown = PlannedStep("c", False, None, 0, None, "at most", None)
+    both = total([known, finished])
+    assert (both.rows, both.rows_done, both.seconds, both.basis) == (13, 8, 25.0, "estimated")
+    assert (both.steps, both.steps_done, both.unknown_seconds) == (2, 1, 0)
+    everything = total([known, finished, unknown])
+    assert (everything.unknown_rows, everything.unknown_tokens, everything.unknown_seconds) == (1, 1, 1)

@@ -56,11 +56,10 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: s
 
 
 def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
-    """What a study would do, as far as this machine can tell: no weights are loaded, nothing is fetched or written."""
-    from gradprism.study.looking import Looker
-    from gradprism.study.planner import Planner
+    """Plan a study as far as this machine can tell: no weights are loaded, nothing is fetched or written."""
+    from gradprism.study.plan import Planner
 
-    return Planner(recipe, Looker((observer or Silent()).say)).plan()
+    return Planner(recipe, (observer or Silent()).say).plan()
 
 
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:

@@ -52,7 +52,7 @@ def study(
         At most so many rows of each set, and ten times as many of each pool; in a folder of its own, OUT-first-N,
         unless --out names one.
     plan
-        Say what it would do and how long that takes, and do nothing.
+        List the steps with their rows, tokens and time, and do nothing.
     quiet
         Print nothing but errors.
     json
@@ -130,15 +130,16 @@ def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
 
 
 def _show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
-    """Say what a recipe would do."""
+    """Print the plan of a study."""
     from gradprism.core.progress_bar import watching
     from gradprism.study.api import plan_study
+    from gradprism.study.plan import total
     from gradprism.study.plan_render import plan_of
 
     with watching(quiet) as observer:
         plan = plan_study(recipe, observer)
     if json:
-        values = asdict(plan) | {"total": asdict(plan.total), "requests": plan.requests}
+        values = asdict(plan) | {"total": asdict(total(plan.steps))}
         sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
     else:
         HarmlessConsole().print(plan_of(plan))

@@ -1,191 +1,260 @@
-"""What a study would do, before any of it is done: rows, tokens, the time of what is left, and what cannot be seen."""
+"""List what a study would do: its steps, their rows and tokens, and the time of what is left."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-Basis = Literal["counted", "scaled", "characters", "bound", "unknown"]
-"""How a number of tokens is known: counted with the model's own tokenizer; so counted on a part of the rows; from the
-length of the text, the tokenizer not being here; at most so many, the data not being here; or not at all."""
-BASES: tuple[Basis, ...] = ("counted", "scaled", "characters", "bound", "unknown")
-NARROW, WIDE = 0.9, 0.5
-"""Time of one example here over that of an ordinary training pass of it, by the width of the model (docs/speed.md)."""
-HALF_ON_GPU = 5.0
-"""The same for weights of 16 bits on a GPU, over a pass at half of its rate: the fp64 problems are what takes the time.
-An H100 with 7.6e9 parameters: 5.3 at 512 tokens, 12 at 2,048."""
-ATTAINED = 0.5
-"""Part of a matrix product's rate that whole passes reach: 0.40 and 0.56 with the built-in models on a CPU (fp32)."""
-_WIDE_FROM = 1e9  # parameters: the table's wide rows have the shapes of models of 1 and 7 billion
-PASSES = {"ifd": 4, "loss": 2, "perplexity": 2, "reward": 2, "length": 0}
-"""Floating point operations a parameter and token of a score: one forward pass, two of IFD."""
+from gradprism.core.errors import GradPrismError
+from gradprism.data.encode import PaperEncoder
+from gradprism.engine.shards import rows_in
+from gradprism.files.places import place
+from gradprism.measurement.settings import SpectraRecipe
+from gradprism.models.device import find_device
+from gradprism.models.rate import multiplication_rate
+from gradprism.models.settings import CheckpointSettings
+from gradprism.runs.layout import identity_of, published_parts, read_record, score_table
+from gradprism.scoring.settings import ScoreRecipe
+from gradprism.selection.settings import SelectRecipe
+from gradprism.study.done import Done
+from gradprism.study.offline import FourBytes, LocalFiles, LocalModel, first_line
+from gradprism.study.settings import StudyRecipe
+from gradprism.study.steps import Step, steps_of
 
-
-@dataclass(frozen=True)
-class Reading:
-    """One set as one tokenizer and one text make tokens of it."""
-
-    rows: int | None  # None where that cannot be known
-    skipped: int = 0
-    tokens: float | None = None  # of all rows, prompt and response, after cuts
-    basis: Basis = "unknown"
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Time of a token."""
-
-    seconds: float
-    measured: bool  # in runs of this study; estimated otherwise
+Basis = Literal["counted", "estimated", "at most"]
+"""How tokens are known: counted with the model's own tokenizer; estimated from a sample of rows, or from bytes where
+the tokenizer is not here; or a bound, where the rows are not here or are yet to be selected."""
+BASES: tuple[Basis, ...] = ("counted", "estimated", "at most")
+_OPERATIONS = 12
+"""Floating point operations a parameter and token: 6 of a training pass, at half the rate of a matrix product."""
+_SCORE = 1 / 3
+"""Share of a training pass that a forward pass takes."""
+_RESOLVED = (
+    "checkpoint.model", "checkpoint.adapter", "text.template", "text.date", "text.max_length", "prism.architecture",
+)  # fmt: skip
+"""Settings that a run resolves when it begins, so that they cannot be compared with its recipe's."""
+Measuring = SpectraRecipe | ScoreRecipe
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """The gradients of one set by one model and one text."""
+class PlannedStep:
+    """One step; selections, comparisons and reports measure no rows, and take no time that counts."""
 
-    model: str
-    text: str
-    set: str
-    reading: Reading
-    done: int  # rows
-    pace: Pace | None
-
-    @property
-    def seconds(self) -> float | None:
-        """Time of what is left; None where there is no telling."""
-        return seconds_left(self.reading, self.done, self.pace)
+    name: str
+    is_done: bool
+    rows: int | None = 0  # None where it cannot be known
+    rows_done: int = 0
+    tokens: float | None = 0.0  # prompt and response, after cuts; of all rows
+    basis: Basis = "counted"
+    seconds: float | None = 0.0  # of what is left
 
 
 @dataclass(frozen=True)
-class PlannedScore:
-    """One score of one pool. A judge is asked once a row, and how long it takes is for nobody to know."""
+class Missing:
+    """Something that the study names and that is not on this machine, or that a run would refuse."""
 
-    pool: str
-    score: str
-    metric: str
-    by: str  # model, reward model or judge
-    reading: Reading
-    done: int  # rows
-    pace: Pace | None
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether somebody else answers: a judge at an endpoint, once a row."""
-        return self.metric in ("instag", "difficulty") and not self.by.startswith("local:")
-
-    @property
-    def seconds(self) -> float | None:
-        """Time of what is left; None where there is no telling."""
-        return seconds_left(self.reading, self.done, self.pace)
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """Something that the study names and that cannot be looked at here."""
-
-    kind: Literal["model", "data", "score", "run"]
+    kind: Literal["model", "score", "data", "run"]
     name: str  # in the recipe
-    given: str  # what the recipe says it is
+    given: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Line:
-    """Runs taken together."""
+class Rate:
+    """Seconds for 1,000 tokens of a model of 10^9 parameters."""
 
-    sets: int
+    seconds: float
+    measured: bool  # in the runs of this study; else estimated from the rate of a matrix product
+
+
+@dataclass(frozen=True)
+class Total:
+    """Several steps taken together; `unknown_*` count those that the sum leaves out."""
+
+    steps: int
+    steps_done: int
     rows: int
-    done: int
-    skipped: int
+    rows_done: int
     tokens: float
     seconds: float
     basis: Basis  # the least certain
-    untold_rows: int  # sets of which the number of rows is not known
-    untold_tokens: int
-    untold_time: int  # runs with work left and no telling how long
-    estimated: bool  # that the time is, some of it at least
+    unknown_rows: int
+    unknown_tokens: int
+    unknown_seconds: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it."""
+    """The steps of a study, what is missing on this machine, and the rate that times are computed with."""
 
     title: str
     out: str
-    runs: tuple[PlannedRun, ...]
-    scores: tuple[PlannedScore, ...]
-    selections: tuple[int, int]  # all, done
-    comparisons: tuple[int, int]
-    unseen: tuple[Unseen, ...]
-    device: str
-    workers: int
-    rates: dict[str, float]  # measured: operations a second by type of weights
+    steps: tuple[PlannedStep, ...]
+    missing: tuple[Missing, ...]
+    rate: Rate | None  # None where nothing is left to time
 
     @property
-    def lines(self) -> dict[tuple[str, str], Line]:
-        """The runs of each model and text, in their order."""
-        pairs = dict.fromkeys((run.model, run.text) for run in self.runs)
-        return {pair: line([run for run in self.runs if (run.model, run.text) == pair]) for pair in pairs}
-
-    @property
-    def total(self) -> Line:
-        """Everything that is computed here; what a judge is asked is not."""
-        return line([*self.runs, *(score for score in self.scores if not score.is_asked)])
-
-    @property
-    def requests(self) -> int:
-        """Rows that judges are still to be asked about."""
-        return sum((score.reading.rows or 0) - score.done for score in self.scores if score.is_asked)
+    def groups(self) -> dict[str, Total]:
+        """Totals of runs by model and text, of scores by pool, and of selections, comparisons and reports."""
+        found: dict[str, list[PlannedStep]] = {}
+        for step in self.steps:
+            folders = step.name.split("/")[:-1]
+            found.setdefault("/".join(folders if folders[0] in ("runs", "pools") else folders[:1]), []).append(step)
+        return {name: total(steps) for name, steps in found.items()}
 
 
-def line(parts: Sequence[PlannedRun | PlannedScore]) -> Line:
-    """Sums, and how far they can be trusted."""
-    readings = [part.reading for part in parts]
-    left = [part for part in parts if part.reading.rows is None or part.done < part.reading.rows]
-    paces = [part.pace for part in left if part.pace]
-    return Line(
-        sets=len(parts),
-        rows=sum(reading.rows or 0 for reading in readings),
-        done=sum(part.done for part in parts),
-        skipped=sum(reading.skipped for reading in readings),
-        tokens=sum(reading.tokens or 0 for reading in readings),
-        seconds=sum(part.seconds or 0 for part in parts),
-        basis=least_certain(reading.basis for reading in readings),
-        untold_rows=sum(reading.rows is None for reading in readings),
-        untold_tokens=sum(reading.tokens is None for reading in readings),
-        untold_time=sum(part.seconds is None for part in left),
-        estimated=not all(pace.measured for pace in paces),
+def total(steps: Iterable[PlannedStep]) -> Total:
+    """Sum steps up."""
+    steps = [*steps]
+    return Total(
+        len(steps),
+        sum(step.is_done for step in steps),
+        sum(step.rows or 0 for step in steps),
+        sum(step.rows_done for step in steps),
+        sum(step.tokens or 0 for step in steps),
+        sum(step.seconds or 0 for step in steps),
+        max((step.basis for step in steps), key=BASES.index, default="counted"),
+        sum(step.rows is None for step in steps),
+        sum(step.tokens is None for step in steps),
+        sum(step.seconds is None for step in steps),
     )
 
 
-def least_certain(bases: Iterable[Basis]) -> Basis:
-    """The one that a sum of several has."""
-    known = [basis for basis in bases if basis != "unknown"]
-    return max(known, key=BASES.index, default="unknown")
+class Planner:
+    """Plans the steps of a study one by one."""
+
+    def __init__(self, recipe: StudyRecipe, say: Callable[[str], None]) -> None:
+        """Take a study, and `say`, which is told what is being read."""
+        self._recipe, self._local = recipe, LocalFiles(say)
+        self._steps = {step.name: step for step in steps_of(recipe)}
+        self._done = Done(place(recipe.out))
+        self._missing: dict[tuple[str, str], Missing] = {}
+
+    def plan(self) -> Plan:
+        """Plan every step, in the order of the steps."""
+        steps = [self._planned(step) for step in self._steps.values()]
+        work = [self._work(planned) for planned in steps]
+        rate = self._rate() if any(work) else None
+        pace = rate.seconds / 1e12 if rate else 0.0
+        timed = tuple(
+            replace(step, seconds=None if each is None else each * pace) for step, each in zip(steps, work, strict=True)
+        )
+        return Plan(self._recipe.title, self._recipe.out, timed, tuple(self._missing.values()), rate)
+
+    def _planned(self, step: Step) -> PlannedStep:
+        made, is_done = step.recipe, step in self._done
+        if not isinstance(made, Measuring):
+            return PlannedStep(step.name, is_done)
+        rows, tokens, basis = self._size(step, made)
+        table = score_table(str(made.name)) if isinstance(made, ScoreRecipe) else "examples"
+        parts = [] if self._is_refused(step.name, made) else published_parts(place(made.out), table)
+        done = rows_in(parts, made.part_rows, len(parts) * made.part_rows if rows is None else rows)
+        return PlannedStep(step.name, is_done or done == rows, rows, max(done, 0), tokens, basis)
+
+    def _size(self, step: Step, made: Measuring) -> tuple[int | None, float | None, Basis]:
+        """Return rows, tokens and how they are known."""
+        origin = self._origin(step)
+        source: Any = origin.recipe
+        rows, model = self._local.rows(source.data, source.read), self._model(step.name, made)
+        first, *others = origin.name.split("/")
+        name = others[0] if first == "pools" else others[-1]
+        most = [made.read.limit, made.read.sample, source.read.limit, source.read.sample]
+        if origin is not step:  # the set is yet to be selected
+            most += [int(end) for end in self._selected(step) if end and end.isdigit()]
+        if isinstance(rows, str):
+            self._miss("data", name, ", ".join(source.data), rows)
+            limit = min(filter(None, most), default=None)
+            return limit, limit and float(limit * made.text.most_tokens), "at most"
+        try:
+            encoder = model.encoder(made.text, rows.n_conversations)
+        except GradPrismError as error:
+            self._miss("run", name, made.text.template, first_line(error))
+            encoder, model = PaperEncoder(FourBytes(), made.text), LocalModel()
+        tokens = rows.count_tokens(encoder)
+        if origin is not step:
+            limit = min(filter(None, [*most, rows.rows]), default=0)
+            return limit, tokens * limit / max(rows.rows, 1), "at most"
+        return rows.rows, tokens, "counted" if model.tokenizer is not None and rows.is_whole else "estimated"
+
+    def _origin(self, step: Step) -> Step:
+        """Return the step that reads the rows of a step: itself, or the first of those that are to make its set."""
+        made = step.recipe
+        if not step.needs or (isinstance(made, SpectraRecipe) and place(made.data[0]).exists()):
+            return step
+        return self._origin(self._steps[step.needs[0]])
+
+    def _selected(self, step: Step) -> tuple[str | None, ...]:
+        made = self._steps[step.needs[0]].recipe
+        return (made.select.top,) if isinstance(made, SelectRecipe) else ()
+
+    def _model(self, step: str, made: Measuring) -> LocalModel:
+        """Return what is here of the model that a step loads; nothing where a judge at an endpoint answers."""
+        settings = _checkpoint_of(made)
+        if settings is None:
+            return LocalModel()
+        found = self._local.model(settings)
+        if found.missing:
+            is_score, names = isinstance(made, ScoreRecipe), step.split("/")
+            self._miss("score" if is_score else "model", names[3 if is_score else 1], settings.model, found.missing)
+        return found
+
+    def _is_refused(self, step: str, made: Measuring) -> bool:
+        """Return whether a run was begun with other settings, with which it would be refused; name it then."""
+        begun: Any = {}
+        if isinstance(made, SpectraRecipe):
+            with suppress(GradPrismError):
+                begun = identity_of(place(made.out))
+        now = made.identity() if begun and isinstance(made, SpectraRecipe) else {}
+        names = sorted(key for key in now if not key.startswith(_RESOLVED) and begun.get(key) != now[key])
+        if names:
+            reason = f"begun with other settings ({', '.join(names)}), so it would be refused"
+            self._miss("run", step, "another `out` keeps both", reason)
+        return bool(names)
+
+    def _miss(self, kind: Literal["model", "score", "data", "run"], name: str, given: str, reason: str) -> None:
+        self._missing.setdefault((kind, name), Missing(kind, name, given, reason))
+
+    def _work(self, planned: PlannedStep) -> float | None:
+        """Return parameters x tokens of what is left; None where either is unknown."""
+        made = self._steps[planned.name].recipe
+        if not isinstance(made, Measuring) or planned.is_done:
+            return 0.0
+        parameters = self._parameters(made)
+        if not planned.rows or planned.tokens is None or parameters is None:
+            return None
+        share = _SCORE if isinstance(made, ScoreRecipe) else 1.0
+        return parameters * share * planned.tokens * (1 - planned.rows_done / planned.rows)
+
+    def _parameters(self, made: Measuring) -> float | None:
+        settings = _checkpoint_of(made)
+        if settings is None:
+            return None
+        given = (model.parameters for model in self._recipe.models.values() if model.model == settings.model)
+        return next(given, None) or self._local.model(settings).parameters
+
+    def _rate(self) -> Rate:
+        """Return the rate of the runs that are there; before there are any, that of a matrix product, measured once."""
+        seconds, work = 0.0, 0.0
+        for step in self._steps.values():
+            if isinstance(step.recipe, SpectraRecipe) and (parameters := self._parameters(step.recipe)):
+                with suppress(GradPrismError):
+                    sessions = read_record(place(step.recipe.out)).get("sessions", ())
+                    worked = [session for session in sessions if session["tokens"]]
+                    seconds += sum(session["seconds"] for session in worked)
+                    work += parameters * sum(session["tokens"] for session in worked)
+        if work:
+            return Rate(1e12 * seconds / work, measured=True)
+        device = find_device(self._recipe.execution.device)
+        return Rate(1e12 * _OPERATIONS / multiplication_rate(device) / (self._recipe.engine.workers or 1), False)
 
 
-def seconds_left(reading: Reading, done: int, pace: Pace | None) -> float | None:
-    """Time of the rows that are not done; 0 where all are."""
-    if reading.rows is not None and done >= reading.rows:
-        return 0.0
-    if not reading.rows or reading.tokens is None or pace is None:
-        return None
-    return reading.tokens * (1 - done / reading.rows) * pace.seconds
-
-
-def estimated_pace(parameters: float, rate: float, metric: str | None = None, half_on_gpu: bool = False) -> Pace | None:
-    """Of gradients, or of a metric: operations a token (2 a parameter forward, 4 backward) over the machine's rate.
-
-    Only an order of magnitude: a machine that is busy, or narrow models and long texts, easily double it.
-    """
-    if metric is not None:
-        passes = PASSES.get(metric)
-        return None if passes is None else Pace(passes * parameters / (rate * ATTAINED), measured=False)
-    share = HALF_ON_GPU if half_on_gpu else WIDE if parameters >= _WIDE_FROM else NARROW
-    return Pace(6 * parameters * share / (rate * ATTAINED), measured=False)
-
-
-def measured_pace(sessions: Iterable[tuple[float, int]]) -> Pace | None:
-    """Of what was done already: seconds and tokens of each session."""
-    worked = [(seconds, tokens) for seconds, tokens in sessions if tokens]
-    tokens = sum(tokens for _, tokens in worked)
-    return Pace(sum(seconds for seconds, _ in worked) / tokens, measured=True) if tokens else None
+def _checkpoint_of(made: Measuring) -> CheckpointSettings | None:
+    """Return the model that a step loads here; None where a judge at an endpoint answers, or none is named."""
+    if isinstance(made, SpectraRecipe):
+        return made.checkpoint
+    if made.metric == "reward" and (name := made.reward.reward_model):
+        return CheckpointSettings(model=name, revision=made.reward.reward_revision, dtype=made.reward.reward_dtype)
+    if made.metric in ("instag", "difficulty"):
+        kind, _, name = (made.judge.judge or "").partition(":")
+        return CheckpointSettings(model=name, dtype=made.judge.judge_dtype) if kind == "local" else None
+    return made.checkpoint
