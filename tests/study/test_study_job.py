@@ -186,7 +186,7 @@ def test_a_hub_is_asked_once_for_what_it_does_not_give(
         asked.append(recipe.checkpoint.model)
         raise GradPrismError(f"Cannot load the model {recipe.checkpoint.model!r}: no network")
 
-    monkeypatch.setattr("gradprism.study.api.spectra.run_recipe", spectra_of)
+    monkeypatch.setattr("gradprism.study.kinds.spectra.run_recipe", spectra_of)
     with pytest.raises(GradPrismError, match="Nothing could be compared"):
         run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, models=models)))
     assert asked == [str(tiny_checkpoint)] * 2 + ["nobody/nothing"]
@@ -223,7 +223,7 @@ def test_an_error_without_words_is_named(
     def hang(*_: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr("gradprism.study.api.compare.run_recipe", hang)
+    monkeypatch.setattr("gradprism.study.kinds.compare.run_recipe", hang)
     with pytest.raises(GradPrismError, match="comparisons/tiny/whole/length: TimeoutError"):
         run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint)))
 
@@ -242,7 +242,7 @@ def test_a_step_fails_alone_whatever_it_raises(
             raise raised
         return true_run(recipe)
 
-    monkeypatch.setattr("gradprism.study.api.compare.run_recipe", run_or_raise)
+    monkeypatch.setattr("gradprism.study.kinds.compare.run_recipe", run_or_raise)
     loaded = loaded_study(written_study(tmp_path, tiny_checkpoint, sets=sets, contrasts=contrasts))
     if not kept:
         with pytest.raises(type(raised)):

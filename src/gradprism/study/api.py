@@ -1,35 +1,24 @@
 """A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from gradprism.comparison import api as compare
-from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Observer, Silent
 from gradprism.core.settings import recipe_text
 from gradprism.files.places import is_shared, place
-from gradprism.measurement import api as spectra
-from gradprism.measurement.settings import SpectraRecipe
-from gradprism.models.checkpoints import Checkpoint, find_checkpoint
-from gradprism.report.api import write_report
 from gradprism.runs.layout import RECIPE_FILE
-from gradprism.scoring.api import run_scores
-from gradprism.scoring.settings import ScoreRecipe
-from gradprism.selection import api as select
-from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
 from gradprism.study.files import publish, write
+from gradprism.study.kinds import LastModel, kind_of
 from gradprism.study.settings import StudyRecipe
-from gradprism.study.steps import ReportSettings, Step, steps_of
+from gradprism.study.steps import ReportSettings, Step, StepRecipe, steps_of
 
 if TYPE_CHECKING:
-    from gradprism.models.device import Spread
     from gradprism.study.outcome import Outcome
     from gradprism.study.plan import Plan
-    from gradprism.study.steps import StepRecipe
 
 
 def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
@@ -64,7 +53,7 @@ def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
 
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
     """All steps; returns the reasons of those that failed."""
-    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), _Models()
+    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), LastModel()
     away = set[str]()  # models and data of a hub that were not to be had
     for number, planned in enumerate(steps, 1):
         step = _of_what_there_is(planned, failed)
@@ -81,7 +70,7 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
             watch.say(f"{which}: {step.name}")
             watch.start(0, 0, f"{which}: {step.name}")  # until there are batches Ctrl-C acts at once
             try:
-                _do(step.recipe, models, _Within(watch, which))
+                kind_of(step.recipe).do(step.recipe, _Within(watch, which), models)
                 done.add(step)
             except DeviceError:  # no step after it would fare better
                 raise
@@ -109,45 +98,13 @@ def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
     return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=there)
 
 
-def _hub_sources(recipe: "StepRecipe") -> dict[str, str]:
+def _hub_sources(recipe: StepRecipe) -> dict[str, str]:
     """Models and data that are no files here, by what is asked for: to ask again takes long where there is no hub."""
     read, checkpoint = getattr(recipe, "read", None), getattr(recipe, "checkpoint", None)
     named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
     if checkpoint is not None:
         named.append((f"model {checkpoint.model} {checkpoint.revision}", checkpoint.model))
     return {key: name for key, name in named if not is_shared(place(name)) and not place(name).exists()}
-
-
-class _Models:
-    """Keeps the model that was loaded last: most steps of a study work on the same one as the step before."""
-
-    def __init__(self) -> None:
-        self._last: _Kept | None = None
-
-    def of(self, recipe: SpectraRecipe, watch: Observer) -> "_Kept | None":
-        """None where workers load it for themselves. Raises `GradPrismError` where there is none of this name."""
-        if recipe.engine.engine != "local":
-            return None
-        if self._last is None or self._last.settings != recipe.checkpoint:
-            self._last = None  # before the next one is loaded
-            found = find_checkpoint(recipe.checkpoint, watch.say)
-            self._last = _Kept(found.name, found.location, found.gguf_file, found.settings)
-        return self._last
-
-
-@dataclass(frozen=True)
-class _Kept(Checkpoint):
-    """A checkpoint that is loaded once: what analyzes a model leaves it as it was."""
-
-    _loaded: dict[str, Any] = field(default_factory=dict, compare=False)
-
-    def load_model(self, device: str = "cpu", spread: "Spread | None" = None) -> Any:
-        """The one that was loaded before, if it is on this device; a model that is spread is always loaded."""
-        if spread is not None:
-            return super().load_model(device, spread)
-        if device not in self._loaded:
-            self._loaded[device] = super().load_model(device)
-        return self._loaded[device]
 
 
 @dataclass(frozen=True)
@@ -168,16 +125,3 @@ class _Within:
 
     def note(self, text: str) -> None:
         self._watch.note(text)
-
-
-def _do(recipe: "StepRecipe", models: _Models, watch: Observer) -> None:
-    if isinstance(recipe, SpectraRecipe):
-        spectra.run_recipe(recipe, watch, model=models.of(recipe, watch))
-    elif isinstance(recipe, ScoreRecipe):
-        run_scores(recipe, watch)
-    elif isinstance(recipe, SelectRecipe):
-        select.run_recipe(recipe)
-    elif isinstance(recipe, CompareRecipe):
-        compare.run_recipe(recipe)
-    elif isinstance(recipe, ReportSettings):
-        write_report(*recipe.comparisons, out=recipe.out)

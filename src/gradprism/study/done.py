@@ -2,23 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from gradprism import __version__
-from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import disk_errors, json_bytes, replace
 from gradprism.files.places import is_shared, place
-from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
-from gradprism.scoring.settings import ScoreRecipe
-from gradprism.selection.settings import SelectRecipe
-from gradprism.study.steps import ReportSettings, Step
-
-if TYPE_CHECKING:
-    from gradprism.study.steps import StepRecipe
+from gradprism.runs.layout import RUN_FILE
+from gradprism.study.kinds import kind_of
+from gradprism.study.steps import Step, StepRecipe
 
 STEPS_FILE = "steps.json"
 
@@ -71,13 +65,13 @@ class Done:
         try:
             before = [self._steps[name]["asked"] for name in step.needs]
             settings = step.recipe.model_dump_json(exclude={"engine", "execution"})  # they change no number
-            seen = [__version__, settings, *before, *_written(step.recipe)]
+            seen = [__version__, settings, *before, *kind_of(step.recipe).results(step.recipe)]
         except (OSError, KeyError, GradPrismError):
             return None
         return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
-def _state(recipe: "StepRecipe") -> dict[str, str]:
+def _state(recipe: StepRecipe) -> dict[str, str]:
     """Size and time of the files that a step reads and no other step makes: data, models, templates."""
     named = [*getattr(recipe, "data", ())]
     for part, name in _FILES:
@@ -100,26 +94,3 @@ def _files(path: Path) -> list[Path]:
 def _size_and_time(file: Path) -> str:
     state = file.stat()
     return f"{state.st_size} {state.st_mtime_ns}"
-
-
-def _written(recipe: "StepRecipe") -> Iterator[str]:
-    """State of the results."""
-    out = place(str(recipe.out))
-    if isinstance(recipe, ReportSettings):
-        yield _digest(out)
-    elif isinstance(recipe, CompareRecipe):
-        yield _digest(out / COMPARISON_FILE)
-    elif isinstance(recipe, SelectRecipe):
-        ends = ("high", "low") if recipe.select.is_two_groups else ()
-        for file in [out.with_name(f"{out.stem}.{end}{out.suffix}") for end in ends] or [out]:
-            yield _digest(file)
-    elif isinstance(recipe, ScoreRecipe):
-        table = score_table(recipe.name or recipe.metric)
-        yield f"{published_parts(out, table)} {_digest(out / table / SCORE_FILE)}"
-    else:
-        parts = [published_parts(out, table) for table in TABLES]
-        yield f"{parts} {_digest(out / RUN_FILE)}"
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
