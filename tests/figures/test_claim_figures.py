@@ -61,9 +61,9 @@ def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: i
 def test_numbers_are_ratios_of_the_table() -> None:
     data = plot_of(table(1, ("whole", "first-4")), {"first-4": "four"}).data
     assert data["control"].unique(maintain_order=True).to_list() == [
-        "as it is", "matched in length", "regression on length", "first-4",
+        "raw", "length-matched", "regression on length", "first-4",
     ]  # fmt: skip
-    found = data.row(by_predicate=(pl.col("control") == "as it is") & (pl.col("contrast") == "s1-gsm8k"), named=True)
+    found = data.row(by_predicate=(pl.col("control") == "raw") & (pl.col("contrast") == "s1-gsm8k"), named=True)
     assert (found["value"], found["low"], found["high"]) == pytest.approx(
         (math.exp(-0.3), math.exp(-0.5), math.exp(0.0))
     )
@@ -72,7 +72,7 @@ def test_numbers_are_ratios_of_the_table() -> None:
 def test_regressions_that_extrapolate_are_hollow() -> None:
     plot = plot_of(table(1))
     assert data_of(plot, "regression on length") == [False, True, False, True]
-    assert not any(data_of(plot, "as it is"))
+    assert not any(data_of(plot, "raw"))
     panel = make(plot, style_named("neurips")).axes[2]
     marks = [line for line in panel.get_lines() if line.get_marker() not in ("None", None, "")]
     assert [is_hollow(mark) for mark in marks] == [False, True, False, True]
@@ -95,7 +95,7 @@ def test_separations_are_drawn_as_differences() -> None:
         for m in ("x", "y") for text in ("whole", "w") for c in ("a", "b") for p in ("q", "mean")
     ])  # fmt: skip
     plot = plot_of(made, {"w": "how"})
-    assert plot.data["control"].unique(maintain_order=True).to_list() == ["as it is", "length regressed out", "w"]
+    assert plot.data["control"].unique(maintain_order=True).to_list() == ["raw", "length regressed out", "w"]
     assert plot.data.height == 3 * 2 * 2
     assert data_of(plot, "length regressed out") == [False, True, False, True]
     assert faults(make(plot, style_named("acl"))) == []

@@ -13,7 +13,7 @@ from tests.made_groups import given_run
 import gradprism
 from gradprism.core.settings import checked
 from gradprism.study.claims import Compared, Count, claim_table, count, pooled_ratio, verdict, with_cuts_decided
-from gradprism.study.outcome import Judged
+from gradprism.study.result import JudgedClaim
 from gradprism.study.settings import StudyRecipe
 
 HIGHER = {"says": "first is higher", "measure": "effective_rank", "expect": "higher"}
@@ -44,11 +44,11 @@ def compared(
     return Compared("m", text, f"c{place}", gradprism.compare(**runs, resamples=299))
 
 
-def judged(recipe: StudyRecipe, all_compared: list[Compared]) -> Judged:
-    from gradprism.study.outcome import _judged
+def judged(recipe: StudyRecipe, all_compared: list[Compared]) -> JudgedClaim:
+    from gradprism.study.result import judge
 
     ((name, claim),) = recipe.claims.items()
-    return _judged(name, claim, recipe, claim_table(claim, recipe, all_compared))
+    return judge(name, claim, recipe, claim_table(claim, recipe, all_compared))
 
 
 @pytest.mark.slow  # eight comparisons
@@ -70,9 +70,9 @@ def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:
     found = [compared(tmp_path, place, 0.85, True, longer=0.7) for place in range(2)]
     found += [compared(tmp_path, place, 0.85, False, "cut") for place in range(2)]
     assert judged(recipe_of(2, claim=HIGHER), found[:2]).raw.shown == 2
-    assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around at equal length"
+    assert judged(recipe_of(2, claim=HIGHER), found).verdict == "turns around with length controlled"
     lower = HIGHER | {"expect": "lower"}
-    assert judged(recipe_of(2, claim=lower), found).verdict == "turns around at equal length"
+    assert judged(recipe_of(2, claim=lower), found).verdict == "turns around with length controlled"
     assert judged(recipe_of(2, claim=HIGHER), found[2:]).verdict == "was not tested"
 
 
@@ -94,7 +94,7 @@ def test_a_window_of_too_few_tokens_decides_nothing(tmp_path: Path) -> None:
     found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
     found += [compared(tmp_path, place, 0.7, False, "cut") for place in range(2)]
     recipe = recipe_of(2, claim=HIGHER)
-    assert judged(recipe, found).verdict == "depends on the control of length"
+    assert judged(recipe, found).verdict == "depends on the length control"
     for fewer in ({"response_tokens": 3}, {"prompt_tokens": None}):
         cut = recipe.texts["cut"].model_copy(update=fewer)
         short = recipe.model_copy(update={"texts": recipe.texts | {"cut": cut}})
@@ -144,35 +144,35 @@ def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> No
     [
         (Count(), [], "was not tested"),
         (Count(opposite=2, shown=1), [Count(opposite=1)], "fails"),
-        (Count(opposite=2, shown=1), [Count(undecided=1)], "is not decided at equal length"),
-        (Count(opposite=2, shown=1), [Count(shown=1)], "turns around at equal length"),
+        (Count(opposite=2, shown=1), [Count(undecided=1)], "is not decided with length controlled"),
+        (Count(opposite=2, shown=1), [Count(shown=1)], "turns around with length controlled"),
         (Count(opposite=2, shown=1), [Count(length=1)], "fails, by length"),
-        (Count(opposite=4), [Count(opposite=4), Count(length=4)], "depends on the control of length"),
-        (Count(opposite=4), [Count(opposite=2, shown=2)], "depends on the control of length"),
+        (Count(opposite=4), [Count(opposite=4), Count(length=4)], "depends on the length control"),
+        (Count(opposite=4), [Count(opposite=2, shown=2)], "depends on the length control"),
         (Count(shown=1, not_shown=1), [Count(shown=1)], "is not shown"),
         (Count(not_shown=4), [], "is not shown"),
-        (Count(shown=2), [], "is not decided at equal length"),
-        (Count(shown=2), [Count(undecided=2)], "is not decided at equal length"),
-        (Count(shown=4), [Count(shown=1, undecided=3)], "is not decided at equal length"),
-        (Count(shown=4), [Count(shown=2, undecided=2)], "is not decided at equal length"),
+        (Count(shown=2), [], "is not decided with length controlled"),
+        (Count(shown=2), [Count(undecided=2)], "is not decided with length controlled"),
+        (Count(shown=4), [Count(shown=1, undecided=3)], "is not decided with length controlled"),
+        (Count(shown=4), [Count(shown=2, undecided=2)], "is not decided with length controlled"),
         (
             Count(shown=20),
             [Count(undecided=20), Count(shown=6, length=5, undecided=9)],
-            "is not decided at equal length",
+            "is not decided with length controlled",
         ),
         (Count(shown=20), [Count(shown=6, length=10, undecided=4)], "is explained by length"),
         (Count(shown=20), [Count(shown=1, length=10, undecided=9)], "is explained by length"),
         (Count(shown=4), [Count(undecided=4), Count(shown=3, undecided=1)], "holds"),
         (Count(shown=4), [Count(shown=4), Count(length=1, undecided=3)], "holds"),
         (Count(shown=4), [Count(shown=1, length=3)], "is explained by length"),
-        (Count(shown=4), [Count(shown=2, length=2)], "does not hold at equal length"),
-        (Count(shown=4), [Count(shown=1, opposite=1)], "does not hold at equal length"),
-        (Count(shown=4), [Count(shown=2, opposite=2)], "does not hold at equal length"),
-        (Count(shown=20), [Count(shown=3, opposite=9, length=8)], "does not hold at equal length"),
-        (Count(shown=4), [Count(opposite=3, length=1)], "turns around at equal length"),
-        (Count(shown=4), [Count(length=4), Count(opposite=3, shown=1)], "does not hold at equal length"),
-        (Count(shown=4), [Count(shown=4), Count(length=4)], "depends on the control of length"),
-        (Count(shown=4), [Count(shown=4), Count(opposite=4)], "depends on the control of length"),
+        (Count(shown=4), [Count(shown=2, length=2)], "does not hold with length controlled"),
+        (Count(shown=4), [Count(shown=1, opposite=1)], "does not hold with length controlled"),
+        (Count(shown=4), [Count(shown=2, opposite=2)], "does not hold with length controlled"),
+        (Count(shown=20), [Count(shown=3, opposite=9, length=8)], "does not hold with length controlled"),
+        (Count(shown=4), [Count(opposite=3, length=1)], "turns around with length controlled"),
+        (Count(shown=4), [Count(length=4), Count(opposite=3, shown=1)], "does not hold with length controlled"),
+        (Count(shown=4), [Count(shown=4), Count(length=4)], "depends on the length control"),
+        (Count(shown=4), [Count(shown=4), Count(opposite=4)], "depends on the length control"),
     ],
 )
 def test_the_verdict_case_by_case(raw: Count, controls: list[Count], expected: str) -> None:

@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 from gradprism.cli.recipes import load_recipe
 from gradprism.study.claims import Compared
-from gradprism.study.outcome import Outcome, _judged
 from gradprism.study.page import Drawings, page
+from gradprism.study.result import StudyResult, judge
 from gradprism.study.settings import StudyRecipe
 
 STUDY = ROOT / "studies" / "small"
@@ -30,7 +30,7 @@ def test_every_claim_of_the_recipe_has_its_verdict_on_the_page() -> None:
     assert verdicts["claim"].to_list() == [*recipe["claims"]]
     for row in verdicts.iter_rows(named=True):
         assert f"| **{row['says']}** | **{row['verdict']}** | {row['raw: shown']} of {row['raw: all']}" in PAGE
-        said = f"**{row['says']}**: this *{row['verdict']}*. As it is, {row['raw: shown']} of {row['raw: all']} "
+        said = f"**{row['says']}**: this *{row['verdict']}*. Raw: {row['raw: shown']} of {row['raw: all']} "
         assert PAGE.count(said) == 2  # among the findings, and where the claim is shown whole
         of_claim = re.findall(re.escape(said) + ".*", PAGE)
         for text in [name.removesuffix(": decides") for name in verdicts.columns if name.endswith(": decides")]:
@@ -64,15 +64,15 @@ def test_the_page_is_made_again_from_its_tables() -> None:
     """Every word and number of it but those on its runs, which are not kept."""
     recipe = load_recipe(STUDY.parent / "small.yaml")
     assert isinstance(recipe, StudyRecipe)
-    judged = tuple(_judged(name, claim, recipe, table(f"claim-{name}")) for name, claim in recipe.claims.items())
+    judged = tuple(judge(name, claim, recipe, table(f"claim-{name}")) for name, claim in recipe.claims.items())
     (first,) = re.findall(r'filter\(model="(.*?)", text="(.*?)", contrast="(.*?)"\)', PAGE)
     tables = {name: table(name) for name in ("predictors", "agreement")}
     comparison: Any = None  # not kept: the page names the first one, and reads the tables of all
-    outcome = Outcome(recipe, {}, (Compared(*first, comparison),), judged, tables)
-    assert outcome.verdicts.equals(table("verdicts"))
+    result = StudyResult(recipe, {}, (Compared(*first, comparison),), judged, tables)
+    assert result.verdicts.equals(table("verdicts"))
     drawn = Drawings(
         {name: f"figures/claim-{name}.png" for name in recipe.claims},
         {name: f"figures/depth-{name}.png" for name in recipe.all_contrasts},
     )
     runs = re.findall(r"^- (.*)$", PAGE.partition("## How it was made")[2].partition("\n##")[0], re.MULTILINE)
-    assert page(outcome, drawn, runs) == PAGE
+    assert page(result, drawn, runs) == PAGE

@@ -4,7 +4,7 @@ import polars as pl
 
 from gradprism.core.settings import checked
 from gradprism.study.claims import Count, Verdict
-from gradprism.study.outcome import HELD, Judged, Outcome
+from gradprism.study.result import HELD, JudgedClaim, StudyResult
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
 from gradprism.study.settings import StudyRecipe
 
@@ -19,13 +19,13 @@ RECIPE = checked(
         "claims": {"higher": {"says": "First is higher", "measure": "effective_rank", "expect": "higher"}},
     },
 )  # fmt: skip
-OUTCOME = Outcome(RECIPE, {}, (), (), {})
+OUTCOME = StudyResult(RECIPE, {}, (), (), {})
 
 
 def judged(
     raw: Count, held: Count, cut: dict[str, Count], deciding: set[str], verdict: Verdict, table: pl.DataFrame
-) -> Judged:
-    return Judged("higher", RECIPE.claims["higher"], table, raw, held, cut, frozenset(deciding), verdict)
+) -> JudgedClaim:
+    return JudgedClaim("higher", RECIPE.claims["higher"], table, raw, held, cut, frozenset(deciding), verdict)
 
 
 def effects(*rows: tuple[str, str, float, float, float]) -> pl.DataFrame:
@@ -43,7 +43,7 @@ def test_a_verdict_is_said_with_what_it_rests_on() -> None:
     found = judged(Count(shown=3, opposite=1), Count(undecided=4), {"cut": Count(shown=2, opposite=1, length=1)},
                    {"cut"}, "holds", table)  # fmt: skip
     assert verdict_sentence(found, OUTCOME) == (
-        "**First is higher**: this *holds*. As it is, 3 of 4 comparisons show it, 1 shows the opposite "
+        "**First is higher**: this *holds*. Raw: 3 of 4 comparisons show it, 1 shows the opposite "
         "(×1.00 [0.905, 1.11]; ×2.00 [1.81, 2.21]); in `cut` 2 of 4 show it, 1 shows the opposite, 1 is length alone "
         "(×1.00 [0.990, 1.01])."
     )
@@ -52,10 +52,10 @@ def test_a_verdict_is_said_with_what_it_rests_on() -> None:
 def test_where_no_control_decides_each_is_shown_and_why() -> None:
     found = judged(
         Count(shown=2), Count(length=2, opposite=2), {"short": Count(length=2)}, set(),
-        "is not decided at equal length", effects(("a", "whole", 0.0, -0.1, 0.1)),
+        "is not decided with length controlled", effects(("a", "whole", 0.0, -0.1, 0.1)),
     )  # fmt: skip
     said = verdict_sentence(found, OUTCOME)
-    assert "no control of length decides: in pairs of like length, by regression and by partial rank" in said
+    assert "no length control decides: in length-matched pairs, by regression and by partial rank" in said
     assert "0 of 4 show it, 2 show the opposite, 2 are length alone, in `short` 0 of 2 show it" in said
     assert said.endswith("in `short` 0 of 2 show it, 2 are length alone, where too few tokens are left to decide.")
 
@@ -84,8 +84,9 @@ def test_which_measure_is_best_is_counted() -> None:
     columns = ["model", "contrast", "measure", "projection", "partial", "partial_low", "partial_high", "partial_q"]
     table = pl.DataFrame(rows, schema=columns, orient="row").with_columns(text=pl.lit("cut"))
     assert predictor_sentence(table, "cut") == (
-        "In `cut`, what tells a metric best given the lengths is effective rank in 2, nuclear norm in 1 of 3 contrasts "
-        "and models, of some projection or of all together; in 2 with q < 0.05. The strongest is effective rank "
-        "q in c (a), ρ -0.300 [-0.500, -0.100]. The best of many measures is too large by chance."
+        "In `cut`, what predicts a metric best given the lengths is effective rank in 2, nuclear norm in 1 of 3 "
+        "contrasts and models, of some projection or of all together; in 2 with adjusted p (BH) below 0.05. The "
+        "strongest is effective rank q in c (a), ρ -0.300 [-0.500, -0.100]. The best of many measures is too large by "
+        "chance."
     )
     assert predictor_sentence(table, "whole") == ""

@@ -17,8 +17,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import open_run
 from gradprism.study.api import run_recipe
 from gradprism.study.command import located
-from gradprism.study.outcome import Outcome
 from gradprism.study.render import study_of
+from gradprism.study.result import StudyResult
 from gradprism.study.settings import StudyModel, StudyRecipe
 
 pytestmark = pytest.mark.slow  # whole studies
@@ -37,11 +37,11 @@ def recipe_of(checkpoint: Path, out: Path) -> StudyRecipe:
 
 
 @pytest.fixture(scope="module")
-def done(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def done(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return run_recipe(recipe_of(tiny_checkpoint, tmp_path_factory.mktemp("study") / "out"))
 
 
-def test_every_step_is_done(done: Outcome) -> None:
+def test_every_step_is_done(done: StudyResult) -> None:
     out = Path(done.recipe.out)
     assert not done.failed
     assert {run.parent.parent.name for run in out.glob("runs/*/*/*/run.json")} == {"whole", "window-12"}
@@ -50,14 +50,14 @@ def test_every_step_is_done(done: Outcome) -> None:
     assert {path.name for path in out.iterdir()} >= {"README.md", "recipe.yaml", "tables", "figures", "runs"}
 
 
-def test_the_sets_hold_what_they_select(done: Outcome) -> None:
+def test_the_sets_hold_what_they_select(done: StudyResult) -> None:
     for kind in ("careful", "careless", "steps", "bare"):
         run = open_run(Path(done.recipe.out) / "runs" / MODEL / "whole" / kind)
         assert run.columns["kind"].unique().to_list() == [kind]
         assert run.counts.ok == 8
 
 
-def test_tables_equal_a_recomputation_from_the_runs(done: Outcome) -> None:
+def test_tables_equal_a_recomputation_from_the_runs(done: StudyResult) -> None:
     """Means and gaps of every projection, straight from the Parquet parts."""
     out = Path(done.recipe.out)
     table = pl.read_parquet(out / "tables" / "contrasts.parquet")
@@ -81,7 +81,7 @@ def test_tables_equal_a_recomputation_from_the_runs(done: Outcome) -> None:
         assert (both["effective_rank"] - both["mean_first"]).abs().max() < 1e-12
 
 
-def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
+def test_the_page_begins_with_the_verdicts(done: StudyResult) -> None:
     text = (Path(done.recipe.out) / "README.md").read_text()
     for each in done.judged:
         assert f"| **{each.claim.says}** | **{each.verdict}** |" in text.split("\n## ")[0]
@@ -90,7 +90,7 @@ def test_the_page_begins_with_the_verdicts(done: Outcome) -> None:
             assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()
 
 
-def test_the_verdicts_fit_a_narrow_terminal(done: Outcome) -> None:
+def test_the_verdicts_fit_a_narrow_terminal(done: StudyResult) -> None:
     console = Console(width=80, file=io.StringIO())
     console.print(study_of(done))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ def test_the_verdicts_fit_a_narrow_terminal(done: Outcome) -> None:
         assert any(text in line for line in lines)
 
 
-def test_the_query_beside_the_tables_gives_them(done: Outcome) -> None:
+def test_the_query_beside_the_tables_gives_them(done: StudyResult) -> None:
     """The page's own lines, run in the study's folder: both columns of each measure are the same."""
     code = re.search(r"```python\n(.*?)```", (Path(done.recipe.out) / "README.md").read_text(), re.DOTALL)
     assert code
@@ -117,7 +117,7 @@ print(table.height, max(twice) < 1e-12)
 """
 
 
-def test_the_page_tells_of_predictors_and_curves(done: Outcome) -> None:
+def test_the_page_tells_of_predictors_and_curves(done: StudyResult) -> None:
     text = (Path(done.recipe.out) / "README.md").read_text()
     assert "## Curves over depth" in text
     assert ("## Which measure tells" in text) == ("predictors" in done.tables)
@@ -125,7 +125,7 @@ def test_the_page_tells_of_predictors_and_curves(done: Outcome) -> None:
     assert len([*(Path(done.recipe.out) / "reports").glob("*.html")]) == len(done.recipe.all_contrasts)
 
 
-def test_a_second_time_nothing_is_measured_again(done: Outcome) -> None:
+def test_a_second_time_nothing_is_measured_again(done: StudyResult) -> None:
     runs = sorted(Path(done.recipe.out).glob("runs/*/*/*"))
     before = [open_run(run).record["sessions"] for run in runs]
     again = run_recipe(done.recipe)
@@ -133,7 +133,7 @@ def test_a_second_time_nothing_is_measured_again(done: Outcome) -> None:
     assert all(again.tables[name].equals(table) for name, table in done.tables.items())
 
 
-def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done: Outcome, tmp_path: Path) -> None:
+def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done: StudyResult, tmp_path: Path) -> None:
     recipe = done.recipe
     sets = recipe.sets | {"bare": recipe.sets["bare"].model_copy(update={"data": "no_such.jsonl"})}
     found = run_recipe(recipe.model_copy(update={"sets": sets, "out": str(tmp_path / "out")}))
@@ -144,7 +144,7 @@ def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done
     assert "no_such.jsonl" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: Outcome, tmp_path: Path) -> None:
+def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: StudyResult, tmp_path: Path) -> None:
     """The same folder, another way to read: every run of it is refused, and its old comparisons with them."""
     out = tmp_path / "out"
     shutil.copytree(done.recipe.out, out)
@@ -156,7 +156,7 @@ def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: Outcome, tmp
     assert not any(count.decided for each in found.judged for count in each.cut.values())
 
 
-def test_where_nothing_can_be_compared_the_reasons_are_said(done: Outcome, tmp_path: Path) -> None:
+def test_where_nothing_can_be_compared_the_reasons_are_said(done: StudyResult, tmp_path: Path) -> None:
     models = {MODEL: StudyModel(model=str(tmp_path / "none"))}
     with pytest.raises(GradPrismError, match=r"Nothing could be compared(.|\n)*none"):
         run_recipe(done.recipe.model_copy(update={"models": models, "out": str(tmp_path / "out")}))

@@ -1,4 +1,4 @@
-"""A whole study: every step of a recipe, those that are done already left as they are; then what they come to."""
+"""Run a whole study: every step that is not done yet, then tables, figures and the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from gradprism.study.settings import StudyRecipe
 from gradprism.study.steps import ReportSettings, Step, StepRecipe, steps_of
 
 if TYPE_CHECKING:
-    from gradprism.study.outcome import Outcome
     from gradprism.study.plan import Plan
+    from gradprism.study.result import StudyResult
 
 
-def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "Outcome":
+def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "StudyResult":
     """Do every step of a study, then write its tables, figures and page, which names the `command` that was given.
 
     A step that fails, whatever it raises, costs those that need it; its reason is kept, and the rest goes on. The same
@@ -30,18 +30,18 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: s
     """
     for module in ("scipy", "matplotlib", "plotly"):
         need(module, "report")
-    from gradprism.study.outcome import outcome_of
+    from gradprism.study.result import read_result
 
     watch = observer or Silent()
     write(recipe, RECIPE_FILE, recipe_text(recipe).encode())
     failed = _work_through(recipe, watch)
     watch.start(0, 0, "Judging")
-    outcome = outcome_of(recipe, failed)
-    if not outcome.compared:
+    result = read_result(recipe, failed)
+    if not result.compared:
         reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
         raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
-    publish(outcome, watch, command)
-    return outcome
+    publish(result, watch, command)
+    return result
 
 
 def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
@@ -52,25 +52,25 @@ def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
 
 
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
-    """All steps; returns the reasons of those that failed."""
+    """Do all steps that are not done; return the reasons of those that failed."""
     steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), LastModel()
     away = set[str]()  # models and data of a hub that were not to be had
     for number, planned in enumerate(steps, 1):
-        step = _of_what_there_is(planned, failed)
+        step = _without_missing_comparisons(planned, failed)
         missing = [name for name in step.needs if name in failed]
-        asked = [name for key, name in _hub_sources(step.recipe).items() if key in away]
+        unavailable = [name for key, name in _hub_sources(step.recipe).items() if key in away]
         if missing:
             failed[step.name] = f"it needs {missing[0]}, which has failed"
         elif step in done:
             continue
-        elif asked:
-            failed[step.name] = f"it needs {asked[0]}, which was not to be had before"
+        elif unavailable:
+            failed[step.name] = f"it needs {unavailable[0]}, which was not to be had before"
         else:
             which = f"{number} of {len(steps)}"
             watch.say(f"{which}: {step.name}")
             watch.start(0, 0, f"{which}: {step.name}")  # until there are batches Ctrl-C acts at once
             try:
-                kind_of(step.recipe).do(step.recipe, _Within(watch, which), models)
+                kind_of(step.recipe).do(step.recipe, _StepProgress(watch, which), models)
                 done.add(step)
             except DeviceError:  # no step after it would fare better
                 raise
@@ -89,17 +89,17 @@ def _reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _of_what_there_is(step: Step, failed: Mapping[str, str]) -> Step:
-    """A report of the models whose comparisons there are; other steps as they are."""
-    there = tuple(name for name in step.needs if name not in failed)
-    if not isinstance(step.recipe, ReportSettings) or not there or there == step.needs:
+def _without_missing_comparisons(step: Step, failed: Mapping[str, str]) -> Step:
+    """Return a report without the comparisons that failed; other steps unchanged."""
+    made = tuple(name for name in step.needs if name not in failed)
+    if not isinstance(step.recipe, ReportSettings) or not made or made == step.needs:
         return step
-    kept = tuple(out for name, out in zip(step.needs, step.recipe.comparisons, strict=True) if name in there)
-    return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=there)
+    kept = tuple(out for name, out in zip(step.needs, step.recipe.comparisons, strict=True) if name in made)
+    return replace(step, recipe=step.recipe.model_copy(update={"comparisons": kept}), needs=made)
 
 
 def _hub_sources(recipe: StepRecipe) -> dict[str, str]:
-    """Models and data that are no files here, by what is asked for: to ask again takes long where there is no hub."""
+    """Return the models and data that only a hub can give, by what a request names: without a hub each takes long."""
     read, checkpoint = getattr(recipe, "read", None), getattr(recipe, "checkpoint", None)
     named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
     if checkpoint is not None:
@@ -108,8 +108,8 @@ def _hub_sources(recipe: StepRecipe) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Within:
-    """Tells of the work of one step, and which of all it is."""
+class _StepProgress:
+    """Tells of the work of one step, with its number among all."""
 
     _watch: Observer
     _which: str

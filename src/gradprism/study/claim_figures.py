@@ -1,4 +1,4 @@
-"""A claim over all contrasts and models of a study: a panel for it as it is and for each control of length."""
+"""Draw a claim over all contrasts and models of a study: a panel for raw figures and for each length control."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,6 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradprism.comparison.cohort import MEAN
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
 from gradprism.figures.colours import model_look
 from gradprism.figures.names import file_name
@@ -18,18 +17,19 @@ from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
 from gradprism.figures.ticks import scale_for, set_x
 from gradprism.metrics.titles import headed, title
+from gradprism.study.claims import Kind, means, table_kind
 from gradprism.study.settings import NEAR
 
-RAW, MATCHED, REGRESSION, HELD = "as it is", "matched in length", "regression on length", "length regressed out"
+RAW, MATCHED, REGRESSION, HELD = "raw", "length-matched", "regression on length", "length regressed out"
 _MOST_COLUMNS = 4
 _NAMES = 0.25  # most of the width that names of contrasts may take
 _BARS = "Bars are 95% intervals."
-_HOLLOW = " Hollow: the sets hardly overlap in length, so that this extrapolates, and is no evidence."
+_HOLLOW = " Hollow: no common support, the sets hardly overlap in length, so that this extrapolates."
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What lies on the horizontal axis of all panels."""
+    """The horizontal axis of all panels."""
 
     heading: str
     label: str
@@ -38,8 +38,8 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One panel: of these rows, these columns."""
+class _Panel:
+    """One panel: rows, and the columns drawn."""
 
     control: str
     rows: pl.DataFrame
@@ -49,7 +49,7 @@ class _Part:
     hollow: pl.Expr | None = None
 
     def data(self, log: bool) -> pl.DataFrame:
-        """Long: a row a mark."""
+        """Return a row for each mark."""
         of = {"value": self.value, "low": f"{self.ends}_low", "high": f"{self.ends}_high"}
         numbers = [pl.col(column).cast(pl.Float64).alias(name) for name, column in of.items()]
         hollow = pl.lit(False) if self.hollow is None else self.hollow
@@ -60,27 +60,19 @@ class _Part:
         )  # fmt: skip
 
 
-Made = tuple[Axis, list[_Part], str]  # and the caption
+Made = tuple[Axis, list[_Panel], str]  # and the caption
 
 
 def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Plot | Missing:
-    """Of the table of one claim, its means over projections.
+    """Plot the table of one claim, its means over projections.
 
-    `whole` is the text that holds no length; `cut` those that cut every response, and how, in words.
+    `whole` is the text that controls no length; `cut` has those that cut every response, and how, in words.
     """
-    table = table.filter(projection=MEAN) if "projection" in table.columns else table
-    kinds: dict[str, Callable[[pl.DataFrame, str, Mapping[str, str]], Made]] = {
-        "regression_scale": _ratios,
-        "held_difference": _separations,
-        "median_abs": _cosines,
-        "below_same_model": _curves,
-        "first_low": _changes,
-    }
-    figure = f"claim-{file_name(name)}"
-    kind = next((make for column, make in kinds.items() if column in table.columns), None)
+    table = means(table)
+    figure, kind = f"claim-{file_name(name)}", table_kind(table)
     if kind is None or table.is_empty():
         return Missing(figure, "nothing was compared")
-    axis, parts, caption = kind(table, whole, cut)
+    axis, parts, caption = _KINDS[kind](table, whole, cut)
     data = pl.concat([part.data(axis.log) for part in parts])
     if not has_numbers(data, "value"):
         return Missing(figure, "there is no number to draw")
@@ -91,19 +83,19 @@ def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mappi
 
 
 def _ratios(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
-    """Ratios of geometric means."""
+    """Lay out ratios of geometric means."""
     logged = table.filter(regression_scale="log")
     first = logged.filter(text=whole)
     parts = [
-        _Part(RAW, first, "raw_effect", "raw_effect", "regression_n"),
-        _Part(MATCHED, first, "matched_effect", "matched", "matched_pairs"),
-        _Part(REGRESSION, first, "regression_effect", "regression", "regression_n", ~pl.col("overlap")),
-        *(_Part(text, logged.filter(text=text), "raw_effect", "raw_effect", "regression_n") for text in cut),
+        _Panel(RAW, first, "raw_effect", "raw_effect", "regression_n"),
+        _Panel(MATCHED, first, "matched_effect", "matched", "matched_pairs"),
+        _Panel(REGRESSION, first, "regression_effect", "regression", "regression_n", ~pl.col("overlap")),
+        *(_Panel(text, logged.filter(text=text), "raw_effect", "raw_effect", "regression_n") for text in cut),
     ]
     measure = table["measure"][0]
     caption = (
         f"Ratio of the geometric means of {title(measure)} (mean over layers and projections) of the first set and the "
-        "second, for each contrast and model: as it is; over pairs of like response length; from a regression of logs "
+        "second, for each contrast and model: raw; over length-matched pairs; from a regression of logs "
         f"with log prompt and response tokens. {_BARS}{_HOLLOW}"
     )
     names = table.join(logged, on="contrast", how="anti")["contrast"].unique(maintain_order=True)
@@ -115,9 +107,9 @@ def _ratios(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
 def _separations(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     first = table.filter(text=whole)
     parts = [
-        _Part(RAW, first, "difference", "difference", "n_first"),
-        _Part(HELD, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
-        *(_Part(text, table.filter(text=text), "difference", "difference", "n_first") for text in cut),
+        _Panel(RAW, first, "difference", "difference", "n_first"),
+        _Panel(HELD, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
+        *(_Panel(text, table.filter(text=text), "difference", "difference", "n_first") for text in cut),
     ]
     caption = (
         "How much better effective rank separates the two sets of each contrast than nuclear norm does: difference of "
@@ -127,10 +119,10 @@ def _separations(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Mad
 
 
 def _cosines(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
-    """A panel a pair, a line a set."""
+    """Lay out a panel for each pair, a line for each set."""
     first = table.filter(text=whole).with_columns(contrast=pl.col("set"))
     pairs = first["pair"].unique(maintain_order=True).to_list()
-    parts = [_Part(pair, first.filter(pair=pair), "median_abs", "median_abs", "n") for pair in pairs]
+    parts = [_Panel(pair, first.filter(pair=pair), "median_abs", "median_abs", "n") for pair in pairs]
     caption = (
         f"Median size of the cosines over examples and layers, of each set and model. {_BARS} The line is at {NEAR}."
     )
@@ -141,7 +133,7 @@ def _curves(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     titles = {measure: title(measure) for measure in table["measure"].unique()}
     named = table.with_columns(contrast=pl.col("measure").replace(titles) + ", " + pl.col("kind"))
     parts = [
-        _Part(text, named.filter(text=text), "below_same_model", "below", "n_pairs")
+        _Panel(text, named.filter(text=text), "below_same_model", "below", "n_pairs")
         for text in table["text"].unique(maintain_order=True)
     ]
     caption = (
@@ -154,7 +146,7 @@ def _curves(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
 def _changes(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     first = table.filter(text=whole)
     parts = [
-        _Part(f"{side}{' set' if text == whole else f', {text}'}", rows, f"mean_{side}", side)
+        _Panel(f"{side}{' set' if text == whole else f', {text}'}", rows, f"mean_{side}", side)
         for text, rows in ((whole, first), *((text, table.filter(text=text)) for text in cut))
         for side in ("first", "second")
         if not rows.is_empty()
@@ -169,8 +161,13 @@ def _changes(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     return Axis(f"Change of {title(measure)} from layer to layer", f"MAD {LOG_SCALE}", None, log=True), parts, caption
 
 
+_KINDS: dict[Kind, Callable[[pl.DataFrame, str, Mapping[str, str]], Made]] = {
+    "effects": _ratios, "separation": _separations, "cosines": _cosines, "curves": _curves, "changes": _changes,
+}  # fmt: skip
+
+
 def draw_claim(data: pl.DataFrame, models: Sequence[str], axis: Axis, style: Style) -> Figure:
-    """A panel a control, a line a contrast, a colour a model."""
+    """Draw a panel for each control, a line for each contrast, a colour for each model."""
     controls = data["control"].unique(maintain_order=True).to_list()
     contrasts = data["contrast"].unique(maintain_order=True).to_list()
     headings = [Heading(control) for control in controls]

@@ -1,9 +1,9 @@
-"""What each comparison of a study shows of a claim, and the verdict over all of them.
+"""Judge a claim: what each comparison of a study shows of it, and the verdict over all comparisons.
 
-A claim on a measure expects a sign of first - second. Of each comparison it is *shown*, *opposite* or *not shown* raw,
-by the interval and q of the difference of means; and again at equal length, by `analysis.findings`: shown, opposite,
-*length* (all controls leave little of it) or *undecided*. A text whose gradients are all of equally many tokens is a
-control of length by itself: there `raw` says what is shown at equal length.
+A claim on a measure expects a sign of first - second. In each comparison it is *shown*, *opposite* or *not shown* raw,
+by the interval and adjusted p of the difference of means; and length-controlled (column `held`), by
+`comparison.findings`: shown, opposite, *length* (all length controls leave little of it) or *undecided*. A text whose
+gradients all have equally many tokens is a length control by itself: there `raw` is length-controlled too.
 """
 
 import math
@@ -18,21 +18,27 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.evidence import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.comparison.findings import finding
 from gradprism.stats.length_match import overlap_in_length
-from gradprism.study.settings import Claim, StudyRecipe, chosen
+from gradprism.study.settings import Claim, StudyRecipe, matching
 from gradprism.study.steps import comparison_name
 
 Shown = Literal["shown", "opposite", "not shown", "length", "undecided"]
 Verdict = Literal[
-    "holds", "fails", "fails, by length", "is not shown", "is explained by length", "turns around at equal length",
-    "does not hold at equal length", "depends on the control of length", "is not decided at equal length",
-    "was not tested",
+    "holds", "fails", "fails, by length", "is not shown", "is explained by length",
+    "turns around with length controlled", "does not hold with length controlled", "depends on the length control",
+    "is not decided with length controlled", "was not tested",
 ]  # fmt: skip
-_MOST = 0.5
+Kind = Literal["effects", "separation", "cosines", "curves", "changes"]
+_KINDS: dict[str, Kind] = {
+    "regression_scale": "effects", "held_difference": "separation", "median_abs": "cosines",
+    "below_same_model": "curves", "first_low": "changes",
+}  # fmt: skip
+"""Kinds of claim tables by a column that only they have."""
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison, and where in the study it stands."""
+    """A comparison, by the model, text and contrast of the study."""
 
     model: str
     text: str
@@ -41,30 +47,39 @@ class Compared:
 
     @property
     def name(self) -> str:
-        """Of the step that made it."""
+        """Name of the step that made it."""
         return comparison_name(self.model, self.text, self.contrast)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """First columns of every table with a row for this comparison."""
+        return {"model": self.model, "text": self.text, "contrast": self.contrast}
+
+
+def table_kind(table: pl.DataFrame) -> Kind | None:
+    """Return the kind of a claim's table; None of one without rows."""
+    return next((kind for column, kind in _KINDS.items() if column in table.columns), None)
 
 
 def claim_table(claim: Claim, recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
-    """A row a model, text, contrast and projection (`mean` is what counts), and what it shows of the claim: `raw`, and
-    `held` at equal length.
+    """Return a row for each model, text, contrast and projection, with what it shows of the claim, `raw` and `held`.
 
-    The other columns are those of EFFECTS, of means over layers; or of MAD.
+    `held` is length-controlled; the projection `mean` is the one that counts. The other columns are those of the table
+    EFFECTS, means over layers; or of MAD.
     """
-    names = {name for name, _ in chosen(recipe.all_contrasts, claim.contrasts)}
-    rows = [row for each in compared if each.contrast in names for row in _rows(claim, each)]
+    names = {name for name, _ in matching(recipe.all_contrasts, claim.contrasts)}
+    rows = [row for each in compared if each.contrast in names for row in _claim_rows(claim, each)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
-    where = {"model": each.model, "text": each.text, "contrast": each.contrast}
+def _claim_rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
     if claim.measure.startswith("mad:"):
-        return [where | row for row in _mad_rows(claim, each.comparison)]
+        return [each.keys | row for row in _mad_rows(claim, each.comparison)]
     found = each.comparison.effects.filter(pl.col("layer").is_null(), measure=claim.measure)
-    return [where | row | _judged(claim, row) for row in found.iter_rows(named=True)]
+    return [each.keys | row | _judged_row(claim, row) for row in found.iter_rows(named=True)]
 
 
-def _judged(claim: Claim, row: Row) -> dict[str, Any]:
+def _judged_row(claim: Claim, row: Row) -> dict[str, Any]:
     sign = "positive" if claim.expect == "higher" else "negative"
     raw = raw_difference(row).found
     kind = finding(row).kind
@@ -78,15 +93,15 @@ def _judged(claim: Claim, row: Row) -> dict[str, Any]:
 
 
 def means(table: pl.DataFrame) -> pl.DataFrame:
-    """What counts of a claim: the mean over projections, where there are several."""
+    """Return the rows that count: the mean over projections, where there are several."""
     return table.filter(projection=MEAN) if "projection" in table.columns else table
 
 
 def with_cuts_decided(table: pl.DataFrame, whole: str, cuts: Collection[str]) -> pl.DataFrame:
-    """`raw` of the texts `cuts`, which cut responses: what is not shown there is *length* or *undecided*.
+    """Replace *not shown* in `raw` of the texts `cuts`, which cut responses, by *length* or *undecided*.
 
-    It is length where the whole interval lies within half of what the same contrast shows in the text `whole`: that no
-    difference can be shown says nothing by itself.
+    It is length where the whole interval lies within half of what the same contrast shows in the text `whole`: failing
+    to show a difference says nothing by itself.
     """
     if "raw" not in table.columns:
         return table
@@ -104,7 +119,7 @@ def with_cuts_decided(table: pl.DataFrame, whole: str, cuts: Collection[str]) ->
 
 
 def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
-    """MAD has an interval for each group: shown where the two do not meet. Nothing holds its length."""
+    """Return the rows of a claim on MAD: shown where the intervals of both groups do not meet; no length control."""
     measure = claim.measure.removeprefix("mad:")
     mads = {
         row["group"]: row for row in comparison.mad.filter(measure=measure, projection="mean").iter_rows(named=True)
@@ -130,7 +145,7 @@ def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Count:
-    """Of how many comparisons something is shown."""
+    """Number of comparisons by what they show."""
 
     shown: int = 0
     opposite: int = 0
@@ -140,80 +155,70 @@ class Count:
 
     @property
     def all(self) -> int:
-        """How many there are."""
+        """Number of comparisons."""
         return self.decided + self.undecided
 
     @property
     def decided(self) -> int:
-        """How many of them say anything."""
+        """Number of comparisons that are not undecided."""
         return self.shown + self.opposite + self.not_shown + self.length
 
 
 def count(values: Iterable[str]) -> Count:
-    """Count each word."""
+    """Count the comparisons that show each thing."""
     found = [value.replace(" ", "_") for value in values]
     return Count(**{name: found.count(name) for name in ("shown", "opposite", "not_shown", "length", "undecided")})
 
 
 def verdict(raw: Count, controls: Iterable[Count]) -> Verdict:
-    """Of the counts of the first text, and of each control on the same comparisons.
+    """Return the verdict from the counts of the first text, and those of each length control on the same comparisons.
 
-    Controls are equal length within the first text, and each text whose gradients are all of equally many tokens. What
+    Length controls are those within the first text, and each text whose gradients all have equally many tokens. What
     more than half of the comparisons show, the claim or its opposite, is *kept* by a control if more than half of all
     show it there too, and *lost* if at least half are decided otherwise: to length or to the other side, if more than
-    half of what is decided is that, or to both. A control that does neither does not decide, and is left aside.
-
-    ========================================  =============================  ================================
-    the controls                              of a claim that is shown       of one whose opposite is shown
-    ========================================  =============================  ================================
-    none decides                              is not decided                 is not decided
-    all keep it                               holds                          fails
-    some keep it                              depends on the control         depends on the control
-    all lose it to length                     is explained by length         fails, by length
-    all lose it to the other side             turns around                   turns around
-    all lose it, in one way and another       does not hold                  depends on the control
-    ========================================  =============================  ================================
+    half of what is decided is that, or to both. A control that does neither is left aside. The page of a study ends
+    with the table of verdicts (`page._RULES`).
     """
-    plain = verdict_as_it_is(raw)
+    plain = raw_verdict(raw)
     if plain not in ("holds", "fails"):
         return plain
     shown = plain == "holds"
-    left = {found for each in controls if (found := _left(each, shown))}
+    left = {found for each in controls if (found := _left_by(each, shown))}
     if not left:
-        return "is not decided at equal length"
+        return "is not decided with length controlled"
     if left == {"kept"}:
         return plain
     if left == {"length"}:
         return "is explained by length" if shown else "fails, by length"
     if left == {"other"}:
-        return "turns around at equal length"
-    return "depends on the control of length" if "kept" in left or not shown else "does not hold at equal length"
+        return "turns around with length controlled"
+    return "depends on the length control" if "kept" in left or not shown else "does not hold with length controlled"
 
 
 def decides(control: Count, raw: Count) -> bool:
-    """Whether a control keeps or loses what is shown as it is; what was not compared there is undecided."""
-    return _left(control, majority(raw) != "opposite") is not None
+    """Return whether a control keeps or loses what is shown raw; what was not compared there is undecided."""
+    return _left_by(control, majority(raw) != "opposite") is not None
 
 
-def _left(control: Count, shown: bool) -> Literal["kept", "length", "other", "mixed"] | None:
-    """What a control leaves of what is shown, or of its opposite; None where too little is decided to say."""
+def _left_by(control: Count, shown: bool) -> Literal["kept", "length", "other", "mixed"] | None:
+    """Return what a control leaves of what is shown, or of its opposite; None where too little is decided to say."""
     side, other = (control.shown, control.opposite) if shown else (control.opposite, control.shown)
-    if side > _MOST * control.all:
+    if side > _HALF * control.all:
         return "kept"
     lost = control.decided - side
-    if not lost or lost < _MOST * control.all:
+    if not lost or lost < _HALF * control.all:
         return None
-    half = _MOST * control.decided
+    half = _HALF * control.decided
     return "length" if control.length > half else "other" if other > half else "mixed"
 
 
 def majority(raw: Count) -> Shown | None:
-    """What more than half of the comparisons show: the claim, its opposite, or neither."""
-    return "shown" if raw.shown > _MOST * raw.all else "opposite" if raw.opposite > _MOST * raw.all else None
+    """Return what more than half of the comparisons show: the claim, its opposite, or neither (None)."""
+    return "shown" if raw.shown > _HALF * raw.all else "opposite" if raw.opposite > _HALF * raw.all else None
 
 
-def verdict_as_it_is(raw: Count) -> Verdict:
-    """Of a claim that no length stands behind."""
+def raw_verdict(raw: Count) -> Verdict:
+    """Return the verdict on a claim without length controls."""
     if not raw.all:
         return "was not tested"
     found = majority(raw)
@@ -224,8 +229,8 @@ def verdict_as_it_is(raw: Count) -> Verdict:
 class Pooled:
     """Mean over several contrasts of one model, each with the same weight.
 
-    Its interval is of these contrasts, not of others. Its standard error is the mean of theirs, which is as large as it
-    can be, since contrasts may share sets.
+    Its interval holds for these contrasts, not for others. Its standard error is the mean of theirs, the largest that
+    it can be, since contrasts may share sets.
     """
 
     n: int  # contrasts
@@ -235,7 +240,7 @@ class Pooled:
 
 
 def pooled_ratio(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
-    """Geometric mean of the ratios whose logs are EFFECTS' column `effect`, with the interval `ends`_low and _high."""
+    """Return the geometric mean of ratios whose logs are the column `effect`; its interval is `ends`_low, _high."""
     if effect not in table.columns:
         return None
     found = pooled(table.filter(regression_scale="log"), effect, ends)
@@ -245,7 +250,7 @@ def pooled_ratio(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
 
 
 def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
-    """Of the rows that have the column `effect` and its interval; None where no row has."""
+    """Return the mean over the rows that have the column `effect` and its interval; None where no row has."""
     low, high = f"{ends}_low", f"{ends}_high"
     found = table.select(effect, low, high).drop_nulls().drop_nans()
     if found.is_empty():

@@ -1,4 +1,4 @@
-"""study: Run a whole study: sets, models, comparisons, claims; or say what it would do."""
+"""study: Run a whole study: sets, models, comparisons, claims; or plan it."""
 
 import json as jsonlib
 import sys
@@ -76,14 +76,14 @@ def study(
 
 
 def replay(recipe: StudyRecipe, path: Path, *, quiet: bool, json: bool) -> int:
-    """Run a study as its recipe says, or go on with it; `path` is the file of the recipe."""
+    """Run or resume a study as its recipe says; `path` is the file of the recipe."""
     return _study(located(recipe, path.resolve().parent, None, None), quiet, json, f"gradprism run {path}")
 
 
 def _command(
     recipe: str, data: str | None, model: Several, limit: int | None, out: str | None, engine: EngineSettings | None
 ) -> str:
-    """Return the command that does the study again. Where the data lie is nobody's business."""
+    """Return the command that does the study again; the place of the data stays private."""
     others = engine.model_dump(exclude_defaults=True) if engine else {}
     options = [
         *(["--data DIR"] if data else []),
@@ -98,7 +98,7 @@ def _command(
 def located(
     recipe: StudyRecipe, folder: Path, data: str | None, limit: int | None, models: Sequence[str] = ()
 ) -> StudyRecipe:
-    """A recipe as it is meant where it lies: its root, or `data`, as an absolute path; at most `limit` rows a set."""
+    """Return a recipe with an absolute root, that of `data` if given; with these models, and `limit` rows a set."""
     own = folder if recipe.root == "." else folder / recipe.root
     root = place(data) if data is not None else own
     if models:
@@ -110,23 +110,23 @@ def located(
 
 
 def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
-    """Do what a recipe says, and show it; 3 where some steps failed."""
+    """Run a study and show its result; return 3 where some steps failed."""
     from gradprism.core.progress_bar import watching
     from gradprism.study.api import run_recipe
     from gradprism.study.render import study_of
 
     try:
         with watching(quiet or json) as observer:
-            outcome = run_recipe(recipe, observer, command)
+            result = run_recipe(recipe, observer, command)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
         return 130
     if json:
-        told = {"out": recipe.out, "verdicts": outcome.verdicts.to_dicts(), "failed": dict(outcome.failed)}
+        told = {"out": recipe.out, "verdicts": result.verdicts.to_dicts(), "failed": dict(result.failed)}
         sys.stdout.write(jsonlib.dumps(told, indent=2, ensure_ascii=False) + "\n")
     elif not quiet:
-        HarmlessConsole().print(study_of(outcome))
-    return 3 if outcome.failed else 0
+        HarmlessConsole().print(study_of(result))
+    return 3 if result.failed else 0
 
 
 def _show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:

@@ -1,4 +1,4 @@
-"""How near to 0 the cosines between gradients of neighbouring layers, and of two projections of a layer, are."""
+"""Summarise the cosines between gradients of adjacent layers, and of two projections of a layer: how near to 0."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,7 +43,7 @@ _CELLS = 2**18  # of resamples and cosines at a time
 
 
 def cosine_table(run: Run, resamples: int = 999, seed: int = 0) -> pl.DataFrame:
-    """The table COSINE_SUMMARY: a row a kind and pair, of the cosines that have a value.
+    """Return the table COSINE_SUMMARY: a row for each kind and pair, of the cosines that have a value.
 
     Rows (examples) are drawn, each with all its layers. Without at least two rows there are no intervals. The largest
     of many means is larger than the truth by chance: it bounds how far from 0 a layer lies, and says no more.
@@ -54,12 +54,12 @@ def cosine_table(run: Run, resamples: int = 999, seed: int = 0) -> pl.DataFrame:
         .filter(pl.col("kind").is_in(KINDS) & pl.col("cosine").is_finite())
         .collect()
     )
-    rows = [_summary(*one, resamples, np.random.default_rng([seed, i])) for i, one in enumerate(_pairs(table))]
+    rows = [_summary(*one, resamples, np.random.default_rng([seed, i])) for i, one in enumerate(_pair_tables(table))]
     return pl.DataFrame(rows, schema=COSINE_SUMMARY).fill_nan(None)
 
 
-def _pairs(table: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """Kinds in the order of KINDS, pairs in that of the table."""
+def _pair_tables(table: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    """Yield kinds in the order of KINDS, pairs in that of the table."""
     parts = table.partition_by("kind", "pair", as_dict=True, maintain_order=True, include_key=False)
     for wanted in KINDS:
         for (kind, pair), part in parts.items():
@@ -68,7 +68,7 @@ def _pairs(table: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
 
 
 def _summary(kind: str, pair: str, table: pl.DataFrame, resamples: int, rng: np.random.Generator) -> dict[str, Any]:
-    cosines, layers = _matrix(table)
+    cosines, layers = _cosine_matrix(table)
     place = int(np.nanargmax(np.abs(mean_present(cosines, 0))))
     features = np.column_stack([mean_present(cosines, 1), cosines])  # (rows, 1 + layers)
 
@@ -86,8 +86,8 @@ def _summary(kind: str, pair: str, table: pl.DataFrame, resamples: int, rng: np.
     }  # fmt: skip
 
 
-def _matrix(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (rows, layers), NaN where there is none, and the layers; both ascending."""
+def _cosine_matrix(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines (rows, layers), NaN where there is none, and the layers; both ascending."""
     rows, at_row = np.unique(table["row"].to_numpy(), return_inverse=True)
     layers, at_layer = np.unique(table["layer"].to_numpy(), return_inverse=True)
     cosines = np.full((len(rows), len(layers)), np.nan)

@@ -1,4 +1,4 @@
-"""Which steps of a study are done, so that none is done twice, nor asks for data or a hub again: STUDY/steps.json."""
+"""Record which steps of a study are done, so that none is done twice nor reads its data again: STUDY/steps.json."""
 
 import hashlib
 import json
@@ -17,51 +17,51 @@ from gradprism.study.steps import Step, StepRecipe
 STEPS_FILE = "steps.json"
 
 
-class _Known(TypedDict):
+class _DoneStep(TypedDict):
     asked: str  # digest of the settings, of the steps before, and of the results
     files: dict[str, str]  # size and time of every file that was read
 
 
 class Done:
-    """The steps that were done, each by what it was asked, what it read and what it wrote.
+    """The steps that are done, each by its settings, the files it read and its results.
 
-    A step is done while all three are as they were: other settings, changed files of data or models, steps before it
+    A step is done while all three are unchanged: other settings, changed files of data or models, steps before it
     that were done again, or results that were removed make it a step to do. Files that are not there any more, and
-    what a hub or a store holds, are taken to be as they were.
+    what a hub or a store holds, count as unchanged.
     """
 
     def __init__(self, folder: Path) -> None:
         """Read what is known of the study in a folder; nothing where its file is not there or not whole."""
         self._file = folder / STEPS_FILE
-        self._steps = dict[str, _Known]()
+        self._steps = dict[str, _DoneStep]()
         with suppress(OSError, ValueError, TypeError):
             self._steps = dict(json.loads(self._file.read_text(encoding="utf-8")))
 
     def __contains__(self, step: Step) -> bool:
-        """Whether nothing is left to do of a step; those that it needs are to be looked at before."""
+        """Return whether a step is done, given that those it needs are."""
         known = self._steps.get(step.name)
-        if known is None or known["asked"] != self._asked(step):
+        if known is None or known["asked"] != self._digest(step):
             return False
-        now = _state(step.recipe)
+        now = _files_read(step.recipe)
         return all(now.get(name, state) == state for name, state in known["files"].items())
 
     @property
     def names(self) -> frozenset[str]:
-        """Steps that were ever done in this folder, those that an earlier recipe had among them."""
+        """Names of all steps that were ever done in this folder, by this recipe or an earlier one."""
         return frozenset(self._steps)
 
     def add(self, step: Step) -> None:
-        """Remember a step that has just been done."""
-        asked = self._asked(step)
-        if asked is None:
+        """Record a step that has just been done."""
+        digest = self._digest(step)
+        if digest is None:
             return
-        self._steps[step.name] = {"asked": asked, "files": _state(step.recipe)}
+        self._steps[step.name] = {"asked": digest, "files": _files_read(step.recipe)}
         with disk_errors(self._file, "the study"):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             replace(self._file, json_bytes(self._steps))
 
-    def _asked(self, step: Step) -> str | None:
-        """None where results, or steps before it, are not there."""
+    def _digest(self, step: Step) -> str | None:
+        """Return the digest of settings, steps before and results; None where one of these is missing."""
         try:
             before = [self._steps[name]["asked"] for name in step.needs]
             settings = step.recipe.model_dump_json(exclude={"engine", "execution"})  # they change no number
@@ -71,21 +71,21 @@ class Done:
         return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
-def _state(recipe: StepRecipe) -> dict[str, str]:
-    """Size and time of the files that a step reads and no other step makes: data, models, templates."""
+def _files_read(recipe: StepRecipe) -> dict[str, str]:
+    """Return size and time of the files that a step reads and no other step makes: data, models, templates."""
     named = [*getattr(recipe, "data", ())]
     for part, name in _FILES:
         settings = getattr(recipe, part, None)
         named.append(getattr(settings, name, None))
     paths = [place(name) for name in named if name is not None]
-    return {str(file): _size_and_time(file) for path in paths if not is_shared(path) for file in _files(path)}
+    return {str(file): _size_and_time(file) for path in paths if not is_shared(path) for file in _files_in(path)}
 
 
 _FILES = (("checkpoint", "model"), ("checkpoint", "adapter"), ("text", "template"), ("prism", "architecture"))
 
 
-def _files(path: Path) -> list[Path]:
-    """The file, or those in a folder; of a run, which other steps make, none."""
+def _files_in(path: Path) -> list[Path]:
+    """Return the file, or the files in a folder; none of a run, which other steps make."""
     if (path / RUN_FILE).exists():
         return []
     return [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]

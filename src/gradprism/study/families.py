@@ -1,4 +1,4 @@
-"""Whether models agree: on which examples have larger gradients, and on the shape of curves over layers."""
+"""Measure how far models agree: on which examples have larger gradients, and on the shape of curves over layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,10 +68,11 @@ SAME_MODEL, SAME_FAMILY, OTHER_FAMILY, OTHER_MODEL = "same model", "same family"
 
 
 def agreement_table(comparisons_by_model: Mapping[str, Comparison]) -> pl.DataFrame:
-    """The table AGREEMENT: a row for every two models, measure and projection that both have, groups pooled.
+    """Return the table AGREEMENT: a row for every two models, measure and projection that both have, groups pooled.
 
-    Rows are the same example where group and row are. The models count tokens differently, so that what is held is
-    the mean of both models' log counts. Raises `GradPrismError` where a row of one is not the same example in another.
+    Rows are the same example where group and row are. The models count tokens differently, so that partial
+    correlations are given the mean of both models' log counts. Raises `GradPrismError` where a row of one is not the
+    same example in another.
     """
     parts = [_agreement(one, two) for one, two in combinations(comparisons_by_model.items(), 2)]
     return pl.concat(parts) if parts else pl.DataFrame(schema=AGREEMENT)
@@ -84,8 +85,8 @@ def _agreement(one: tuple[str, Comparison], two: tuple[str, Comparison]) -> pl.D
     values, others = (feature_matrix(side, found) for side in both)
     lengths = (log_lengths(both[0]) + log_lengths(both[1])) / 2
     values[~np.isfinite(lengths).all(axis=1)] = np.nan  # raw and partial are of the same rows
-    raw = _of_each(spearman(values, others))
-    partial = _of_each(partial_spearman(values, others, varying(lengths)))
+    raw = _diagonal(spearman(values, others))
+    partial = _diagonal(partial_spearman(values, others, varying(lengths)))
     columns = {
         "first_model": [one[0]] * len(found),
         "second_model": [two[0]] * len(found),
@@ -95,7 +96,7 @@ def _agreement(one: tuple[str, Comparison], two: tuple[str, Comparison]) -> pl.D
 
 
 def _same_examples(one: tuple[str, Comparison], two: tuple[str, Comparison]) -> list[pl.DataFrame]:
-    """The examples that both models have measured, in the same order."""
+    """Return the examples that both models have measured, in the same order."""
     keys = ["group", "row"]
     both = [comparison.examples.unique(keys, keep="first", maintain_order=True) for _, comparison in (one, two)]
     shared = both[0].select(*keys, "example_id")
@@ -108,8 +109,8 @@ def _same_examples(one: tuple[str, Comparison], two: tuple[str, Comparison]) -> 
     return [shared.select(keys).join(each, on=keys, maintain_order="left") for each in both]
 
 
-def _of_each(found: Correlation) -> Correlation:
-    """Of each feature with itself, out of all with all."""
+def _diagonal(found: Correlation) -> Correlation:
+    """Return the correlation of each feature with itself, out of all with all."""
     return Correlation(*(np.diagonal(each) for each in (found.value, found.low, found.high, found.p, found.n)))
 
 
@@ -129,7 +130,7 @@ def curve_table(
     projections: Sequence[str] = (MEAN,),
     measures: Sequence[str] = MEASURES,
 ) -> pl.DataFrame:
-    """The table CURVES: a row for every two of (model, set) and each measure and projection that both have.
+    """Return the table CURVES: a row for every two of (model, set), measure and projection that both have.
 
     `levels_by` gives the table LEVELS of each model and set, or a comparison that has the set among its groups; of
     several groups the one named as the set counts. Curves are interpolated linearly at `POINTS` depths, layer over
@@ -137,13 +138,13 @@ def curve_table(
     `families` names the family of each model, and one without is a family of its own; where no two models share one,
     kinds are the same and different models.
     """
-    whose = {model: (families or {}).get(model) for model, _ in levels_by}
-    named = [family for family in whose.values() if family is not None]
+    family_of = {model: (families or {}).get(model) for model, _ in levels_by}
+    named = [family for family in family_of.values() if family is not None]
     shared = len(set(named)) < len(named)
     wanted = pl.col("measure").is_in(measures) & pl.col("projection").is_in(projections)
     levels = {key: _levels(key, given).filter(wanted) for key, given in levels_by.items()}
     parts = [
-        _correlations(curves, measure, projection, whose if shared else {})
+        _correlations(curves, measure, projection, family_of if shared else {})
         for measure in measures
         for projection in projections
         if (curves := [*_curves(levels, measure, projection)])
@@ -152,7 +153,7 @@ def curve_table(
 
 
 def _levels(key: tuple[str, str], given: Comparison | pl.DataFrame) -> pl.DataFrame:
-    """The layers of one model and set, and how deep each lies."""
+    """Return the rows of one model and set by layer, with the depth of each."""
     levels = given.levels if isinstance(given, Comparison) else given
     groups = levels["group"].unique(maintain_order=True).to_list()
     if len(groups) > 1 and key[1] not in groups:
@@ -202,14 +203,14 @@ def _kind(one: str, two: str, families: Mapping[str, str | None]) -> str:
 
 
 def _on_grid(curves: Sequence[_Curve]) -> np.ndarray:
-    """Logs of the curves (curves, POINTS), over the depths that all of them have; NaN where there is none."""
+    """Return logs of the curves (curves, POINTS), over the depths that all of them have; NaN where there is none."""
     grid = np.linspace(max(curve.depths[0] for curve in curves), min(curve.depths[-1] for curve in curves), POINTS)
     values = np.stack([np.interp(grid, curve.depths, curve.means) for curve in curves])
     return np.log(np.where(values > 0, values, np.nan))
 
 
 def _pearson(values: np.ndarray) -> np.ndarray:
-    """Correlations of the rows with each other; NaN of those that are constant, or have a NaN."""
+    """Return correlations of the rows with each other; NaN of those that are constant, or have a NaN."""
     centred = values - values.mean(axis=1, keepdims=True)
     size = np.linalg.norm(centred, axis=1, keepdims=True)
     rounding = 1e-12 * np.linalg.norm(values, axis=1, keepdims=True)
@@ -218,16 +219,16 @@ def _pearson(values: np.ndarray) -> np.ndarray:
 
 
 def curve_summary(curves: pl.DataFrame, resamples: int = 999, seed: int = 0) -> pl.DataFrame:
-    """The table CURVE_SUMMARY of a table CURVES: medians of each kind of pair.
+    """Return the table CURVE_SUMMARY of a table CURVES: medians of each kind of pair.
 
     Sets are drawn with replacement, and each pair counts as often as its sets go together: two sets the product of
-    their draws, one set of two models its own. A set drawn twice is no pair of different sets. Models are taken as they
-    are: intervals say nothing of models that are not there. No interval where there are fewer than `FEWEST_SETS` sets,
+    their draws, one set of two models its own. A set drawn twice is no pair of different sets. Models are fixed:
+    intervals say nothing of models that are not there. No interval where there are fewer than `FEWEST_SETS` sets,
     or more than a tenth of the draws hold no pair.
     """
     sets = pl.concat([curves["first_set"], curves["second_set"]]).unique().sort()
-    places = [np.searchsorted(sets.to_numpy(), curves[end].to_numpy()) for end in ("first_set", "second_set")]
-    numbered = curves.with_columns(pl.Series("one", places[0]), pl.Series("two", places[1]))
+    indices = [np.searchsorted(sets.to_numpy(), curves[end].to_numpy()) for end in ("first_set", "second_set")]
+    numbered = curves.with_columns(pl.Series("one", indices[0]), pl.Series("two", indices[1]))
     times = times_drawn(len(sets), resamples, np.random.default_rng(seed)).astype(np.int32)
     known = numbered.drop_nulls("correlation")
     parts = known.partition_by("measure", "projection", as_dict=True, maintain_order=True)
@@ -240,7 +241,7 @@ def curve_summary(curves: pl.DataFrame, resamples: int = 999, seed: int = 0) -> 
 
 
 def _medians(pairs: pl.DataFrame, times: np.ndarray) -> Iterator[dict[str, object]]:
-    """A row for each kind and `sets`, those of the same model first."""
+    """Yield a row for each kind and `sets`, those of the same model first."""
     reference = None
     for kind, which, part in _kinds(pairs):
         drawn = _drawn_medians(part, times)
@@ -267,7 +268,7 @@ def _below(
 
 
 def _drawn_medians(pairs: pl.DataFrame, times: np.ndarray) -> np.ndarray:
-    """Median of the correlations in every draw of sets (draws,); NaN where no pair is in it."""
+    """Return the median of the correlations in every draw of sets (draws,); NaN where no pair is in it."""
     one, two = pairs["one"].to_numpy(), pairs["two"].to_numpy()
     order = np.argsort(values := pairs["correlation"].to_numpy())
     one, two, values = one[order], two[order], values[order]

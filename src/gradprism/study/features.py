@@ -1,4 +1,4 @@
-"""What the examples of a comparison have as numbers: a column each layer mean, and their log lengths."""
+"""Return the numbers of a comparison's examples: a column for each layer mean, and log lengths."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ Feature = tuple[str, str]  # measure (or kind of cosine), projection (or `mean`,
 
 
 def layer_means(comparison: Comparison, measures: Sequence[str]) -> list[Feature]:
-    """The layer means that its examples have, measure by measure as `measures` are ordered."""
+    """Return the layer means that its examples have, measure by measure as `measures` are ordered."""
     named = comparison.levels.filter(pl.col("layer").is_null() & pl.col("projection").is_not_null())
     known = named.select("measure", "projection").unique(maintain_order=True).rows()
     there = set(comparison.examples.columns)
@@ -21,7 +21,7 @@ def layer_means(comparison: Comparison, measures: Sequence[str]) -> list[Feature
 
 
 def matrix(examples: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """(rows, columns) as floats; NaN where there is no finite value."""
+    """Return columns as floats (rows, columns); NaN where there is no finite value."""
     if not columns:
         return np.empty((examples.height, 0))
     values = examples.select(pl.col(name).cast(pl.Float64).fill_null(np.nan) for name in columns).to_numpy()
@@ -29,17 +29,17 @@ def matrix(examples: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def feature_matrix(examples: pl.DataFrame, features: Sequence[Feature]) -> np.ndarray:
-    """(rows, features)."""
+    """Return layer means as floats (rows, features)."""
     return matrix(examples, [f"{measure}:{projection}" for measure, projection in features])
 
 
 def log_lengths(examples: pl.DataFrame, tokens: Sequence[str] = TOKENS) -> np.ndarray:
-    """Logs of token counts (rows, tokens); NaN where one is not known."""
+    """Return logs of token counts (rows, tokens); NaN where one is not known."""
     return np.asarray(np.log(np.maximum(matrix(examples, tokens), 1.0)))
 
 
 def varying(lengths: np.ndarray) -> np.ndarray:
-    """Without the columns that are constant: there is nothing in them to control for."""
+    """Return lengths without the columns that are constant: there is nothing in them to control for."""
     different = [len(np.unique(column[np.isfinite(column)])) > 1 for column in lengths.T]
     unknown = ~np.isfinite(lengths).any(axis=0)
     return np.asarray(lengths[:, np.array(different, dtype=bool) | unknown])
@@ -48,7 +48,7 @@ def varying(lengths: np.ndarray) -> np.ndarray:
 def correlation_columns(
     found: Sequence[tuple[str, str]], raw: Correlation, given_lengths: Correlation
 ) -> dict[str, object]:
-    """The columns that tables of correlations share: measures and projections, raw figures, and those given lengths."""
+    """Return the columns that tables of correlations share: features, raw figures, and those given lengths."""
     return {
         "measure": [measure for measure, _ in found],
         "projection": [projection for _, projection in found],

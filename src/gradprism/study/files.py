@@ -1,4 +1,4 @@
-"""What is said of a study, as files in its folder: tables, figures, and the page that holds both."""
+"""Publish the result of a study in its folder: tables, figures, and the page that shows both."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from gradprism.figures.plot import Missing, Plot
-    from gradprism.study.outcome import Outcome
+    from gradprism.study.result import StudyResult
 
 PAGE = "README.md"
 _OURS = ("claim-", "depth-", "contrasts.", "separation.", "predictors.", "agreement.", "curves.", "cosines.")
@@ -24,18 +24,18 @@ _KINDS = (".parquet", ".csv", ".png", ".pdf")
 Named: TypeAlias = "Iterator[tuple[str, Plot | Missing]]"
 
 
-def publish(outcome: "Outcome", watch: Observer, command: str) -> None:
-    """Tables, figures, and the page that holds both; what an earlier outcome had and this one has not goes."""
+def publish(result: "StudyResult", watch: Observer, command: str) -> None:
+    """Write tables, figures and the page; remove those of an earlier result that this one does not have."""
     from gradprism.study.page import Drawings, page
 
-    out = _Published(outcome.recipe)
-    for name, table in _tables(outcome):
+    out = _Published(result.recipe)
+    for name, table in _tables_by_name(result):
         out.write(f"tables/{name}.parquet", parquet_bytes(table))
         out.write(f"tables/{name}.csv", table.write_csv().encode())
-    drawn = Drawings(dict(_draw(_claim_plots(outcome), out, watch)), dict(_draw(_depth_plots(outcome), out, watch)))
-    out.write(PAGE, page(outcome, drawn, [*_made(outcome, command)]).encode())
-    with disk_errors(place(outcome.recipe.out), "the study"):
-        out.remove_others(outcome.failed)
+    drawn = Drawings(dict(_draw(_claim_plots(result), out, watch)), dict(_draw(_depth_plots(result), out, watch)))
+    out.write(PAGE, page(result, drawn, [*_provenance(result, command)]).encode())
+    with disk_errors(place(result.recipe.out), "the study"):
+        out.remove_others(result.failed)
 
 
 class _Published:
@@ -45,12 +45,12 @@ class _Published:
         self._recipe, self._names = recipe, set[str]()
 
     def write(self, name: str, content: bytes) -> None:
-        """As `write` does, and remember it."""
+        """Write a file, and remember its name."""
         write(self._recipe, name, content)
         self._names.add(name)
 
     def remove_others(self, failed: Iterable[str]) -> None:
-        """Tables and figures of an earlier outcome, and the reports of contrasts that it had; nobody else's files."""
+        """Remove tables, figures and reports that only an earlier result had; no files of anybody else."""
         out = place(self._recipe.out)
         for folder in ("tables", "figures"):
             for name in names_in(out / folder):
@@ -62,41 +62,40 @@ class _Published:
                 (out / name).unlink(missing_ok=True)
 
 
-def _tables(outcome: "Outcome") -> "Iterator[tuple[str, pl.DataFrame]]":
-    yield from outcome.tables.items()
-    yield "verdicts", outcome.verdicts
-    for each in outcome.judged:
+def _tables_by_name(result: "StudyResult") -> "Iterator[tuple[str, pl.DataFrame]]":
+    yield from result.tables.items()
+    yield "verdicts", result.verdicts
+    for each in result.judged:
         if each.table.width:
             yield f"claim-{each.name}", each.table
 
 
-def _claim_plots(outcome: "Outcome") -> Named:
-    """A figure for each claim, by the claim's name."""
+def _claim_plots(result: "StudyResult") -> Named:
+    """Yield a figure for each claim, by the claim's name."""
     from gradprism.study.claim_figures import claim_plot
     from gradprism.study.overview import cut_in_words
 
-    texts = outcome.recipe.texts
-    whole = next(iter(texts))
-    for each in outcome.judged:
+    texts, whole = result.recipe.texts, result.recipe.first_text
+    for each in result.judged:
         cut = {text: cut_in_words(texts[text]) for text in each.cut}
         yield each.name, claim_plot(each.name, each.claim.says, each.table, whole, cut)
 
 
-def _depth_plots(outcome: "Outcome") -> Named:
-    """Curves over normalised depth of all models, by contrast, as the first text has them."""
+def _depth_plots(result: "StudyResult") -> Named:
+    """Yield curves over normalised depth of all models in the first text, by contrast."""
     from gradprism.figures.depth import depth_plots
     from gradprism.figures.scales import logarithmic
 
-    whole = next(iter(outcome.recipe.texts))
-    for name in outcome.recipe.all_contrasts:
-        found = [each.comparison for each in outcome.compared if (each.text, each.contrast) == (whole, name)]
+    whole = result.recipe.first_text
+    for name in result.recipe.all_contrasts:
+        found = [each.comparison for each in result.compared if (each.text, each.contrast) == (whole, name)]
         if found:
             plot = next(iter(depth_plots(found, logarithmic(found))))
             yield name, replace(plot, name=f"depth-{name}")
 
 
 def _draw(plots: Named, out: _Published, watch: Observer) -> Iterator[tuple[str, str]]:
-    """Of each that can be drawn, the picture below the study."""
+    """Draw what can be drawn; yield each name with the path of its picture below the study."""
     from gradprism.figures.files import figure_bytes, make
     from gradprism.figures.plot import Missing
     from gradprism.figures.styles import style_named
@@ -113,9 +112,9 @@ def _draw(plots: Named, out: _Published, watch: Observer) -> Iterator[tuple[str,
         yield name, f"figures/{plot.name}.png"
 
 
-def _made(outcome: "Outcome", command: str) -> Iterator[str]:
-    """What it was made of, in lines: models, sets, time, and on which machines, as the runs have it on record."""
-    recipe, found = outcome.recipe, outcome.runs
+def _provenance(result: "StudyResult", command: str) -> Iterator[str]:
+    """Yield lines on the runs behind a result, as they have it on record: models, sets, time, machines."""
+    recipe, found = result.recipe, result.runs
     if command:
         yield f"command: `{command}`"
     for model in recipe.models:
@@ -131,7 +130,7 @@ def _made(outcome: "Outcome", command: str) -> Iterator[str]:
 
 
 def _in_words(facts: Mapping[str, object]) -> str:
-    """Of the platform the system alone: the rest is the build of a kernel."""
+    """List names and values; of the platform the system alone, since the rest is the build of a kernel."""
     short = {name: str(value).split("-")[0] if name == "platform" else value for name, value in facts.items()}
     return ", ".join(f"{name} {value}" for name, value in short.items())
 
@@ -144,7 +143,7 @@ def _summed(name: str, runs: list[Run]) -> str:
 
 
 def write(recipe: StudyRecipe, name: str, content: bytes) -> None:
-    """A file below the study's folder, whole. Raises `GradPrismError` where it cannot be written."""
+    """Write a file below the study's folder, whole. Raises `GradPrismError` where it cannot be written."""
     path = place(recipe.out) / name
     with disk_errors(path, "the study"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A study as a user wants it this time: other models, data from a folder, a few rows of each set."""
+"""Change a study for one call: other models, data from a folder, a few rows of each set."""
 
 import re
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _POOL_ROWS = 10  # rows of a pool for each that is taken at one end, in a study 
 
 
 def with_models(recipe: StudyRecipe, given: Sequence[str]) -> StudyRecipe:
-    """Only these models: names of the recipe, others as MODEL or NAME=MODEL.
+    """Return a study of these models only: names of the recipe, others as MODEL or NAME=MODEL.
 
-    Others are loaded as they are by default (fp32), and also compute the scores that a causal language model computes,
+    Others are loaded with default settings (fp32), and also compute the scores that a causal language model computes,
     in turn: nothing of the recipe's own models is needed then. Raises `GradPrismError` where two have one name.
     """
     models = dict[str, StudyModel]()
     for text in given:
-        name, model = _model(recipe, text)
+        name, model = _named_model(recipe, text)
         if name in models:
             raise GradPrismError(f"--model: two models have the name {name!r}. Give names of your own: NAME=MODEL.")
         models[name] = model
@@ -37,7 +37,7 @@ def with_models(recipe: StudyRecipe, given: Sequence[str]) -> StudyRecipe:
 
 
 def with_data(recipe: StudyRecipe, folder: Path) -> StudyRecipe:
-    """Data below this folder; what has a file of its own name there (NAME.json, .jsonl, .parquet) is read from it."""
+    """Return a study with data below a folder; a set with a file NAME.json, .jsonl or .parquet there uses that file."""
 
     def found(sets: dict[str, StudySet]) -> dict[str, StudySet]:
         return {name: _from_folder(where, name, folder) for name, where in sets.items()}
@@ -47,14 +47,14 @@ def with_data(recipe: StudyRecipe, folder: Path) -> StudyRecipe:
 
 
 def with_limit(recipe: StudyRecipe, rows: int) -> StudyRecipe:
-    """At most so many rows of each set, and ten times as many of each pool, its first ones, to choose them from.
+    """Return a study of at most so many rows of each set, and ten times as many, the first ones, of each pool.
 
     Raises `GradPrismError` for fewer than one.
     """
     if rows < 1:
         raise GradPrismError(f"--limit {rows}: expected 1 or more rows of each set.")
     ends = min(recipe.ends, max(rows, 2))
-    texts = {name: _fewer(how, rows) for name, how in recipe.texts.items()}
+    texts = {name: _with_fewer_rows(how, rows) for name, how in recipe.texts.items()}
     pools = {
         name: where.model_copy(
             update={"sample": None, "limit": min(where.limit or _POOL_ROWS * ends, _POOL_ROWS * ends)}
@@ -64,14 +64,14 @@ def with_limit(recipe: StudyRecipe, rows: int) -> StudyRecipe:
     return recipe.model_copy(update={"texts": texts, "pools": pools, "ends": ends})
 
 
-def _fewer(how: StudyText, rows: int) -> StudyText:
-    """A sample stays one: the ends of a set that is ordered are not like the whole."""
+def _with_fewer_rows(how: StudyText, rows: int) -> StudyText:
+    """Return a text with fewer rows; a sample stays one, since the first rows of an ordered set are its extremes."""
     if how.sample is not None:
         return how.model_copy(update={"sample": min(how.sample, rows)})
     return how.model_copy(update={"rows": min(how.rows or rows, rows)})
 
 
-def _model(recipe: StudyRecipe, text: str) -> tuple[str, StudyModel]:
+def _named_model(recipe: StudyRecipe, text: str) -> tuple[str, StudyModel]:
     if text in recipe.models:
         return text, recipe.models[text]
     name, equals, model = text.partition("=")
@@ -87,7 +87,7 @@ def _checkpoint(model: StudyModel) -> CheckpointSettings:
 
 
 def _from_folder(where: StudySet, name: str, folder: Path) -> StudySet:
-    """Its rows are chosen as before; the columns are those of the recipe where the file has them, else found."""
+    """Return a set read from its own file; columns are those of the recipe where the file has them, else recognised."""
     file = next((file for kind in _KINDS if (file := folder / f"{name}{kind}").is_file()), None)
     if file is None:
         return where

@@ -1,4 +1,4 @@
-"""Which single measure predicts a quality metric, beyond what the lengths of prompt and response predict already."""
+"""Find the measure that best predicts a quality metric, beyond what lengths of prompt and response predict."""
 
 import numpy as np
 import polars as pl
@@ -35,7 +35,7 @@ _TIE = 1e-12  # correlations that differ by less are equally good
 
 
 def predictor_table(comparison: Comparison, metric: str) -> pl.DataFrame:
-    """The table PREDICTORS: a row for each layer mean of a measure or cosine, all rows of all groups pooled.
+    """Return the table PREDICTORS: a row for each layer mean of a measure or cosine, all rows of all groups pooled.
 
     `metric` is a column of `comparison.examples`, such as `ifd` or `column:reward`. Raises `GradPrismError` where
     there is none of this name. Rows that were chosen as the highest and lowest of a metric have no middle: raw
@@ -74,7 +74,7 @@ def _pooled(comparison: Comparison) -> pl.DataFrame:
 
 
 def _shares_best(values: np.ndarray, target: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """How often each feature has the largest |partial| when each row with a target is left out in turn; ties shared.
+    """Return how often each feature has the largest |partial| when each row with a target is left out; ties shared.
 
     NaN where a feature never has a correlation. Of features that lack a row, to leave that out changes nothing.
     """

@@ -1,4 +1,4 @@
-"""What a study comes to, in a terminal."""
+"""Show the result of a study in a terminal."""
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -8,28 +8,28 @@ from rich.text import Text
 from gradprism.files.places import place
 from gradprism.study.claims import Count
 from gradprism.study.files import PAGE
-from gradprism.study.outcome import HELD, RAW, Judged, Outcome
 from gradprism.study.overview import cuts
+from gradprism.study.result import HELD, RAW, JudgedClaim, StudyResult
 
 
-def study_of(outcome: Outcome) -> RenderableType:
-    """The verdicts, what failed, and where everything is."""
-    recipe = outcome.recipe
+def study_of(result: StudyResult) -> RenderableType:
+    """Lay out the verdicts, the failed steps, and the place of the page."""
+    recipe = result.recipe
     lines: list[RenderableType] = [Text(recipe.title, style="bold")]
-    columns = ("as it is", "at equal length", *cuts(outcome.judged))
-    for number, each in enumerate(outcome.judged):
+    columns = ("raw", "length-controlled", *cuts(result.judged))
+    for number, each in enumerate(result.judged):
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not number, header_style="dim")
         for name in columns:
             table.add_column(name, justify="right", min_width=len(name))
-        table.add_row(*(_shown(each, name) for name in (RAW, HELD, *columns[2:])))
+        table.add_row(*(_fraction(each, name) for name in (RAW, HELD, *columns[2:])))
         lines += [Text(f"\n{each.claim.says}"), Text(f"  {each.verdict}", style="bold"), Padding(table, (0, 0, 0, 4))]
     said = "n/m: of m comparisons n show the claim; in brackets: too few are decided for a verdict"
     lines.append(Text(f"\n{said}", style="dim"))
-    lines += [Text(f"{name}: {reason.splitlines()[0]}", style="yellow") for name, reason in outcome.failed.items()]
+    lines += [Text(f"{name}: {reason.splitlines()[0]}", style="yellow") for name, reason in result.failed.items()]
     return Group(*lines, Text(f"\nThe study is in {recipe.out}; begin with {place(recipe.out) / PAGE}."))
 
 
-def _shown(each: Judged, column: str) -> str:
+def _fraction(each: JudgedClaim, column: str) -> str:
     found = each.counts.get(column, Count())
     if not found.all:
         return "–"

@@ -1,4 +1,4 @@
-"""What the page of a study says beside its claims: predictors, agreement between models, curves, the tables again."""
+"""Write the sections of a page beside its claims: predictors, agreement of models, curves, the tables again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,52 +8,51 @@ from gradprism.comparison.cohort import MEAN
 from gradprism.core.markdown import head, line, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import headed, title
-from gradprism.study.outcome import Outcome
+from gradprism.study.result import StudyResult
 from gradprism.study.sentences import best_of, predictor_sentence
 from gradprism.study.steps import run_name
 
 MAIN = ("effective_rank", "nuclear_norm")
 
 
-def sections(outcome: Outcome, depth: Mapping[str, str]) -> Iterator[str]:
-    """Markdown, a section each. `depth`: figures of curves over depth, by contrast."""
-    tables, whole = outcome.tables, next(iter(outcome.recipe.texts))
+def sections(result: StudyResult, depth: Mapping[str, str]) -> Iterator[str]:
+    """Yield sections in Markdown; `depth` names the figures of curves over depth, by contrast."""
+    tables, whole = result.tables, result.recipe.first_text
     if "predictors" in tables:
-        exact = [text for text, how in outcome.recipe.texts.items() if how.equalises]
-        yield _predictors(tables["predictors"], [whole, *exact])
+        yield _predictors(tables["predictors"], [whole, *result.recipe.length_controls])
     if "agreement" in tables:
         yield _agreement(tables["agreement"].filter(text=whole, projection=MEAN))
     if depth:
-        yield _depth(outcome, depth)
+        yield _depth(result, depth)
 
 
 def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
     lines = [
         "## Which measure tells a quality metric beyond length",
         "Of each contrast whose sets are the ends of a metric: the measure whose rank correlation ρ with the metric, "
-        "given log prompt and response tokens, is largest, with its 95% interval; q over all measures of the contrast "
-        "(Benjamini-Hochberg); the share of rows that can be left out one at a time without another taking its place; "
+        "given log prompt and response tokens, is largest, with its 95% interval; p adjusted (BH) over all measures of "
+        "the contrast; the share of rows that can be left out one at a time without another taking its place; "
         "and what it adds to the R² of the metric's rank by lengths, each row predicted by the others. The largest of "
         "many is too large by chance; ends of a metric have no middle, so that all of these are larger than among all "
-        "rows of the data: compare measures, not figures of other data. † The sets hardly overlap in response length, "
-        "and what is given lengths extrapolates; where all gradients are of equally many tokens nothing has to.",
+        "rows of the data: compare measures, not figures of other data. † No common support: the sets hardly overlap "
+        "in response length, and what is given lengths extrapolates; in texts of equally many tokens it does not.",
     ]
     for text in texts:
         if not (own := table.filter(text=text)).is_empty():
-            lines += [f"### `{text}`", predictor_sentence(table, text), "\n".join(_best(own))]
+            lines += [f"### `{text}`", predictor_sentence(table, text), "\n".join(_best_rows(own))]
             lines += ["The mean over layers and projections of each measure, over the same contrasts:"]
-            lines += ["\n".join(_by_measure(own))]
+            lines += ["\n".join(_measure_rows(own))]
     return "\n\n".join(part for part in lines if part)
 
 
-def _best(table: pl.DataFrame) -> Iterator[str]:
-    yield from head(["model", "contrast", "n", "best measure", "ρ given lengths", "q", "stays best", "added R²",
-                     *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
+def _best_rows(table: pl.DataFrame) -> Iterator[str]:
+    yield from head(["model", "contrast", "n", "best measure", "ρ given lengths", "p adjusted (BH)", "stays best",
+                     "added R²", *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
     keys = ["model", "contrast", "metric"]
     for (model, contrast, _), rows in table.group_by(keys, maintain_order=True):
         best = best_of(rows)
         if best is None:
-            yield line([model, contrast, "–", "lengths tell all, or rows are too few", *["–"] * 6])
+            yield line([model, contrast, "–", "lengths explain all, or rows are too few", *["–"] * 6])
             continue
         main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
         name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["overlap"] else " †"
@@ -64,8 +63,9 @@ def _best(table: pl.DataFrame) -> Iterator[str]:
         ])  # fmt: skip
 
 
-def _by_measure(table: pl.DataFrame) -> Iterator[str]:
-    yield from head(["model", "measure", "contrasts", "median size of ρ", "given lengths", "of those q < 0.05"], 2)
+def _measure_rows(table: pl.DataFrame) -> Iterator[str]:
+    heads = ["model", "measure", "contrasts", "median size of ρ", "given lengths", "of those adjusted p < 0.05"]
+    yield from head(heads, 2)
     means = table.filter(pl.col("projection") == MEAN)
     found = means.group_by("model", "measure", maintain_order=True).agg(
         pl.col("partial").is_not_null().sum().alias("n"), pl.col("spearman").abs().median(),
@@ -77,7 +77,7 @@ def _by_measure(table: pl.DataFrame) -> Iterator[str]:
 
 
 def _agreement(table: pl.DataFrame) -> str:
-    """Of every two models, over the rows of both sets of a contrast."""
+    """Return the section on every two models, over the rows of both sets of a contrast."""
     lines = [
         "## Whether models agree on the same examples",
         "Spearman correlation between two models of an example's mean over layers and projections, rows of both sets "
@@ -87,11 +87,11 @@ def _agreement(table: pl.DataFrame) -> str:
         rows = table.filter(measure=name)
         if rows.is_empty():
             continue
-        lines += [headed(name), "\n".join(_agreements(rows))]
+        lines += [headed(name), "\n".join(_agreement_rows(rows))]
     return "\n\n".join(lines)
 
 
-def _agreements(rows: pl.DataFrame) -> Iterator[str]:
+def _agreement_rows(rows: pl.DataFrame) -> Iterator[str]:
     yield from head(["contrast", "models", "n", "ρ", "ρ given lengths"], 2)
     for row in rows.iter_rows(named=True):
         raw = with_interval({"raw": row["spearman"], "raw_low": row["low"], "raw_high": row["high"]}, "raw")
@@ -99,9 +99,9 @@ def _agreements(rows: pl.DataFrame) -> Iterator[str]:
         yield line([row["contrast"], models, row["n"], raw, with_interval(row, "partial")])
 
 
-def _depth(outcome: Outcome, depth: Mapping[str, str]) -> str:
-    """The first contrast of each claim as a picture, the others as links."""
-    shown = dict.fromkeys(name for each in outcome.judged for name in _contrasts(each.table)[:1] if name in depth)
+def _depth(result: StudyResult, depth: Mapping[str, str]) -> str:
+    """Return the section on curves: the first contrast of each claim as a picture, the others as links."""
+    shown = dict.fromkeys(name for each in result.judged for name in _contrasts(each.table)[:1] if name in depth)
     pictures = "\n\n".join(f"`{name}`\n\n![Curves over depth: {name}]({depth[name]})" for name in shown)
     others = ", ".join(f"[{name}]({file})" for name, file in depth.items() if name not in shown)
     parts = ["## Curves over depth", pictures, others and f"Other contrasts: {others}."]
@@ -114,10 +114,10 @@ def _contrasts(table: pl.DataFrame) -> Sequence[str]:
     return table["contrast"].unique(maintain_order=True).to_list()
 
 
-def again(outcome: Outcome) -> str:
-    """A query that computes a gap of the tables from the runs; it runs in the study's folder."""
-    first = outcome.compared[0]
-    contrast = outcome.recipe.all_contrasts[first.contrast]
+def again(result: StudyResult) -> str:
+    """Return a query that computes a gap of the tables from the runs, to be run in the study's folder."""
+    first = result.compared[0]
+    contrast = result.recipe.all_contrasts[first.contrast]
     runs = (run_name(first.model, first.text, name) for name in (contrast.first, contrast.second))
     return _AGAIN.format(first=next(runs), second=next(runs), model=first.model, text=first.text,
                          contrast=first.contrast)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a study found, in sentences: of each claim the verdict and what it rests on, and what predicts a metric."""
+"""Say the result of a study in sentences: the verdict on each claim and its grounds, and what predicts a metric."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,35 +9,36 @@ import polars as pl
 from gradprism.core.markdown import with_interval
 from gradprism.metrics.titles import title
 from gradprism.study.averages import Average, averages
-from gradprism.study.outcome import HELD, RAW, Judged, Outcome, is_of_length
+from gradprism.study.result import HELD, RAW, JudgedClaim, StudyResult, is_of_length
 
 _KINDS = {"families": "curves", "adjacent_cosine": "sets and projections", "same_layer_cosine": "sets and pairs"}
-_WHERE = {RAW: "", HELD: "in pairs of like length, by regression and by partial rank correlation"}
+_WHERE = {RAW: "", HELD: "in length-matched pairs, by regression and by partial rank correlation"}
 
 
-def verdict_sentence(each: Judged, outcome: Outcome) -> str:
-    """Markdown: a claim, its verdict, and what this rests on, with the numbers of each model in their order."""
+def verdict_sentence(each: JudgedClaim, result: StudyResult) -> str:
+    """Return a claim, its verdict, and the counts and numbers of each model that it rests on, in Markdown."""
     if not each.raw.all:
         return f"**{each.claim.says}**: this *{each.verdict}*."
-    found = [*averages(each, next(iter(outcome.recipe.texts)))]
+    found = [*averages(each, result.recipe.first_text)]
     controls = [name for name, counted in each.counts.items() if counted.all and name != RAW]
     said = [_clause(each, RAW, found)]
     if is_of_length(each.claim):
         said += [_clause(each, name, found) for name in controls if name in each.deciding]
     if is_of_length(each.claim) and not each.deciding:
         said.append(
-            "no control of length decides: " + ", ".join(_aside(each, name, found, outcome) for name in controls)
+            "no length control decides: "
+            + ", ".join(_undeciding_clause(each, name, found, result) for name in controls)
         )
-    return f"**{each.claim.says}**: this *{each.verdict}*. As it is, {'; '.join(said)}."
+    return f"**{each.claim.says}**: this *{each.verdict}*. Raw: {'; '.join(said)}."
 
 
-def _aside(each: Judged, column: str, found: Sequence[Average], outcome: Outcome) -> str:
-    """Of a control that does not decide."""
-    cuts_too_much = column != HELD and not outcome.recipe.texts[column].equalises
+def _undeciding_clause(each: JudgedClaim, column: str, found: Sequence[Average], result: StudyResult) -> str:
+    """Return the clause of a length control that does not decide."""
+    cuts_too_much = column != HELD and not result.recipe.texts[column].is_length_control
     return _clause(each, column, found) + (", where too few tokens are left to decide" if cuts_too_much else "")
 
 
-def _clause(each: Judged, column: str, found: Sequence[Average]) -> str:
+def _clause(each: JudgedClaim, column: str, found: Sequence[Average]) -> str:
     counted = each.counts[column]
     others = [
         f"{n} {one if n == 1 else several}"
@@ -59,7 +60,7 @@ def _clause(each: Judged, column: str, found: Sequence[Average]) -> str:
 
 
 def predictor_sentence(table: pl.DataFrame, text: str) -> str:
-    """Of PREDICTORS by model, text and contrast: which kind of measure tells a metric best, how often; in one text."""
+    """Say which kind of measure predicts a metric best, and how often; in one text of PREDICTORS with its keys."""
     groups = table.filter(text=text).group_by("model", "contrast", maintain_order=True)
     best = [row for _, rows in groups if (row := best_of(rows))]
     if not best:
@@ -70,14 +71,14 @@ def predictor_sentence(table: pl.DataFrame, text: str) -> str:
     name = title(f"{strongest['measure']}:{strongest['projection']}")
     where, rho = f"{strongest['contrast']} ({strongest['model']})", with_interval(strongest, "partial")
     return (
-        f"In `{text}`, what tells a metric best given the lengths is "
+        f"In `{text}`, what predicts a metric best given the lengths is "
         f"{', '.join(f'{kind} in {n}' for kind, n in kinds)} "
-        f"of {len(best)} contrasts and models, of some projection or of all together; in {clear} with q < 0.05. The "
-        f"strongest is {name} in {where}, ρ {rho}. The best of many measures is too large by chance."
+        f"of {len(best)} contrasts and models, of some projection or of all together; in {clear} with adjusted p (BH) "
+        f"below 0.05. The strongest is {name} in {where}, ρ {rho}. The best of many measures is too large by chance."
     )
 
 
 def best_of(rows: pl.DataFrame) -> dict[str, Any] | None:
-    """The row of PREDICTORS with the largest partial ρ; None where none is known."""
+    """Return the row of PREDICTORS with the largest partial ρ; None where none is known."""
     known = rows.filter(pl.col("partial").is_not_null())
     return known.sort(pl.col("partial").abs(), descending=True).row(0, named=True) if known.height else None

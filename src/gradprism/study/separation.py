@@ -1,14 +1,14 @@
-"""Which of two measures tells the groups of a comparison apart better: their areas under the ROC curve, paired.
+"""Compare how well two measures separate the groups of a comparison: their areas under the ROC curve, paired.
 
 The separation of a measure is max(AUC, 1 - AUC), whichever group is higher, so that of two useless measures either
-comes out a little above 0.5. At equal length (`held_*`) a measure is its log less what length explains of it: the
+comes out a little above 0.5. Length-controlled (`held_*`) a measure is its log less what length explains of it: the
 slopes of log prompt and response tokens in a regression on group and both, so that what the group alone explains
 stays in. The slopes are fitted again in every resample.
 
 Intervals are of percentiles, of rows drawn within each group, the same ones for both measures. Separation has a kink
 at 0.5 and an end at 1, where the jackknife and the bias correction of BCa do not hold. Of pairs of normal measures, 60
 rows a group, intervals said to be of 95% cover 94 to 100% by percentiles (most where neither separates) and 86 to 99%
-by BCa (least where both do almost entirely); at equal length percentiles cover 94 to 99%. Where both separate every
+by BCa (least where both do almost entirely); length-controlled percentiles cover 94 to 99%. Where both separate every
 row, all resamples do too, and the interval is 0 wide.
 """
 
@@ -43,8 +43,8 @@ SEPARATION = pl.Schema(
         "second": pl.String,
         "projection": pl.String,
         **_FIGURES,
-        **{f"held_{name}": kind for name, kind in _FIGURES.items()},  # the same at equal length
-        "held_extrapolates": pl.Boolean,  # the groups hardly overlap in response tokens: `held_*` rests on its line
+        **{f"held_{name}": kind for name, kind in _FIGURES.items()},  # length-controlled
+        "held_extrapolates": pl.Boolean,  # no common support in response tokens: `held_*` extrapolates
     }
 )
 
@@ -52,7 +52,7 @@ _ROUNDING = 1e-9  # of the spread of lengths or of a measure: what is below is n
 
 
 def separation_table(comparison: Comparison, resamples: int = 1999, seed: int = 0) -> pl.DataFrame:
-    """The table SEPARATION: a row a contrast and projection, `mean` among them.
+    """Return the table SEPARATION: a row for each contrast and projection, `mean` among them.
 
     A group without a row that has both measures gives nulls, as does one of fewer than two rows for intervals. `held_*`
     is null where rows are no more than the coefficients, where length is known of none, and where group and length
@@ -63,16 +63,16 @@ def separation_table(comparison: Comparison, resamples: int = 1999, seed: int = 
     for number, (first, second) in enumerate(comparison.contrasts):
         examples = [comparison.examples.filter(pl.col("group") == name) for name in (first, second)]
         caliper = comparison.about["settings"]["caliper"]
-        sides = _Sides(examples, projections, resamples, np.random.default_rng([seed, number]))
+        both = _Resampled(examples, projections, resamples, np.random.default_rng([seed, number]))
         outside = _extrapolates(examples[0], examples[1], math.log1p(caliper))
-        for place, projection in enumerate(projections):
-            figures = {**sides.raw(place), **sides.held(place), "held_extrapolates": outside}
+        for index, projection in enumerate(projections):
+            figures = {**both.raw(index), **both.held(index), "held_extrapolates": outside}
             rows.append({"first": first, "second": second, "projection": projection, **figures})
     return pl.DataFrame(rows, schema=SEPARATION).fill_nan(None)
 
 
-class _Sides:
-    """The rows of both groups, first then second, and how often each is drawn: once each, then in every resample."""
+class _Resampled:
+    """Rows of both groups, first then second, and how often each is drawn: once each, then in every resample."""
 
     def __init__(
         self, examples: list[pl.DataFrame], projections: tuple[str, ...], resamples: int, rng: np.random.Generator
@@ -85,17 +85,17 @@ class _Sides:
         names = [(measure, projection) for projection in projections for measure in PAIR]
         self.values = feature_matrix(both, names).reshape(both.height, len(projections), len(PAIR))
 
-    def raw(self, place: int) -> dict[str, float]:
-        """Of one projection, as measured."""
-        values = self.values[:, place]
+    def raw(self, index: int) -> dict[str, float]:
+        """Return the raw figures of one projection."""
+        values = self.values[:, index]
         there = np.isfinite(values).all(axis=1)
         areas = [drawn_auc(each[None, there], self.times[:, there], self.is_first[there]) for each in values.T]
         return _figures("", self.is_first[there], areas)
 
-    def held(self, place: int) -> dict[str, float]:
-        """Of one projection, as at equal length."""
+    def held(self, index: int) -> dict[str, float]:
+        """Return the length-controlled figures of one projection."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(self.values[:, place])
+            logs = np.log(self.values[:, index])
         there = np.isfinite(logs).all(axis=1) & np.isfinite(self.lengths).all(axis=1)
         logs, times, is_first = logs[there], self.times[:, there], self.is_first[there]
         lengths = _told_apart(self.lengths[there], is_first)
@@ -110,7 +110,7 @@ class _Sides:
 def _held_auc(
     logs: np.ndarray, lengths: np.ndarray, slopes: np.ndarray, times: np.ndarray, is_first: np.ndarray
 ) -> np.ndarray:
-    """AUC (sets,) of one measure less the slopes (sets, k) times lengths (n, k); NaN where a set has no slopes."""
+    """Return the AUC (sets,) of a measure less slopes (sets, k) times lengths (n, k); NaN where a set has no slopes."""
     values = logs - np.nan_to_num(slopes) @ lengths.T  # (sets, k) @ (k, n)
     tie = _ROUNDING * np.ptp(logs) + 1e-13 * np.abs(logs).max()  # what length explains entirely is a tie throughout
     area = drawn_auc(values, times, is_first, float(tie))
@@ -118,10 +118,10 @@ def _held_auc(
 
 
 def _told_apart(lengths: np.ndarray, is_first: np.ndarray) -> np.ndarray | None:
-    """Lengths less the mean of all (n, k), as uncorrelated columns of like spread within the groups.
+    """Return lengths less the mean of all (n, k), as uncorrelated columns of like spread within the groups.
 
-    Of lengths that vary, and one of two that are the same up to a factor. None where the rows are no more than the
-    coefficients, and where groups and lengths cannot be told apart.
+    Constant lengths are left out, and one of two that are the same up to a factor. None where the rows are no more than
+    the coefficients, and where groups and lengths cannot be told apart.
     """
     if min(is_first.sum(), (~is_first).sum()) < 1:
         return None
@@ -136,14 +136,14 @@ def _told_apart(lengths: np.ndarray, is_first: np.ndarray) -> np.ndarray | None:
 
 
 def _within(values: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    """Values (n, features) less the mean of their group."""
+    """Subtract from values (n, features) the mean of their group."""
     return np.asarray(
         values - np.where(is_first[:, None], values[is_first].mean(axis=0), values[~is_first].mean(axis=0))
     )
 
 
 def _slopes(logs: np.ndarray, lengths: np.ndarray, times: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    """Slopes (sets, k, features) of the lengths (n, k) beside the group; NaN where they cannot be had in a resample."""
+    """Return slopes (sets, k, features) of the lengths (n, k) beside the group; NaN where a resample has none."""
     k = lengths.shape[1]
     if k == 0:
         return np.empty((len(times), 0, logs.shape[1]))
@@ -161,7 +161,7 @@ def _slopes(logs: np.ndarray, lengths: np.ndarray, times: np.ndarray, is_first: 
 
 
 def _figures(prefix: str, is_first: np.ndarray, areas: list[np.ndarray]) -> dict[str, float]:
-    """Of the AUCs (1 + resamples,) of each measure, those observed before all others."""
+    """Return the figures of a contrast from the AUCs (1 + resamples,) of each measure, those observed first."""
     n = int(is_first.sum()), int((~is_first).sum())
     separations = [np.maximum(area, 1 - area) for area in areas]
     # 1 - area rounds, and no interval must exclude 0 by that.
@@ -172,7 +172,7 @@ def _figures(prefix: str, is_first: np.ndarray, areas: list[np.ndarray]) -> dict
 
 
 def _extrapolates(first: pl.DataFrame, second: pl.DataFrame, caliper: float) -> bool | None:
-    """Whether fewer rows pair in response tokens than a quarter of the smaller group, as in `analysis.evidence`."""
+    """Return whether the groups lack common support, fewer pairs than a quarter of the smaller one; None if unknown."""
     tokens = [side["n_response_tokens"].drop_nulls().to_numpy().astype(float).clip(min=1.0) for side in (first, second)]
     pairs, _ = length_pairs(tokens[0], tokens[1], caliper)
     return not overlap_in_length(len(pairs), len(tokens[0]), len(tokens[1])) if all(map(len, tokens)) else None

@@ -33,12 +33,12 @@ Name = Annotated[str, AfterValidator(_file_name)]
 
 
 class StudyModel(CheckpointSettings):
-    """A model, and how many parameters it has where it cannot be looked at."""
+    """A model of a study."""
 
     parameters: float | None = Field(default=None, gt=0)
-    """For the estimate of --plan, where the model is not on this machine."""
+    """Number of parameters, from which --plan estimates times where the model is not on this machine."""
     family: str | None = None
-    """Models of one family have one name here."""
+    """Name that models of one family share."""
 
 
 class StudySet(ReadSettings):
@@ -50,7 +50,7 @@ class StudySet(ReadSettings):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """One or several."""
+        """Files, URLs or hub ids."""
         return (self.data,) if isinstance(self.data, str) else self.data
 
     @model_validator(mode="after")
@@ -66,19 +66,19 @@ class StudyText(TextSettings):
     """A way to read the sets."""
 
     rows: int | None = Field(default=None, ge=1)
-    """At most the first so many of each set."""
+    """Most rows of each set, the first ones."""
     sample: int | None = Field(default=None, ge=1)
-    """So many of each set at random, the same ones for every model; a set that has fewer fails."""
+    """Rows of each set drawn at random, the same ones for every model; a set that has fewer fails."""
     sets: tuple[str, ...] = ("*",)
     """Only sets of these names, also with * for any letters."""
 
     @property
-    def equalises(self) -> bool:
-        """Whether every gradient is of equally many tokens, and not of so few that a phrase decides."""
+    def is_length_control(self) -> bool:
+        """True where every gradient has equally many tokens, and not so few that a phrase decides."""
         return self.prompt_tokens is not None and (self.response_tokens or 0) >= FEWEST_TOKENS
 
     def takes(self, name: str) -> bool:
-        """Whether a set is read this way."""
+        """Return whether a set is read this way."""
         return any(fnmatchcase(name, pattern) for pattern in self.sets)
 
 
@@ -104,7 +104,7 @@ class Contrast(Settings):
 
 
 class Claim(Settings):
-    """A sentence to be tested, and what would have to be seen."""
+    """A sentence to be tested, and the difference that would show it."""
 
     says: str
     measure: Literal["nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank",
@@ -131,12 +131,12 @@ class Claim(Settings):
 
 
 class StudyRecipe(Settings):
-    """Everything that a study is made of. Relative paths of data are below `root`, that below the recipe's folder."""
+    """The settings of a study. Relative paths of data are below `root`, that below the recipe's folder."""
 
     verb: Literal["study"] = "study"
     title: str
     about: str = ""
-    """What a reader must know of the sets, in Markdown."""
+    """Description of the sets for readers of the page, in Markdown."""
     out: str
     root: str = "."
     models: dict[Name, StudyModel] = Field(min_length=1)
@@ -147,7 +147,7 @@ class StudyRecipe(Settings):
     """Data that are scored, and of which the highest and lowest rows by each score become sets and a contrast."""
     scores: dict[Name, StudyScore] = Field(default_factory=dict)
     ends: int = Field(default=200, ge=2)
-    """How many rows of a pool are its highest, and how many its lowest."""
+    """Number of highest rows of a pool, and of its lowest."""
     prism: PrismSettings = PrismSettings()
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
@@ -164,7 +164,7 @@ class StudyRecipe(Settings):
                     raise ValueError(f"contrasts.{name}: there is no set {each!r}; there are {', '.join(sets)}")
         for name, claim in self.claims.items():
             for pattern in claim.contrasts:
-                if not [*chosen(contrasts, (pattern,))]:
+                if not [*matching(contrasts, (pattern,))]:
                     raise ValueError(f"claims.{name}: no contrast {pattern!r}; there are {', '.join(contrasts)}")
         if taken := {"raw", "held"} & {*self.texts}:
             raise ValueError(f"texts: {', '.join(taken)} is a word of the tables; expected another name")
@@ -179,19 +179,29 @@ class StudyRecipe(Settings):
         return self
 
     @property
+    def first_text(self) -> str:
+        """Name of the text that controls no length."""
+        return next(iter(self.texts))
+
+    @property
+    def length_controls(self) -> tuple[str, ...]:
+        """Names of the texts in which every gradient has equally many tokens."""
+        return tuple(name for name, text in self.texts.items() if text.is_length_control)
+
+    @property
     def chosen_sets(self) -> dict[str, tuple[str, str, str]]:
-        """Sets that are chosen out of pools: pool, score and end by name."""
+        """Pool, score and end of each set that is chosen out of a pool, by the name of the set."""
         ends = ("high", "low")
         return {f"{p}-{s}-{end}": (p, s, end) for p in self.pools for s in self.scores for end in ends}
 
     @property
     def all_sets(self) -> tuple[str, ...]:
-        """Those given, then those chosen."""
+        """Names of the given sets, then of those chosen out of pools."""
         return (*self.sets, *self.chosen_sets)
 
     @property
     def all_contrasts(self) -> dict[str, Contrast]:
-        """Those given, then the two ends of each pool by each score."""
+        """The given contrasts, then the two ends of each pool by each score."""
         ends = {
             f"{p}-{s}": Contrast(first=f"{p}-{s}-high", second=f"{p}-{s}-low", metric=f"column:gradprism.{s}")
             for p in self.pools
@@ -200,8 +210,8 @@ class StudyRecipe(Settings):
         return self.contrasts | ends
 
 
-def chosen(named: dict[str, Value], patterns: Sequence[str]) -> Iterator[tuple[str, Value]]:
-    """Those whose names match a pattern, in their own order."""
+def matching(named: dict[str, Value], patterns: Sequence[str]) -> Iterator[tuple[str, Value]]:
+    """Yield the names that match a pattern, with their values, in their own order."""
     for name, value in named.items():
         if any(fnmatchcase(name, pattern) for pattern in patterns):
             yield name, value

@@ -1,4 +1,4 @@
-"""The steps of a study: an ordinary recipe each, in an order in which each finds what it needs."""
+"""Make the steps of a study: an ordinary recipe each, every one after those that it needs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class ReportSettings(Settings):
-    """One page of comparisons of several models."""
+    """One report of the comparisons of several models."""
 
     comparisons: tuple[str, ...]
     out: str
@@ -34,23 +34,23 @@ StepRecipe: TypeAlias = SpectraRecipe | ScoreRecipe | SelectRecipe | CompareReci
 class Step:
     """One run, score, selection, comparison or report."""
 
-    name: str  # of its place in the study's folder
+    name: str  # path in the study's folder
     recipe: StepRecipe
     needs: tuple[str, ...] = ()  # names of other steps
 
 
 def steps_of(recipe: StudyRecipe) -> list[Step]:
-    """All steps: scores and selections first, then runs, comparisons, and reports of the first text."""
-    return [*_scores(recipe), *_selections(recipe), *_of_models(recipe), *_reports(recipe)]
+    """Return all steps: scores and selections, then runs, comparisons, and reports of the first text."""
+    return [*_scores(recipe), *_selections(recipe), *_runs_and_comparisons(recipe), *_reports(recipe)]
 
 
 def run_name(model: str, text: str, name: str) -> str:
-    """Of the run of one set."""
+    """Return the name of the run of one set."""
     return f"runs/{model}/{text}/{name}"
 
 
 def comparison_name(model: str, text: str, contrast: str) -> str:
-    """Of the comparison of two runs."""
+    """Return the name of the comparison of two runs."""
     return f"comparisons/{model}/{text}/{contrast}"
 
 
@@ -59,8 +59,8 @@ def _scores(recipe: StudyRecipe) -> Iterator[Step]:
         for name, score in recipe.scores.items():
             values = {key: value for key, value in score if key != "metric"}
             made = ScoreRecipe(
-                data=_data(recipe, where), metric=score.metric, name=name, read=_read(where),
-                execution=recipe.execution, engine=recipe.engine, out=_in(recipe, f"pools/{pool}"), **values,
+                data=_sources(recipe, where), metric=score.metric, name=name, read=_read(where),
+                execution=recipe.execution, engine=recipe.engine, out=_path(recipe, f"pools/{pool}"), **values,
             )  # fmt: skip
             yield Step(f"pools/{pool}/scores/{name}", made)
 
@@ -68,29 +68,30 @@ def _scores(recipe: StudyRecipe) -> Iterator[Step]:
 def _selections(recipe: StudyRecipe) -> Iterator[Step]:
     for name, where in recipe.sets.items():
         if where.select:
-            out = _in(recipe, f"sets/{name}.jsonl")
-            made = SelectRecipe(data=_data(recipe, where), read=_read(where), select=where.select, out=out)
+            out = _path(recipe, f"sets/{name}.jsonl")
+            made = SelectRecipe(data=_sources(recipe, where), read=_read(where), select=where.select, out=out)
             yield Step(f"sets/{name}", made)
     for pool in recipe.pools:
         for score in recipe.scores:
             made = SelectRecipe(
-                data=(_in(recipe, f"pools/{pool}"),),
+                data=(_path(recipe, f"pools/{pool}"),),
                 select=SelectSettings(by=(score,), top=str(recipe.ends), bottom=str(recipe.ends)),
-                out=_in(recipe, f"sets/{pool}-{score}.jsonl"),
+                out=_path(recipe, f"sets/{pool}-{score}.jsonl"),
             )
             yield Step(f"sets/{pool}-{score}", made, (f"pools/{pool}/scores/{score}",))
 
 
-def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
-    """Texts one after the other, so that the first is complete for every model before the second begins."""
+def _runs_and_comparisons(recipe: StudyRecipe) -> Iterator[Step]:
+    """Yield runs text by text, so that the first is complete for every model before the second begins."""
     for text, how in recipe.texts.items():
         for model, checkpoint in recipe.models.items():
             for name in filter(how.takes, recipe.all_sets):
-                data, read, needs = _set(recipe, name, how)
+                data, read, needs = _rows_of_set(recipe, name, how)
                 made = SpectraRecipe(
-                    data=data, read=read, text=_as(TextSettings, how), checkpoint=_as(CheckpointSettings, checkpoint),
+                    data=data, read=read, text=_narrowed(TextSettings, how),
+                    checkpoint=_narrowed(CheckpointSettings, checkpoint),
                     prism=recipe.prism, execution=recipe.execution, engine=recipe.engine, part_rows=recipe.part_rows,
-                    out=_in(recipe, run_name(model, text, name)),
+                    out=_path(recipe, run_name(model, text, name)),
                 )  # fmt: skip
                 yield Step(run_name(model, text, name), made, needs)
     for text, how in recipe.texts.items():
@@ -100,36 +101,38 @@ def _of_models(recipe: StudyRecipe) -> Iterator[Step]:
                 if not all(map(how.takes, sets)):
                     continue
                 needs = tuple(run_name(model, text, each) for each in sets)
-                runs = {each: _in(recipe, run) for each, run in zip(sets, needs, strict=True)}
-                out = _in(recipe, comparison_name(model, text, name))
+                runs = {each: _path(recipe, run) for each, run in zip(sets, needs, strict=True)}
+                out = _path(recipe, comparison_name(model, text, name))
                 made_of = CompareRecipe(runs=runs, compare=recipe.compare, out=out)
                 yield Step(comparison_name(model, text, name), made_of, needs)
 
 
 def _reports(recipe: StudyRecipe) -> Iterator[Step]:
-    """A page a contrast, of all models."""
+    """Yield a report of each contrast, with all models."""
     text, how = next(iter(recipe.texts.items()))
     for name, contrast in recipe.all_contrasts.items():
         if how.takes(contrast.first) and how.takes(contrast.second):
             needs = tuple(comparison_name(model, text, name) for model in recipe.models)
             out = f"reports/{name}.html"
-            made = ReportSettings(comparisons=tuple(_in(recipe, each) for each in needs), out=_in(recipe, out))
+            made = ReportSettings(comparisons=tuple(_path(recipe, each) for each in needs), out=_path(recipe, out))
             yield Step(out, made, needs)
 
 
-def _set(recipe: StudyRecipe, name: str, how: StudyText) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
-    """Data of a set, which of its rows, and the step that makes it if one does."""
+def _rows_of_set(
+    recipe: StudyRecipe, name: str, how: StudyText
+) -> tuple[tuple[str, ...], ReadSettings, tuple[str, ...]]:
+    """Return the data of a set, the rows to read, and the step that makes it if one does."""
     if name in recipe.sets and recipe.sets[name].select:
-        return (_in(recipe, f"sets/{name}.jsonl"),), _taken(ReadSettings(), how), (f"sets/{name}",)
+        return (_path(recipe, f"sets/{name}.jsonl"),), _with_fewer_rows(ReadSettings(), how), (f"sets/{name}",)
     if name in recipe.sets:
         where = recipe.sets[name]
-        return _data(recipe, where), _taken(_read(where), how), ()
+        return _sources(recipe, where), _with_fewer_rows(_read(where), how), ()
     pool, score, end = recipe.chosen_sets[name]
-    file = _in(recipe, f"sets/{pool}-{score}.{end}.jsonl")
-    return (file,), _taken(ReadSettings(), how), (f"sets/{pool}-{score}",)
+    file = _path(recipe, f"sets/{pool}-{score}.{end}.jsonl")
+    return (file,), _with_fewer_rows(ReadSettings(), how), (f"sets/{pool}-{score}",)
 
 
-def _taken(read: ReadSettings, how: StudyText) -> ReadSettings:
+def _with_fewer_rows(read: ReadSettings, how: StudyText) -> ReadSettings:
     changes: dict[str, int] = {}
     if how.rows:
         changes["limit"] = min(read.limit or how.rows, how.rows)
@@ -139,11 +142,11 @@ def _taken(read: ReadSettings, how: StudyText) -> ReadSettings:
 
 
 def _read(where: StudySet) -> ReadSettings:
-    return _as(ReadSettings, where)
+    return _narrowed(ReadSettings, where)
 
 
-def _data(recipe: StudyRecipe, where: StudySet) -> tuple[str, ...]:
-    """Files below the root; URLs and hub ids as they are."""
+def _sources(recipe: StudyRecipe, where: StudySet) -> tuple[str, ...]:
+    """Return files as paths below the root; URLs and hub ids unchanged."""
     found = []
     for source in where.sources:
         below = place(source) if is_shared(place(source)) else place(recipe.root) / source
@@ -151,10 +154,10 @@ def _data(recipe: StudyRecipe, where: StudySet) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _in(recipe: StudyRecipe, name: str) -> str:
+def _path(recipe: StudyRecipe, name: str) -> str:
     return str(place(recipe.out) / name)
 
 
-def _as(kind: type[Kind], values: BaseModel) -> Kind:
-    """The part of settings that another kind of them has."""
+def _narrowed(kind: type[Kind], values: BaseModel) -> Kind:
+    """Return the settings that another class of settings also has."""
     return kind(**{name: getattr(values, name) for name in kind.model_fields})
