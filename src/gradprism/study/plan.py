@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from gradprism.core.errors import GradPrismError
@@ -17,7 +18,7 @@ from gradprism.runs.layout import identity_of, published_parts, read_record, sco
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
-from gradprism.study.offline import FourBytes, LocalFiles, LocalModel, first_line
+from gradprism.study.offline import FourBytes, LocalModel, first_line, local_model, local_rows
 from gradprism.study.settings import StudyRecipe
 from gradprism.study.steps import Step, steps_of
 
@@ -69,7 +70,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Total:
-    """Several steps taken together; `unknown_*` count those that the sum leaves out."""
+    """Several steps taken together; `unknown_*` count those that sums leave out."""
 
     steps: int
     steps_done: int
@@ -78,8 +79,7 @@ class Total:
     tokens: float
     seconds: float
     basis: Basis  # the least certain
-    unknown_rows: int
-    unknown_tokens: int
+    unknown_rows: int  # and tokens
     unknown_seconds: int
 
 
@@ -115,7 +115,6 @@ def total(steps: Iterable[PlannedStep]) -> Total:
         sum(step.seconds or 0 for step in steps),
         max((step.basis for step in steps), key=BASES.index, default="counted"),
         sum(step.rows is None for step in steps),
-        sum(step.tokens is None for step in steps),
         sum(step.seconds is None for step in steps),
     )
 
@@ -125,7 +124,8 @@ class Planner:
 
     def __init__(self, recipe: StudyRecipe, say: Callable[[str], None]) -> None:
         """Take a study, and `say`, which is told what is being read."""
-        self._recipe, self._local = recipe, LocalFiles(say)
+        self._recipe, self._say = recipe, say
+        self._local_model, self._local_rows = cache(local_model), cache(local_rows)  # each is read once
         self._steps = {step.name: step for step in steps_of(recipe)}
         self._done = Done(place(recipe.out))
         self._missing: dict[tuple[str, str], Missing] = {}
@@ -155,12 +155,13 @@ class Planner:
         """Return rows, tokens and how they are known."""
         origin = self._origin(step)
         source: Any = origin.recipe
-        rows, model = self._local.rows(source.data, source.read), self._model(step.name, made)
+        rows, model = self._local_rows(source.data, source.read), self._model(step.name, made)
         first, *others = origin.name.split("/")
         name = others[0] if first == "pools" else others[-1]
         most = [made.read.limit, made.read.sample, source.read.limit, source.read.sample]
-        if origin is not step:  # the set is yet to be selected
-            most += [int(end) for end in self._selected(step) if end and end.isdigit()]
+        selection = self._steps[step.needs[0]].recipe if origin is not step else None  # that is yet to be done
+        if isinstance(selection, SelectRecipe) and (selection.select.top or "").isdigit():
+            most.append(int(str(selection.select.top)))
         if isinstance(rows, str):
             self._miss("data", name, ", ".join(source.data), rows)
             limit = min(filter(None, most), default=None)
@@ -183,16 +184,12 @@ class Planner:
             return step
         return self._origin(self._steps[step.needs[0]])
 
-    def _selected(self, step: Step) -> tuple[str | None, ...]:
-        made = self._steps[step.needs[0]].recipe
-        return (made.select.top,) if isinstance(made, SelectRecipe) else ()
-
     def _model(self, step: str, made: Measuring) -> LocalModel:
         """Return what is here of the model that a step loads; nothing where a judge at an endpoint answers."""
         settings = _checkpoint_of(made)
         if settings is None:
             return LocalModel()
-        found = self._local.model(settings)
+        found = self._local_model(settings, self._say)
         if found.missing:
             is_score, names = isinstance(made, ScoreRecipe), step.split("/")
             self._miss("score" if is_score else "model", names[3 if is_score else 1], settings.model, found.missing)
@@ -200,12 +197,11 @@ class Planner:
 
     def _is_refused(self, step: str, made: Measuring) -> bool:
         """Return whether a run was begun with other settings, with which it would be refused; name it then."""
-        begun: Any = {}
-        if isinstance(made, SpectraRecipe):
-            with suppress(GradPrismError):
-                begun = identity_of(place(made.out))
-        now = made.identity() if begun and isinstance(made, SpectraRecipe) else {}
-        names = sorted(key for key in now if not key.startswith(_RESOLVED) and begun.get(key) != now[key])
+        names: list[str] = []
+        with suppress(GradPrismError):
+            if isinstance(made, SpectraRecipe) and (begun := identity_of(place(made.out))):
+                now = made.identity()
+                names = sorted(key for key in now if not key.startswith(_RESOLVED) and begun.get(key) != now[key])
         if names:
             reason = f"begun with other settings ({', '.join(names)}), so it would be refused"
             self._miss("run", step, "another `out` keeps both", reason)
@@ -230,7 +226,7 @@ class Planner:
         if settings is None:
             return None
         given = (model.parameters for model in self._recipe.models.values() if model.model == settings.model)
-        return next(given, None) or self._local.model(settings).parameters
+        return next(given, None) or self._local_model(settings, self._say).parameters
 
     def _rate(self) -> Rate:
         """Return the rate of the runs that are there; before there are any, that of a matrix product, measured once."""

@@ -41,7 +41,7 @@ def _cells(each: Total) -> Iterator[str]:
         return
     mark = _MARKS[each.basis]
     yield _with_unknown(f"{mark.replace('~ ', '')}{each.rows:,}", each.rows, each.unknown_rows)
-    yield _with_unknown(f"{mark}{_three_digits(each.tokens)}", each.tokens, each.unknown_tokens)
+    yield _with_unknown(f"{mark}{_three_digits(each.tokens)}", each.tokens, each.unknown_rows)
     yield _with_unknown(f"{mark}{duration(each.seconds)}", each.seconds, each.unknown_seconds)
 
 
