@@ -4,7 +4,7 @@ import polars as pl
 
 from gradprism.core.settings import checked
 from gradprism.study.claims import Count, Verdict
-from gradprism.study.result import HELD, JudgedClaim, StudyResult
+from gradprism.study.result import CONTROLLED, JudgedClaim, StudyResult
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
 from gradprism.study.settings import StudyRecipe
 
@@ -64,7 +64,7 @@ def test_pairs_and_regression_stand_together_for_a_model() -> None:
     table = effects(("a", "whole", 0.0, -0.1, 0.1), ("b", "whole", 0.0, -0.1, 0.1)).with_columns(
         overlap=pl.lit(True), matched_effect=pl.lit(0.1), matched_low=pl.lit(0.0), matched_high=pl.lit(0.2)
     )
-    found = judged(Count(shown=2), Count(shown=2), {}, {HELD}, "holds", table)
+    found = judged(Count(shown=2), Count(shown=2), {}, {CONTROLLED}, "holds", table)
     assert verdict_sentence(found, OUTCOME).endswith(
         "2 of 2 show it (pairs ×1.11 [1.00, 1.22]; pairs ×1.11 [1.00, 1.22])."
     )

@@ -9,7 +9,7 @@ from gradprism.core.markdown import with_interval
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import title
 from gradprism.study.claims import Pooled, means, pooled, pooled_ratio, table_kind
-from gradprism.study.result import HELD, RAW, JudgedClaim
+from gradprism.study.result import CONTROLLED, RAW, JudgedClaim
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Average:
 
     model: str
     column: str
-    """RAW, HELD, or a text that cuts responses."""
+    """RAW, CONTROLLED, or a text that cuts responses."""
     value: str
     contrasts: int | None = None
     """Number of contrasts that it is the mean of."""
@@ -42,7 +42,7 @@ def _effects(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
     if column == RAW:
         for name, ends in (("pairs", "matched"), ("regression", "regression")):
             if found := pooled_ratio(rows.filter("overlap"), f"{ends}_effect", ends):
-                yield Average(model, HELD, f"{name} ×{_pooled_in_words(found)}", found.n)
+                yield Average(model, CONTROLLED, f"{name} ×{_pooled_in_words(found)}", found.n)
 
 
 def _separations(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
@@ -50,7 +50,7 @@ def _separations(rows: pl.DataFrame, model: str, column: str) -> Iterator[Averag
         yield Average(model, column, _pooled_in_words(found), found.n)
     held = rows.filter(~pl.col("held_extrapolates"))
     if column == RAW and (found := pooled(held, "held_difference", "held_difference")):
-        yield Average(model, HELD, _pooled_in_words(found), found.n)
+        yield Average(model, CONTROLLED, _pooled_in_words(found), found.n)
 
 
 def _cosines(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:

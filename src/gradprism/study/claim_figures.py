@@ -20,7 +20,7 @@ from gradprism.metrics.titles import headed, title
 from gradprism.study.claims import Kind, means, table_kind
 from gradprism.study.settings import NEAR
 
-RAW, MATCHED, REGRESSION, HELD = "raw", "length-matched", "regression on length", "length regressed out"
+RAW, MATCHED, REGRESSION, REGRESSED = "raw", "length-matched", "regression on length", "length regressed out"
 _MOST_COLUMNS = 4
 _NAMES = 0.25  # most of the width that names of contrasts may take
 _BARS = "Bars are 95% intervals."
@@ -108,7 +108,7 @@ def _separations(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Mad
     first = table.filter(text=whole)
     parts = [
         _Panel(RAW, first, "difference", "difference", "n_first"),
-        _Panel(HELD, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
+        _Panel(REGRESSED, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
         *(_Panel(text, table.filter(text=text), "difference", "difference", "n_first") for text in cut),
     ]
     caption = (

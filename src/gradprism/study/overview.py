@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gradprism.core.markdown import head, line
 from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
-from gradprism.study.result import HELD, RAW, JudgedClaim, StudyResult
+from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
 from gradprism.study.settings import StudyText
 
@@ -50,7 +50,7 @@ def _claims_table(result: StudyResult) -> str:
     whole, cut = result.recipe.first_text, cuts(result.judged)
     return "\n".join([
         *head(["claim", "verdict", "raw", "length-controlled", *cut], 2),
-        *(row for each in result.judged for row in _claim_rows(each, whole, [RAW, HELD, *cut])),
+        *(row for each in result.judged for row in _claim_rows(each, whole, [RAW, CONTROLLED, *cut])),
     ])  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from gradprism.files.places import place
 from gradprism.study.claims import Count
 from gradprism.study.files import PAGE
 from gradprism.study.overview import cuts
-from gradprism.study.result import HELD, RAW, JudgedClaim, StudyResult
+from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult
 
 
 def study_of(result: StudyResult) -> RenderableType:
@@ -21,7 +21,7 @@ def study_of(result: StudyResult) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not number, header_style="dim")
         for name in columns:
             table.add_column(name, justify="right", min_width=len(name))
-        table.add_row(*(_fraction(each, name) for name in (RAW, HELD, *columns[2:])))
+        table.add_row(*(_fraction(each, name) for name in (RAW, CONTROLLED, *columns[2:])))
         lines += [Text(f"\n{each.claim.says}"), Text(f"  {each.verdict}", style="bold"), Padding(table, (0, 0, 0, 4))]
     said = "n/m: of m comparisons n show the claim; in brackets: too few are decided for a verdict"
     lines.append(Text(f"\n{said}", style="dim"))

@@ -28,7 +28,7 @@ from gradprism.study.claims import (
 from gradprism.study.settings import Claim, StudyRecipe, matching
 from gradprism.study.steps import comparison_name, run_name
 
-RAW, HELD = "raw", "held"
+RAW, CONTROLLED = "raw", "held"
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class JudgedClaim:
     claim: Claim
     table: pl.DataFrame  # `claims.claim_table`
     raw: Count  # in the first text
-    held: Count  # length-controlled, in the first text
+    controlled: Count  # length-controlled, in the first text
     cut: Mapping[str, Count]  # in texts that cut every response; what was not compared there is undecided
-    deciding: frozenset[str]  # the length controls that the verdict rests on: HELD, texts
+    deciding: frozenset[str]  # the length controls that the verdict rests on: CONTROLLED, texts
     verdict: Verdict
 
     @property
     def counts(self) -> dict[str, Count]:
         """Counts raw and under each length control, by name."""
-        return {RAW: self.raw, HELD: self.held, **self.cut}
+        return {RAW: self.raw, CONTROLLED: self.controlled, **self.cut}
 
     def rests_on(self, name: str) -> bool:
         """Return whether the verdict rests on these counts; always where no sets are compared."""
@@ -162,14 +162,14 @@ def judge(name: str, claim: Claim, recipe: StudyRecipe, table: pl.DataFrame) -> 
     table = with_cuts_decided(table, whole, cuts)
     counted = means(table)
     raw = _count_in(counted, whole, "raw")
-    held = _count_in(counted, whole, "held") if compares else Count()
+    controlled = _count_in(counted, whole, "held") if compares else Count()
     cut = {text: found for text in cuts if text != whole and (found := _count_in(counted, text, "raw")).all}
     if not compares:
-        return JudgedClaim(name, claim, table, raw, held, cut, frozenset(), raw_verdict(raw))
+        return JudgedClaim(name, claim, table, raw, controlled, cut, frozenset(), raw_verdict(raw))
     cut = {text: replace(found, undecided=found.undecided + max(raw.all - found.all, 0)) for text, found in cut.items()}
-    controls = {HELD: held, **{text: found for text, found in cut.items() if texts[text].is_length_control}}
+    controls = {CONTROLLED: controlled, **{text: found for text, found in cut.items() if texts[text].is_length_control}}
     deciding = frozenset(text for text, found in controls.items() if decides(found, raw))
-    return JudgedClaim(name, claim, table, raw, held, cut, deciding, verdict(raw, controls.values()))
+    return JudgedClaim(name, claim, table, raw, controlled, cut, deciding, verdict(raw, controls.values()))
 
 
 def is_of_length(claim: Claim) -> bool:

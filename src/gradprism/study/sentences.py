@@ -9,10 +9,10 @@ import polars as pl
 from gradprism.core.markdown import with_interval
 from gradprism.metrics.titles import title
 from gradprism.study.averages import Average, averages
-from gradprism.study.result import HELD, RAW, JudgedClaim, StudyResult, is_of_length
+from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult, is_of_length
 
 _KINDS = {"families": "curves", "adjacent_cosine": "sets and projections", "same_layer_cosine": "sets and pairs"}
-_WHERE = {RAW: "", HELD: "in length-matched pairs, by regression and by partial rank correlation"}
+_WHERE = {RAW: "", CONTROLLED: "in length-matched pairs, by regression and by partial rank correlation"}
 
 
 def verdict_sentence(each: JudgedClaim, result: StudyResult) -> str:
@@ -34,7 +34,7 @@ def verdict_sentence(each: JudgedClaim, result: StudyResult) -> str:
 
 def _undeciding_clause(each: JudgedClaim, column: str, found: Sequence[Average], result: StudyResult) -> str:
     """Return the clause of a length control that does not decide."""
-    cuts_too_much = column != HELD and not result.recipe.texts[column].is_length_control
+    cuts_too_much = column != CONTROLLED and not result.recipe.texts[column].is_length_control
     return _clause(each, column, found) + (", where too few tokens are left to decide" if cuts_too_much else "")
 
 

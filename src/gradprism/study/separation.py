@@ -64,9 +64,9 @@ def separation_table(comparison: Comparison, resamples: int = 1999, seed: int = 
         examples = [comparison.examples.filter(pl.col("group") == name) for name in (first, second)]
         caliper = comparison.about["settings"]["caliper"]
         both = _Resampled(examples, projections, resamples, np.random.default_rng([seed, number]))
-        outside = _extrapolates(examples[0], examples[1], math.log1p(caliper))
+        outside = _lacks_support(examples[0], examples[1], math.log1p(caliper))
         for index, projection in enumerate(projections):
-            figures = {**both.raw(index), **both.held(index), "held_extrapolates": outside}
+            figures = {**both.raw(index), **both.length_controlled(index), "held_extrapolates": outside}
             rows.append({"first": first, "second": second, "projection": projection, **figures})
     return pl.DataFrame(rows, schema=SEPARATION).fill_nan(None)
 
@@ -92,7 +92,7 @@ class _Resampled:
         areas = [drawn_auc(each[None, there], self.times[:, there], self.is_first[there]) for each in values.T]
         return _figures("", self.is_first[there], areas)
 
-    def held(self, index: int) -> dict[str, float]:
+    def length_controlled(self, index: int) -> dict[str, float]:
         """Return the length-controlled figures of one projection."""
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(self.values[:, index])
@@ -103,11 +103,11 @@ class _Resampled:
             return _figures("held_", is_first, [np.full(len(times), np.nan)] * len(PAIR))
         slopes = _slopes(logs, lengths, times, is_first)
         return _figures("held_", is_first, [
-            _held_auc(logs[:, i], lengths, slopes[..., i], times, is_first) for i in range(len(PAIR))
+            _controlled_auc(logs[:, i], lengths, slopes[..., i], times, is_first) for i in range(len(PAIR))
         ])  # fmt: skip
 
 
-def _held_auc(
+def _controlled_auc(
     logs: np.ndarray, lengths: np.ndarray, slopes: np.ndarray, times: np.ndarray, is_first: np.ndarray
 ) -> np.ndarray:
     """Return the AUC (sets,) of a measure less slopes (sets, k) times lengths (n, k); NaN where a set has no slopes."""
@@ -171,7 +171,7 @@ def _figures(prefix: str, is_first: np.ndarray, areas: list[np.ndarray]) -> dict
     return {prefix + name: number for name, number in zip(_FIGURES, numbers, strict=True)}
 
 
-def _extrapolates(first: pl.DataFrame, second: pl.DataFrame, caliper: float) -> bool | None:
+def _lacks_support(first: pl.DataFrame, second: pl.DataFrame, caliper: float) -> bool | None:
     """Return whether the groups lack common support, fewer pairs than a quarter of the smaller one; None if unknown."""
     tokens = [side["n_response_tokens"].drop_nulls().to_numpy().astype(float).clip(min=1.0) for side in (first, second)]
     pairs, _ = length_pairs(tokens[0], tokens[1], caliper)
