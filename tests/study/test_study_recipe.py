@@ -11,8 +11,10 @@ from gradprism import GradPrismError
 from gradprism.cli.recipes import load_recipe
 from gradprism.core.settings import checked
 from gradprism.engine.settings import EngineSettings
+from gradprism.scoring.settings import ScoreRecipe
 from gradprism.study.command import _command
 from gradprism.study.settings import StudyRecipe
+from gradprism.study.steps import steps_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = {"length": {"first": "long", "second": "short"}}
@@ -51,6 +53,14 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(GradPrismError) as refusal:
         checked(StudyRecipe, study_values() | changes)
     assert says in str(refusal.value)
+
+
+def test_settings_that_one_metric_alone_has_reach_its_score() -> None:
+    scores = {"s": {"metric": "length", "own": {"weight": 2}}}
+    study = checked(StudyRecipe, study_values(pools={"pool": {"data": "pool.jsonl"}}, scores=scores))
+    score = next(step.recipe for step in steps_of(study) if step.name == "pools/pool/scores/s")
+    assert isinstance(score, ScoreRecipe)
+    assert score.own == {"weight": 2}
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "verb: [study]\n", "verb: study\nmodels: {a: {model: x}\n", "\x00"])

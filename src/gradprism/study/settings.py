@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -92,6 +92,8 @@ class StudyScore(Settings):
     judge: JudgeSettings = JudgeSettings()
     requests: RequestSettings = RequestSettings()
     reward: RewardSettings = RewardSettings()
+    own: dict[str, Any] = Field(default_factory=dict)
+    """Settings that one metric alone has, by name."""
 
 
 class Contrast(Settings):
