@@ -83,7 +83,11 @@ def test_it_goes_through_every_verb(installed: None, tiny_checkpoint: Path, tmp_
     assert sorted(value[row] for row in taken) == sorted(value.values(), key=lambda v: v or -1)[-4:], best
 
     found = gradprism.compare(run, by="length", out=tmp_path / "compared", resamples=199)
-    assert "type_token_ratio" in {*found.effects["measure"]}
+    assert {"type_token_ratio", "entropy_share"} <= {*found.effects["measure"]}
+    assert found.measures[-1] == "entropy_share"
+    scales = dict(found.effects.select("measure", "regression_scale").iter_rows())
+    assert (scales["nuclear_norm"], scales["entropy_share"]) == ("log", "linear")
+    assert "entropy_share:mean" in {*gradprism.correlate(run).names}
     assert title("type_token_ratio") == "type-token ratio"
     assert title("entropy_share:q") == "entropy share q"
     assert gradprism.draw_figures(tmp_path / "compared", formats=["png"])

@@ -8,10 +8,9 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.comparison_tables import EXAMPLES
+from gradprism.comparison.comparison_tables import COSINES, EXAMPLES
 from gradprism.comparison.grouping import GroupRows
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.tables import MEASURES
 from gradprism.runs.run import Run
 from gradprism.runs.values import metric_table
 from gradprism.stats.least_squares import log_lengths
@@ -34,6 +33,11 @@ class Features:
         """`measure`, `projection` and `layer` as a frame, a row for each column of the matrix."""
         schema = {"measure": pl.String, "projection": pl.String, "layer": pl.Int16}
         return pl.DataFrame(self.keys, schema=schema, orient="row")
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """Spectral measures, each with every projection and layer; cosines and metrics are not among them."""
+        return tuple(dict.fromkeys(m for m, p, _ in self.keys if p is not None and m not in COSINES))
 
     def curve(self, measure: str, projection: str) -> np.ndarray:
         """Return the columns of one measure and projection over layers, ascending."""
@@ -98,8 +102,9 @@ def read_groups(groups: Sequence[GroupRows], metrics: Sequence[str]) -> tuple[li
 
 @dataclass(frozen=True)
 class _SharedFeatures:
-    """Projections, layers and cosines that every run has, in the order of the first."""
+    """Measures, projections, layers and cosines that every run has, in the order of the first."""
 
+    measures: list[str]
     projections: list[str]
     layers: list[int]
     cosines: dict[str, tuple[list[str], list[int]]]  # kind -> pairs and layers
@@ -116,6 +121,7 @@ def _shared_features(runs: Sequence[Run]) -> tuple[_SharedFeatures, list[str]]:
             dropped.append(f"Not compared, since only some of the runs have them: {what} {', '.join(others)}.")
         return kept
 
+    measures = common("measures", [_compared_measures(run) for run in runs])
     projections = common("projections", [list(run.projections) for run in runs])
     layers = common("layers", [_layers_with_spectra(run) for run in runs])
     if not projections or not layers:
@@ -125,7 +131,11 @@ def _shared_features(runs: Sequence[Run]) -> tuple[_SharedFeatures, list[str]]:
         measured = [_measured_cosines(run, kind) for run in runs]
         pairs = common(f"{kind.replace('_', '-')} cosines of", [found[0] for found in measured])
         cosines[kind] = pairs, common(f"layers of {kind.replace('_', '-')} cosines", [found[1] for found in measured])
-    return _SharedFeatures(projections, layers, cosines), dropped
+    return _SharedFeatures(measures, projections, layers, cosines), dropped
+
+
+def _compared_measures(run: Run) -> list[str]:
+    return [name for name, measure in run.measures.items() if measure.compared and not measure.of_layer]
 
 
 def _layers_with_spectra(run: Run) -> list[int]:
@@ -159,9 +169,9 @@ class _RunMatrix:
 
 def _spectral_blocks(run: Run, rows: pl.Series, shared: _SharedFeatures) -> Iterator[Block]:
     """Yield each measure: every projection and their mean, at every layer and in the mean over layers."""
-    spectra = run.scan("spectra").select("row", "layer", "projection", *MEASURES).collect()
+    spectra = run.scan_measures(shared.measures).collect()
     names = [*shared.projections, MEAN]
-    for measure in MEASURES:
+    for measure in shared.measures:
         cube = _value_cube(spectra, rows, shared.projections, shared.layers, "projection", measure)
         cube = np.concatenate([cube, mean_present(cube, 1)[:, None]], axis=1)  # (n, projections + 1, layers)
         whole = mean_present(cube, 2)

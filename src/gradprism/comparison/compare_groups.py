@@ -21,7 +21,6 @@ from gradprism.comparison.notes import group_notes, run_notes
 from gradprism.comparison.settings import CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.correlation.correlations import correlation_table, spectral_metrics
-from gradprism.prism.tables import MEASURES
 from gradprism.runs.run import Run
 from gradprism.stats.bootstrap import resample_means
 
@@ -49,7 +48,7 @@ def compare_groups(
     return Comparison(
         groups=tuple(_group_summary(group) for group in groups),
         contrasts=tuple(pairs),
-        findings=tuple(findings(effects, MEASURES, by)),
+        findings=tuple(findings(effects, groups[0].features.measures, by)),
         notes=(
             *notes,
             *run_notes(chosen, metrics),
@@ -132,15 +131,18 @@ def _about(groups: Sequence[GroupMatrix], metrics: Sequence[str], settings: Comp
     runs = {group.run.path.resolve(): group.run for group in groups}
     first = groups[0].run
     identity, features = first.record["identity"], groups[0].features
+    measures = features.measures
     return {
         "model": first.record["model"],
         "text": {name.removeprefix("text."): value for name, value in identity.items() if name.startswith("text.")},
         "precision": identity.get("prism.precision"),
         "data": [_data_record(run) for run in runs.values()],
         "runs": [str(path) for path in runs],
-        "projections": [name for name in first.projections if (MEASURES[0], name, None) in features.keys],
-        "layers": sorted({layer for measure, _, layer in features.keys if measure in MEASURES and layer is not None}),
-        "measures": list(MEASURES),
+        "projections": [name for name in first.projections if (measures[0], name, None) in features.keys],
+        "layers": sorted(
+            {layer for measure, _, layer in features.keys if measure == measures[0] and layer is not None}
+        ),
+        "measures": list(measures),
         "metrics": list(metrics),
         "settings": settings.model_dump(mode="json"),
     }

@@ -1,9 +1,9 @@
 """Tables of a comparison: the public format of `gradprism compare --out DIR`, one schema each.
 
-Everywhere: `measure` is one of `gradprism.prism.tables.MEASURES`, a cosine (`adjacent_cosine`, `same_layer_cosine`)
-or the name of a metric (`ifd`, `length`, ...). `projection` is q, k, v, o, ... or `mean` (over those measured); of
-cosines also a pair (`k-v`, `q-o`); null for a metric. `layer` is null for the mean over layers, and for a metric. A
-number that could not be computed is null, never 0. `*_low` and `*_high` are the ends of a 95% interval.
+Everywhere: `measure` is a spectral measure (`gradprism.prism.measures`), a cosine (`adjacent_cosine`,
+`same_layer_cosine`) or the name of a metric (`ifd`, `length`, ...). `projection` is q, k, v, o, ... or `mean` (over
+those measured); of cosines also a pair (`k-v`, `q-o`); null for a metric. `layer` is null for the mean over layers, and
+for a metric. A number that could not be computed is null, never 0. `*_low` and `*_high` are the ends of a 95% interval.
 """
 
 from typing import Any

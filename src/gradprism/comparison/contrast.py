@@ -16,7 +16,7 @@ import polars as pl
 from gradprism.comparison.cohort import Features, GroupMatrix
 from gradprism.comparison.comparison_tables import EFFECTS
 from gradprism.comparison.settings import CompareSettings
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import known_measures
 from gradprism.stats.bootstrap import Resampled, bca_interval, resample_means
 from gradprism.stats.effect_size import auc, auc_interval, cliffs_delta
 from gradprism.stats.length_match import length_pairs
@@ -81,9 +81,10 @@ def contrast(
 
 @dataclass(frozen=True)
 class _ScaledValues:
-    """Values on the scale of regressions and pairs: logs of the measures, whose length effect is near a power law.
+    """Values on the scale of regressions and pairs: logs of the measures whose differences are ratios.
 
-    Metrics are logged where they are above 0 throughout; cosines and the others stay linear.
+    The effect of length on those is near a power law. Metrics are logged where they are above 0 throughout; cosines and
+    the others stay linear.
     """
 
     first: np.ndarray
@@ -96,7 +97,8 @@ class _ScaledValues:
         both = np.concatenate([first.values, second.values])
         positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
         keys = first.features.keys
-        logged = np.array([m in MEASURES or (p is None and positive[i]) for i, (m, p, _) in enumerate(keys)])
+        ratios = {measure for measure in first.features.measures if known_measures()[measure].scale == "log"}
+        logged = np.array([m in ratios or (p is None and positive[i]) for i, (m, p, _) in enumerate(keys)])
         return cls(_logs(first.values, logged), _logs(second.values, logged), logged)
 
 

@@ -12,7 +12,6 @@ import polars as pl
 from gradprism.comparison.cohort import Features
 from gradprism.comparison.comparison_tables import MAD, RD
 from gradprism.comparison.contrast import Side
-from gradprism.prism.tables import MEASURES
 from gradprism.stats.bootstrap import bca_interval
 from gradprism.stats.layer_curves import (
     mean_absolute_difference,
@@ -37,7 +36,7 @@ def rd_table(pairs: Sequence[tuple[Side, Side]]) -> pl.DataFrame:
 def _measure_curves(features: Features) -> list[tuple[str, str, np.ndarray]]:
     """Return measure, projection and the columns of its layers, for each spectral measure of at least two layers."""
     found = [(measure, projection, features.curve(measure, projection)) for measure, projection in features.curves]
-    return [curve for curve in found if curve[0] in MEASURES and len(curve[2]) > 1]
+    return [curve for curve in found if curve[0] in features.measures and len(curve[2]) > 1]
 
 
 def _mad_rows(side: Side) -> list[tuple[object, ...]]:

@@ -11,7 +11,6 @@ from gradprism.comparison.contrast import LENGTHS, match_on_length
 from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.grouping import GroupRows
 from gradprism.metrics.titles import title
-from gradprism.prism.tables import MEASURES
 from gradprism.runs.own_settings import DECIDING, notes_on_settings
 from gradprism.runs.run import Run
 from gradprism.stats.length_match import overlap_in_length
@@ -119,7 +118,7 @@ def _examples_of(group: GroupRows) -> pl.LazyFrame:
 
 
 def _missing_values(group: GroupMatrix) -> Iterator[str]:
-    for measure in MEASURES:
+    for measure in group.features.measures:
         cells = [
             i for i, (m, p, layer) in enumerate(group.features.keys) if m == measure and p != MEAN and layer is not None
         ]

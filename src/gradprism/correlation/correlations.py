@@ -14,7 +14,7 @@ from gradprism.core.facts import as_html, as_text
 from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.files.atomic import disk_errors
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run
@@ -132,7 +132,8 @@ def default_metrics(run: Run) -> list[str]:
 def spectral_metrics(projections: Iterable[str]) -> list[str]:
     """List every measure of the mean over projections, and nuclear norm and effective rank of each projection."""
     each = [f"{measure}:{projection}" for measure in _BY_PROJECTION for projection in projections]
-    return [*(f"{measure}:mean" for measure in MEASURES), *each]
+    compared = (name for name, measure in known_measures().items() if measure.compared and not measure.of_layer)
+    return [*(f"{name}:mean" for name in compared), *each]
 
 
 def correlation_table(values: pl.DataFrame, lengths: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
