@@ -12,6 +12,9 @@ from tests.made_groups import given_run
 import gradprism
 from gradprism import GradPrismError
 from gradprism.comparison.comparison import Comparison
+from gradprism.prism.tables import MEASURES
+from gradprism.runs.run import open_run
+from gradprism.runs.values import metric_values
 
 RANDOM = np.random.default_rng(11)
 
@@ -285,3 +288,22 @@ def test_tables_and_summary_hold_the_controlled_figures_too(one: Path, tmp_path:
 @pytest.mark.parametrize("wrong", [{"a": "b"}, ["a", "b"], 5])
 def test_what_is_no_run_is_refused_by_name(wrong: object) -> None:
     assert "neither an option nor a run" in refused(wrong)
+
+
+def test_measures_are_compared_by_name(tmp_path: Path) -> None:
+    kinds = ["maths"] * 8 + ["poem"] * 8
+    given_run(tmp_path / "run", values(16), range(30, 46), kind=kinds)
+    run = open_run(tmp_path / "run")
+    found = quick(run, by="kind", measures="gradient_l2,leading_share")
+    assert found.about["measures"] == ["leading_share", "gradient_l2"]
+    means = found.levels.filter(pl.col("layer").is_null(), projection="mean")
+    for measure, spec in (("leading_share", "leading_share:mean"), ("gradient_l2", "gradient_l2:all")):
+        of_rows = metric_values(run, spec)["value"].to_list()
+        for kind, rows in (("maths", of_rows[:8]), ("poem", of_rows[8:])):
+            mean = means.filter(measure=measure, group=kind)["mean"].item()
+            assert mean == pytest.approx(sum(rows) / 8)
+    assert {each.measure for each in found.findings} == {"leading_share", "gradient_l2"}
+    everything = quick(run, by="kind", measures="all")
+    assert {*MEASURES, "nuclear_norm_over_loss", "gradient_l2"} <= {*everything.effects["measure"]}
+    with pytest.raises(GradPrismError, match=r"--measures rank: the run .* has nuclear_norm"):
+        quick(run, by="kind", measures="rank")

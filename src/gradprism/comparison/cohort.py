@@ -11,6 +11,7 @@ import polars as pl
 from gradprism.comparison.comparison_tables import COSINES, EXAMPLES
 from gradprism.comparison.grouping import GroupRows
 from gradprism.core.errors import GradPrismError
+from gradprism.prism.measures import LAYER
 from gradprism.runs.run import Run
 from gradprism.runs.values import metric_table
 from gradprism.stats.least_squares import log_lengths
@@ -87,14 +88,17 @@ class GroupMatrix:
         return self.examples.with_columns(column.fill_nan(None) for column in own)
 
 
-def read_groups(groups: Sequence[GroupRows], metrics: Sequence[str]) -> tuple[list[GroupMatrix], list[str]]:
+def read_groups(
+    groups: Sequence[GroupRows], metrics: Sequence[str], measures: Sequence[str] = ()
+) -> tuple[list[GroupMatrix], list[str]]:
     """Read the groups into matrices of the same columns, with notes on what only some of their runs have.
 
-    All measures, cosines, and the metrics named, over the projections, pairs and layers that every run has: a mean over
-    projections or layers must be of the same ones everywhere. Raises `GradPrismError` where there are none.
+    The measures named (or those compared by default), cosines, and the metrics named, over the projections, pairs and
+    layers that every run has: a mean over projections or layers must be of the same ones everywhere. Raises
+    `GradPrismError` where there are none.
     """
     runs = {group.run.path: group.run for group in groups}
-    shared, dropped = _shared_features([*runs.values()])
+    shared, dropped = _shared_features([*runs.values()], measures)
     read = {path: _RunMatrix(run, metrics, shared) for path, run in runs.items()}
     features = Features(tuple(next(iter(read.values())).keys))
     return [read[group.run.path].rows_of(group, features) for group in groups], dropped
@@ -110,7 +114,7 @@ class _SharedFeatures:
     cosines: dict[str, tuple[list[str], list[int]]]  # kind -> pairs and layers
 
 
-def _shared_features(runs: Sequence[Run]) -> tuple[_SharedFeatures, list[str]]:
+def _shared_features(runs: Sequence[Run], named: Sequence[str]) -> tuple[_SharedFeatures, list[str]]:
     """Find what every run has, and note what only some have."""
     dropped = list[str]()
 
@@ -121,7 +125,7 @@ def _shared_features(runs: Sequence[Run]) -> tuple[_SharedFeatures, list[str]]:
             dropped.append(f"Not compared, since only some of the runs have them: {what} {', '.join(others)}.")
         return kept
 
-    measures = common("measures", [_compared_measures(run) for run in runs])
+    measures = common("measures", [_compared_measures(run, named) for run in runs])
     projections = common("projections", [list(run.projections) for run in runs])
     layers = common("layers", [_layers_with_spectra(run) for run in runs])
     if not projections or not layers:
@@ -134,8 +138,16 @@ def _shared_features(runs: Sequence[Run]) -> tuple[_SharedFeatures, list[str]]:
     return _SharedFeatures(measures, projections, layers, cosines), dropped
 
 
-def _compared_measures(run: Run) -> list[str]:
-    return [name for name, measure in run.measures.items() if measure.compared and not measure.of_layer]
+def _compared_measures(run: Run, named: Sequence[str]) -> list[str]:
+    """Return the measures of a run to compare. Raises `GradPrismError` where it has none of a name."""
+    if [*named] == ["all"]:
+        return [*run.measures]
+    if unknown := [name for name in named if name not in run.measures]:
+        raise GradPrismError(
+            f"--measures {', '.join(unknown)}: the run {run.path} has {', '.join(run.measures)}. Expected some of "
+            "these, or all."
+        )
+    return [name for name, measure in run.measures.items() if (name in named if named else measure.compared)]
 
 
 def _layers_with_spectra(run: Run) -> list[int]:
@@ -168,10 +180,19 @@ class _RunMatrix:
 
 
 def _spectral_blocks(run: Run, rows: pl.Series, shared: _SharedFeatures) -> Iterator[Block]:
-    """Yield each measure: every projection and their mean, at every layer and in the mean over layers."""
-    spectra = run.scan_measures(shared.measures).collect()
+    """Yield each measure: every projection and their mean, at every layer and in the mean over layers.
+
+    A measure of whole layers has one value of all projections together, which stands in the place of their mean.
+    """
+    of_layers = [name for name in shared.measures if run.measures[name].of_layer]
+    spectra = run.scan_measures([name for name in shared.measures if name not in of_layers]).collect()
     names = [*shared.projections, MEAN]
     for measure in shared.measures:
+        if measure in of_layers:
+            layers = run.scan_layer_measure(measure, shared.projections).collect()
+            cube = _value_cube(layers, rows, [LAYER], shared.layers, "projection", measure)
+            yield _layer_block(measure, [MEAN], shared.layers, mean_present(cube, 2), cube)
+            continue
         cube = _value_cube(spectra, rows, shared.projections, shared.layers, "projection", measure)
         cube = np.concatenate([cube, mean_present(cube, 1)[:, None]], axis=1)  # (n, projections + 1, layers)
         whole = mean_present(cube, 2)

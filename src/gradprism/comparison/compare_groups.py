@@ -37,7 +37,7 @@ def compare_groups(
     """
     refuse_other_models(chosen)
     metrics, unshared_metrics = comparable_metrics([group.run for group in chosen])
-    groups, unshared_features = read_groups(chosen, metrics)
+    groups, unshared_features = read_groups(chosen, metrics, settings.measures)
     draws = _generators(settings.seed)
     sides = {group.name: Side(group, resample_means(group.values, settings.resamples, next(draws))) for group in groups}
     pairs = _contrasts([*sides], settings.against)
@@ -132,13 +132,14 @@ def _about(groups: Sequence[GroupMatrix], metrics: Sequence[str], settings: Comp
     first = groups[0].run
     identity, features = first.record["identity"], groups[0].features
     measures = features.measures
+    curves = [curve for curve in features.curves if curve[0] in measures]
     return {
         "model": first.record["model"],
         "text": {name.removeprefix("text."): value for name, value in identity.items() if name.startswith("text.")},
         "precision": identity.get("prism.precision"),
         "data": [_data_record(run) for run in runs.values()],
         "runs": [str(path) for path in runs],
-        "projections": [name for name in first.projections if (measures[0], name, None) in features.keys],
+        "projections": [name for name in first.projections if name in {projection for _, projection in curves}],
         "layers": sorted(
             {layer for measure, _, layer in features.keys if measure == measures[0] and layer is not None}
         ),

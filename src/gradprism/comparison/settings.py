@@ -18,6 +18,9 @@ class CompareSettings(Settings):
     quarter (0.25) where --by is a metric."""
     groups: tuple[str, ...] = ()
     """Only these values of --by, in this order: repeat it for each, or commas between them."""
+    measures: tuple[str, ...] = ()
+    """Compare these measures, or `all` that the runs have: repeat it for each, or commas between them. By itself the
+    five that every run stores, and those of installed packages."""
     against: str | None = None
     """Compare each other group with this one, instead of every two."""
     caliper: float = Field(default=0.05, gt=0, le=1)
@@ -29,14 +32,14 @@ class CompareSettings(Settings):
     incomplete: bool = False
     """Compare the rows that an incomplete run has, and note it."""
 
-    @field_validator("groups", mode="before")
+    @field_validator("groups", "measures", mode="before")
     @classmethod
-    def _split(cls, groups: object) -> object:
+    def _split(cls, names: object) -> object:
         """Split a text with commas between names, as a command gives it; keep a list."""
-        if isinstance(groups, str) or (isinstance(groups, list | tuple) and len(groups) == 1):
-            text = groups if isinstance(groups, str) else str(groups[0])
+        if isinstance(names, str) or (isinstance(names, list | tuple) and len(names) == 1):
+            text = names if isinstance(names, str) else str(names[0])
             return tuple(name.strip() for name in text.split(",") if name.strip())
-        return tuple(map(str, groups)) if isinstance(groups, list | tuple) else groups
+        return tuple(map(str, names)) if isinstance(names, list | tuple) else names
 
 
 class CompareRecipe(Settings):

@@ -74,11 +74,17 @@ class Run:
             spectra = spectra.join(self.scan("examples").select("row", "loss"), on="row", how="left")
         return with_measures(spectra, names).select("row", "layer", "projection", *names)
 
-    def scan_layer_measure(self, name: str) -> pl.LazyFrame:
-        """Scan a measure of whole layers: `row`, `layer`, `projection` (`all`) and the measure."""
+    def scan_layer_measure(self, name: str, projections: Sequence[str] = ()) -> pl.LazyFrame:
+        """Scan a measure of whole layers: `row`, `layer`, `projection` (`all`) and the measure.
+
+        It is of these projections together, or of all that were measured.
+        """
         expression = self.measures[name].expression
         assert expression is not None
-        whole = self.scan("spectra").group_by("row", "layer").agg(expression().alias(name))
+        spectra = self.scan("spectra")
+        if projections:
+            spectra = spectra.filter(pl.col("projection").is_in(projections))
+        whole = spectra.group_by("row", "layer").agg(expression().alias(name))
         return whole.select("row", "layer", pl.lit(LAYER).alias("projection"), name)
 
     @property
