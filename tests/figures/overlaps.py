@@ -26,7 +26,7 @@ def faults(figure: Figure) -> list[str]:
         f"legend over {name(text)}"
         for legend in figure.legends
         for text, box in texts
-        if text not in legend.get_texts() and _meet(legend.get_window_extent(), box)
+        if text not in (*legend.get_texts(), legend.get_title()) and _meet(legend.get_window_extent(), box)
     ]
     return [*outside, *pairs, *over, *flat, *twice, *legends]
 

@@ -102,13 +102,13 @@ def test_where_groups_hardly_overlap_in_length_controls_are_no_evidence(
     drawn, data = figure(made, "effect-heatmap")
     held = panel(drawn, "nuclear_norm|partial_spearman")
     assert len(hatched(held)) == (30 if far else 0)
-    assert ("extrapolates" in held.get_title()) is far
-    assert "extrapolates" not in panel(drawn, "nuclear_norm|auc").get_title()
+    assert ("no common support" in held.get_title()) is far
+    assert "no common support" not in panel(drawn, "nuclear_norm|auc").get_title()
     assert data.filter(statistic="partial_spearman")["significant"].any() is not far
     forest, _ = figure(made, "effect-forest")
     titles = [panel(forest, f"effective_rank|{name}").get_title() for name in ("matched", "regression", "partial")]
     assert titles[0].replace("\n", " (").rstrip(")") == f"matched in length ({pairs or 'no'} pairs"
-    assert ["extrapolates" in title for title in titles] == [False, far, far]
+    assert ["no common support" in title for title in titles] == [False, far, far]
     for name in ("effect-heatmap-high-low", "effect-forest-high-low"):
         assert f"{pairs} of at most 60 pairs of rows" in caption(made, name)
         assert ("no evidence" in caption(made, name)) is far

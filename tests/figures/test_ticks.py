@@ -1,87 +1,104 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, strategies
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradprism.figures.ticks import linear_scale, log_scale, scale_for, set_x, set_y
-
-VALUES = strategies.floats(1e-9, 1e9)
+from gradprism.figures.ticks import add_minor_ticks, number_label, set_logarithmic, set_whole
 
 
-@given(VALUES, strategies.floats(1.0, 1e8), strategies.integers(2, 8))
-def test_log_ticks_fit_their_room(low: float, factor: float, most: int) -> None:
-    scale = log_scale(low, low * factor, most)
-    assert scale.low < low
-    assert low * factor < scale.high
-    assert len(set(scale.labels)) == len(scale.ticks) <= most + 1
-    gaps = np.diff(np.log(scale.ticks))
-    assert (gaps >= math.log(scale.high / scale.low) / most * (1 - 1e-9)).all()
+def panel(width: float = 1.2, height: float = 1.0) -> Axes:
+    """A panel of so many inches, with letters as small as in papers."""
+    axes = Figure(figsize=(width, height)).add_axes((0, 0, 1, 1))
+    axes.tick_params(labelsize=7.5, labelfontfamily="STIXGeneral")
+    return axes
 
 
-@given(strategies.floats(-1e6, 1e6), strategies.floats(0, 1e6), strategies.integers(2, 8))
-@example(5e-324, 0.0, 2)
-@example(0.0, 5e-324, 2)
-def test_linear_ticks_are_inside_and_no_more_than_fit(low: float, reach: float, most: int) -> None:
-    scale = linear_scale(low, low + reach, most)
-    assert scale.low < scale.high
-    assert len(scale.ticks) <= most
-    assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
-    assert len(set(scale.labels)) == len(scale.labels)
+def shown_ticks(axes: Axes) -> list[float]:
+    low, high = axes.get_xlim()
+    return [float(tick) for tick in axes.get_xticks() if low <= tick <= high]
+
+
+def labels(axes: Axes) -> list[str]:
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    return [text.get_text() for text in axes.get_xticklabels() if low <= text.get_position()[0] <= high]
+
+
+@pytest.mark.parametrize("width", [0.9, 2.5])
+@pytest.mark.parametrize("factor", [1.01, 1.36, 3.0, 7.5, 30.0, 1e3, 1e8])
+@pytest.mark.parametrize("low", [1e-9, 0.88, 474.0, 9.1e5])
+def test_log_ticks_fit_their_room(low: float, factor: float, width: float) -> None:
+    axes = panel(width)
+    axes.plot([low, low * factor], [0, 1])
+    set_logarithmic(axes.xaxis)
+    axes.figure.draw_without_rendering()
+    least, greatest = axes.get_xlim()
+    assert least < low < low * factor < greatest
+    shown = [text for text in axes.get_xticklabels() if least <= text.get_position()[0] <= greatest]
+    assert len({text.get_text() for text in shown}) == len(shown) > 0
+    boxes = [text.get_window_extent() for text in shown]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 @pytest.mark.parametrize("last", [1, 2, 11, 29, 79])
 def test_layers_are_whole_numbers(last: int) -> None:
-    scale = linear_scale(0, last, 8, whole=True)
-    assert len(scale.ticks) >= 2
-    assert all(tick == int(tick) for tick in scale.ticks)
+    axes = panel()
+    axes.plot([0, last], [0, 1])
+    set_whole(axes.xaxis)
+    ticks = shown_ticks(axes)
+    assert len(ticks) >= 2
+    assert all(tick == int(tick) for tick in ticks)
 
 
 def test_a_logarithmic_axis_shows_what_is_above_zero() -> None:
-    assert scale_for([0.0, 1.0, 100.0], 5, log=True) == log_scale(1.0, 100.0, 5)
-    assert not scale_for([0.0, -1.0], 5, log=True).log
-    assert not scale_for([1.0, 1000.0], 5).log
+    axes, positive = panel(), panel()
+    for one, values in ((axes, [0.0, 1.0, 100.0]), (positive, [1.0, 100.0])):
+        set_logarithmic(one.xaxis)
+        one.plot(values, values)
+    assert axes.get_xlim() == pytest.approx(positive.get_xlim())
+
+
+def log_panel(low: float, high: float, width: float = 1.2) -> Axes:
+    axes = panel(width)
+    set_logarithmic(axes.xaxis)
+    axes.set_xlim(low, high)
+    add_minor_ticks(axes.xaxis)
+    return axes
 
 
 def test_a_logarithmic_axis_has_ticks_without_labels_at_2_to_9() -> None:
-    axes = Figure().subplots()
-    set_y(axes, log_scale(1, 100, 3))  # labelled: 1, 10, 100
-    assert axes.yaxis.get_minorticklocs() == pytest.approx([0.8, 0.9, *range(2, 10), *range(20, 100, 10)])
-    assert not any(axes.yaxis.get_minor_formatter()(place) for place in axes.yaxis.get_minorticklocs())
-    set_y(axes, linear_scale(1, 100, 3))
-    assert len(axes.yaxis.get_minorticklocs()) == 0
+    axes = log_panel(0.75, 130)  # labelled: 1, 10, 100
+    assert shown_ticks(axes) == [1, 10, 100]
+    minor = [tick for tick in axes.xaxis.get_minorticklocs() if 0.75 <= tick <= 130]
+    assert minor == pytest.approx([0.8, 0.9, *range(2, 10), *range(20, 100, 10)])
+    assert not any(axes.xaxis.get_minor_formatter()(tick) for tick in minor)
+    linear = panel()
+    add_minor_ticks(linear.xaxis)
+    assert len(linear.xaxis.get_minorticklocs()) == 0
 
 
 def test_over_many_decades_only_powers_of_ten_have_ticks() -> None:
-    assert log_scale(1e-6, 1e6, 4).minor == pytest.approx(
-        [10.0**power for power in range(-6, 7) if 10.0**power not in log_scale(1e-6, 1e6, 4).ticks]
-    )
+    axes = log_panel(0.9e-6, 1.1e6)
+    places = [*shown_ticks(axes), *axes.xaxis.get_minorticklocs()]
+    inside = sorted(place for place in places if 0.9e-6 <= place <= 1.1e6)
+    assert inside == pytest.approx([10.0**power for power in range(-6, 7)])
 
 
 def test_missing_values_do_not_move_an_axis() -> None:
-    assert scale_for([None, 1.0, math.nan, 2.0, math.inf], 5) == scale_for([1.0, 2.0], 5)
-    assert scale_for([None], 5).low < scale_for([], 5).high
+    axes, alone = panel(), panel()
+    axes.plot([math.nan, 1.0, 2.0, math.inf], [0, 0, 1, 1])
+    alone.plot([1.0, 2.0], [0, 1])
+    assert axes.get_xlim() == alone.get_xlim()
 
 
 def test_numbers_read_as_they_are() -> None:
-    assert linear_scale(0, 1, 6).labels[:2] == ("0", "0.2")
-    assert linear_scale(-0.05, 0.05, 5).labels[0] == "−0.04"
-    assert linear_scale(0, 2e7, 5).labels == (
-        "0",
-        "$0.5{\\cdot}10^{7}$",
-        "$10^{7}$",
-        "$1.5{\\cdot}10^{7}$",
-        "$2.0{\\cdot}10^{7}$",
-    )
-    assert "$10^{6}$" in log_scale(1e5, 1e7, 5).labels
-    assert log_scale(0.01, 100, 5).labels == ("0.01", "0.1", "1", "10", "100")
-
-
-def test_scales_are_put_on_axes() -> None:
-    axes = Figure().subplots()
-    set_x(axes, log_scale(1, 1000, 5))
-    set_y(axes, linear_scale(0, 1, 3), labels=False)
-    assert axes.get_xscale() == "log"
-    assert axes.get_xlim()[1] > 1000
-    assert not any(label.get_visible() for label in axes.get_yticklabels())
+    assert labels(log_panel(0.009, 110, 2)) == ["0.01", "0.1", "1", "10", "100"]
+    assert labels(log_panel(0.88, 1.21, 1.6)) == ["0.9", "1", "1.1", "1.2"]
+    assert labels(log_panel(0.9, 12, 3)) == ["1", "2", "5", "10"]
+    assert number_label(10_000) == "10,000"
+    assert number_label(1e6) == "$10^{6}$"
+    assert number_label(2e-5) == r"$2 \times 10^{−5}$"
+    assert np.all([len(number_label(value)) <= 6 for value in (0.001, 0.02, 12.5, 50_000)])

@@ -24,19 +24,21 @@ def draw_figures(
     """Draw every figure of comparisons or runs into files, each with its numbers as CSV, and captions.md.
 
     `given`: comparisons (as objects or folders) and runs; runs of one model are compared, several models are drawn side
-    by side. `out`: a folder; of a single comparison's folder otherwise `figures` in it. `style`: neurips, acl, icml or
-    slides. `only`: names of figures, or how they begin. Raises `GradPrismError`.
+    by side. `out`: a folder; by default `figures` in the folder of a single comparison. `style`: neurips, acl, icml or
+    slides. `only`: names of figures, or their beginnings. Raises `GradPrismError`.
     """
     from gradprism import figures
 
-    folder = _folder(given, out)
+    folder = _figure_folder(given, out)
     return figures.draw_figures(comparisons_of(given, progress), folder, style=style, formats=formats, only=only,
                         progress=progress)  # fmt: skip
 
 
-def _folder(given: Sequence[Given], out: str | Path | None) -> Path:
+def _figure_folder(given: Sequence[Given], out: str | Path | None) -> Path:
     if out is not None:
         return place(out)
     if len(given) == 1 and isinstance(given[0], str | Path) and is_comparison(given[0]):
         return place(given[0]) / "figures"
-    raise GradPrismError("Expected --out, a folder for the figures (a single comparison has its own, DIR/figures).")
+    raise GradPrismError(
+        "Expected --out, a folder for the figures: only a single saved comparison has its own, DIR/figures."
+    )

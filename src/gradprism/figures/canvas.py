@@ -1,15 +1,13 @@
-"""`Canvas`: a figure of panels with headings above them and one legend outside, in which nothing can overlap.
+"""`Canvas`: a figure of panels with headings above them and a legend outside, in which nothing can overlap.
 
-Widths are settled in two steps. Panels are laid out with headings of one letter; then each heading is shortened to
-the panel that it got, and the layout is fixed, so that every format is written with the same.
+Matplotlib's constrained layout places everything once, with headings of one letter; then headings are shortened to
+the widths of their panels. The layout is fixed, so that every format is written with the same.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,215 +16,164 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from gradprism.figures.colours import Look
-from gradprism.figures.lines import line_style
 from gradprism.figures.styles import Style
-from gradprism.figures.text import bare, distinct, drawable, literal, shortened, width
-from gradprism.figures.ticks import Scale
+from gradprism.figures.text import distinct, drawable, literal, shortened, width
+from gradprism.figures.ticks import add_minor_ticks, fix_ticks, set_logarithmic
 
 LOG_SCALE = "(log scale)"
-_HANDLE = 5.2  # room of a legend's line and gaps beside its text, in letters
+_HANDLE = 5.2  # width of a legend's line and gaps beside its text, in font sizes
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above a panel: a name of any length, and of how many examples, or a short remark."""
+    """A heading: a name of any length, which is shortened, and a note, which is not."""
 
     name: str
-    n: int | None = None
-    remark: str = ""
+    note: str = ""
 
     @property
-    def count(self) -> str:
-        """The examples or the remark, in brackets."""
-        inside = self.remark if self.n is None else f"n = {self.n:,}"
-        return f" ({inside})" if inside else ""
+    def ending(self) -> str:
+        """The note in brackets."""
+        return f" ({self.note})" if self.note else ""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of a legend: a name of any length, its examples, and the line it stands for."""
+class Entry(Heading):
+    """One entry of a legend, with the line or marker that it explains."""
 
-    name: str
-    handle: Artist
-    n: int | None = None
+    handle: Artist = field(default_factory=Artist)
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Panels in rows, each `panel_width` x `panel_height` inches at least."""
+    """Panels in rows, of one size; lengths are in inches."""
 
     figure: Figure
     panels: tuple[Axes, ...]
     style: Style
     columns: int
-    panel_width: float
-    panel_height: float
+    y_names: dict[Axes, str] = field(default_factory=dict)
 
-    def first_of_row(self, place: int) -> bool:
-        """Whether no panel stands to the left of the panel at a place."""
-        return place % self.columns == 0
+    def first_of_row(self, index: int) -> bool:
+        """Return whether no panel stands to the left of the panel at an index."""
+        return index % self.columns == 0
 
-    def lowest(self, place: int) -> bool:
-        """Whether no panel stands under the panel at a place."""
-        return place + self.columns >= len(self.panels)
+    def lowest(self, index: int) -> bool:
+        """Return whether no panel stands under the panel at an index."""
+        return index + self.columns >= len(self.panels)
 
-    def fit_x(self, scale: Callable[[int], Scale], most: int = 8) -> Scale:
-        """The scale with the most ticks, `most` at most, whose labels fit under a panel; `scale` makes one."""
-        made = [scale(count) for count in range(most, 1, -1)]
-        return next((one for one in made if self._fits_x(one)), made[-1])
+    def share_x(self, *, log: bool) -> None:
+        """Give all panels one horizontal axis."""
+        for axes in self.panels[1:]:
+            axes.sharex(self.panels[0])
+        if log:
+            set_logarithmic(self.panels[0].xaxis)
 
-    def _fits_x(self, scale: Scale) -> bool:
+    def label_y(self, axes: Axes, name: str) -> None:
+        """Set the name of the vertical axis of a panel, with a remark if it is logarithmic."""
+        self.y_names[axes] = name
+
+    def add_legend(self, entries: Sequence[Entry], title: Sequence[Heading] = ()) -> None:
+        """Put a legend above the panels, and above it a title: what is compared with what."""
+        style, across = self.style, self.figure.get_figwidth()
+        heading = " against ".join(self._names(title, across / max(len(title), 1) - 3 * style.font / 72, style.font))
+        if not entries:
+            self.figure.suptitle(heading)
+            return
+        handle = _HANDLE * style.tick_font / 72
+        labels = self._names(entries, across / min(len(entries), 2) - handle, style.tick_font)
+        longest = max(width(label.replace(r"\$", "$"), style, style.tick_font) for label in labels)
+        rows = math.ceil(len(entries) / max(1, int(across / (longest + handle))))
+        self.figure.legend(
+            [entry.handle for entry in entries],
+            [f" {label}" if label.startswith("_") else label for label in labels],  # matplotlib leaves out _names
+            loc="outside upper center",
+            ncols=math.ceil(len(entries) / rows),
+            title=heading,
+        )
+
+    def finish(self, headings: Sequence[Heading], panel_height: float | None = None) -> Figure:
+        """Put headings above the panels, make these as high as asked or as the style has it, and fix the layout."""
+        style, figure, width_in = self.style, self.figure, self.figure.get_figwidth()
+        rows, letters = math.ceil(len(self.panels) / self.columns), (style.font + 2.2 * style.tick_font) / 72
+        estimate = (width_in - letters) / self.columns - 1.5 * style.tick_font / 72
+        lines = 2 if any(heading.note and self._width(heading) > estimate for heading in headings) else 1
+        beside = (lines * 1.25 * style.font) / 72 + letters  # headings, ticks and gaps of a row
+        outside = self._height_outside_panels()
+        least, greatest = style.panel_heights
+        panel = panel_height or min(greatest, max(least, style.panel_ratio * estimate))
+        if style.page_height is not None:
+            panel = max(least, 0.8 * (panel_height or 0), (style.page_height - outside) / rows - beside)
+        figure.set_figheight(max(style.page_height or 0, rows * (panel + beside) + outside))
+        self._set_y_names(panel)
+        for axes in self.panels:
+            axes.set_title("X\nX" if lines == 2 else "X")
+        lay_out(figure)
+        both_axes = [axis for axes in self.panels for axis in (axes.xaxis, axes.yaxis)]
+        changed = [fix_ticks(axis) for axis in both_axes]
+        if any(changed):
+            lay_out(figure)
+        figure.set_layout_engine("none")
+        panel_width = min(axes.get_position().width for axes in self.panels) * width_in
+        titles = self._names(headings, panel_width, style.font, notes_below=lines == 2)
+        for axes, title in zip(self.panels, titles, strict=True):
+            axes.set_title(title)
+        for axis in both_axes:
+            add_minor_ticks(axis)
+        return figure
+
+    def _width(self, heading: Heading) -> float:
+        return width(drawable(heading.name, self.style) + heading.ending, self.style, self.style.font)
+
+    def _height_outside_panels(self) -> float:
+        """Measure the legend, its title, the common name of horizontal axes and colour scales, with gaps."""
+        figure, font = self.figure, self.style.font / 72
+        texts = [text for text in (figure.get_suptitle(), figure.get_supxlabel()) if text]
+        legends = sum(legend.get_window_extent().height for legend in figure.legends) / figure.dpi
+        scales = 4.5 * font if len(figure.axes) > len(self.panels) else 0.0
+        return legends + len(texts) * 2 * font + scales + 0.7 * font
+
+    def _set_y_names(self, most: float) -> None:
         style = self.style
-        longest = max((width(bare(label), style, style.tick_font) for label in scale.labels), default=0.0)
-        return longest + style.tick_font / 72 <= scale.gap * self.panel_width
+        for axes, name in self.y_names.items():
+            ending = f" {LOG_SCALE}" if axes.get_yscale() == "log" else ""
+            if ending and width(drawable(name, style) + ending, style, style.font) > most:
+                ending = f"\n{LOG_SCALE}"
+            axes.set_ylabel(literal(shortened(name, most, style, style.font)) + ending)
 
-    @property
-    def most_y(self) -> int:
-        """How many tick labels fit beside a panel."""
-        return min(6, max(2, int(self.panel_height * 72 / (self.style.tick_font * 2.2))))
-
-    def label_x(self, *texts: str) -> None:
-        """Name the horizontal axes, under the lowest panel of each column: one name for all, or one for each."""
-        for place, axes in enumerate(self.panels):
-            if self.lowest(place):
-                text = texts[place % self.columns % len(texts)]
-                axes.set_xlabel(literal(shortened(text, self.panel_width, self.style, self.style.font)))
-
-    def label_y(self, axes: Axes, text: str, log: bool = False) -> None:
-        """Name the vertical axis of a panel, and say that it is logarithmic: behind the name, or under it."""
-        style = self.style
-        ending = f" {LOG_SCALE}" if log else ""
-        if log and width(drawable(text, style) + ending, style, style.font) > self.panel_height:
-            ending = f"\n{LOG_SCALE}"
-        axes.set_ylabel(literal(shortened(text, self.panel_height, style, style.font)) + ending)
+    def _names(self, named: Sequence[Heading], most: float, size: float, *, notes_below: bool = False) -> list[str]:
+        """Return names with their notes, at most so many inches wide."""
+        endings = [f"\n{each.note}" if notes_below else each.ending for each in named]
+        beside = 0.0 if notes_below else max((width(ending, self.style, size) for ending in endings), default=0.0)
+        names = distinct([each.name for each in named], most - beside, self.style, size)
+        return [literal(name) + ending for name, ending in zip(names, endings, strict=True)]
 
 
-def make_canvas(
-    style: Style,
-    headings: Sequence[Heading],
-    legend: Sequence[Entry] = (),
-    most_columns: int = 4,
-    title: Sequence[Heading] = (),
-    panel_height: float | None = None,
-    below: float = 0.0,
-) -> Canvas:
-    """An empty panel for each heading, at most `most_columns` beside each other.
-
-    `title` stands over all panels: what is compared with what. `panel_height` in inches, where it follows from what
-    is drawn; slides are filled all the same. `below` leaves room under the panels, in inches.
-    """
-    rows = math.ceil(len(headings) / most_columns)
-    columns = math.ceil(len(headings) / rows)
+def make_canvas(style: Style, count: int, most_columns: int = 4) -> Canvas:
+    """Make a figure of so many empty panels, at most `most_columns` beside each other."""
+    rows = math.ceil(count / most_columns)
+    columns = math.ceil(count / rows)
     across = style.column_width if columns == 1 else style.text_width
-    panel_width = _panel_width(style, across, columns)
-    lines = 2 if any(_too_wide(heading, panel_width, style) for heading in headings) else 1
-    once = (_legend_columns(legend, across, style)[1] * 1.6 * style.tick_font + 2.5 * style.font) / 72
-    once += below + (2 * style.font / 72 if title else 0)
-    panel_height, height = _heights(style, rows, panel_height or style.panel_ratio * panel_width, lines, once)
-    figure = Figure(figsize=(across, height), layout="constrained")
+    figure = Figure(figsize=(across, across), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for empty in grid[len(headings) :]:
+    for empty in grid[count:]:
         empty.remove()
-    canvas = Canvas(figure, tuple(grid[: len(headings)]), style, columns, panel_width, panel_height)
-    for axes in canvas.panels:
-        axes.set_title("X\nX" if lines == 2 else "X")
-    _place_title(canvas, title)
-    _place_legend(canvas, legend, "outside lower center" if title else "outside upper center")
-    return canvas
+    return Canvas(figure, tuple(grid[:count]), style, columns)
 
 
-def finish(canvas: Canvas, headings: Sequence[Heading]) -> Figure:
-    """Lay the panels out, shorten the headings to their panels, and fix all places."""
-    fix_layout(canvas.figure)
-    style, across = canvas.style, canvas.figure.get_size_inches()[0]
-    rooms = [axes.get_position().width * across for axes in canvas.panels]
-    two_lines = any("\n" in axes.get_title() for axes in canvas.panels)
-    counts = [heading.count for heading in headings]
-    beside = [0.0 if two_lines else width(count, style, style.font) for count in counts]
-    names = _shown(headings, math.inf, style)
-    if any(width(name, style, style.font) > room for name, room in zip(names, np.subtract(rooms, beside), strict=True)):
-        names = _shown(headings, min(rooms) - max(beside), style)
-    for axes, name, count in zip(canvas.panels, names, counts, strict=True):
-        axes.set_title(literal(name) + ("\n" + count.strip(" ()") if two_lines else count))
-    return canvas.figure
+def sample_size(n: int | None) -> str:
+    """Return a number of examples as a note; empty where it is not known."""
+    return "" if n is None else f"n = {n:,}"
 
 
-def _shown(headings: Sequence[Heading], room: float, style: Style) -> list[str]:
-    return distinct([heading.name for heading in headings], room, style, style.font)
+def line_entry(name: str, look: Look, note: str = "") -> Entry:
+    """Make a legend's entry of a line with its marker."""
+    return Entry(name, note, Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.linestyle))
 
 
-def fix_layout(figure: Figure) -> None:
-    """Lay a figure out once, and for good."""
+def lay_out(figure: Figure) -> None:
+    """Place everything in a figure anew."""
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.execute(figure)
-    figure.set_layout_engine("none")
-
-
-def line_entry(name: str, look: Look, style: Style, n: int | None = None) -> Entry:
-    """A line with its marker."""
-    line = Line2D([], [], color=look.colour, marker=look.marker, linestyle=line_style(look.dash))
-    return Entry(name, line, n)
-
-
-def _panel_width(style: Style, across: float, columns: int) -> float:
-    left = (1.5 * style.font + 3.5 * style.tick_font) / 72
-    return (across - left) / columns - 1.5 * style.tick_font / 72
-
-
-def _too_wide(heading: Heading, room: float, style: Style) -> bool:
-    return bool(heading.count) and width(drawable(heading.name, style) + heading.count, style, style.font) > room
-
-
-def _heights(style: Style, rows: int, panel: float, lines: int, once: float) -> tuple[float, float]:
-    """Height of a panel's axes, and of the figure, in inches; `once` is what legend and names of axes take."""
-    row = (lines * 1.25 * style.font + style.font + 2.2 * style.tick_font) / 72  # heading, ticks, gaps
-    least, greatest = style.panel_heights
-    panel = min(greatest, max(least, panel))
-    if style.page_height is not None:
-        panel = max(least, (style.page_height - once) / rows - row)
-    return panel, max(style.page_height or 0.0, rows * (panel + row) + once)
-
-
-def _place_title(canvas: Canvas, title: Sequence[Heading]) -> None:
-    if not title:
-        return
-    style, across = canvas.style, float(canvas.figure.get_size_inches()[0])
-    taken = max(width(heading.count, style, style.font) for heading in title) + 3 * style.font / 72
-    names = distinct([heading.name for heading in title], across / len(title) - taken, style, style.font)
-    shown = (literal(name) + heading.count for name, heading in zip(names, title, strict=True))
-    canvas.figure.suptitle(" against ".join(shown))
-
-
-def _place_legend(canvas: Canvas, legend: Sequence[Entry], where: Any) -> None:
-    if not legend:
-        return
-    style, across = canvas.style, float(canvas.figure.get_size_inches()[0])
-    columns, _ = _legend_columns(legend, across, style)
-    room = across / columns - _HANDLE * style.tick_font / 72
-    handles, labels = [entry.handle for entry in legend], _legend_labels(legend, room, style)
-    canvas.figure.legend(handles, labels, loc=where, ncols=columns)
-
-
-def _legend_columns(legend: Sequence[Entry], across: float, style: Style) -> tuple[int, int]:
-    """Columns and rows of the legend: as many columns as the longest entry allows, two at least."""
-    if not legend:
-        return 0, 0
-    handle = _HANDLE * style.tick_font / 72
-    longest = max(width(text, style, style.tick_font) for text in _legend_labels(legend, math.inf, style))
-    columns = min(len(legend), max(int(across / (longest + handle)), 2))
-    rows = math.ceil(len(legend) / columns)
-    return math.ceil(len(legend) / rows), rows
-
-
-def _legend_labels(legend: Sequence[Entry], room: float, style: Style) -> list[str]:
-    """Shortened to `room` inches; matplotlib leaves out what begins with an underscore, hence the space."""
-    counts = ["" if entry.n is None else f" (n = {entry.n:,})" for entry in legend]
-    names = dict[Entry, str]()
-    for count in dict.fromkeys(counts):
-        alike = [entry for entry, own in zip(legend, counts, strict=True) if own == count]
-        left = room - width(count, style, style.tick_font)
-        names |= zip(alike, distinct([entry.name for entry in alike], left, style, style.tick_font), strict=True)
-    shown = (literal(f" {names[entry]}" if names[entry].startswith("_") else names[entry]) for entry in legend)
-    return [name + count for name, count in zip(shown, counts, strict=True)]

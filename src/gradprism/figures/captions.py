@@ -1,4 +1,4 @@
-"""captions.md: every figure of a folder with its caption, what is to be known of the comparisons, what is not drawn.
+"""captions.md: every figure of a folder with its caption, notes on the comparisons, and figures that are not drawn.
 
 A folder is drawn into more than once. A caption stays as long as files of it do: among the others where it is of the
 same comparisons, else under a heading of its own, so that nobody takes a figure for one of what was drawn last.
@@ -19,7 +19,7 @@ _FILES, _OF = "Files: ", "Of: "
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure as captions.md lists it; texts are Markdown."""
+    """A figure in captions.md; texts are Markdown."""
 
     name: str
     caption: str
@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """Its block."""
+        """The figure's block in captions.md."""
         return f"## {self.name}\n\n{self.caption}\n\n{_FILES}{', '.join(self.files)}\n\n{_OF}{self.of}\n"
 
 
@@ -41,9 +41,9 @@ class Unseen:
 
 
 def captions(folder: Path, drawn: Sequence[Entry], comparisons: Sequence[Comparison], unseen: Unseen) -> str:
-    """The new content of captions.md, with what the folder's own still says rightly."""
-    drawn, earlier = _merged(drawn, [*_still_there(folder, read_entries(folder))])
-    order = {name: place for place, name in enumerate(unseen.available)}
+    """Write the new content of captions.md, with those earlier captions whose files still exist."""
+    drawn, earlier = _split_by_comparisons(drawn, [*_with_existing_files(folder, read_entries(folder))])
+    order = {name: index for index, name in enumerate(unseen.available)}
     here = sorted(drawn, key=lambda entry: order.get(entry.name, len(order)))
     names = {entry.name for entry in here}
     others = [name for name in unseen.available if name not in names]
@@ -52,8 +52,8 @@ def captions(folder: Path, drawn: Sequence[Entry], comparisons: Sequence[Compari
         *(entry.text for entry in here),
         "# Notes\n",
         *map(_notes, comparisons),
-        *_listed("Not drawn", [f"{name}: {escaped(reason)}" for name, reason in unseen.missing]),
-        *_listed("Also available by name", others),
+        *_bullet_section("Not drawn", [f"{name}: {escaped(reason)}" for name, reason in unseen.missing]),
+        *_bullet_section("Also available by name", others),
     ]
     if earlier:
         parts += ["# From earlier\n", "These were not drawn this time; what each is of stands with it.\n"]
@@ -61,26 +61,26 @@ def captions(folder: Path, drawn: Sequence[Entry], comparisons: Sequence[Compari
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """What captions.md says now; nothing where there is none."""
+    """Read the captions of a folder; none where it has no captions.md."""
     file = folder / CAPTIONS
     if not file.is_file():
         return []
     _, *blocks = re.split(r"^#+ ", file.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-    return [entry for block in blocks if (entry := _read(block)) is not None]
+    return [entry for block in blocks if (entry := _parse_block(block)) is not None]
 
 
-def of_comparisons(comparisons: Sequence[Comparison]) -> str:
-    """The comparisons by model and fingerprint, the same for the same numbers whenever they were computed."""
+def fingerprints(comparisons: Sequence[Comparison]) -> str:
+    """List comparisons by model and fingerprint, which is the same for the same numbers whenever computed."""
     return "; ".join(f"{escaped(made.model)}, comparison {_fingerprint(made)}" for made in comparisons)
 
 
 def escaped(text: str) -> str:
-    """Text as Markdown shows it letter by letter, on one line."""
+    """Escape text so that Markdown shows it letter by letter, on one line."""
     return re.sub(r"([\\`*_\[\]<>#|~&$])", r"\\\1", one_line(text))
 
 
-def _read(block: str) -> Entry | None:
-    """A block of a figure; those under other headings name no files."""
+def _parse_block(block: str) -> Entry | None:
+    """Parse the block of a figure; returns None for blocks under other headings, which name no files."""
     heading, _, rest = block.partition("\n")
     lines = [line.strip() for line in rest.splitlines() if line.strip()]
     files = next((line.removeprefix(_FILES) for line in lines if line.startswith(_FILES)), None)
@@ -88,15 +88,15 @@ def _read(block: str) -> Entry | None:
     return None if files is None or of is None else Entry(heading.strip(), lines[0], tuple(files.split(", ")), of)
 
 
-def _still_there(folder: Path, entries: Sequence[Entry]) -> Iterator[Entry]:
+def _with_existing_files(folder: Path, entries: Sequence[Entry]) -> Iterator[Entry]:
     for entry in entries:
         files = tuple(name for name in entry.files if Path(name).name == name and (folder / name).is_file())
         if files:
             yield replace(entry, files=files)
 
 
-def _merged(drawn: Sequence[Entry], earlier: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Entries of the same comparisons, with files that only an earlier call wrote; and those of others."""
+def _split_by_comparisons(drawn: Sequence[Entry], earlier: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Split entries into those of the same comparisons, with files of earlier calls, and those of other comparisons."""
     here = {entry.name: entry for entry in drawn}
     now = {file for entry in drawn for file in entry.files}
     of, others = {entry.of for entry in drawn}, list[Entry]()
@@ -113,10 +113,10 @@ def _merged(drawn: Sequence[Entry], earlier: Sequence[Entry]) -> tuple[list[Entr
 def _notes(comparison: Comparison) -> str:
     lines = [f"- {escaped(note)}" for note in comparison.notes] or ["- none"]
     groups = escaped(groups_in_words(comparison.groups))
-    return f"{of_comparisons([comparison])}: {groups}\n\n" + "\n".join(lines) + "\n"
+    return f"{fingerprints([comparison])}: {groups}\n\n" + "\n".join(lines) + "\n"
 
 
-def _listed(heading: str, lines: Sequence[str]) -> list[str]:
+def _bullet_section(heading: str, lines: Sequence[str]) -> list[str]:
     return [f"# {heading}\n", "".join(f"- {line}\n" for line in lines)] if lines else []
 
 

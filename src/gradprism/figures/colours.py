@@ -9,6 +9,7 @@ library.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 Dash = tuple[float, ...]  # lengths of line and gap in line widths; empty is a full line
 
@@ -61,20 +62,27 @@ GROUP_DASHES: tuple[Dash, ...] = ((), (5, 1.5), (1.5, 1.2), (5, 1.5, 1.2, 1.5), 
 MODEL_COLOURS = ("#2222BB", "#33BB66", "#551133", "#FF88EE", "#007722", "#1188FF")
 MODEL_MARKERS = ("o", "s", "^", "D", "v", "P")
 
-OTHER_COLOUR = "#555555"  # of a projection that has no colour of its own, and of what stands for no projection
+OTHER_COLOUR = "#555555"  # for projections without a colour of their own, and for marks of no projection
+DIVERGING_MAP, NO_VALUE_COLOUR = "RdBu_r", "#C8C8C8"  # of effects and correlations, white at none
+REFERENCE_COLOUR = "#888888"  # for lines at zero, or at no effect
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one line is told from the others, in colour and in grey."""
+    """The colour, marker and dashes that tell one line from the others, also in grey."""
 
     colour: str
     marker: str
     dash: Dash
 
+    @property
+    def linestyle(self) -> Literal["-"] | tuple[float, Dash]:
+        """The dashes as matplotlib takes them."""
+        return (0, self.dash) if self.dash else "-"
+
 
 def projection_look(projection: str) -> Look:
-    """The look of a projection or a pair of projections."""
+    """Return colour, marker and dashes of a projection or a pair of projections."""
     projection = LATENT.get(projection, projection)
     return Look(
         PROJECTION_COLOURS.get(projection, OTHER_COLOUR),
@@ -83,19 +91,13 @@ def projection_look(projection: str) -> Look:
     )
 
 
-def group_look(place: int) -> Look:
-    """The look of the group that stands at a place in its order, from 0.
-
-    After 8 colours they come again, with other dashes.
-    """
-    colour, marker = GROUP_COLOURS[place % len(GROUP_COLOURS)], GROUP_MARKERS[place % len(GROUP_MARKERS)]
-    return Look(colour, marker, GROUP_DASHES[place % len(GROUP_DASHES)])
+def group_look(index: int) -> Look:
+    """Return colour, marker and dashes of a group by its index; after 8 the colours return, with other dashes."""
+    colour, marker = GROUP_COLOURS[index % len(GROUP_COLOURS)], GROUP_MARKERS[index % len(GROUP_MARKERS)]
+    return Look(colour, marker, GROUP_DASHES[index % len(GROUP_DASHES)])
 
 
-def model_look(place: int, group: int = 0) -> Look:
-    """The look of the model that stands at a place in its order, from 0: its dashes tell its groups from each other.
-
-    After 6 models the colours come again.
-    """
-    colour, marker = MODEL_COLOURS[place % len(MODEL_COLOURS)], MODEL_MARKERS[place % len(MODEL_MARKERS)]
+def model_look(index: int, group: int = 0) -> Look:
+    """Return colour and marker of a model by its index, with dashes for its group; after 6 the colours return."""
+    colour, marker = MODEL_COLOURS[index % len(MODEL_COLOURS)], MODEL_MARKERS[index % len(MODEL_MARKERS)]
     return Look(colour, marker, GROUP_DASHES[group % len(GROUP_DASHES)])

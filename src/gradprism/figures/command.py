@@ -23,22 +23,22 @@ def figures(
     Parameters
     ----------
     given
-        Folders that compare has written, and runs; runs of one model are compared, several models stand side by side.
+        Folders written by compare, and runs; runs of one model are compared, several models are drawn side by side.
     out
-        A folder for the figures; of a single comparison otherwise DIR/figures.
+        Folder for the figures; by default DIR/figures of a single comparison.
     style
         Sizes and fonts of a conference, or of slides.
     formats
-        Of pdf, svg and png, with commas between them.
+        File formats among pdf, svg and png, separated by commas.
     only
-        Names of figures, or how they begin (repeated, or with commas between them).
+        Names of figures, or their beginnings (repeated, or separated by commas).
     quiet
         Print nothing but errors.
     """
     from gradprism.figures.api import draw_figures
 
     console = HarmlessConsole(quiet=quiet)
-    names, kinds = _listed(only), _listed((formats,))
+    names, kinds = _split_at_commas(only), _split_at_commas((formats,))
     with HarmlessConsole(stderr=True, quiet=quiet).status("Reading") as status:
         drawn = draw_figures(*given, out=out, style=style, formats=kinds, only=names, progress=status.update)
     folder = next((figure.csv.parent for figure in drawn if figure.csv), None)
@@ -50,5 +50,5 @@ def figures(
     return 0 if folder else 1
 
 
-def _listed(texts: tuple[str, ...]) -> list[str]:
+def _split_at_commas(texts: tuple[str, ...]) -> list[str]:
     return [name.strip() for text in texts for name in text.split(",") if name.strip()]

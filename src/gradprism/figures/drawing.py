@@ -1,4 +1,4 @@
-"""Draw figures of comparisons: into files, or one in memory."""
+"""The drawing of figures of comparisons: into files, or one in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FORMATS = ("pdf", "svg", "png")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that was asked for: its files, or the reason why there are none."""
+    """The files of a figure, or the reason why there are none."""
 
     name: str
     files: tuple[Path, ...]
@@ -42,21 +42,22 @@ def draw_figures(
 ) -> list[Drawn]:
     """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
 
-    captions.md also has the notes of the comparisons, what can be drawn besides, and the captions of figures that were
-    in OUT before, those of other comparisons by themselves. Several comparisons are several models, or data sets of
-    one. `only` names figures, or how their names begin; `progress` hears each name before it is drawn. What cannot be
-    drawn comes back with its reason and no files. The same comparison gives the same bytes.
+    captions.md also has the notes of the comparisons, the names of further figures, and the captions of figures that
+    were in OUT before, those of other comparisons by themselves. Several comparisons are several models, or data sets
+    of one. `only` holds names of figures, or their beginnings; `progress` is called with each name before its figure
+    is drawn. A figure that cannot be drawn is returned with its reason and no files. The same comparison gives the
+    same bytes.
 
-    Raises `GradPrismError` for a style, format or figure that there is not, where matplotlib is missing, and where
-    `out` cannot be written.
+    Raises `GradPrismError` for an unknown style, format or figure, without matplotlib, and where `out` cannot be
+    written.
     """
-    dress = style_named(style)
+    chosen_style = style_named(style)
     _check_formats(formats)
     plots = _catalogue(comparisons)
     wanted = _chosen(plots, only)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        drawn = [_drawn(plot, out, dress, formats, progress) for plot in wanted]
+        drawn = [_draw_files(plot, out, chosen_style, formats, progress) for plot in wanted]
         _write_captions(out, drawn, comparisons, plots)
     except OSError as error:
         raise GradPrismError(
@@ -68,9 +69,9 @@ def draw_figures(
 def figure(
     comparisons: Comparison | Sequence[Comparison], name: str, style: str = "neurips"
 ) -> "tuple[Figure, pl.DataFrame]":
-    """One figure by its name, and exactly the numbers in it; `write_figure` puts it into a file as it is meant.
+    """Return one figure by its name, and exactly the numbers in it; `write_figure` writes it with the same style.
 
-    Raises `GradPrismError` for a name that is none or stands for several, and for a figure that cannot be drawn.
+    Raises `GradPrismError` for an unknown or ambiguous name, and for a figure that cannot be drawn.
     """
     from gradprism.figures.files import make
 
@@ -86,7 +87,7 @@ def figure(
 def write_figure(figure: "Figure", file: Path, style: str = "neurips") -> None:
     """Write a figure in the format that the file's name ends in, whole, with fonts and sizes of the style.
 
-    Raises `GradPrismError` for a style or format that there is not.
+    Raises `GradPrismError` for an unknown style or format.
     """
     from gradprism.figures.files import figure_bytes
 
@@ -96,7 +97,7 @@ def write_figure(figure: "Figure", file: Path, style: str = "neurips") -> None:
 
 
 def available(comparisons: Comparison | Sequence[Comparison]) -> list[str]:
-    """Names of all figures that can be drawn, those drawn without being named first."""
+    """Return the names of all figures that can be drawn, beginning with those drawn by default."""
     return _by_default(_catalogue((comparisons,) if isinstance(comparisons, Comparison) else comparisons))
 
 
@@ -122,10 +123,10 @@ def _check_formats(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         given = ", ".join(map(repr, unknown)) or "no format"
-        raise GradPrismError(f"Cannot draw {given}; choose among {', '.join(FORMATS)}.")
+        raise GradPrismError(f"Unknown format: {given}. Choose among {', '.join(FORMATS)}.")
 
 
-def _drawn(
+def _draw_files(
     plot: Plot | Missing, out: Path, style: Style, formats: Sequence[str], progress: Callable[[str], None] | None
 ) -> Drawn:
     if isinstance(plot, Missing):
@@ -146,9 +147,9 @@ def _drawn(
 def _write_captions(
     out: Path, drawn: Sequence[Drawn], comparisons: Sequence[Comparison], plots: Mapping[str, Plot | Missing]
 ) -> None:
-    from gradprism.figures.captions import CAPTIONS, Entry, Unseen, captions, escaped, of_comparisons
+    from gradprism.figures.captions import CAPTIONS, Entry, Unseen, captions, escaped, fingerprints
 
-    of = of_comparisons(comparisons)
+    of = fingerprints(comparisons)
     entries = [
         Entry(one.name, escaped(one.caption), tuple(file.name for file in (*one.files, one.csv)), of)
         for one in drawn

@@ -1,4 +1,4 @@
-"""Figures as bytes: the same numbers give the same bytes, with no date and no random names in them."""
+"""Figures as bytes, the same for the same numbers: without dates and random names."""
 
 import io
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def make(plot: Plot, style: Style) -> Figure:
-    """Draw a plot in a style, whatever matplotlib is set to elsewhere; pyplot never hears of it."""
-    with _in(style):
+    """Draw a plot in a style, whatever matplotlib is set to elsewhere, and without pyplot."""
+    with _style_applied(style):
         return plot.draw(style)
 
 
 def figure_bytes(figure: Figure, file_format: str, style: Style) -> bytes:
-    """One of pdf, svg and png."""
+    """Write a figure as pdf, svg or png."""
     buffer = io.BytesIO()
-    with _in(style):
+    with _style_applied(style):
         figure.savefig(buffer, format=file_format, dpi=style.dpi, metadata=_METADATA[file_format])
     return buffer.getvalue()
 
 
 @contextmanager
-def _in(style: Style) -> Iterator[None]:
+def _style_applied(style: Style) -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         parameters: Any = matplotlib.rcParams  # its keys are typed by name, and not the same in every release

@@ -1,4 +1,4 @@
-"""How many rows of two groups are alike in length: what every control for length rests on."""
+"""The number of examples of two groups that pair in response length, on which every control for length rests."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,21 @@ from gradprism.stats.length_match import overlap_in_length
 
 @dataclass(frozen=True)
 class Pairs:
-    """`n` pairs of rows, one of each group, agree in response tokens, of at most `most`."""
+    """`n` pairs of examples, one of each group, that agree in response tokens, out of at most `most`."""
 
     n: int
     most: int
-    overlap: bool  # enough for a model of length not to extrapolate
+    overlap: bool  # enough common support for regression on length
 
     @property
     def sentence(self) -> str:
-        """For a caption."""
+        """The pairs in words, for a caption."""
         found = f"{self.n:,} of at most {self.most:,} pairs of rows agree in response length."
         return found if self.overlap else f"The groups hardly overlap in length: {found}"
 
 
 def pairs_in_length(comparison: Comparison, first: str, second: str) -> Pairs:
-    """Of the layer mean that has the most: values that are missing can only leave fewer."""
+    """Count the pairs of two groups, by the layer mean with the most of them: missing values can only leave fewer."""
     means = comparison.effects.filter(pl.col("layer").is_null(), first=first, second=second)
     counts = means.select(
         pl.col("matched_pairs").max().fill_null(0), pl.col("n_first").max(), pl.col("n_second").max()

@@ -1,7 +1,7 @@
-"""`Plot`: a figure that can be drawn, with its numbers; `Missing`: one that cannot, with the reason."""
+"""`FigureKind` is declared by each file of `figures/kinds`; its figures are a `Plot` each, or `Missing`."""
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ _TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure. `data` holds exactly the numbers that `draw` puts on paper, one row each."""
+    """A figure that can be drawn; `data` holds exactly the numbers that `draw` puts on paper."""
 
     name: str
     caption: str
@@ -29,7 +29,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure that cannot be drawn, and why."""
+    """A figure that cannot be drawn, with the reason."""
 
     name: str
     reason: str
@@ -38,26 +38,48 @@ class Missing:
 Plots = Iterable[Plot | Missing]
 
 
+@dataclass(frozen=True)
+class FigureKind:
+    """Figures of one kind: of each model (`of_model`), or of all models together (`across_models`).
+
+    Either function is given the measures with logarithmic axes, and yields a `Plot` or `Missing` for each figure.
+    """
+
+    position: int  # among all kinds, in captions and where all figures are drawn
+    of_model: Callable[[Comparison, frozenset[str]], Plots] | None = None
+    across_models: Callable[[Sequence[Comparison], frozenset[str]], Plots] | None = None
+    by_contrast: bool = False  # one figure for each contrast: all but the first few only if named
+
+
 def has_numbers(frame: pl.DataFrame, column: str) -> bool:
-    """Whether a column holds any finite number."""
+    """Return whether a column holds any finite number."""
     return bool(frame.select(pl.col(column).is_finite().any()).item())
 
 
 def groups_in_words(groups: Iterable[Group]) -> str:
-    """The groups with their sizes, for a caption."""
+    """List groups with their sizes, for a caption."""
     return ", ".join(f"{one_line(group.name)} (n = {group.n:,})" for group in groups)
 
 
 def caption_of(comparison: Comparison, *sentences: str) -> str:
-    """Sentences in a row, empty ones left out, then the model, and whether there will be more rows."""
+    """Join sentences, empty ones left out, and add the model and whether its run is incomplete."""
     return " ".join(filter(None, (*sentences, f"Model: {one_line(comparison.model)}.", incomplete(comparison))))
 
 
 def incomplete(comparison: Comparison) -> str:
-    """A sentence for runs that have rows left to measure; empty where none has."""
+    """Return a sentence where runs have rows left to measure, else an empty text."""
     return "Incomplete run." if any(group.pending for group in comparison.groups) else ""
 
 
 def one_line(text: str) -> str:
-    """A name without line breaks, and without characters that turn the direction of what follows."""
+    """Remove line breaks, and characters that turn the direction of the text after them."""
     return " ".join("".join(c for c in text if unicodedata.bidirectional(c) not in _TURNS).split())
+
+
+def numbered_models(comparisons: Sequence[Comparison]) -> dict[str, Comparison]:
+    """Return comparisons by their model's name; those of one model are numbered."""
+    names = [comparison.model for comparison in comparisons]
+    return {
+        name if names.count(name) == 1 else f"{name} ({number})": comparison
+        for number, (name, comparison) in enumerate(zip(names, comparisons, strict=True), 1)
+    }

@@ -1,4 +1,4 @@
-"""Which measures have logarithmic axes: settled once for all figures that are drawn together, so that they agree."""
+"""The choice of measures with logarithmic axes, made once for all figures that are drawn together."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,7 +15,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {  # the first decides for those that ar
 
 
 def logarithmic(comparisons: Sequence[Comparison]) -> frozenset[str]:
-    """The measures whose axes are logarithmic wherever their means are drawn.
+    """Choose the measures whose axes are logarithmic wherever their means are drawn.
 
     All norms where the nuclear norms of groups, projections and layers span more than a factor of 30, intervals
     included; ranks by the effective rank likewise.
@@ -36,7 +36,7 @@ def _spans_much(comparisons: Sequence[Comparison], measure: str) -> bool:
 
 
 def log_words(measures: Iterable[str], logs: frozenset[str]) -> str:
-    """Which vertical axes are logarithmic, for a caption; empty where none is."""
+    """Say which vertical axes are logarithmic, for a caption; empty where none is."""
     shown = list(dict.fromkeys(measures))
     found = [measure for measure in shown if measure in logs]
     if len(found) < len(shown):

@@ -9,7 +9,7 @@ from gradprism.core.errors import GradPrismError
 
 @dataclass(frozen=True)
 class Style:
-    """The room a figure has; lengths in inches, fonts in points.
+    """Sizes and fonts of figures; lengths in inches, fonts in points.
 
     The families are among those that matplotlib brings, so that a figure is the same on every machine; a glyph that
     the first lacks is taken from the next.
@@ -48,14 +48,14 @@ STYLES: Mapping[str, Style] = {
 
 
 def style_named(name: str) -> Style:
-    """Raises `GradPrismError` for a style that there is not."""
+    """Return a style by its name; raises `GradPrismError` for an unknown one."""
     if name not in STYLES:
-        raise GradPrismError(f"There is no style {name!r}; choose one of {', '.join(STYLES)}.")
+        raise GradPrismError(f"Unknown style {name!r}; choose one of {', '.join(STYLES)}.")
     return STYLES[name]
 
 
 def settings(style: Style) -> dict[str, Any]:
-    """What matplotlib is set to while a figure is made and while it is written.
+    """Return matplotlib's parameters for making and writing figures of a style.
 
     PDF embeds fonts as TrueType (42), which publishers accept where they refuse Type 3. SVG draws letters as
     paths: whoever opens it sees the same letters, whatever fonts they have.
@@ -100,5 +100,7 @@ def settings(style: Style) -> dict[str, Any]:
         "svg.hashsalt": "gradprism",
         "text.usetex": False,
         "axes.unicode_minus": True,
+        "axes.formatter.use_mathtext": True,
+        "axes.formatter.useoffset": False,
         "path.simplify": False,
     }

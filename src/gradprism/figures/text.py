@@ -1,4 +1,4 @@
-"""Text in figures: foreign names made fit to be drawn and short enough for their room."""
+"""Text in figures: names of any length and script, made drawable and shortened to a width."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -14,58 +14,53 @@ _MISSING = "□"
 
 
 def drawable(text: str, style: Style) -> str:
-    """The text on one line, with a box for every character that no font of the style has."""
+    """Return the text on one line, with a box for every character that no font of the style has."""
     characters = (" " if c.isspace() else c for c in unicodedata.normalize("NFC", text))
     kept = (c for c in characters if unicodedata.category(c) not in ("Cc", "Cf"))
-    return " ".join("".join(c if _known(ord(c), style.families) else _MISSING for c in kept).split())
+    return " ".join("".join(c if _has_glyph(ord(c), style.families) else _MISSING for c in kept).split())
 
 
 def literal(text: str) -> str:
-    """Keep dollar signs from being read as mathematics."""
+    """Escape dollar signs, which matplotlib would read as mathematics."""
     return text.replace("$", r"\$")
 
 
-def bare(text: str) -> str:
-    """The letters of a number in mathematics, about as wide."""
-    return text.replace("{\\cdot}", "·").translate({ord(c): None for c in "${}^"})
-
-
 def width(text: str, style: Style, size: float) -> float:
-    """Of a text without mathematics on one line, in inches."""
+    """Measure one line of text without mathematics, in inches; `size` in points."""
     font = FontProperties(family=list(style.families), size=size)
     points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(points) / 72
 
 
-def shortened(text: str, room: float, style: Style, size: float) -> str:
-    """The text as it can be drawn in `room` inches, with an ellipsis in its middle where it is too long."""
+def shortened(text: str, most: float, style: Style, size: float) -> str:
+    """Return the drawable text, with an ellipsis in its middle where it is wider than `most` inches."""
     text = drawable(text, style)
-    if width(text, style, size) <= room:
+    if width(text, style, size) <= most:
         return text
     fits, too_many = 1, len(text)
     while too_many - fits > 1:
         kept = (fits + too_many) // 2
-        fits, too_many = (kept, too_many) if width(_ends(text, kept), style, size) <= room else (fits, kept)
-    return _ends(text, fits)
+        fits, too_many = (kept, too_many) if width(_both_ends(text, kept), style, size) <= most else (fits, kept)
+    return _both_ends(text, fits)
 
 
-def distinct(texts: Sequence[str], room: float, style: Style, size: float) -> list[str]:
-    """Shortened texts; different ones that look the same afterwards are numbered, so that none stands for two."""
+def distinct(texts: Sequence[str], most: float, style: Style, size: float) -> list[str]:
+    """Shorten texts to `most` inches, and number different ones that would look the same."""
     whole = list(dict.fromkeys(texts))
-    short = [shortened(text, room, style, size) for text in whole]
-    marks = [f" ({place})" if short.count(text) > 1 else "" for place, text in enumerate(short, 1)]
-    rooms = [room - width(mark, style, size) for mark in marks]
+    short = [shortened(text, most, style, size) for text in whole]
+    marks = [f" ({number})" if short.count(text) > 1 else "" for number, text in enumerate(short, 1)]
     shown = {
-        text: shortened(text, space, style, size) + mark for text, space, mark in zip(whole, rooms, marks, strict=True)
+        text: shortened(text, most - width(mark, style, size), style, size) + mark
+        for text, mark in zip(whole, marks, strict=True)
     }
     return [shown[text] for text in texts]
 
 
-def _ends(text: str, kept: int) -> str:
+def _both_ends(text: str, kept: int) -> str:
     head = (kept + 1) // 2
     return text[:head].rstrip() + ELLIPSIS + text[len(text) - (kept - head) :].lstrip()
 
 
 @cache
-def _known(code: int, families: tuple[str, ...]) -> bool:
+def _has_glyph(code: int, families: tuple[str, ...]) -> bool:
     return any(get_font(findfont(family)).get_char_index(code) for family in families)

@@ -9,13 +9,14 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradprism.figures.canvas import LOG_SCALE, Canvas, Heading, finish, line_entry, make_canvas
+from gradprism.figures.canvas import LOG_SCALE, Heading, line_entry, make_canvas
 from gradprism.figures.colours import model_look
+from gradprism.figures.lines import draw_reference
+from gradprism.figures.marks import draw_mark, set_rows
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
-from gradprism.figures.ticks import scale_for, set_x
 from gradprism.metrics.titles import headed, title
 from gradprism.study.claims import Kind, means, table_kind
 from gradprism.study.settings import NEAR
@@ -167,43 +168,32 @@ _KINDS: dict[Kind, Callable[[pl.DataFrame, str, Mapping[str, str]], Made]] = {
 
 
 def draw_claim(data: pl.DataFrame, models: Sequence[str], axis: Axis, style: Style) -> Figure:
-    """Draw a panel for each control, a line for each contrast, a colour for each model."""
+    """Draw a panel for each control, a row for each contrast, a colour for each model."""
     controls = data["control"].unique(maintain_order=True).to_list()
     contrasts = data["contrast"].unique(maintain_order=True).to_list()
-    headings = [Heading(control) for control in controls]
-    legend = [line_entry(model, model_look(place), style) for place, model in enumerate(models)]
-    height = 1.5 * style.tick_font * (len(contrasts) * max(len(models) / 2, 1) + 1) / 72
-    style = replace(style, panel_heights=(height, height))  # every name has its line, however many there are
     columns = len(controls) if len(controls) <= _MOST_COLUMNS else math.ceil(len(controls) / 2)
-    canvas = make_canvas(style, headings, legend, columns, [Heading(axis.heading)], height)
-    shown = [value for name in ("value", "low", "high") for value in data[name]]
-    shown += [] if axis.reference is None else [axis.reference]
-    scale = canvas.fit_x(lambda most: scale_for(shown, most, log=axis.log), 4)
+    canvas = make_canvas(style, len(controls), columns)
     names = [literal(name) for name in distinct(contrasts, _NAMES * style.text_width, style, style.tick_font)]
-    for place, (axes, control) in enumerate(zip(canvas.panels, controls, strict=True)):
+    canvas.share_x(log=axis.log)
+    for index, (axes, control) in enumerate(zip(canvas.panels, controls, strict=True)):
         axes.set_label(control)
-        set_x(axes, scale)
         if axis.reference is not None:
-            axes.axvline(axis.reference, color="#888888", linewidth=0.6 * style.line, zorder=1)
-        _draw_marks(canvas, axes, data.filter(control=control), contrasts, models)
-        axes.grid(False, axis="y")
-        axes.set_ylim(len(contrasts) - 0.4, -0.6)
-        axes.set_yticks(range(len(contrasts)), names)
-        axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
-    canvas.label_x(axis.label)
-    return finish(canvas, headings)
+            draw_reference(axes, axis.reference, style)
+        _draw_marks(axes, style, data.filter(control=control), contrasts, models)
+        set_rows(axes, names, labels=canvas.first_of_row(index))
+    canvas.figure.supxlabel(axis.label)
+    canvas.add_legend(
+        [line_entry(model, model_look(index)) for index, model in enumerate(models)], [Heading(axis.heading)]
+    )
+    height = 1.5 * style.tick_font * (len(contrasts) * max(len(models) / 2, 1) + 1) / 72
+    return canvas.finish([Heading(control) for control in controls], height)
 
 
-def _draw_marks(
-    canvas: Canvas, axes: Axes, data: pl.DataFrame, contrasts: Sequence[str], models: Sequence[str]
-) -> None:
-    style, step = canvas.style, 0.6 / max(len(models), 2)
+def _draw_marks(axes: Axes, style: Style, data: pl.DataFrame, contrasts: Sequence[str], models: Sequence[str]) -> None:
+    step = 0.6 / max(len(models), 2)
     for row in data.filter(pl.col("value").is_finite()).iter_rows(named=True):
-        place = models.index(row["model"])
-        look = model_look(place)
-        y = contrasts.index(row["contrast"]) + (place - (len(models) - 1) / 2) * step
-        ends = [row[end] if row[end] is not None else math.nan for end in ("low", "high")]
-        filled = "white" if row["extrapolates"] else look.colour
-        axes.plot(ends, [y, y], color=look.colour, linestyle=":" if row["extrapolates"] else "-", zorder=2)
-        axes.plot([row["value"]], [y], marker=look.marker, color=look.colour, markerfacecolor=filled,
-                  markersize=1.3 * style.marker, zorder=3)  # fmt: skip
+        model, hollow = models.index(row["model"]), row["extrapolates"]
+        y = contrasts.index(row["contrast"]) + (model - (len(models) - 1) / 2) * step
+        interval = [row[end] if row[end] is not None else math.nan for end in ("low", "high")]
+        draw_mark(axes, style, model_look(model), y, row["value"], interval, filled=not hollow,
+                  linestyle=":" if hollow else "-")  # fmt: skip

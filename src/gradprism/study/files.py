@@ -83,7 +83,7 @@ def _claim_plots(result: "StudyResult") -> Named:
 
 def _depth_plots(result: "StudyResult") -> Named:
     """Yield curves over normalised depth of all models in the first text, by contrast."""
-    from gradprism.figures.depth import depth_plots
+    from gradprism.figures.kinds.depth import depth_plots
     from gradprism.figures.scales import logarithmic
 
     whole = result.recipe.first_text

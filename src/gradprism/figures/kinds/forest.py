@@ -1,14 +1,12 @@
-"""What is left of an effect when length is held: each of the three controls beside the same number without it.
+"""Length-controlled effects: each of the three controls of length beside the raw number.
 
 Two are ratios on the same axis: over pairs of like length, and from a regression of logs. The third is a rank
 correlation, which cannot be turned into a ratio.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -16,14 +14,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.comparison.comparison import Comparison, Group
-from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, finish, make_canvas
+from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, make_canvas, sample_size
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
-from gradprism.figures.curves import MAIN_MEASURES
+from gradprism.figures.lines import draw_reference
+from gradprism.figures.marks import draw_mark, set_rows
+from gradprism.figures.means import MAIN_MEASURES
 from gradprism.figures.names import file_name
 from gradprism.figures.pairs import Pairs, pairs_in_length
-from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
+from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
-from gradprism.figures.ticks import scale_for, set_x
+from gradprism.figures.ticks import set_logarithmic
 from gradprism.metrics.titles import title
 
 
@@ -40,7 +40,7 @@ class _Control:
 
     @property
     def ratio(self) -> bool:
-        """Whether its columns are logs of ratios."""
+        """True where its columns are logs of ratios."""
         return self.none == 1
 
 
@@ -58,13 +58,13 @@ CONTROLS = {
 }
 
 
-def forest_plots(comparison: Comparison) -> Plots:
-    """The effect on the layer mean of nuclear norm and effective rank, raw and under each control of length."""
+def forest_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
+    """Yield effects on the layer mean of nuclear norm and effective rank, raw and under each control of length."""
     if not comparison.contrasts:
         yield Missing("effect-forest", "there is only one group")
     for first, second in comparison.contrasts:
         name = f"effect-forest-{file_name(first)}-{file_name(second)}"
-        data = _data(comparison, first, second)
+        data = _effects(comparison, first, second)
         if data.is_empty() or not has_numbers(data, "value"):
             yield Missing(name, "no effect could be computed")
             continue
@@ -75,8 +75,11 @@ def forest_plots(comparison: Comparison) -> Plots:
         yield Plot(name, _caption(comparison, pair, pairs), data, draw)
 
 
-def _data(comparison: Comparison, first: str, second: str) -> pl.DataFrame:
-    """A row for each measure, projection and control, with nothing held and with length held."""
+KINDS = (FigureKind(60, forest_plots, by_contrast=True),)
+
+
+def _effects(comparison: Comparison, first: str, second: str) -> pl.DataFrame:
+    """Return a row for each measure, projection and control, raw and length-controlled."""
     effects = comparison.effects.filter(
         pl.col("measure").is_in(MAIN_MEASURES),
         pl.col("layer").is_null(),
@@ -84,13 +87,15 @@ def _data(comparison: Comparison, first: str, second: str) -> pl.DataFrame:
         first=first,
         second=second,
     )
-    order = {measure: place for place, measure in enumerate(MAIN_MEASURES)}
-    parts = [effects.select(columns) for name, control in CONTROLS.items() for columns in _marks(name, control)]
+    order = {measure: index for index, measure in enumerate(MAIN_MEASURES)}
+    parts = [
+        effects.select(columns) for name, control in CONTROLS.items() for columns in _raw_and_controlled(name, control)
+    ]
     return pl.concat(parts).sort(pl.col("measure").replace_strict(order, default=9), maintain_order=True)
 
 
-def _marks(name: str, control: _Control) -> Iterator[list[pl.Expr]]:
-    """The number without the control, and with it."""
+def _raw_and_controlled(name: str, control: _Control) -> Iterator[list[pl.Expr]]:
+    """Yield the columns of the raw number, then of the length-controlled one."""
     keys = [pl.col(key) for key in ("first", "second", "measure", "projection")]
     for held, n, value, interval in (
         ("nothing", control.n_raw, control.raw, control.raw),
@@ -104,11 +109,11 @@ def _marks(name: str, control: _Control) -> Iterator[list[pl.Expr]]:
 
 def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) -> str:
     first, second = pair
-    far = "" if pairs.overlap else "Regression and partial correlation extrapolate there and are no evidence."
+    far = "" if pairs.overlap else "Regression and partial correlation lack common support there and are no evidence."
     return caption_of(
         comparison,
         f"Effect of the group on the layer mean of nuclear norm and effective rank, {groups_in_words([first])} against "
-        f"{groups_in_words([second])}: hollow as it is, filled with length held. Left: ratio of geometric means, over "
+        f"{groups_in_words([second])}: hollow: raw; filled: length-controlled. Left: ratio of geometric means, over "
         "all rows and over pairs of like response length. Middle: the same ratio, and from a regression of logs with "
         "log prompt and response tokens. Right: Spearman correlation with membership in the first group, raw and given "
         "prompt and response tokens. Bars are 95% intervals; axes of ratios are logarithmic.",
@@ -120,29 +125,32 @@ def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) ->
 def draw_forest(
     data: pl.DataFrame, projections: Sequence[str], pair: tuple[Group, Group], pairs: Pairs, style: Style
 ) -> Figure:
-    """A row of panels for each measure, a column for each control, a line for each projection."""
+    """Draw a row of panels for each measure, a column for each control, a line for each projection."""
     measures = [measure for measure in MAIN_MEASURES if measure in set(data["measure"])]
-    places = [(measure, control) for measure in measures for control in CONTROLS]
-    headings = [
-        Heading(CONTROLS[control].heading, remark=_remark(data.filter(measure=measure, control=control), pairs))
-        for measure, control in places
-    ]
-    above = [Heading(group.name, group.n) for group in pair]
-    canvas = make_canvas(style, headings, _legend(style), 3, above, 1.7 * style.tick_font * len(projections) / 72)
-    for place, (axes, (measure, control)) in enumerate(zip(canvas.panels, places, strict=True)):
+    panels = [(measure, control) for measure in measures for control in CONTROLS]
+    canvas = make_canvas(style, len(panels), len(CONTROLS))
+    for index, (axes, (measure, control)) in enumerate(zip(canvas.panels, panels, strict=True)):
         axes.set_label(f"{measure}|{control}")
-        _draw_panel(canvas, axes, data.filter(measure=measure), control, projections)
-        axes.tick_params(axis="y", labelleft=canvas.first_of_row(place), left=False)
-        if canvas.first_of_row(place):
+        if control == "regression":  # both ratios on one axis
+            axes.sharex(canvas.panels[index - 1])
+        if CONTROLS[control].ratio:
+            set_logarithmic(axes.xaxis)
+        draw_reference(axes, CONTROLS[control].none, style)
+        _draw_effects(axes, style, data.filter(measure=measure, control=control), projections)
+        set_rows(axes, projections, labels=canvas.first_of_row(index))
+        axes.set_xlabel(CONTROLS[control].axis if canvas.lowest(index) else "")
+        if canvas.first_of_row(index):
             canvas.label_y(axes, title(measure))
-    canvas.label_x(*(control.axis for control in CONTROLS.values()))
-    return finish(canvas, headings)
+    canvas.add_legend(_legend(style), [Heading(group.name, sample_size(group.n)) for group in pair])
+    notes = [_note(data.filter(measure=measure, control=control), pairs) for measure, control in panels]
+    headings = [Heading(CONTROLS[control].heading, note) for (_, control), note in zip(panels, notes, strict=True)]
+    return canvas.finish(headings, 1.7 * style.tick_font * len(projections) / 72)
 
 
-def _remark(data: pl.DataFrame, pairs: Pairs) -> str:
-    """The number of pairs, from the fewest to the most of all projections; of other controls, whether they hold."""
+def _note(data: pl.DataFrame, pairs: Pairs) -> str:
+    """Return the number of pairs, from the fewest to the most; for other controls a missing common support."""
     if data["control"][0] != "matched":
-        return "" if pairs.overlap else "extrapolates"
+        return "" if pairs.overlap else "no common support"
     counts = sorted({int(n or 0) for n in data.filter(held="length")["n"]})
     if counts[-1] == 0:
         return "no pairs"
@@ -153,38 +161,13 @@ def _legend(style: Style) -> list[Entry]:
     def mark(face: str) -> Line2D:
         return Line2D([], [], color=OTHER_COLOUR, marker="o", markerfacecolor=face, markersize=1.5 * style.marker)
 
-    return [Entry("raw", mark("white")), Entry("length held", mark(OTHER_COLOUR))]
+    return [Entry("raw", "", mark("white")), Entry("length-controlled", "", mark(OTHER_COLOUR))]
 
 
-def _draw_panel(canvas: Canvas, axes: Axes, data: pl.DataFrame, control: str, projections: Sequence[str]) -> None:
-    """Of one measure; both ratios have the same axis."""
-    none, ratio = CONTROLS[control].none, CONTROLS[control].ratio
-    alike = data.filter(pl.col("control").is_in([name for name, other in CONTROLS.items() if other.ratio == ratio]))
-    shown = [none, *(value for name in ("value", "low", "high") for value in alike[name])]
-    set_x(axes, canvas.fit_x(lambda most: scale_for(shown, most, log=ratio), 5))
-    data = data.filter(control=control)
-    axes.axvline(none, color="#888888", linewidth=0.6 * canvas.style.line, zorder=1)
-    for held, shift in (("nothing", -0.18), ("length", 0.18)):
-        rows = {projection: numbers for projection, *numbers in _rows(data.filter(held=held))}
-        for place, projection in enumerate(projections):
-            if projection in rows:
-                _draw_mark(canvas, axes, rows[projection], place + shift, projection, held)
-    axes.grid(False, axis="y")
-    axes.set_ylim(len(projections) - 0.4, -0.6)
-    axes.set_yticks(range(len(projections)), projections)
-
-
-def _rows(data: pl.DataFrame) -> list[tuple[Any, ...]]:
-    return data.select("projection", *(pl.col(name).fill_null(math.nan) for name in ("value", "low", "high"))).rows()
-
-
-def _draw_mark(canvas: Canvas, axes: Axes, numbers: Sequence[float], y: float, projection: str, held: str) -> None:
-    value, low, high = numbers
-    look, style = projection_look(projection), canvas.style
-    axes.plot([low, high], [y, y], color=look.colour, label=f"{projection}|{held}|interval", zorder=2)
-    face = look.colour if held == "length" else "white"
-    size = style.marker * (1.5 if look.marker != "." else 3)
-    axes.plot(
-        [value], [y], marker=look.marker, color=look.colour, markerfacecolor=face, markersize=size,
-        markeredgewidth=0.8 * style.line, linestyle="none", label=f"{projection}|{held}", zorder=3,
-    )  # fmt: skip
+def _draw_effects(axes: Axes, style: Style, data: pl.DataFrame, projections: Sequence[str]) -> None:
+    """Draw the raw effect of each projection, hollow, over the length-controlled one."""
+    numbers = data.select("projection", "held", pl.col("value", "low", "high").fill_null(float("nan")))
+    for projection, held, value, *interval in numbers.filter(pl.col("projection").is_in(projections)).rows():
+        y = projections.index(projection) + (0.18 if held == "length" else -0.18)
+        label = f"{projection}|{held}"
+        draw_mark(axes, style, projection_look(projection), y, value, interval, filled=held == "length", label=label)

@@ -1,4 +1,4 @@
-"""Measures against the length of the response: every example as a point, and the running median of each group."""
+"""Measures against response tokens: every example as a point, and the running median of each group."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, finish, line_entry, make_canvas
+from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, line_entry, make_canvas, sample_size
 from gradprism.figures.colours import Look, group_look
-from gradprism.figures.curves import MAIN_MEASURES
-from gradprism.figures.lines import Values, line_style, values
-from gradprism.figures.plot import Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
+from gradprism.figures.means import MAIN_MEASURES
+from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
-from gradprism.figures.ticks import scale_for, set_x, set_y
+from gradprism.figures.ticks import set_logarithmic
 from gradprism.metrics.titles import title
 
 NAME = "length"
@@ -30,10 +29,10 @@ _SCHEMA = {
 }
 
 
-def length_plots(comparison: Comparison) -> Plots:
-    """Nuclear norm and effective rank, mean over layers and projections, against response tokens."""
+def length_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
+    """Yield nuclear norm and effective rank, mean over layers and projections, against response tokens."""
     measures = [measure for measure in MAIN_MEASURES if f"{measure}:mean" in comparison.examples.columns]
-    parts = [part for measure in measures for part in _marks(comparison.examples, measure)]
+    parts = [part for measure in measures for part in _points_and_medians(comparison.examples, measure)]
     data = pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
     if data.is_empty() or not has_numbers(data, "value"):
         known = comparison.examples["n_response_tokens"].count()
@@ -50,8 +49,11 @@ def length_plots(comparison: Comparison) -> Plots:
     yield Plot(NAME, caption, data, partial(draw_length, data, groups))
 
 
+KINDS = (FigureKind(80, length_plots),)
+
+
 def _lines_in_words(data: pl.DataFrame, groups: Mapping[str, int]) -> str:
-    """What the lines are, if there are any."""
+    """Explain the lines, if there are any."""
     lined = set(data.filter(mark="running_median")["group"])
     if not lined:
         return ""
@@ -59,8 +61,8 @@ def _lines_in_words(data: pl.DataFrame, groups: Mapping[str, int]) -> str:
     return f"Lines are running medians of at least {LEAST_IN_BIN} examples of like length{few}."
 
 
-def _marks(examples: pl.DataFrame, measure: str) -> list[pl.DataFrame]:
-    """Points, and after them medians: both axes are logarithmic, so what is not positive is left out."""
+def _points_and_medians(examples: pl.DataFrame, measure: str) -> list[pl.DataFrame]:
+    """Return points, then medians; values that are not positive have no place on logarithmic axes."""
     points = examples.select(
         pl.lit(measure).alias("measure"),
         "group",
@@ -73,7 +75,7 @@ def _marks(examples: pl.DataFrame, measure: str) -> list[pl.DataFrame]:
 
 
 def _running_medians(points: pl.DataFrame) -> pl.DataFrame:
-    """Of up to 25 bins of equally many examples; no line for fewer than two bins."""
+    """Return medians of up to 25 bins of equally many examples; none for fewer than two bins."""
     rank = pl.col("n_response_tokens").rank("ordinal").over("group") - 1
     size = pl.len().over("group")
     bins = pl.min_horizontal(size // LEAST_IN_BIN, pl.lit(BINS))
@@ -88,55 +90,35 @@ def _running_medians(points: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw_length(data: pl.DataFrame, groups: Mapping[str, int], style: Style) -> Figure:
-    """`groups` are all groups in their order, with their sizes. Points are rasterised in every format."""
+    """Draw a panel for each measure; `groups` are the sizes of all groups by name. Points are rasterised everywhere."""
     measures = data["measure"].unique(maintain_order=True).to_list()
-    headings = [Heading(title(measure)) for measure in measures]
-    looks = {group: group_look(place) for place, group in enumerate(groups)}
-    lined = set(data.filter(mark="running_median")["group"])
-    legend = [_entry(group, n, looks[group], style, group in lined) for group, n in groups.items()]
-    canvas = make_canvas(style, headings, legend, most_columns=2)
-    x = canvas.fit_x(lambda most: scale_for(data["n_response_tokens"], most, log=True))
+    looks = {group: group_look(index) for index, group in enumerate(groups)}
+    canvas = make_canvas(style, len(measures), 2)
+    canvas.share_x(log=True)
     for axes, measure in zip(canvas.panels, measures, strict=True):
         axes.set_label(measure)
-        one = data.filter(measure=measure)
-        set_x(axes, x)
-        set_y(axes, scale_for(one["value"], canvas.most_y, log=True))
-        canvas.label_y(axes, "mean", log=True)
+        set_logarithmic(axes.yaxis)
+        canvas.label_y(axes, "mean")
         for group, look in looks.items():
-            _draw_group(axes, one.filter(group=group), look, group, style)
-    canvas.label_x(f"response tokens {LOG_SCALE}")
-    return finish(canvas, headings)
+            _draw_group(axes, data.filter(measure=measure, group=group), look, group, style)
+    canvas.figure.supxlabel(f"response tokens {LOG_SCALE}")
+    lined = set(data.filter(mark="running_median")["group"])
+    canvas.add_legend([_entry(group, looks[group], sample_size(n), group in lined) for group, n in groups.items()])
+    return canvas.finish([Heading(title(measure)) for measure in measures])
 
 
-def _entry(group: str, n: int, look: Look, style: Style, lined: bool) -> Entry:
-    """A line with its marker, or the marker alone."""
+def _entry(group: str, look: Look, note: str, lined: bool) -> Entry:
+    """Make a legend's entry of a line with its marker, or of the marker alone."""
     if lined:
-        return line_entry(group, look, style, n)
-    return Entry(group, Line2D([], [], color=look.colour, marker=look.marker, linestyle="none"), n)
+        return line_entry(group, look, note)
+    return Entry(group, note, Line2D([], [], color=look.colour, marker=look.marker, linestyle="none"))
 
 
 def _draw_group(axes: Axes, data: pl.DataFrame, look: Look, group: str, style: Style) -> None:
     points, medians = data.filter(mark="example"), data.filter(mark="running_median")
-    x, y = _places(points)
-    axes.scatter(
-        x,
-        y,
-        s=(0.8 * style.marker) ** 2,
-        color=look.colour,
-        marker=look.marker,
-        alpha=_opacity(points.height),
-        linewidths=0,
-        rasterized=True,
-        label=group,
-    )
-    x, y = _places(medians)
+    opacity = min(0.7, max(0.12, 60 / max(points.height, 1)))
+    axes.scatter(points["n_response_tokens"], points["value"], s=(0.8 * style.marker) ** 2, color=look.colour,
+                 marker=look.marker, alpha=opacity, linewidths=0, rasterized=True, label=group)  # fmt: skip
+    x, y = medians["n_response_tokens"], medians["value"]
     axes.plot(x, y, color="white", linewidth=3 * style.line, zorder=3)
-    axes.plot(x, y, color=look.colour, linestyle=line_style(look.dash), label=group, zorder=4)
-
-
-def _places(data: pl.DataFrame) -> list[Values]:
-    return [values(data[name].to_list()) for name in ("n_response_tokens", "value")]
-
-
-def _opacity(points: int) -> float:
-    return min(0.7, max(0.12, 60 / max(points, 1)))
+    axes.plot(x, y, color=look.colour, linestyle=look.linestyle, label=group, zorder=4)
