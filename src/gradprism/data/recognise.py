@@ -58,8 +58,8 @@ def _kinds_of_cells(row: Row) -> tuple[tuple[str, Scalar], ...] | None:
             kinds.append((name, _TURNS))
         else:
             return None
-    compared = sum(name in COMPARED_COLUMNS for name, _ in kinds)  # their contents decide where there are two
-    return None if compared > 1 else tuple(kinds)
+    contents_decide = len(COMPARED_COLUMNS.intersection(row)) > 1
+    return None if contents_decide else tuple(kinds)
 
 
 @lru_cache(maxsize=1024)

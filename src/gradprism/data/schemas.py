@@ -46,7 +46,7 @@ _INPUT_COLUMNS = ("input", "context")
 _TOOL_COLUMNS = ("tools", "functions")
 _REJECTED_COLUMNS = ("rejected", "rejected_response")
 _TEMPLATE_COLUMNS = ("documents", "chat_template_kwargs")
-COMPARED_COLUMNS = (*_SYSTEM_COLUMNS, *MESSAGE_COLUMNS, *_TOOL_COLUMNS)
+COMPARED_COLUMNS = frozenset((*_SYSTEM_COLUMNS, *MESSAGE_COLUMNS, *_TOOL_COLUMNS))
 """Columns whose contents decide where a row has two of one role: both may hold the same."""
 
 PAIR_ROLES = ("system", "history", "prompt", "input", "response")
