@@ -1,6 +1,7 @@
 """Find the schema of a row and its columns, by their names and by which of them hold something."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from gradprism.data.cells import is_empty
@@ -75,7 +76,7 @@ def _find(row: Row) -> ColumnMap:
             raise RowProblemError(f"column {name!r} is not text: only text is read (--columns leaves it out)")
     for schema in SCHEMAS:
         if (columns := schema.find(row, filled)) is not None:
-            return ColumnMap.of(columns, schema.title, schema.turns, schema.text_columns)
+            return ColumnMap.of(schema, columns)
     raise RowProblemError(_reason_for_none(row, filled))
 
 
@@ -89,8 +90,9 @@ def _find_named(row: Row, named: Mapping[str, str]) -> ColumnMap:
             if name not in row:
                 raise RowProblemError(f"this row has no column {name!r}")
     text_columns = frozenset({*named.values(), *found.get("response", ())} - {named.get("id")})
-    read = read_messages if "messages" in found else read_pair
-    return ColumnMap.of(found, "columns named by --columns", read, text_columns)
+    turns = read_messages if "messages" in found else read_pair
+    named_by_user = replace(SCHEMAS[-1], title="columns named by --columns", turns=turns, text_columns=text_columns)
+    return ColumnMap.of(named_by_user, found)
 
 
 def scalars_of_unknown(row: Row) -> dict[str, Scalar]:

@@ -100,18 +100,13 @@ class Content:
 class ColumnMap:
     """The columns of a row by their roles, and how they are read."""
 
+    schema: Schema
     by_role: tuple[tuple[str, tuple[str, ...]], ...]
-    title: str | None
-    turns: "Callable[[RowReader], Turns]"
-    text_columns: frozenset[str]
 
     @classmethod
-    def of(
-        cls, columns: Columns, title: str | None, turns: "Callable[[RowReader], Turns]", text_columns: frozenset[str]
-    ) -> "ColumnMap":
+    def of(cls, schema: Schema, columns: Columns) -> "ColumnMap":
         """Make a map in the order of roles; roles without a column are left out."""
-        return cls(tuple((role, columns[role]) for role in sorted(columns, key=role_rank) if columns[role]), title,
-                   turns, text_columns)  # fmt: skip
+        return cls(schema, tuple((role, columns[role]) for role in sorted(columns, key=role_rank) if columns[role]))
 
     @cached_property
     def columns(self) -> Columns:
@@ -121,7 +116,7 @@ class ColumnMap:
     @property
     def kind(self) -> str:
         """The name that rows share which differ in optional columns alone."""
-        return self.title or " / ".join((*self.columns.get("prompt", ()), *self.columns.get("response", ())))
+        return self.schema.title or " / ".join((*self.columns.get("prompt", ()), *self.columns.get("response", ())))
 
     @cached_property
     def uses(self) -> tuple[str, ...]:
@@ -130,13 +125,13 @@ class ColumnMap:
 
     def scalars(self, row: Row) -> dict[str, Scalar]:
         """Return the row's other columns that hold one number, flag or short string, to group and select by."""
-        return scalars(row, self.text_columns | {*self.uses})
+        return scalars(row, self.schema.text_columns | {*self.uses})
 
     def read(self, row: Row) -> Content:
         """Return the content of a row. Raises `RowProblemError` that names what is not understood of it."""
         reader = RowReader(row, self.columns)
         content = reader.content
-        content.turns = reader.with_system(self.turns(reader))
+        content.turns = reader.with_system(self.schema.turns(reader))
         for name in reader.names("tools"):
             content.tools = tuple(_tool(each, name) for each in objects_of(row[name], f"column {name!r}"))
         for name in reader.names("documents"):

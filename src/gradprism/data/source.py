@@ -189,7 +189,7 @@ def _add_up(maps: Sequence[tuple[ColumnMap, int]]) -> SchemaCount:
         uses.update({(role_rank(role), name): n_rows for role, names in columns.by_role for name in names})
     ordered = sorted(uses.items())
     pair = " / ".join(name for (rank, name), _ in ordered if rank < len(PAIR_ROLES))
-    return SchemaCount(maps[0][0].title or pair, {name: n for (_, name), n in ordered}, sum(n for _, n in maps))
+    return SchemaCount(maps[0][0].schema.title or pair, {name: n for (_, name), n in ordered}, sum(n for _, n in maps))
 
 
 def _chosen_records(sources: Sequence[Source], chosen: range | frozenset[int]) -> Iterator[tuple[int, Source, Record]]:
