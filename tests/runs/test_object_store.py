@@ -337,7 +337,7 @@ def test_an_upload_whose_connection_breaks_leaves_what_was_there(
 
 
 def test_of_an_upload_in_pieces_that_breaks_nothing_is_left(bucket: Bucket, faulty_store: FaultyStore) -> None:
-    fs, path = RemotePath(f"{bucket.url}/large")._opened()
+    fs, path = RemotePath(f"{bucket.url}/large").file_system()
     faulty_store.faults["PUT"] = ["", "denied", "denied"]
     with pytest.raises(PermissionError):
         fs.pipe_file(path, bytes(12 << 20), chunksize=5 << 20)

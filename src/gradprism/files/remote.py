@@ -111,7 +111,7 @@ class RemotePath:
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each object in the folder, by name, listed afresh; folders in it have 0."""
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             found = fs.ls(path, detail=True)
         names = {str(item["name"]).strip("/"): int(item.get("size") or 0) for item in found}
         return {name.rpartition("/")[2]: size for name, size in names.items() if name != path.strip("/")}
@@ -123,13 +123,13 @@ class RemotePath:
     def read_bytes(self) -> bytes:
         """Return the whole object, in one request. Raises `FileNotFoundError`."""
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             return bytes(fs.cat_file(path))
 
     def read_range(self, start: int, end: int) -> bytes:
         """Return the bytes from `start` up to `end`."""
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             return bytes(fs.cat_file(path, start=start, end=end))
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -144,7 +144,7 @@ class RemotePath:
         if self.protocol in STORES:
             return io.BufferedReader(StoredFile(self, self.size()), _BLOCK)
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
 
     def refuse_read_only(self) -> None:
@@ -179,7 +179,7 @@ class RemotePath:
         """Write a local file as the object, whole as `write_bytes` does, and never all in memory."""
         self.refuse_read_only()
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             fs.put_file(str(file), path)
 
     def touch(self) -> None:
@@ -190,7 +190,7 @@ class RemotePath:
         """Delete the object."""
         try:
             with plain_errors(self.url):
-                fs, path = self._file_system()
+                fs, path = self.file_system()
                 fs.rm_file(path)
         except FileNotFoundError:
             if not missing_ok:
@@ -199,7 +199,7 @@ class RemotePath:
     def _write(self, content: bytes, **condition: Any) -> None:
         self.refuse_read_only()
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             fs.pipe_file(path, content, **condition)
 
     def _kind(self) -> str | None:
@@ -210,10 +210,10 @@ class RemotePath:
 
     def _info(self) -> dict[str, Any]:
         with plain_errors(self.url):
-            fs, path = self._file_system()
+            fs, path = self.file_system()
             return dict(fs.info(path))
 
-    def _file_system(self) -> tuple[Any, str]:
+    def file_system(self) -> tuple[Any, str]:
         """Return the file system, which fsspec keeps, and the path in it."""
         module, extra = {**STORES, **READ_ONLY}[self.protocol]
         need(module, extra)
