@@ -21,7 +21,7 @@ import psutil
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.works import SAMPLE
-from gradprism.core.progress import OnBatch, Say, Silent
+from gradprism.core.progress import NoProgress, OnBatch, Say
 from gradprism.data.example import Example
 from gradprism.engine.settings import EngineSettings
 from gradprism.engine.shards import Shard
@@ -32,7 +32,7 @@ EMPTY = 10_000
 EVERY_TURN = ("local", "ray, 1 worker")  # what the engine costs; the others once
 
 
-class Clock(Silent):
+class Clock(NoProgress):
     """From the moment the model is loaded to the last batch."""
 
     began = ended = 0.0

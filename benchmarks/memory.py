@@ -62,7 +62,7 @@ def long_run(n_examples: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     import gradprism
-    from gradprism.core.progress import Silent
+    from gradprism.core.progress import NoProgress
 
     config = LlamaConfig(
         vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
@@ -77,7 +77,7 @@ def long_run(n_examples: int) -> dict[str, Any]:
     ]
     seen: list[tuple[int, int]] = []
 
-    class Watch(Silent):
+    class Watch(NoProgress):
         done = 0
 
         def batch(self, examples: int, tokens: int) -> None:

@@ -14,7 +14,7 @@ from gradprism.data.source import open_examples
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.record import data_record
-from gradprism.runs.scores import ScoreWriter, held_run
+from gradprism.runs.scores import ScoreWriter, locked_run
 from gradprism.runs.writer import RunWriter
 from gradprism.scoring.settings import ScoreRecipe
 
@@ -25,7 +25,7 @@ def scored_run(path: Path, data: Path, **metrics: Sequence[Row] | Sequence[float
     """A run of scores alone: for each metric the values, or rows with `value`, `reason` and own columns."""
     examples = open_examples(str(data), ReadSettings())
     numbered = [(example.row, example.example_id) for example in examples]
-    with held_run(path, {"data": data_record(examples)}) as run:
+    with locked_run(path, {"data": data_record(examples)}) as run:
         for metric, given in metrics.items():
             recipe = ScoreRecipe(data=(str(data),), metric=metric, out=str(path))
             writer = ScoreWriter(run, metric, {"identity": {}}, recipe_text(recipe))

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from gradprism.core.console import HarmlessConsole, shown
-from gradprism.core.terminal_tables import facts, plain_table
+from gradprism.core.terminal_tables import plain_table, summary_table
 
 HARM = "\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \r \ud83d \u2028 [bold]x[/bold] :smile:"
 SAFE = r"\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \x0d \ud83d \u2028 [bold]x[/bold] :smile:"
@@ -34,7 +34,7 @@ def test_text_tables_panels_and_titles_are_harmless() -> None:
     table = plain_table(HARM, ["a", HARM])
     table.add_row(HARM, Text(HARM))
     for renderable in (HARM, Text(HARM), table, Panel(Text(HARM), title=Text(HARM)), Group(HARM, Padding(HARM, 1)),
-                       facts([("name", HARM)])):  # fmt: skip
+                       summary_table([("name", HARM)])):  # fmt: skip
         output = printed(renderable)
         output.encode()
         assert r"\x1b[31mred\x1b[0m" in output
@@ -56,7 +56,7 @@ def test_a_panel_keeps_its_sides() -> None:
 @given(st.text(st.characters(exclude_categories=())))
 @settings(deadline=None, max_examples=200)
 def test_any_text_can_be_printed(text: str) -> None:
-    output = printed(Panel(Text(text), title=text), facts([(text, text)]))
+    output = printed(Panel(Text(text), title=text), summary_table([(text, text)]))
     output.encode()
     assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in output)
 

@@ -5,14 +5,14 @@ from contextlib import redirect_stderr
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as RichProgress
 
 from gradprism.core.numbers import number
-from gradprism.core.progress_bar import Bar, Meter, watching
+from gradprism.core.progress_bar import Bar, Meter, show_progress
 
 
 def test_piped_progress_is_plain_lines() -> None:
-    with redirect_stderr(io.StringIO()) as err, watching(quiet=False) as observer:
+    with redirect_stderr(io.StringIO()) as err, show_progress(quiet=False) as observer:
         observer.say("Loading")
         observer.start(10, 4, "Gradients")
         observer.batch(6, 600)
@@ -25,7 +25,7 @@ def test_piped_progress_is_plain_lines() -> None:
 
 
 def test_quiet_says_nothing() -> None:
-    with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
+    with redirect_stderr(io.StringIO()) as err, show_progress(quiet=True) as observer:
         observer.say("Loading")
         observer.start(2, 0, "Gradients")
         observer.batch(2, 10)
@@ -34,7 +34,7 @@ def test_quiet_says_nothing() -> None:
 
 def test_an_interrupt_waits_for_the_batch_and_the_handler_is_put_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with redirect_stderr(io.StringIO()) as err, watching(quiet=True) as observer:
+    with redirect_stderr(io.StringIO()) as err, show_progress(quiet=True) as observer:
         observer.start(5, 0, "Gradients")
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -44,7 +44,7 @@ def test_an_interrupt_waits_for_the_batch_and_the_handler_is_put_back() -> None:
 
 
 def test_an_interrupt_before_work_begins_acts_at_once() -> None:
-    with watching(quiet=True), pytest.raises(KeyboardInterrupt):
+    with show_progress(quiet=True), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
 
@@ -53,7 +53,7 @@ def test_the_bar_shows_rates_and_time_left() -> None:
     from gradprism.core.progress_bar import _bar
 
     meter = Meter()
-    progress: Progress = _bar(meter, console)
+    progress: RichProgress = _bar(meter, console)
     with progress:
         bar = Bar(meter, progress)
         bar.say("Loading")
@@ -73,7 +73,7 @@ def test_work_without_rows_has_a_name_and_no_counts() -> None:
     from gradprism.core.progress_bar import _bar
 
     meter = Meter()
-    progress: Progress = _bar(meter, console)
+    progress: RichProgress = _bar(meter, console)
     with progress:
         Bar(meter, progress).start(0, 0, "7 of 12: comparisons/smollm2-135m/whole/wiz-ifd-gpt2")
         progress.refresh()

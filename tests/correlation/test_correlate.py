@@ -14,7 +14,7 @@ from gradprism import GradPrismError, Run
 from gradprism.correlation.correlations import correlate, correlation_table, default_metrics
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.prism.tables import MEASURES
-from gradprism.runs.scores import ScoreWriter, held_run
+from gradprism.runs.scores import ScoreWriter, locked_run
 
 N, LAYERS = 24, 3
 NOISE = np.random.default_rng(0).random((N, LAYERS, 2, len(MEASURES)))
@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         tmp_path_factory.mktemp("correlate") / "run", N, LAYERS, made_up,
         stars=STARS, same=[3] * N, rare=[1, 2, 3] + [None] * (N - 3), name=["x"] * N,
     )  # fmt: skip
-    with held_run(made.path, {"data": made.record["data"]}) as held:
+    with locked_run(made.path, {"data": made.record["data"]}) as held:
         table = score_table([(row, str(row)) for row in range(N)], REWARD)
         ScoreWriter(held, "reward", {"identity": {}}, "").publish(0, table)
     return made

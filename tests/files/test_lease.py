@@ -21,7 +21,7 @@ from gradprism.files.places import place, remote
 from gradprism.files.storage_errors import StorageError
 from gradprism.metrics.tables import SCORES
 from gradprism.runs.parts import publish_scores
-from gradprism.runs.scores import held_run
+from gradprism.runs.scores import locked_run
 from gradprism.runs.writer import RunWriter
 
 pytestmark = pytest.mark.slow  # waits for leases to run out, and for a server
@@ -43,7 +43,7 @@ def test_one_writes_and_the_other_is_told_who(bucket: Bucket) -> None:
         said = rf"Another process is writing the run {bucket.url}/run: process {os.getpid()} on .+, since 20..-.*--out"
         with pytest.raises(GradPrismError, match=said):
             writer(bucket)
-        with pytest.raises(GradPrismError, match=said), held_run(place(f"{bucket.url}/run"), ABOUT):
+        with pytest.raises(GradPrismError, match=said), locked_run(place(f"{bucket.url}/run"), ABOUT):
             pass
     assert "run/.lock" not in bucket.objects()
     with writer(bucket):

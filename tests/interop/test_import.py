@@ -14,7 +14,7 @@ from tests.made_papers import SHAPES, Fields, paper_rows, summarised, weight, wr
 
 import gradprism
 from gradprism import GradPrismError, import_paper, open_run
-from gradprism.core.progress import Silent
+from gradprism.core.progress import NoProgress
 from gradprism.data.example import Example, RowProblemError
 from gradprism.interop import importing
 from gradprism.interop.line_reader import layout_of, read_line
@@ -248,7 +248,7 @@ def test_texts_that_are_longer_than_the_limit_are_said(
 ) -> None:
     said = list[str]()
 
-    class Hearing(Silent):
+    class Hearing(NoProgress):
         def say(self, text: str) -> None:
             said.append(text)
 

@@ -12,14 +12,14 @@ from tests.families import FAMILIES
 
 import gradprism
 from gradprism import GradPrismError
-from gradprism.core.progress import Silent
+from gradprism.core.progress import NoProgress
 from gradprism.runs.render import summary_of
-from gradprism.runs.values import known_metrics
+from gradprism.runs.values import metric_names
 
 ROWS = {"limit": 24, "max_length": 60, "turns": "last"}
 
 
-class Listening(Silent):
+class Listening(NoProgress):
     """Keeps what it hears."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def test_a_run_says_what_latent_attention_has_instead(latent: Any) -> None:
 
 
 def test_latent_attention_downstream(latent: Any) -> None:
-    assert "effective_rank:kv_b" in known_metrics(latent)
+    assert "effective_rank:kv_b" in metric_names(latent)
     compared = gradprism.compare(latent, by="column:kind", resamples=199)
     assert [*compared.projections] == ["q_a", "q_b", "kv_a", "kv_b", "o"]
     chosen = gradprism.select(latent, by="effective_rank:kv_b", top=3)

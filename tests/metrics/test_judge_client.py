@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gradprism.core.progress import uncounted
+from gradprism.core.progress import count_nothing
 
 pytest.importorskip("openai")
 
@@ -66,7 +66,7 @@ def counts(metric: Any) -> Any:
     return metric._judge.endpoint.counts
 
 
-def values(metric: Any, examples: list[Example], on_batch: Any = uncounted) -> list[float | None]:
+def values(metric: Any, examples: list[Example], on_batch: Any = count_nothing) -> list[float | None]:
     return [score.value for score in metric.score(examples, on_batch)]
 
 
@@ -164,7 +164,7 @@ def test_requests_per_minute_also_hold_from_part_to_part(make: Make) -> None:
     with FaultyServer() as server:
         metric = make(server.url, requests_per_minute=300)
         for row in rows(3):
-            metric.score([row], uncounted)
+            metric.score([row], count_nothing)
     times = [when for when, _, _ in server.arrived]
     assert times[-1] - times[0] >= 2 * 0.2 - 0.03
 
@@ -249,7 +249,7 @@ def test_it_runs_inside_a_running_event_loop(make: Make) -> None:
 def test_a_row_that_the_endpoint_refuses_has_failed_and_is_asked_again_next_time(make: Make) -> None:
     with FaultyServer("bad") as server:
         metric = make(server.url, concurrency=1)
-        scores = metric.score(rows(3), uncounted)
+        scores = metric.score(rows(3), count_nothing)
         assert scores[0].reason == "400: too long"
         assert [score.status for score in scores] == ["failed", "ok", "ok"]
         assert counts(metric).sent == 3  # no retry
@@ -258,21 +258,21 @@ def test_a_row_that_the_endpoint_refuses_has_failed_and_is_asked_again_next_time
 
 def test_a_row_that_only_gives_500_has_failed(make: Make) -> None:
     with FaultyServer(*["error"] * 3) as server:
-        scores = make(server.url, concurrency=1, retries=2).score(rows(2), uncounted)
+        scores = make(server.url, concurrency=1, retries=2).score(rows(2), count_nothing)
     assert scores[0].reason == "500: oops, 3 times"
     assert scores[1].value == 2.0
 
 
 def test_a_row_that_is_never_answered_in_time_has_failed(make: Make) -> None:
     with FaultyServer("hang", "trickle") as server:
-        scores = make(server.url, concurrency=1, retries=1, request_timeout=0.1).score(rows(2), uncounted)
+        scores = make(server.url, concurrency=1, retries=1, request_timeout=0.1).score(rows(2), count_nothing)
     assert scores[0].reason == "no answer within 0.1 s (--request-timeout), 2 times"
     assert scores[1].value == 2.0
 
 
 def test_a_server_that_is_broken_for_every_row_ends_the_job(make: Make) -> None:
     with FaultyServer(status=503) as server, pytest.raises(GradPrismError, match="20 rows in a row") as caught:
-        make(server.url, retries=0).score(rows(60), uncounted)
+        make(server.url, retries=0).score(rows(60), count_nothing)
     assert len(server.arrived) < 30
     assert "the same command goes on" in str(caught.value)
 
@@ -303,7 +303,7 @@ def test_an_unreachable_endpoint(make: Make) -> None:
     with FaultyServer() as server:
         url = server.url
     with pytest.raises(GradPrismError, match=rf"Cannot reach {url}.*tried 3 times") as caught:
-        make(url, retries=2).score(rows(5), uncounted)
+        make(url, retries=2).score(rows(5), count_nothing)
     assert "Is it running?" in str(caught.value)
 
 
@@ -327,7 +327,7 @@ def test_no_key_in_errors_reprs_logs_or_files(
             make(server.url.replace("http://", "http://me:hunter2@"))
         metric = make(server.url, key_env="MY_KEY")
         with pytest.raises(GradPrismError, match="401") as caught:
-            metric.score(rows(3), uncounted)
+            metric.score(rows(3), count_nothing)
     shown = [str(caught.value), repr(metric), repr(metric._judge), repr(metric._judge.endpoint), metric.note]
     shown += [str(refused.value), str(metric.identity), str(caught.value.__cause__), str(caught.value.__context__)]
     assert not any(key in text or "hunter2" in text for text in shown)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from gradprism.core.progress import uncounted
+from gradprism.core.progress import count_nothing
 from gradprism.metrics.judged import Difficulty, Instag
 
 pytest.importorskip("json_repair")
@@ -174,7 +174,7 @@ def test_a_tokenizer_without_a_chat_template_gets_a_plain_prompt(
     folder = tmp_path / "plain"
     make_model("llama").save_pretrained(folder)
     plain.save_pretrained(folder)
-    value = make(model=folder).score(ROWS[:1], uncounted)[0].value
+    value = make(model=folder).score(ROWS[:1], count_nothing)[0].value
     text = make_prompt("difficulty", template).messages(ROWS[0])[0]["content"] + "\n\nAnswer:\n"
     assert value == pytest.approx(by_hand(make_model("llama"), tokenizer, text)[0], rel=1e-5)
 

@@ -16,7 +16,7 @@ from gradprism import Run, compare, correlate, open_run, select
 from gradprism.core.settings import recipe_text
 from gradprism.runs.own_settings import own_settings
 from gradprism.runs.render import summary_of
-from gradprism.runs.scores import ScoreWriter, held_run
+from gradprism.runs.scores import ScoreWriter, locked_run
 from gradprism.scoring.settings import ScoreRecipe
 
 OF_SPECTRA = {
@@ -31,7 +31,7 @@ N = 12
 
 def with_scores(run: Run, **scores: Mapping[str, Any]) -> Run:
     """Put scores of the given identities into a run."""
-    with held_run(run.path, {"data": run.record["data"]}) as path:
+    with locked_run(run.path, {"data": run.record["data"]}) as path:
         for number, (name, identity) in enumerate(scores.items()):
             writer = ScoreWriter(path, name, {"identity": identity, "about": "made", "sessions": []}, "")
             values = np.random.default_rng(number).normal(size=N).tolist()
@@ -106,7 +106,7 @@ def _imported(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_scores_alone_name_what_they_do_not_all_have(tmp_path: Path) -> None:
     data = {"rows": N, "fingerprint": "made", "sources": ["made"], "schema": "made"}
-    with held_run(tmp_path / "run", {"data": data}):
+    with locked_run(tmp_path / "run", {"data": data}):
         pass
     made = with_scores(open_run(tmp_path / "run"), ifd=OF_SPECTRA, loss=OF_SPECTRA, ifd_gpt2={**OF_SPECTRA, **GPT2})
     assert own_settings(made, "ifd_gpt2") == WORDS
@@ -177,7 +177,7 @@ def selectable(path: Path, names: Sequence[str]) -> Run:
     from gradprism.runs.record import data_record
 
     recipe = ScoreRecipe(data=(str(data),), metric="ifd", out=str(path))
-    with held_run(path, {"data": data_record(open_examples(str(data), ReadSettings()))}) as folder:
+    with locked_run(path, {"data": data_record(open_examples(str(data), ReadSettings()))}) as folder:
         for name in names:
             identity = {**OF_SPECTRA, **(GPT2 if name == "ifd_gpt2" else {})}
             writer = ScoreWriter(folder, name, {"identity": identity, "about": "", "sessions": []}, recipe_text(recipe))

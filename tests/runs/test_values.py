@@ -10,8 +10,8 @@ from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
 from gradprism.prism.tables import MEASURES
-from gradprism.runs.scores import ScoreWriter, held_run
-from gradprism.runs.values import is_ifd, known_metrics, metric_table, metric_values, score_behind
+from gradprism.runs.scores import ScoreWriter, locked_run
+from gradprism.runs.values import is_ifd, metric_names, metric_table, metric_values, score_behind
 
 N, LAYERS, PROJECTIONS = 9, 5, ("q", "v")
 OWN = {"kind": [*"abcabcabc"], "note": [1, 2, 3, 4, None, 6, 7, 8, 9], "mixed": [1, "2.5", "x", True, *[None] * 5]}
@@ -140,7 +140,7 @@ def test_a_run_of_scores_alone_finds_columns_in_the_data_and_lengths_in_the_scor
 
 def test_a_metric_that_was_scored_comes_before_the_examples(tmp_path: Path) -> None:
     run = measured_run(tmp_path / "run", 3, 1, made_up)
-    with held_run(run.path, {"data": run.record["data"]}) as held:
+    with locked_run(run.path, {"data": run.record["data"]}) as held:
         table = score_table([(row, str(row)) for row in range(3)], [7.0, 7.0, 7.0])
         ScoreWriter(held, "loss", {"identity": {}}, "").publish(0, table)
     assert values(run, "loss") == {0: 7, 1: 7, 2: 7}
@@ -149,12 +149,12 @@ def test_a_metric_that_was_scored_comes_before_the_examples(tmp_path: Path) -> N
 
 def test_known_metrics_are_those_that_can_be_had(measured: Run, scored: Run) -> None:
     for run in (measured, scored):
-        assert all(metric_values(run, spec).height for spec in known_metrics(run))
-    assert known_metrics(scored) == [
+        assert all(metric_values(run, spec).height for spec in metric_names(run))
+    assert metric_names(scored) == [
         "ifd", "reward", "ifd.ppl", "ifd.n_tokens", "ifd.truncated", "length", "column:stars", "column:row",
     ]  # fmt: skip
-    assert {"nuclear_norm:mean", "effective_rank:v", "loss", "column:note"} <= {*known_metrics(measured)}
-    assert "column:kind" not in known_metrics(measured)
+    assert {"nuclear_norm:mean", "effective_rank:v", "loss", "column:note"} <= {*metric_names(measured)}
+    assert "column:kind" not in metric_names(measured)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_data_that_changed_is_refused(tmp_path: Path, data: Path) -> None:
     copy.write_text(data.read_text().replace("p1", "another"))
     with pytest.raises(GradPrismError, match="has changed since"):
         metric_values(run, "column:stars")
-    assert known_metrics(run) == ["reward"]
+    assert metric_names(run) == ["reward"]
     copy.unlink()
     with pytest.raises(GradPrismError, match="No such file"):
         metric_values(run, "column:stars")
@@ -225,6 +225,6 @@ def test_the_scores_behind_a_metric_of_scores_alone(scored: Run, spec: str, scor
 def test_the_scores_behind_a_metric_beside_spectra(tmp_path: Path) -> None:
     made = measured_run(tmp_path / "run", N, LAYERS, made_up)
     assert score_behind(made, "length") is None  # of the spectra's own examples
-    with held_run(tmp_path / "run", {"data": made.record["data"]}) as run:
+    with locked_run(tmp_path / "run", {"data": made.record["data"]}) as run:
         ScoreWriter(run, "loss", {"identity": {}}, "").publish(0, score_table([(0, "id 0")], [1.0]))
     assert [score_behind(made, name) for name in ("loss", "perplexity")] == ["loss", "loss"]

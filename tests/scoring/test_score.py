@@ -10,7 +10,7 @@ import pytest
 import gradprism
 from gradprism.cli.recipes import load_recipe
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Silent
+from gradprism.core.progress import NoProgress
 from gradprism.metrics.registry import known_metrics
 from gradprism.models.likelihood import ResponseHead
 
@@ -89,7 +89,7 @@ def test_a_run_of_other_rows_is_refused_both_ways(tiny_checkpoint: Path, rows: R
         gradprism.score(rows[::-1], "loss", model=model, out=tmp_path / "run")
 
 
-class Stop(Silent):
+class Stop(NoProgress):
     """Stops after some batches."""
 
     def __init__(self, after: int):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gradprism.comparison.grouping import GroupRows
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run
-from gradprism.runs.values import known_metrics
+from gradprism.runs.values import metric_names
 
 _COUNTED = ("length", "prompt_length", "loss")
 
@@ -50,7 +50,7 @@ def made_by(run: Run) -> str:
 def comparable_metrics(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     """Return the scored metrics, lengths, loss and numeric columns that every run has, and a note on the others."""
     unique = list({run.path: run for run in runs}.values())
-    known = [[name for name in known_metrics(run) if _is_metric(run, name)] for run in unique]
+    known = [[name for name in metric_names(run) if _is_metric(run, name)] for run in unique]
     common = [name for name in known[0] if all(name in names for names in known)]
     others = dict.fromkeys(name for names in known for name in names if name not in common)
     note = f"Not compared, since only some of the runs have it: {', '.join(others)}."

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import as_html, as_text, text_in_words
 from gradprism.core.numbers import number
+from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,22 @@ class Comparison:
         raise GradPrismError(f"No group {name!r}; there are {', '.join(group.name for group in self.groups)}.")
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
+    def summary_lines(self) -> list[tuple[str, str]]:
         """Model, text, groups and notes, each a name and a line of text."""
         text, kind = self.about["text"], self.about["model"]["class"]  # neither is known of some imported runs
         return [
             ("model", f"{self.model}  {f'{kind}, ' if kind else ''}{len(self.layers)} layers"),
-            *([("text", text_in_words(text))] if text else []),
+            *([("text", describe_text(text))] if text else []),
             *((group.name, _group_in_words(group)) for group in self.groups),
             *(("note", note) for note in self.notes),
         ]
 
     def __repr__(self) -> str:
         """Return model, groups and findings as text."""
-        return "\n".join([as_text(self.facts), *(finding.sentence for finding in self.findings)])
+        return "\n".join([lines_as_text(self.summary_lines), *(finding.sentence for finding in self.findings)])
 
     def _repr_html_(self) -> str:
-        return as_html([*self.facts, *((finding.measure, finding.sentence) for finding in self.findings)])
+        return lines_as_html([*self.summary_lines, *((finding.measure, finding.sentence) for finding in self.findings)])
 
 
 def _group_in_words(group: Group) -> str:

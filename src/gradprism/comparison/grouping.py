@@ -10,7 +10,7 @@ from gradprism.comparison.settings import CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.groups import MOST_GROUPS
 from gradprism.runs.run import Run
-from gradprism.runs.values import find_metric, known_metrics, metric_table, unknown_metric
+from gradprism.runs.values import find_metric, metric_names, metric_table, unknown_metric
 from gradprism.stats.ranking import order_by, tie_breakers
 
 _QUARTER = 0.25
@@ -142,7 +142,7 @@ def _column(run: Run, by: str) -> pl.DataFrame | None:
     if name in ("row", "example_id") or name not in columns.columns:
         if find_metric(run, by) is None:
             own = [f"column:{n}" for n in columns.columns if n not in ("row", "example_id")]
-            raise unknown_metric(by, dict.fromkeys([*own, *known_metrics(run)]))
+            raise unknown_metric(by, dict.fromkeys([*own, *metric_names(run)]))
         return None
     if name == by and find_metric(run, by) is not None:  # `length` is the metric, `column:length` the column
         return None

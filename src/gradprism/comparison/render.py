@@ -12,7 +12,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.evidence import ADJUSTED_P, controls, raw_difference
 from gradprism.comparison.findings import said_of
 from gradprism.core.numbers import number, probability, share
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import title
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
@@ -40,7 +40,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 
 def _sections(comparison: Comparison) -> Iterator[RenderableType]:
-    yield facts(comparison.facts)
+    yield summary_table(comparison.summary_lines)
     means = comparison.effects.filter(pl.col("layer").is_null())
     if len(comparison.contrasts) == 1:
         yield _mean_table(means, *comparison.contrasts[0])

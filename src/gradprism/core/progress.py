@@ -1,34 +1,34 @@
-"""Tell the progress of a job: one protocol, and the object that does nothing."""
+"""Report the progress of a job: one protocol, and the object that reports nothing."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 Say = Callable[[str], None]
-"""Takes the name of a stage that begins, as `Observer.say` does."""
+"""Reports that a stage begins, by its name, as `Progress.say` does."""
 OnBatch = Callable[[int, int], None]
-"""Takes the examples and tokens that are done, as `Observer.batch` does; may raise to stop."""
+"""Reports the examples and tokens of a finished batch, as `Progress.batch` does; may raise to stop."""
 
 
-class Observer(Protocol):
-    """Watches a job. `batch` may raise `KeyboardInterrupt` to stop it after the current batch."""
-
-    def say(self, text: str) -> None:
-        """Hear that a stage begins."""
-
-    def start(self, rows: int, done: int, what: str) -> None:
-        """Hear what is computed, for how many rows, and how many of them are already done."""
-
-    def batch(self, examples: int, tokens: int | None) -> None:
-        """Hear that a batch is finished; of work that counts no tokens these are None."""
-
-    def note(self, text: str) -> None:
-        """Hear something to be shown beside the counts, such as what had to be tried again; may be empty."""
-
-
-class Silent:
-    """Hears everything and says nothing."""
+class Progress(Protocol):
+    """Reports how far a job is. `batch` may raise `KeyboardInterrupt` to stop it after the current batch."""
 
     def say(self, text: str) -> None:
+        """Report that a stage begins, by its name."""
+
+    def start(self, rows: int, done: int, what: str) -> None:
+        """Report that `what` is computed for so many rows, of which `done` are finished already."""
+
+    def batch(self, examples: int, tokens: int | None) -> None:
+        """Report a finished batch; `tokens` is None where the work counts none."""
+
+    def note(self, text: str) -> None:
+        """Report what to show beside the counts, such as the number of retries; empty to show nothing."""
+
+
+class NoProgress:
+    """A `Progress` that reports nothing."""
+
+    def say(self, text: str) -> None:
         """Do nothing."""
 
     def start(self, rows: int, done: int, what: str) -> None:
@@ -41,9 +41,9 @@ class Silent:
         """Do nothing."""
 
 
-def unheard(text: str) -> None:
-    """Say nothing."""
+def say_nothing(text: str) -> None:
+    """Ignore the name of a stage."""
 
 
-def uncounted(examples: int, tokens: int) -> None:
-    """Count nothing."""
+def count_nothing(examples: int, tokens: int) -> None:
+    """Ignore the counts of a batch."""

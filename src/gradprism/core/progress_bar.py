@@ -11,17 +11,17 @@ from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from gradprism.core.console import HarmlessConsole, shown
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import NoProgress, Progress
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -120,7 +120,7 @@ class _OfRows(ProgressColumn):
 class Bar:
     """A live bar with examples a second, tokens a second and the time left."""
 
-    def __init__(self, meter: Meter, progress: Progress):
+    def __init__(self, meter: Meter, progress: RichProgress):
         """Share the meter and the display."""
         self._meter = meter
         self._progress = progress
@@ -148,7 +148,7 @@ class Bar:
 
 
 @contextmanager
-def watching(quiet: bool) -> Iterator[Observer]:
+def show_progress(quiet: bool) -> Iterator[Progress]:
     """Give the observer that suits stderr. While it is open, the first Ctrl-C waits for the current batch."""
     meter = Meter()
     console = HarmlessConsole(stderr=True)
@@ -162,7 +162,7 @@ def watching(quiet: bool) -> Iterator[Observer]:
                 yield Bar(meter, progress)
 
 
-class _Quiet(Silent):
+class _Quiet(NoProgress):
     """Prints nothing, but still hears interrupts."""
 
     def __init__(self, meter: Meter):
@@ -175,10 +175,10 @@ class _Quiet(Silent):
         self._meter.batch(examples, tokens)
 
 
-def _bar(meter: Meter, console: Console) -> Progress:
+def _bar(meter: Meter, console: Console) -> RichProgress:
     counts = (BarColumn(bar_width=14), MofNCompleteColumn(), _Rates(meter), TimeRemainingColumn(compact=True))
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *map(_OfRows, counts))
-    return Progress(*columns, console=console, transient=True)
+    return RichProgress(*columns, console=console, transient=True)
 
 
 @contextmanager

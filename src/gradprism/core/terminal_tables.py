@@ -24,7 +24,7 @@ def spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
         yield part
 
 
-def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:
+def summary_table(rows: Iterable[tuple[str, str | Text]]) -> Table:
     """Names in bold on the left, what they are on the right."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows:

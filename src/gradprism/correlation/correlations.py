@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import as_html, as_text
+from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.files.atomic import disk_errors
@@ -18,7 +18,7 @@ from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run
-from gradprism.runs.values import find_metric, known_metrics, metric_values
+from gradprism.runs.values import find_metric, metric_names, metric_values
 from gradprism.stats.multiplicity import benjamini_hochberg
 from gradprism.stats.rank_correlation import Correlation, partial_spearman, spearman
 
@@ -60,7 +60,7 @@ class Correlations:
             write_csv(folder, "matrix_partial", self.partial)
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
+    def summary_lines(self) -> list[tuple[str, str]]:
         """Run, metrics and notes, each a name and a line of text."""
         rows = max(self.table["n"], default=0)
         metrics = f"{len(self.names)}, on at most {rows:,} rows: {', '.join(self.names)}"
@@ -69,10 +69,11 @@ class Correlations:
     def __repr__(self) -> str:
         """Return what was correlated, and the strongest correlations, as text."""
         strongest = self.table.sort(pl.col("spearman").abs(), descending=True, nulls_last=True)
-        return f"{as_text(self.facts)}\n{strongest.select('x', 'y', 'n', 'spearman', 'q', 'partial', 'partial_q')}"
+        shown = strongest.select("x", "y", "n", "spearman", "q", "partial", "partial_q")
+        return f"{lines_as_text(self.summary_lines)}\n{shown}"
 
     def _repr_html_(self) -> str:
-        return as_html(self.facts) + str(self.raw._repr_html_()) + str(self.partial._repr_html_())
+        return lines_as_html(self.summary_lines) + str(self.raw._repr_html_()) + str(self.partial._repr_html_())
 
     def _square(self, column: str) -> pl.DataFrame:
         index = {name: i for i, name in enumerate(self.names)}
@@ -118,7 +119,7 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
 
 def default_metrics(run: Run) -> list[str]:
     """List the metrics that are correlated by default, in the order scores, lengths, loss, columns, measures."""
-    known = known_metrics(run)
+    known = metric_names(run)
     projections = run.projections if len(run.projections) > 1 else ()  # the mean over one projection is that projection
     wanted = [
         *run.metrics,

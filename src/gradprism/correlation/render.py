@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.core.numbers import number, probability
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.correlation.correlations import Correlations
 
 _MOST_PAIRS = 12
@@ -20,7 +20,7 @@ def render_correlations(found: Correlations, width: int) -> RenderableType:
 
 
 def _sections(found: Correlations, width: int) -> Iterator[RenderableType]:
-    yield facts([fact for fact in found.facts if fact[0] != "metrics"])
+    yield summary_table([line for line in found.summary_lines if line[0] != "metrics"])
     yield from _matrix_tables(found, width)
     yield Text(
         "Hundredths of Spearman's rho: raw below the diagonal, length-controlled (given prompt and response tokens) "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import AS_ASKED
+from gradprism.core.summary_lines import AS_REQUESTED
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate, prints_date
 from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, answers_in_loss
@@ -236,7 +236,7 @@ def make_encoder(tokenizer: Any, settings: TextSettings, n_conversations: int = 
 def choose_template(settings: TextSettings, tokenizer: Any, n_conversations: int) -> tuple[TextSettings, str]:
     """Replace the template `auto` by the one that fits the data, and return the reason beside it."""
     if settings.template != "auto":
-        return settings, AS_ASKED
+        return settings, AS_REQUESTED
     talking = f"conversations in {n_conversations:,} {'row' if n_conversations == 1 else 'rows'}"
     if not n_conversations:
         template, why = "paper", "every row is a prompt and a response"

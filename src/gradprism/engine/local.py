@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gradprism.core.progress import Observer
+from gradprism.core.progress import Progress
 from gradprism.engine.shards import Shard
 from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
 
@@ -11,7 +11,7 @@ def run(
     shards: Iterable[Shard],
     task: Task[Part],
     sink: Sink[Part],
-    progress: Observer,
+    progress: Progress,
     account: Account,
     on_loaded: OnLoaded,
 ) -> None:

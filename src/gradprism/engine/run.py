@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, cast
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
-from gradprism.core.progress import Observer
+from gradprism.core.progress import Progress
 from gradprism.data.source import ExampleSet
 from gradprism.engine import local
 from gradprism.engine.session import session
@@ -42,7 +42,7 @@ class _Retrying(Generic[Part]):
     parts: frozenset[int]
     publish_elsewhere: None = None  # here, where what the parts keep is read
 
-    def without_kept_rows(self, shards: Iterable[Shard], progress: Observer) -> Iterator[Shard]:
+    def without_kept_rows(self, shards: Iterable[Shard], progress: Progress) -> Iterator[Shard]:
         """Yield the shards without the rows of those parts that have not failed."""
         for shard in shards:
             if shard.index in self.parts:
@@ -66,7 +66,7 @@ def run_task(
     sink: ResumableSink[Part],
     examples: ExampleSet,
     recipe: RunsOnEngine,
-    progress: Observer,
+    progress: Progress,
     what: str,
     *,
     on_loaded: OnLoaded = lambda found: None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import text_in_words
+from gradprism.core.summary_lines import describe_text
 from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, with_date
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.settings import ReadSettings, TextSettings
@@ -96,7 +96,7 @@ def _make_encoder(settings: CheckpointSettings, text: TextSettings, n_conversati
         text = text.at_most(position_limit(checkpoint.load_config()))
     text, why = choose_template(text, tokenizer, n_conversations)
     text = with_date(text, tokenizer)
-    return make_encoder(tokenizer, text), text_in_words({**text.model_dump(), "why": why})
+    return make_encoder(tokenizer, text), describe_text({**text.model_dump(), "why": why})
 
 
 def _encode_or_problem(example: Example, encoder: Encoder | None) -> tuple[Encoded | None, str | None]:

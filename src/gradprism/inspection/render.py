@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from gradprism.core.console import shown
-from gradprism.core.terminal_tables import facts, spaced
+from gradprism.core.terminal_tables import spaced, summary_table
 from gradprism.data.example import Example
 from gradprism.data.source import SchemaCount
 from gradprism.inspection.api import InspectedExample, Inspection
@@ -38,7 +38,7 @@ def _sources_table(found: Inspection) -> RenderableType:
         rows.append(("also kept", f"{', '.join(map(str, kept))}  (to group and select by)"))
     if examples.unused:
         rows.append(("not used", _unused_columns(examples.unused)))
-    return facts((name, shown(text)) for name, text in rows)
+    return summary_table((name, shown(text)) for name, text in rows)
 
 
 def _schema_line(schema: SchemaCount) -> str:
@@ -104,7 +104,7 @@ def _shorten(text: str) -> str:
 
 
 def _counts_table(found: Inspection, colour: bool) -> RenderableType:
-    return facts(_count_rows(found, colour))
+    return summary_table(_count_rows(found, colour))
 
 
 def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Text]]:

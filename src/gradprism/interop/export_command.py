@@ -31,10 +31,10 @@ def export(
     quiet
         Print nothing but errors.
     """
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
     from gradprism.interop.exporting import export_paper
 
-    with watching(quiet) as observer:
+    with show_progress(quiet) as observer:
         done = export_paper(run, out, observer=observer)
     console = HarmlessConsole(quiet=quiet)
     left_out = f"; left out, without gradients: {done.left_out:,}" if done.left_out else ""

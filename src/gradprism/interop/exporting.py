@@ -8,15 +8,15 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import NoProgress, Progress
 from gradprism.data.example import Example
 from gradprism.data.writing import refuse_replacing, written_whole
 from gradprism.files.places import is_shared, place
 from gradprism.files.reading import read_parquet
 from gradprism.interop.line_writer import CosineKinds, line_of
 from gradprism.runs.layout import part_path, published_parts
-from gradprism.runs.origin import data_of
 from gradprism.runs.run import Run, open_run
+from gradprism.runs.source_data import open_source_data
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Exported:
 
 
 def export_paper(
-    run: str | Path | Run, out: str | Path, *, data: Any = None, observer: Observer | None = None
+    run: str | Path | Run, out: str | Path, *, data: Any = None, observer: Progress | None = None
 ) -> Exported:
     """Write a run as JSON Lines in the form that Li et al. published (arXiv 2504.10766), a line a measured row.
 
     `out`: a file that ends in .jsonl, or its place in an object store. `data` stands in for the data of the run where
     that was moved, or was Python objects: its texts go into the file. Raises `GradPrismError`.
     """
-    watch = observer or Silent()
+    watch = observer or NoProgress()
     opened, target = run if isinstance(run, Run) else open_run(run), place(out)
     _refuse_export(opened, target)
     watch.say("Reading the data")
-    examples = data_of(opened, data)
+    examples = open_source_data(opened, data)
     refuse_replacing([target], examples.sources)
     numbered_anew = _numbered_anew(opened)
     watch.start(opened.counts.done, 0, "Exporting")
@@ -68,7 +68,7 @@ def _numbered_anew(run: Run) -> bool:
     return bool((rows != pl.int_range(len(rows), eager=True)).any())
 
 
-def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Observer) -> Iterator[dict[str, Any]]:
+def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Progress) -> Iterator[dict[str, Any]]:
     """Yield lines with one part of the run in memory at a time; its rows are those of the data, in order."""
     kinds = _cosine_kinds(run)
     for index in published_parts(run.path):

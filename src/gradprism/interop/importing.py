@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import recipe_text
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
@@ -47,7 +47,7 @@ def import_paper(
     data: str | Path | list[str | Path],
     *,
     out: str | Path | None = None,
-    observer: Observer | None = None,
+    observer: Progress | None = None,
     **options: Any,
 ) -> Run:
     """Read the gradient statistics that Li et al. published (JSON Lines) into a run and return it, opened.
@@ -61,9 +61,9 @@ def import_paper(
     return run_recipe(ImportRecipe.from_options(tuple(map(str, files)), folder, **options), observer)
 
 
-def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
+def run_recipe(recipe: ImportRecipe, observer: Progress | None = None) -> Run:
     """Import by a recipe, or resume; return the opened run. Raises `GradPrismError`."""
-    watch = observer or Silent()
+    watch = observer or NoProgress()
     recipe.refuse_contradictions()
     watch.say("Reading the data")
     first = _first_line(recipe)
@@ -86,7 +86,7 @@ def run_recipe(recipe: ImportRecipe, observer: Observer | None = None) -> Run:
     return open_run(recipe.out)
 
 
-def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter, watch: Observer) -> None:
+def _publish(rows: "Iterator[ReadRow]", recipe: ImportRecipe, writer: RunWriter, watch: Progress) -> None:
     """Publish the missing parts, with no more than one in memory."""
     from gradprism.interop.tables import tables_of
 
@@ -206,7 +206,7 @@ def _refuse_other_names(fields: dict[str, Any], found: Record) -> None:
     )
 
 
-def _origin(recipe: ImportRecipe, first: _First, watch: Observer) -> _Origin:
+def _origin(recipe: ImportRecipe, first: _First, watch: Progress) -> _Origin:
     layout, given = first.layout, recipe.origin
     found = {"projections": list(layout.projections), "measured_layers": list(layout.layers)}
     if recipe.checkpoint is None:

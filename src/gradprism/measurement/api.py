@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gradprism.core.progress import Observer, Say, Silent
+from gradprism.core.progress import NoProgress, Progress, Say
 from gradprism.core.settings import recipe_text
 from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet
@@ -22,7 +22,7 @@ from gradprism.models.text import ResolvedText, resolve_text, text_identity
 from gradprism.prism.architecture import architecture_digest, resolved_prism
 from gradprism.prism.measures import added_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of
-from gradprism.runs.measured import measured_in_words
+from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.writer import RunWriter
@@ -34,7 +34,7 @@ def spectra(
     *,
     tokenizer: Any = None,
     out: str | Path | None = None,
-    observer: Observer | None = None,
+    observer: Progress | None = None,
     retry_failed: bool = False,
     **options: Any,
 ) -> Run:
@@ -69,7 +69,7 @@ def spectra(
 
 def run_recipe(
     recipe: SpectraRecipe,
-    observer: Observer | None = None,
+    observer: Progress | None = None,
     *,
     data: Any = None,
     model: ModelSource | None = None,
@@ -79,26 +79,26 @@ def run_recipe(
 
     `retry_failed` also measures again the rows that failed before.
     """
-    watch = observer or Silent()
+    progress = observer or NoProgress()
     refuse_engine(recipe, model)
-    watch.say("Reading the data")
+    progress.say("Reading the data")
     examples = examples_of(recipe, data)
-    source = model or find_checkpoint(recipe.checkpoint, watch.say)
+    source = model or find_checkpoint(recipe.checkpoint, progress.say)
     config = source.load_config()
     out = place(recipe.out)
     text = resolve_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
     recipe = _resolved(recipe, text)
-    with RunWriter(out, _description(recipe, examples, source, config, text, watch.say), watch.say) as writer:
+    with RunWriter(out, _description(recipe, examples, source, config, text, progress.say), progress.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
 
         def on_loaded(model: Mapping[str, Any]) -> None:
             """Put on record what was found in the model, and say what is not as asked for."""
             writer.update(model=writer.record["model"] | model)
-            for sentence in measured_in_words(model, recipe.prism.projection_names):
-                watch.say(f"Measured: {sentence}")
+            for sentence in describe_measured_layers(model, recipe.prism.projection_names):
+                progress.say(f"Measured: {sentence}")
 
         task = MeasureTask(recipe, dict(writer.record["identity"]), source if recipe.engine.engine == "local" else None)
-        run_task(task, writer, examples, recipe, watch, "Gradients", on_loaded=on_loaded, retry_failed=retry_failed)
+        run_task(task, writer, examples, recipe, progress, "Gradients", on_loaded=on_loaded, retry_failed=retry_failed)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
     return open_run(recipe.out)

@@ -20,7 +20,7 @@ from gradprism.prism.settings import PrismSettings
 from gradprism.runs.command import print_summary
 
 if TYPE_CHECKING:
-    from gradprism.core.progress import Observer
+    from gradprism.core.progress import Progress
     from gradprism.runs.run import Run
 
 
@@ -88,13 +88,13 @@ def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, ret
     return followed(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)
 
 
-def followed(job: "Callable[[Observer], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
+def followed(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
     """Do a job that makes a run, and show it; `done` says what becomes of a row."""
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
 
     try:
-        with watching(quiet) as observer:
-            finished = job(observer)
+        with show_progress(quiet) as progress:
+            finished = job(progress)
     except KeyboardInterrupt:
         return _stopped(out)
     if json or not quiet:

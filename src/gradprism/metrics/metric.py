@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import polars as pl
 
-from gradprism.core.progress import OnBatch, uncounted
+from gradprism.core.progress import OnBatch, count_nothing
 from gradprism.core.settings import Settings
 from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.tables import SCORES
@@ -115,7 +115,7 @@ class Metric(ABC):
     def plan(self, examples: Sequence[Example]) -> Plan:
         """Count the work of `score`, without doing it."""
 
-    def table(self, examples: Sequence[Example], on_batch: OnBatch = uncounted) -> pl.DataFrame:
+    def table(self, examples: Sequence[Example], on_batch: OnBatch = count_nothing) -> pl.DataFrame:
         """Return the scores as the run stores them: `gradprism.metrics.tables.SCORES` and the metric's own columns."""
         return self._table(examples, [_finite(score) for score in self.score(examples, on_batch)])
 

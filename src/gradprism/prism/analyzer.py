@@ -8,7 +8,7 @@ import polars as pl
 from torch import nn
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import OnBatch, uncounted
+from gradprism.core.progress import OnBatch, count_nothing
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.source import open_examples
@@ -80,7 +80,7 @@ class GradientAnalyzer:
         self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
-    def analyze(self, data: Any, on_batch: OnBatch = uncounted) -> Tables:
+    def analyze(self, data: Any, on_batch: OnBatch = count_nothing) -> Tables:
         """Tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
 
         `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
@@ -98,7 +98,7 @@ class GradientAnalyzer:
         by_row = {example.row: item for example, item in encoded}
         return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
 
-    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = uncounted) -> Tables:
+    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = count_nothing) -> Tables:
         if len({example.row for example in examples}) < len(examples):
             raise GradPrismError(
                 "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."

@@ -6,7 +6,7 @@ from typing import Any
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import text_in_words
+from gradprism.core.summary_lines import describe_text
 from gradprism.report.paths import base_name, known_paths, without_paths
 from gradprism.runs.run import open_run
 
@@ -25,7 +25,7 @@ def _lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "Data", _data_in_words(about.get("data", ()))
     yield "Rows read", _rows_in_words(comparison)
     yield "Runs", _completeness(comparison)
-    yield "Text", f"template {text_in_words(about['text'])}" if about.get("text") else ""
+    yield "Text", f"template {describe_text(about['text'])}" if about.get("text") else ""
     yield "Precision", str(about.get("precision") or "")
     yield "Projections", ", ".join(comparison.projections)
     yield "Settings", _settings_in_words(about.get("settings") or {})

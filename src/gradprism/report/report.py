@@ -7,7 +7,7 @@ from pathlib import Path
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
-from gradprism.core.progress import Say, unheard
+from gradprism.core.progress import Say, say_nothing
 from gradprism.files.atomic import replace
 from gradprism.files.places import place
 from gradprism.report.draft import Draft, Rendered
@@ -44,7 +44,7 @@ def write_report(
         raise GradPrismError("A report needs at least one comparison; none was given.")
     need("plotly.offline", "report")
     path, most_bytes = place(out), int(max_mb * 1e6)
-    draft = Draft(comparisons, seed, texts, progress or unheard, most_bytes)
+    draft = Draft(comparisons, seed, texts, progress or say_nothing, most_bytes)
     rendered = _largest_that_fits(draft)
     _write(path, rendered.content)
     return WrittenReport(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)

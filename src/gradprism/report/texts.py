@@ -11,8 +11,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
 from gradprism.data.example import Example, answers_in_loss
 from gradprism.report.paths import first_line, known_paths
-from gradprism.runs.origin import data_of
 from gradprism.runs.run import open_run
+from gradprism.runs.source_data import open_source_data
 
 MOST_CHARACTERS = 8000  # of a turn
 _MOST_OF_EXAMPLE = 3 * MOST_CHARACTERS
@@ -61,7 +61,7 @@ def _rows_by_run(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFr
 def _read_run(name: str, rows: set[int]) -> Iterator[tuple[tuple[str, int], tuple[TurnText, ...]]]:
     run = open_run(name)
     answers = run.record.get("identity", {}).get("text.turns", "all")
-    for example in data_of(run):
+    for example in open_source_data(run):
         if example.row in rows:
             yield (name, example.row), turn_texts(example, answers)
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.numbers import number
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import headed, title
 from gradprism.runs.groups import group_table
 from gradprism.runs.render_scores import score_tables
@@ -27,7 +27,7 @@ def summary_of(run: Run, by: str | None = None) -> RenderableType:
 def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
     if by and not run.has_spectra:
         raise GradPrismError(f"--by {by} compares spectra, and the run {run.path} holds scores alone.")
-    yield facts(run.facts)
+    yield summary_table(run.summary_lines)
     if run.has_spectra and run.counts.reasons:
         yield _reasons(run)
     if run.has_spectra and run.counts.ok:

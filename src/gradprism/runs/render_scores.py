@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.core.numbers import number
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.runs.run import Run
 from gradprism.runs.score_summary import ScoreSummary
 
@@ -18,7 +18,7 @@ def scores_of(run: Run, summaries: Sequence[ScoreSummary]) -> RenderableType:
     data = run.record["data"]
     about = [("run", str(run.path)), ("data", f"{', '.join(data['sources'])}  {data['schema']}")]
     about += [(item.metric, item.about) for item in summaries]
-    return Group(*spaced([facts(about), *score_tables(summaries)]))
+    return Group(*spaced([summary_table(about), *score_tables(summaries)]))
 
 
 def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
@@ -30,7 +30,7 @@ def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
     yield table
     notes = [(item.metric, note) for item in summaries for note in _notes(item)]
     if notes:
-        yield facts(notes)
+        yield summary_table(notes)
     if any(item.reasons for item in summaries):
         yield _reasons(summaries)
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.facts import as_html, as_text, text_in_words
+from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
 from gradprism.files.places import place
 from gradprism.files.reading import scan_parts
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
-from gradprism.runs.measured import measured_in_words
+from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
 
 if TYPE_CHECKING:
@@ -191,19 +191,19 @@ class Run:
 
     def __repr__(self) -> str:
         """Say in a few lines what the run holds."""
-        return as_text(self.facts)
+        return lines_as_text(self.summary_lines)
 
     def _repr_html_(self) -> str:
         """The same as a small table, and the layer means, for a notebook."""
         if not self.has_spectra:
-            return as_html(self.facts)
+            return lines_as_html(self.summary_lines)
         means = self.layer_means.group_by("projection", maintain_order=True).agg(
             pl.col("nuclear_norm", "effective_rank", "stable_rank").mean()
         )
-        return as_html(self.facts) + str(means._repr_html_())
+        return lines_as_html(self.summary_lines) + str(means._repr_html_())
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
+    def summary_lines(self) -> list[tuple[str, str]]:
         """What the run is, in a few named lines."""
         data = self.record["data"]
         sources = ("data", f"{', '.join(data['sources'])}  {data['schema']}")
@@ -215,11 +215,11 @@ class Run:
         return [
             ("run", f"{self.path}  ({state})"),
             ("model", f"{model['name']}  {', '.join(self._model_kind)}"),
-            *(("measured", text) for text in measured_in_words(model, settings["prism.projections"].split(","))),
+            *(("measured", text) for text in describe_measured_layers(model, settings["prism.projections"].split(","))),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
             sources,
             *([("imported", self.record["imported"]["in_words"])] if "imported" in self.record else []),
-            *self._text_facts,
+            *self._text_lines,
             ("cost", self._cost),
         ]
 
@@ -238,13 +238,13 @@ class Run:
         return own | {"why": self.record.get("template", {}).get("why")}
 
     @property
-    def _text_facts(self) -> list[tuple[str, str]]:
+    def _text_lines(self) -> list[tuple[str, str]]:
         counts, settings = self.counts, self.record["identity"]
         rows = f"{counts.ok:,} ok, {counts.skipped:,} skipped, {counts.failed:,} failed = {counts.done:,}"
         if counts.tokens is None or "text.template" not in settings:
             return [("rows", rows), ("tokens", "not known")]
         return [
-            ("template", text_in_words(self.text_settings)),
+            ("template", describe_text(self.text_settings)),
             ("rows", f"{rows}; {counts.truncated:,} truncated"),
             ("tokens", f"{counts.tokens:,}, of them {counts.response_tokens:,} in responses"),
         ]

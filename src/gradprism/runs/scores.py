@@ -10,10 +10,9 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import unheard
+from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
 from gradprism.files.places import is_shared
-from gradprism.runs.holding import hold, refuse_differences, refuse_other_data
 from gradprism.runs.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -22,18 +21,20 @@ from gradprism.runs.layout import (
     read_record,
     score_table,
 )
+from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_scores
+from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 
 @contextmanager
-def held_run(path: Path, description: Mapping[str, Any], say: Callable[[str], None] = unheard) -> Iterator[Path]:
+def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], None] = say_nothing) -> Iterator[Path]:
     """Hold a run that scores are written into: a new one, or one of the same data. Gives its path.
 
     `description` is what run.json of a new one says. Raises `GradPrismError` where the folder cannot be written, is
     something else than a run, or holds other data. `say` hears of it where a dead process held it.
     """
-    lock = hold(path, say)
+    lock = lock_run(path, say)
     try:
         with disk_errors(path):
             if (path / RUN_FILE).exists():

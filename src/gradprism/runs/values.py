@@ -22,8 +22,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, known_measures
 from gradprism.runs.layout import published_parts
-from gradprism.runs.origin import data_of
 from gradprism.runs.run import Run
+from gradprism.runs.source_data import open_source_data
 
 _SPECTRAL = re.compile(r"(?P<measure>\w+):(?P<projection>\w+)(@(?P<first>\d+)(-(?P<last>\d+))?)?")
 _IN_EXAMPLES = {"length": "n_response_tokens", "prompt_length": "n_prompt_tokens", "loss": "loss"}
@@ -46,7 +46,7 @@ def metric_table(run: Run, spec: str) -> pl.DataFrame:
     """`metric_values` with, for each null, its `reason`."""
     table = find_metric(run, spec)
     if table is None:
-        raise unknown_metric(spec, known_metrics(run))
+        raise unknown_metric(spec, metric_names(run))
     return table
 
 
@@ -68,7 +68,7 @@ def score_behind(run: Run, spec: str) -> str | None:
     return next((name for name in names if name in scored), None)
 
 
-def known_metrics(run: Run) -> list[str]:
+def metric_names(run: Run) -> list[str]:
     """Every name that `metric_values` takes for this run, layer ranges aside.
 
     Columns of the data are among them where a run without spectra finds its data unchanged.
@@ -199,7 +199,7 @@ def _columns(run: Run) -> tuple[pl.Series, pl.DataFrame]:
         found = run.columns
         renamed = {"row (data)": "row", "example_id (data)": "example_id"}
         return found["row"], found.drop("row", "example_id").rename(renamed, strict=False)
-    examples = [(example.row, example.columns) for example in data_of(run)]
+    examples = [(example.row, example.columns) for example in open_source_data(run)]
     rows = pl.Series("row", [row for row, _ in examples], dtype=pl.Int64)
     return rows, pl.DataFrame([columns for _, columns in examples], infer_schema_length=None, strict=False)
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.core.progress import unheard
+from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import clear_leftovers, disk_errors, replace
 from gradprism.files.places import is_shared
 from gradprism.prism.tables import Tables
-from gradprism.runs.holding import hold, refuse_differences, refuse_other_data
 from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
+from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_part, read_part
+from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 
 class RunWriter(PartWriter[Tables]):
     """Writes the spectra of a run, which it holds as a context manager."""
 
-    def __init__(self, path: Path, description: Mapping[str, Any], say: Callable[[str], None] = unheard):
+    def __init__(self, path: Path, description: Mapping[str, Any], say: Callable[[str], None] = say_nothing):
         """Create the run, or join it if `description["identity"]` agrees with what made it.
 
         Raises `GradPrismError` where the folder cannot be written, is something else than a run, or was made
@@ -28,7 +29,7 @@ class RunWriter(PartWriter[Tables]):
         """
         self.path = self.run = path
         self.table, self.record_file = "examples", path / RUN_FILE
-        self._lock = hold(path, say)
+        self._lock = lock_run(path, say)
         try:
             with disk_errors(path):
                 self.record = self._join(description)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Observer, Silent, unheard
+from gradprism.core.progress import NoProgress, Progress, say_nothing
 from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
 from gradprism.data.settings import IN_MEMORY, ReadSettings
@@ -31,9 +31,9 @@ from gradprism.models.text import resolve_text
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
 from gradprism.runs.record import data_record, examples_of, machine_record
-from gradprism.runs.recorded import read_recorded_recipe, recipes_of
+from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
 from gradprism.runs.run import Run, open_run
-from gradprism.runs.scores import ScoreWriter, held_run, read_score_record
+from gradprism.runs.scores import ScoreWriter, locked_run, read_score_record
 from gradprism.scoring.metrics import make_metric, reads_text, refuse_unknown
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.scoring.task import ScoreTask
@@ -53,7 +53,7 @@ def score(
     model: Any = None,
     tokenizer: Any = None,
     out: str | Path | None = None,
-    observer: Observer | None = None,
+    observer: Progress | None = None,
     retry_failed: bool = False,
     **options: Any,
 ) -> Run:
@@ -103,7 +103,7 @@ def _are_paths(data: Any) -> bool:
 
 def run_scores(
     recipe: ScoreRecipe,
-    observer: Observer | None = None,
+    observer: Progress | None = None,
     *,
     data: Any = None,
     model: ModelSource | None = None,
@@ -113,32 +113,32 @@ def run_scores(
 
     `retry_failed` also scores again the rows that failed before.
     """
-    watch = observer or Silent()
+    progress = observer or NoProgress()
     refuse_engine(recipe, model)
-    recipe, examples = _opened(recipe, data, model, watch)
+    recipe, examples = _opened(recipe, data, model, progress)
     description = {"verb": "score", "data": data_record(examples), **machine_record()}
-    metrics = [make_metric(name, recipe, model, watch.say) for name in recipe.metrics]  # whatever is missing, now
+    metrics = [make_metric(name, recipe, model, progress.say) for name in recipe.metrics]  # whatever is missing, now
     if not recipe.name or recipe.name in recipe.metrics:  # no name of its own
         _refuse_other_settings(metrics, place(recipe.out))
-    with held_run(place(recipe.out), description, watch.say) as run:
+    with locked_run(place(recipe.out), description, progress.say) as run:
         writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
         for metric, writer in zip(metrics, writers, strict=True):
-            _score(metric, writer, recipe, examples, watch, retry_failed)
+            _score(metric, writer, recipe, examples, progress, retry_failed)
     return open_run(recipe.out)
 
 
 def plan_scores(
-    recipe: ScoreRecipe, observer: Observer | None = None, *, data: Any = None, model: ModelSource | None = None
+    recipe: ScoreRecipe, observer: Progress | None = None, *, data: Any = None, model: ModelSource | None = None
 ) -> dict[str, Plan]:
     """What each metric of a recipe would take: nothing is asked, loaded or written."""
-    watch = observer or Silent()
-    recipe, examples = _opened(recipe, data, model, watch)
+    progress = observer or NoProgress()
+    recipe, examples = _opened(recipe, data, model, progress)
     return {name: _planned(name, recipe, model, examples) for name in recipe.metrics}
 
 
 def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
     """Of the parts that are still to be scored."""
-    metric = make_metric(name, recipe, model, unheard, will_score=False)
+    metric = make_metric(name, recipe, model, say_nothing, will_score=False)
     done = published_parts(place(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {
@@ -148,7 +148,7 @@ def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples
 
 
 def _opened(
-    recipe: ScoreRecipe, data: Any, source: ModelSource | None, watch: Observer
+    recipe: ScoreRecipe, data: Any, source: ModelSource | None, progress: Progress
 ) -> tuple[ScoreRecipe, ExampleSet]:
     """Return the recipe with absolute paths and nothing left open, and its examples."""
     refuse_unknown(recipe.metrics)
@@ -165,7 +165,7 @@ def _opened(
             "--judge-template stands in for one prompt, and instag and difficulty have each their own. Expected one of "
             "the two metrics at a time."
         )
-    watch.say("Reading the data")
+    progress.say("Reading the data")
     if not recipe.data:
         recipe = _with_data_of_run(recipe)
     recipe = _resolved(_with_settings_of_run(_with_reward_date(recipe), source))
@@ -221,7 +221,7 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
             "it was made: expected none of these options, or data files too."
         )
-    recipes = [read_recorded_recipe(path) for path in recipes_of(place(recipe.out))]
+    recipes = [read_recorded_recipe(path) for path in recipe_paths(place(recipe.out))]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(
@@ -280,13 +280,13 @@ def _score(
     writer: ScoreWriter,
     recipe: ScoreRecipe,
     examples: ExampleSet,
-    watch: Observer,
+    progress: Progress,
     retry_failed: bool,
 ) -> None:
     """Score one metric, what is published left out."""
     here = metric.waits or recipe.engine.engine == "local"
     task = ScoreTask(recipe, metric.name, dict(metric.identity), metric)
-    run_task(task, writer, examples, recipe, watch, writer.folder.name, retry_failed=retry_failed, here=here)
+    run_task(task, writer, examples, recipe, progress, writer.folder.name, retry_failed=retry_failed, here=here)
     writer.update(complete=True)
 
 
@@ -336,7 +336,7 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
     options["reward_model"] = type(model).__name__ if loaded else str(model)
     recipe, _ = score_recipe(data, "reward", None, None, None, options)
     classifier = LoadedModel(model, tokenizer) if loaded else None
-    metric = make_metric("reward", recipe, None, unheard, classifier=classifier)
+    metric = make_metric("reward", recipe, None, say_nothing, classifier=classifier)
     return metric.table(_examples(data, recipe))
 
 
@@ -358,7 +358,7 @@ def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, 
         recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
         examples = _examples(data, recipe)
         recipe = _with_text(recipe, source, sum(example.is_conversation for example in examples))
-        return make_metric(name, recipe, source, unheard).table(examples)
+        return make_metric(name, recipe, source, say_nothing).table(examples)
 
 
 def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:

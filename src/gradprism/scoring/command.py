@@ -101,12 +101,12 @@ def _own_settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
     from gradprism.scoring.api import plan_scores
     from gradprism.scoring.render import plan_of
 
-    with watching(quiet) as observer:
-        plans = plan_scores(recipe, observer)
+    with show_progress(quiet) as progress:
+        plans = plan_scores(recipe, progress)
     if json:
         sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
     else:
@@ -123,15 +123,15 @@ def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
 
 
 def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
     from gradprism.runs.render_scores import scores_of
     from gradprism.runs.score_summary import summary_of_scores
     from gradprism.scoring.api import run_scores
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics)
     try:
-        with watching(quiet) as observer:
-            finished = run_scores(recipe, observer, retry_failed=retry_failed)
+        with show_progress(quiet) as progress:
+            finished = run_scores(recipe, progress, retry_failed=retry_failed)
     except KeyboardInterrupt:
         return _stopped_scoring(recipe.out, scored)
     summaries = [summary_of_scores(finished, name) for name in scored]

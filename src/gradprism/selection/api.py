@@ -12,10 +12,10 @@ from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.files.places import absolute, is_named, place
 from gradprism.runs.layout import RUN_FILE
-from gradprism.runs.origin import data_of
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run, open_run
-from gradprism.runs.values import find_metric, known_metrics, numbers, unknown_metric
+from gradprism.runs.source_data import open_source_data
+from gradprism.runs.values import find_metric, metric_names, numbers, unknown_metric
 from gradprism.selection.exclusions import PERPLEXITY, Candidates, where_names
 from gradprism.selection.files import check_out, write_selection
 from gradprism.selection.selection import Selection
@@ -104,7 +104,7 @@ def _open_inputs(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | N
             f"{', '.join('--' + name for name in ReadSettings.model_fields if name != 'seed')}; see --where."
         )
     run = open_run(runs[0])
-    return run, data_of(run, data)
+    return run, open_source_data(run, data)
 
 
 def _columns_named(settings: SelectSettings) -> set[str]:
@@ -180,7 +180,7 @@ class _Resolver:
 
     def _known(self) -> list[str]:
         columns = [f"column:{name}" for name in sorted(self.survey.numeric)]
-        measured = known_metrics(self.run) if self.run else ["length"]
+        measured = metric_names(self.run) if self.run else ["length"]
         return list(dict.fromkeys([*measured, *columns]))
 
     def _column(self, name: str, kind: str) -> pl.Series:

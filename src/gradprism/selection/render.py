@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.core.numbers import number
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.selection.selection import Selection
 
 
@@ -17,7 +17,7 @@ def render_selection(selection: Selection) -> RenderableType:
 
 
 def _sections(selection: Selection) -> Iterator[RenderableType]:
-    yield facts(selection.facts)
+    yield summary_table(selection.summary_lines)
     if selection.thresholds.height:
         yield _frame_table("Values of the groups", selection.thresholds, left=2)
     if selection.ties.height:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.core.facts import as_html, as_text
+from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.selection.cuts import Edge
 from gradprism.selection.settings import SelectSettings
 
@@ -103,7 +103,7 @@ class Selection:
         return pl.concat([_length_row(name, part["response_length"]) for name, part in parts.items()])
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
+    def summary_lines(self) -> list[tuple[str, str]]:
         """Counts, reasons, notes and files, each a name and a line of text."""
         taken = [(group, f"{self.rows_of(group).height:,} rows") for group in self.groups]
         random = [("random", f"{self.baseline.height:,} rows")] if self.settings.random else []
@@ -135,12 +135,12 @@ class Selection:
 
     def __repr__(self) -> str:
         """Return counts and reasons as text."""
-        return as_text(self.facts)
+        return lines_as_text(self.summary_lines)
 
     def _repr_html_(self) -> str:
         """Return counts, thresholds and lengths as HTML for a notebook."""
         frames = (self.thresholds, self.ties, self.lengths)
-        return as_html(self.facts) + "".join(frame._repr_html_() for frame in frames if frame.height)
+        return lines_as_html(self.summary_lines) + "".join(frame._repr_html_() for frame in frames if frame.height)
 
 
 def _length_row(name: str, lengths: pl.Series) -> pl.DataFrame:

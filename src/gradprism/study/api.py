@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.optional import need
-from gradprism.core.progress import Observer, Silent
+from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import recipe_text
 from gradprism.files.places import is_shared, place
 from gradprism.runs.layout import RECIPE_FILE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradprism.study.result import StudyResult
 
 
-def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: str = "") -> "StudyResult":
+def run_recipe(recipe: StudyRecipe, observer: Progress | None = None, command: str = "") -> "StudyResult":
     """Do every step of a study, then write its tables, figures and page, which names the `command` that was given.
 
     A step that fails, whatever it raises, costs those that need it; its reason is kept, and the rest goes on. The same
@@ -32,7 +32,7 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: s
         need(module, "report")
     from gradprism.study.result import read_result
 
-    watch = observer or Silent()
+    watch = observer or NoProgress()
     write(recipe, RECIPE_FILE, recipe_text(recipe).encode())
     failed = _work_through(recipe, watch)
     watch.start(0, 0, "Judging")
@@ -44,14 +44,14 @@ def run_recipe(recipe: StudyRecipe, observer: Observer | None = None, command: s
     return result
 
 
-def plan_study(recipe: StudyRecipe, observer: Observer | None = None) -> "Plan":
+def plan_study(recipe: StudyRecipe, observer: Progress | None = None) -> "Plan":
     """Plan a study as far as this machine can tell: no weights are loaded, nothing is fetched or written."""
     from gradprism.study.plan import Planner
 
-    return Planner(recipe, (observer or Silent()).say).plan()
+    return Planner(recipe, (observer or NoProgress()).say).plan()
 
 
-def _work_through(recipe: StudyRecipe, watch: Observer) -> dict[str, str]:
+def _work_through(recipe: StudyRecipe, watch: Progress) -> dict[str, str]:
     """Do all steps that are not done; return the reasons of those that failed."""
     steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), LastModel()
     away = set[str]()  # models and data of a hub that were unavailable
@@ -111,7 +111,7 @@ def _hub_sources(recipe: StepRecipe) -> dict[str, str]:
 class _StepProgress:
     """Tells of the work of one step, with its number among all."""
 
-    _watch: Observer
+    _watch: Progress
     _which: str
 
     def say(self, text: str) -> None:

@@ -111,12 +111,12 @@ def located(
 
 def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
     """Run a study and show its result; return 3 where some steps failed."""
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
     from gradprism.study.api import run_recipe
     from gradprism.study.render import study_of
 
     try:
-        with watching(quiet or json) as observer:
+        with show_progress(quiet or json) as observer:
             result = run_recipe(recipe, observer, command)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
@@ -131,12 +131,12 @@ def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
 
 def _show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
     """Print the plan of a study."""
-    from gradprism.core.progress_bar import watching
+    from gradprism.core.progress_bar import show_progress
     from gradprism.study.api import plan_study
     from gradprism.study.plan import total
     from gradprism.study.plan_render import plan_of
 
-    with watching(quiet) as observer:
+    with show_progress(quiet) as observer:
         plan = plan_study(recipe, observer)
     if json:
         values = asdict(plan) | {"total": asdict(total(plan.steps))}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from gradprism.core.progress import Observer
+from gradprism.core.progress import Progress
 from gradprism.files.atomic import disk_errors, parquet_bytes
 from gradprism.files.atomic import replace as replace_file
 from gradprism.files.places import names_in, place
@@ -24,7 +24,7 @@ _KINDS = (".parquet", ".csv", ".png", ".pdf")
 Named: TypeAlias = "Iterator[tuple[str, Plot | Missing]]"
 
 
-def publish(result: "StudyResult", watch: Observer, command: str) -> None:
+def publish(result: "StudyResult", watch: Progress, command: str) -> None:
     """Write tables, figures and the page; remove those of an earlier result that this one does not have."""
     from gradprism.study.page import Drawings, page
 
@@ -94,7 +94,7 @@ def _depth_plots(result: "StudyResult") -> Named:
             yield name, replace(plot, name=f"depth-{name}")
 
 
-def _draw(plots: Named, out: _Published, watch: Observer) -> Iterator[tuple[str, str]]:
+def _draw(plots: Named, out: _Published, watch: Progress) -> Iterator[tuple[str, str]]:
     """Draw what can be drawn; yield each name with the path of its picture below the study."""
     from gradprism.figures.files import figure_bytes, make
     from gradprism.figures.plot import Missing

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradprism.comparison import api as compare
 from gradprism.comparison.settings import CompareRecipe
-from gradprism.core.progress import Observer
+from gradprism.core.progress import Progress
 from gradprism.files.places import place
 from gradprism.measurement import api as spectra
 from gradprism.measurement.settings import SpectraRecipe
@@ -35,7 +35,7 @@ class LastModel:
         """Begin without a model."""
         self._last: _LoadedOnce | None = None
 
-    def of(self, recipe: SpectraRecipe, watch: Observer) -> "_LoadedOnce | None":
+    def of(self, recipe: SpectraRecipe, watch: Progress) -> "_LoadedOnce | None":
         """Return the model of a recipe; None where workers load it for themselves.
 
         Raises `GradPrismError` where there is no model of this name.
@@ -67,7 +67,7 @@ class _LoadedOnce(Checkpoint):
 class Kind(NamedTuple):
     """One kind of step."""
 
-    do: Callable[[Any, Observer, LastModel], object]
+    do: Callable[[Any, Progress, LastModel], object]
     results: Callable[[Any], list[str]]  # state of its results; raises `OSError` where they are not there
 
 

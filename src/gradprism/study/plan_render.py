@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gradprism.core.terminal_tables import facts, plain_table, spaced
+from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.study.plan import Basis, Plan, Total, total
 
 _MARKS: dict[Basis, str] = {"counted": "", "estimated": "~ ", "at most": "≤ "}
@@ -18,7 +18,7 @@ def plan_of(plan: Plan) -> RenderableType:
 
 
 def _plan_parts(plan: Plan) -> Iterator[RenderableType]:
-    yield facts([("study", plan.title), ("into", plan.out)])
+    yield summary_table([("study", plan.title), ("into", plan.out)])
     table = plain_table("Steps", ["", "steps", "done", "rows", "tokens", "time left"])
     rows = [*plan.groups.items(), ("total", total(plan.steps))]
     for name, each in rows:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import Observer, Say
+from gradprism.core.progress import Progress, Say
 from gradprism.engine.ray.cluster import connected, plan_workers, resources_of_nodes
 from gradprism.engine.ray.failures import as_here, first_line, reason_of
 from gradprism.engine.ray.scheduler import PATIENCE, Scheduler
@@ -25,7 +25,7 @@ def run(
     shards: Iterable[Shard],
     task: Task[Part],
     sink: Sink[Part],
-    progress: Observer,
+    progress: Progress,
     account: Account,
     on_loaded: OnLoaded,
     settings: EngineSettings,

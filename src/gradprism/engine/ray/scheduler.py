@@ -8,7 +8,7 @@ from typing import Any, Generic, NoReturn
 
 from gradprism import __version__
 from gradprism.core.errors import DeviceError, GradPrismError
-from gradprism.core.progress import Observer
+from gradprism.core.progress import Progress
 from gradprism.engine.ray.cluster import WorkerShape
 from gradprism.engine.ray.failures import as_here, first_line, reason_of, went_with_its_node
 from gradprism.engine.ray.shard_queue import MOST_CRASHES, Piece, ShardQueue
@@ -44,7 +44,7 @@ class Scheduler(Generic[Part]):
         queue: ShardQueue[Part],
         task: Task[Part],
         sink: Sink[Part],
-        progress: Observer,
+        progress: Progress,
         account: Account,
         on_loaded: OnLoaded,
     ) -> None:

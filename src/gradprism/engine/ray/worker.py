@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from gradprism import __version__
-from gradprism.core.progress import unheard
+from gradprism.core.progress import say_nothing
 from gradprism.engine.peak import peak_memory_mib
 from gradprism.engine.ray.shard_queue import Piece
 from gradprism.engine.task import Part, Task
@@ -77,7 +77,7 @@ class RayWorker:
             import torch
 
             torch.set_num_threads(self._threads)
-        self._task.load(unheard)
+        self._task.load(say_nothing)
 
 
 def hide_gpus() -> None:

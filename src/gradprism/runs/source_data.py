@@ -7,18 +7,18 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.settings import IN_MEMORY
 from gradprism.data.source import ExampleSet, open_examples
 from gradprism.runs.layout import RECIPE_FILE
-from gradprism.runs.recorded import read_recorded_recipe, recipes_of
+from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
 from gradprism.runs.run import Run
 
 
-def data_of(run: Run, data: Any = None) -> ExampleSet:
+def open_source_data(run: Run, data: Any = None) -> ExampleSet:
     """Open the rows of a run as its recipe.yaml, or one of its scores', names them.
 
     `data` stands in for what the recipe names: files that were moved, or the Python objects of a run made of
     such. Raises `GradPrismError` where the data cannot be read or has changed since.
     """
     problems = []
-    for path in recipes_of(run.path):
+    for path in recipe_paths(run.path):
         try:
             return _opened(run, path, data)
         except GradPrismError as problem:

@@ -43,7 +43,7 @@ def read_recorded_recipe(path: Path) -> RecordedRecipe:
     )
 
 
-def recipes_of(run: Path) -> list[Path]:
+def recipe_paths(run: Path) -> list[Path]:
     """Return the paths of the recipe of a run's spectra, and of those of its scores: each names the data."""
     scores = (run / score_table(name) / RECIPE_FILE for name in names_in(run / "scores"))
     return [path for path in (run / RECIPE_FILE, *scores) if path.is_file()]

@@ -1,61 +1,11 @@
-"""Files of a run written whole, on a disk or in an object store: one writer at a time, failures as one error."""
+"""Refuse to resume a run with other settings or other data than it was begun with."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import unheard
-from gradprism.files.atomic import disk_errors
-from gradprism.files.lease import Lease
-from gradprism.files.places import is_shared, names_in, remote
-from gradprism.runs.layout import LOCK_FILE, RUN_FILE, read_record
-
-
-class Hold(Protocol):
-    """What keeps other writers away from a run."""
-
-    def release(self) -> object:
-        """Give the run back."""
-
-
-def hold(path: Path, say: Callable[[str], None] = unheard) -> Hold:
-    """Create a run's folder and take its lock, or its lease in an object store; the caller releases it.
-
-    `say` hears of it where the lease of a dead process is taken over. Raises `GradPrismError` where the folder cannot
-    be written, is something else than a run, or is being written.
-    """
-    if is_shared(path):
-        remote(path).refuse_read_only()
-        with disk_errors(path):
-            _refuse_foreign(path)
-            return Lease(remote(path), LOCK_FILE, say)
-    with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(path)
-        lock = FileLock(path / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise GradPrismError(
-                f"Another process is writing the run {path}. Wait for it, or choose another --out."
-            ) from None
-    return lock
-
-
-def _refuse_foreign(path: Path) -> None:
-    if (path / RUN_FILE).exists():
-        read_record(path)
-        return
-    others = [name for name in names_in(path) if not name.startswith(".")]
-    if others:
-        raise GradPrismError(
-            f"{path} is not empty and is not a run (it holds {', '.join(others[:3])}, no {RUN_FILE}). "
-            "Choose another --out."
-        )
 
 
 def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any], other: str = "--out") -> None:
