@@ -13,7 +13,7 @@ NO_BEGINNING = {"Of", "What", "Whether", "Who", "Whose", "Where", "When", "How",
 NO_VERB = NO_BEGINNING | {
     "A", "An", "The", "All", "Each", "Every", "Any", "Both", "One", "Two", "Three", "Several", "Some", "So", "Such",
     "Those", "These", "This", "That", "In", "On", "By", "For", "To", "From", "With", "Without", "At", "Between",
-    "Own", "Other", "Only", "Not", "No", "Most", "Least", "Names", "Name", "Numbers", "Number", "Rows", "Row", "Mean",
+    "Own", "Other", "Only", "Not", "No", "Most", "Least", "Names", "Numbers", "Number", "Rows", "Row", "Mean",
     "Same", "Its", "Their", "Now", "Tokens", "Text", "Texts", "Tables", "Values", "Lines", "Path", "Paths", "Words",
 }  # fmt: skip
 

@@ -65,7 +65,7 @@ def test_a_bare_head_says_nothing_about_its_workers(options: dict[str, float]) -
 
 
 def test_options_of_the_cluster_without_it_are_refused() -> None:
-    with pytest.raises(ValueError, match="workers: of the Ray engine; add --engine ray"):
+    with pytest.raises(ValueError, match="workers: only for the Ray engine; add --engine ray"):
         EngineSettings(workers=2)
 
 

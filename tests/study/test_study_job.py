@@ -281,7 +281,7 @@ def test_verdicts_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert told["failed"] == {}
     by = run("run", path, "--by", "kind")
     assert (by.returncode, by.stdout) == (2, "")
-    assert "--by kind: of a single run" in by.stderr
+    assert "--by kind needs a recipe that measures one run" in by.stderr
 
 
 def test_a_set_that_is_not_there_costs_its_own_runs(tiny_checkpoint: Path, tmp_path: Path) -> None:

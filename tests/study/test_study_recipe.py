@@ -45,7 +45,7 @@ CONTRAST = {"length": {"first": "long", "second": "short"}}
         ({"pools": {"p": {"data": "p.jsonl"}}}, "pools and scores belong together"),
         ({"scores": {"length": {"metric": "length"}}}, "pools and scores belong together"),
         ({"compare": {"against": "long"}}, "a study names its contrasts"),
-        ({"engine": {"workers": 2}}, "of the Ray engine"),
+        ({"engine": {"workers": 2}}, "only for the Ray engine"),
         ({"ends": 1}, "ends"),
     ],
 )

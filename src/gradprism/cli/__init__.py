@@ -1,4 +1,4 @@
-"""The command `gradprism`: its verbs, and the recipes that it replays."""
+"""The command `gradprism`: finds its verbs, and replays recipes."""
 
 from gradprism.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The command `gradprism`: verbs by name, loaded when called, so that `--help` answers at once."""
+"""The command `gradprism`. A verb is imported when it is called, so that `--help` answers at once."""
 
 import sys
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from gradprism.cli.verbs import find_verbs
 from gradprism.core.errors import GradPrismError
 
 
-def _plain(error: CycloptsError) -> Text:
-    """Word an error of use like every other: the message alone, a line for each setting that is wrong."""
-    problems = getattr(error.__cause__, "errors", None)  # of pydantic, which is not loaded before it is needed
+def _format_usage_error(error: CycloptsError) -> Text:
+    """Format an error of use like every other error: the message alone, with each setting that is wrong."""
+    problems = getattr(error.__cause__, "errors", None)  # pydantic's; the library itself is not loaded for it
     if problems is None:
         return Text(f"gradprism: {error}")
     from gradprism.core.settings import given
@@ -27,7 +27,7 @@ def _plain(error: CycloptsError) -> Text:
 
 app = App(
     name="gradprism",
-    error_formatter=_plain,
+    error_formatter=_format_usage_error,
     help="What each training example does to a language model, read from its layer-wise gradients.",
     version=__version__,
 )
@@ -36,7 +36,7 @@ for verb in find_verbs().values():
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run one verb; `words` are those of the command line. Errors of use end with their message alone and status 2."""
+    """Run one verb with the words of the command line. Errors of use print their message alone; the status is 2."""
     try:
         status = app(sys.argv[1:] if words is None else words)
     except GradPrismError as error:
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print("gradprism: stopped", file=sys.stderr)  # noqa: T201
         status = 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone: nothing is left to say
+        sys.stderr.close()  # the reader of the pipe has closed it: no message would arrive
         status = 141
     sys.exit(status)
 

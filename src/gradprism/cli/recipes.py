@@ -1,4 +1,4 @@
-"""Read a recipe of any verb, and find what replays it."""
+"""Read a recipe of any verb, and find the module that replays it."""
 
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +9,7 @@ from gradprism.core.settings import Settings, checked, read_yaml
 
 
 def load_recipe(path: Path) -> Settings:
-    """Read a recipe, as a run holds it or written by hand. Raises `GradPrismError` where it cannot be understood."""
+    """Read a recipe, saved with a run or written by hand. Raises `GradPrismError` where it is none or is not valid."""
     return load_verb_and_recipe(path)[1]
 
 
@@ -20,11 +20,11 @@ def load_verb_and_recipe(path: Path) -> tuple[ModuleType, Settings]:
     module = verb.load() if verb else None
     if module is None or not hasattr(module, "RECIPE"):
         raise GradPrismError(
-            f"{path} is not a recipe: expected a YAML mapping with `verb: {' | '.join(_replayable())}`."
+            f"{path} is not a recipe: expected a YAML mapping with `verb: {' | '.join(_replayable_verbs())}`."
         )
     return module, checked(module.RECIPE, values)
 
 
-def _replayable() -> list[str]:
-    """Name the verbs whose settings are saved as recipes."""
+def _replayable_verbs() -> list[str]:
+    """Return the names of the verbs whose settings are saved as recipes."""
     return [name for name, verb in find_verbs().items() if hasattr(verb.load(), "RECIPE")]

@@ -44,7 +44,10 @@ def run(
         loaded = _with_engine(loaded, engine)
     options = {"by": by} if by is not None else {}
     if not {*options} <= {*signature(module.replay).parameters}:
-        raise GradPrismError(f"--by {by}: of a single run; this is a recipe of `gradprism {_verb(loaded)}`.")
+        raise GradPrismError(
+            f"--by {by} needs a recipe that measures one run (spectra, import); this one is of `gradprism "
+            f"{_verb(loaded)}`. Leave --by out."
+        )
     status: int = module.replay(loaded, path, quiet=quiet, json=json, **options)
     return status
 
@@ -52,7 +55,10 @@ def run(
 def _with_engine(recipe: Settings, engine: EngineSettings) -> Settings:
     """Return the recipe with its engine replaced. Raises `GradPrismError` where its verb loads no model."""
     if "engine" not in type(recipe).model_fields:
-        raise GradPrismError(f"--engine {engine.engine}: `gradprism {_verb(recipe)}` loads no model; it runs here.")
+        raise GradPrismError(
+            f"--engine {engine.engine}: `gradprism {_verb(recipe)}` loads no model and always runs in this process. "
+            "Leave --engine out."
+        )
     return recipe.model_copy(update={"engine": engine})
 
 

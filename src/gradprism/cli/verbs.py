@@ -1,7 +1,8 @@
 """Find the verbs of the command: each is a file `command.py` in the folder of its feature.
 
-The first line of such a file is `VERB: what it does.`, and it holds a function of the verb's name (`import_` where that
-is a word of Python). A verb whose settings are saved as a recipe also has `RECIPE`, their class, and `replay`.
+The first line of such a file is `VERB: description.`, and it defines a function named after the verb (`import_` where
+the name is a keyword of Python). A verb whose settings are saved as a recipe also defines `RECIPE`, the class of the
+settings, and `replay`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb, not yet imported: its name, what it does, and the module that holds it."""
+    """A verb that is not yet imported: its name, its description, and its module."""
 
     name: str
     about: str
@@ -24,11 +25,11 @@ class Verb:
 
     @property
     def function(self) -> str:
-        """The import path of its function, as cyclopts takes it."""
+        """The import path of its function, as cyclopts expects it."""
         return f"{self.module}:{self.name}_" if iskeyword(self.name) else f"{self.module}:{self.name}"
 
     def load(self) -> ModuleType:
-        """Import the module."""
+        """Import the module of the verb."""
         return import_module(self.module)
 
 
@@ -38,7 +39,7 @@ def find_verbs() -> dict[str, Verb]:
 
 
 def _read_verbs() -> Iterator[Verb]:
-    """Yield what the first line of every command's file says; imports none of them."""
+    """Yield the verbs, read from the first lines of their files without importing them."""
     for file in sorted(_ROOT.glob("*/*command.py")):
         with file.open(encoding="utf-8") as text:
             name, _, about = text.readline().strip().strip('"').partition(": ")

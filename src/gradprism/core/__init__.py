@@ -1,1 +1,1 @@
-"""What every folder may use: errors, settings, progress, numbers and tables as people read them."""
+"""The parts that every folder may use: errors, settings, progress, numbers and tables for readers."""

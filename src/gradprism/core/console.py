@@ -1,4 +1,4 @@
-"""The one console of all verbs: what data, names or errors hold is shown, and never acts on the terminal."""
+"""The console of every verb, which escapes control characters of data, names and errors before it prints them."""
 
 import re
 from typing import Any
@@ -11,13 +11,13 @@ from rich.text import Span, Text
 
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but the tab and the end of a line
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb"  # what turns the direction of text, or ends a line
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb"  # marks that turn the direction of text or end a line
     "\ud800-\udfff\U000e0000-\U000e007f]"  # halves of surrogate pairs; invisible tags
 )
 
 
 def shown(text: str) -> str:
-    r"""Return text with characters that a terminal obeys as escapes, such as `\x1b` and `\u202e`."""
+    r"""Return the text with each character that controls a terminal written as an escape, such as `\x1b`."""
     return _HARMFUL.sub(lambda match: _escape(ord(match[0])), text)
 
 
@@ -28,19 +28,19 @@ def _escape(code: int) -> str:
 
 
 class HarmlessConsole(Console):
-    """Escapes what it prints before it is laid out, and reads no markup or emoji names in it."""
+    """A console that escapes control characters in what it prints, and interprets no markup or emoji names."""
 
     def __init__(self, **options: Any):
-        """`options` are those of `rich.console.Console`."""
+        """Make the console; `options` are those of `rich.console.Console`."""
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print renderables and texts."""
+        """Print texts and renderables, control characters escaped."""
         super().print(*map(_harmless, objects), **options)
 
 
 def _harmless(renderable: Any) -> Any:
-    """Return a renderable with every text in it escaped: tables are changed in place, they are made to be printed."""
+    """Return a renderable with every text in it escaped. Tables, panels and paddings are changed in place."""
     if isinstance(renderable, str):
         return shown(renderable)
     if isinstance(renderable, Text):
@@ -60,12 +60,12 @@ def _harmless(renderable: Any) -> Any:
 
 
 def _escaped(text: Text) -> Text:
-    """Escape styled text, each escape in the style of its character."""
-    places = [match.start() for match in _HARMFUL.finditer(text.plain)]
-    pieces = text.divide(sorted({cut for place in places for cut in (place, place + 1)}))
+    """Escape the control characters of styled text, each in the style of its character."""
+    positions = [match.start() for match in _HARMFUL.finditer(text.plain)]
+    pieces = text.divide(sorted({cut for position in positions for cut in (position, position + 1)}))
     for piece in pieces:
         if _HARMFUL.fullmatch(piece.plain):
             styles = [span.style for span in piece.spans]
             piece.plain = shown(piece.plain)
             piece.spans = [Span(0, len(piece), style) for style in styles]
-    return text.blank_copy().join(pieces) if places else text
+    return text.blank_copy().join(pieces) if positions else text

@@ -1,8 +1,8 @@
-"""The one exception type of the package, and a kind of it that a machine causes."""
+"""The exception type of the package, and its subtype for failing hardware."""
 
 
 class GradPrismError(Exception):
-    """What was given, what was expected, and what to do.
+    """An error of use or of input; its message says what was given, what was expected, and what to do.
 
     The command line prints the message alone and exits with status 2. In Python it is the only exception
     that bad input raises.
@@ -10,4 +10,4 @@ class GradPrismError(Exception):
 
 
 class DeviceError(GradPrismError):
-    """A device stopped working: no row's fault, and another device may do the same work."""
+    """A device that stopped working. No row caused it, and another device may do the same work."""

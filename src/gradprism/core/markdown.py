@@ -7,19 +7,22 @@ from gradprism.core.numbers import number
 
 
 def head(heads: Sequence[str], words: int) -> Iterator[str]:
-    """The two lines above the rows; the first so many columns are words, the others numbers."""
+    """Yield the two header lines of a table: the first `words` columns aligned left, the others right."""
     yield line(heads)
     yield line(["---"] * words + ["---:"] * (len(heads) - words))
 
 
 def line(cells: Iterable[object]) -> str:
-    """One row; what would end a cell or the row does not."""
+    """Return one row of a table, with `|` escaped and line breaks replaced by spaces."""
     words = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(words)} |"
 
 
 def with_interval(row: Mapping[str, Any], name: str, ends: str = "") -> str:
-    """A value and its interval: NAME, and NAME_low and NAME_high or those of `ends`; a dash where there is none."""
+    """Return a value with its interval as text, such as `1.23 [1.10, 1.40]`; a dash where the value is missing.
+
+    The value stands under `name` in the row, its interval under `{ends}_low` and `{ends}_high` (`name` if not given).
+    """
     if row[name] is None:
         return "–"
     ends = ends or name

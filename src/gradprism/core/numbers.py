@@ -1,18 +1,18 @@
-"""Numbers as people read them."""
+"""Format numbers for readers."""
 
 
 def probability(value: float | None) -> str:
-    """A p or q in two digits, `<0.001` below that; a dash where there is none."""
+    """Format a p value, raw or adjusted, with two digits; `<0.001` below that, a dash where it is missing."""
     return "<0.001" if value is not None and value < 0.001 else number(value, 2)
 
 
 def share(value: float | None) -> str:
-    """A number between 0 and 1 in two decimals; a dash where there is none."""
+    """Format a number between 0 and 1 with two decimals; a dash where it is missing."""
     return "–" if value is None else f"{value:z.2f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Significant digits, thousands set apart; a dash where there is no value."""
+    """Format a number with `digits` significant digits and thousands separators; a dash where it is missing or NaN."""
     if value is None or value != value:
         return "–"
     if value and (abs(value) < 1e-3 or abs(value) >= 1e6):

@@ -1,4 +1,4 @@
-"""Optional libraries: imported when they are needed, with a hint where they are missing."""
+"""Import optional libraries when they are needed, and say how to install those that are missing."""
 
 from importlib import import_module
 from typing import Any
@@ -7,7 +7,7 @@ from gradprism.core.errors import GradPrismError
 
 
 def need(module: str, extra: str) -> Any:
-    """Import a module that the extra `gradprism[extra]` brings. Raises `GradPrismError` where it is missing."""
+    """Import a module that the extra `gradprism[extra]` installs. Raises `GradPrismError` where it is missing."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Options that many verbs share, as types of their parameters."""
+"""Options that several verbs share, as types of their parameters."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Load what other packages bring: objects that they name under an entry point of gradprism."""
+"""Load the objects that other packages register under the entry points of gradprism."""
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -16,6 +16,6 @@ def load_plugins(group: str) -> Iterator[tuple[str, Any]]:
             package = f" of {point.dist.name}" if point.dist else ""
             raise GradPrismError(
                 f"The entry point {group} {point.name}{package} ({point.value}) cannot be imported: "
-                f"{type(error).__name__}: {error}\nMend or uninstall that package."
+                f"{type(error).__name__}: {error}\nRepair or uninstall that package."
             ) from error
         yield point.name, loaded

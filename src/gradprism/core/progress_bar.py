@@ -1,4 +1,4 @@
-"""Progress of a job: a bar in a terminal, plain lines when piped, nothing when quiet. All on stderr."""
+"""Show the progress of a job on stderr: a bar in a terminal, plain lines when piped, nothing when quiet."""
 
 import signal
 import sys
@@ -27,21 +27,21 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Meter:
-    """Counts examples and tokens against the clock, and passes an interrupt on after the current batch."""
+    """Measures examples and tokens per second, and raises a pending interrupt after the current batch."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
+        """Start all counts at zero."""
         self.rows = self.done = self.before = self.tokens = 0
         self.began = time.perf_counter()
         self.interrupted = False
 
     def start(self, rows: int, done: int) -> None:
-        """Set the clock going."""
+        """Start the clock, with `done` of the rows finished before."""
         self.rows, self.done, self.before, self.tokens = rows, done, done, 0
         self.began = time.perf_counter()
 
     def batch(self, examples: int, tokens: int | None) -> None:
-        """Count a batch; raises `KeyboardInterrupt` if an interrupt came during it."""
+        """Count a batch. Raises `KeyboardInterrupt` if an interrupt came during it."""
         self.done += examples
         self.tokens += tokens or 0
         if tokens == 0:  # skipped rows cost nothing and say nothing about the speed
@@ -51,43 +51,43 @@ class Meter:
 
     @property
     def rates(self) -> tuple[float, float, float]:
-        """Examples a second, tokens a second, seconds left."""
+        """Examples per second, tokens per second, and seconds left."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         speed = (self.done - self.before) / seconds
         return speed, self.tokens / seconds, (self.rows - self.done) / speed if speed else 0.0
 
     @property
     def speeds(self) -> tuple[str, ...]:
-        """The first two as text; work that counts no tokens has one alone."""
+        """Examples and tokens per second as text, without the tokens where none are counted."""
         examples, tokens, _ = self.rates
         return (f"{examples:.1f} examples/s", *([f"{tokens:,.0f} tokens/s"] if tokens else []))
 
 
 class PlainLines:
-    """A line now and then, for logs and pipes."""
+    """A `Progress` that prints a line every few seconds, for logs and pipes."""
 
     def __init__(self, meter: Meter):
-        """Share the meter."""
+        """Print the counts of `meter`."""
         self._meter = meter
         self._last = 0.0
         self._note = ""
 
     def say(self, text: str) -> None:
-        """Print a stage."""
+        """Print the name of a stage."""
         print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def start(self, rows: int, done: int, what: str) -> None:
-        """Say where the work stands."""
+        """Print what is computed, for how many rows, and how many of them are done."""
         self._meter.start(rows, done)
         if rows:
             self.say(f"{what}: {rows:,} rows" + (f", {done:,} already done" if done else ""))
 
     def note(self, text: str) -> None:
-        """Keep it for the next line."""
+        """Add a note to the lines that follow."""
         self._note = f", {text}" if text else ""
 
     def batch(self, examples: int, tokens: int | None) -> None:
-        """Print a line if the last one is long ago, or this is the end."""
+        """Count a batch, and print a line if the last one is ten seconds old or all rows are done."""
         self._meter.batch(examples, tokens)
         meter, now = self._meter, time.perf_counter()
         overdue = now - self._last >= _SECONDS_BETWEEN_LINES and (examples or self._last)
@@ -97,7 +97,7 @@ class PlainLines:
             self.say(f"{meter.done:,}/{meter.rows:,} rows, {speeds}, {_clock(left)} left{self._note}")
 
 
-class _Rates(ProgressColumn):
+class _RatesColumn(ProgressColumn):
     def __init__(self, meter: Meter):
         super().__init__()
         self._meter = meter
@@ -106,8 +106,8 @@ class _Rates(ProgressColumn):
         return Text("  ".join(self._meter.speeds), style="cyan")
 
 
-class _OfRows(ProgressColumn):
-    """A column that work without rows leaves empty."""
+class _RowsColumn(ProgressColumn):
+    """A column that stays empty for work without rows."""
 
     def __init__(self, column: ProgressColumn):
         super().__init__()
@@ -118,41 +118,41 @@ class _OfRows(ProgressColumn):
 
 
 class Bar:
-    """A live bar with examples a second, tokens a second and the time left."""
+    """A `Progress` that shows a live bar with examples per second, tokens per second and the time left."""
 
     def __init__(self, meter: Meter, progress: RichProgress):
-        """Share the meter and the display."""
+        """Add a bar with the counts of `meter` to a display."""
         self._meter = meter
         self._progress = progress
         self._task = progress.add_task("", total=None)
         self._what = ""
 
     def say(self, text: str) -> None:
-        """Name the stage beside the bar."""
+        """Show the name of a stage beside the bar."""
         self._progress.update(self._task, description=shown(text))
 
     def start(self, rows: int, done: int, what: str) -> None:
-        """Fill in the total."""
+        """Set the total, and the rows that are done."""
         self._meter.start(rows, done)
         self._what = what
         self._progress.reset(self._task, total=rows, completed=done, description=what)
 
     def note(self, text: str) -> None:
-        """Show it behind the name."""
+        """Show a note behind the name of the work."""
         self._progress.update(self._task, description=shown(f"{self._what} ({text})" if text else self._what))
 
     def batch(self, examples: int, tokens: int | None) -> None:
-        """Move on."""
+        """Advance the bar. Raises `KeyboardInterrupt` if an interrupt came during the batch."""
         self._progress.update(self._task, advance=examples)
         self._meter.batch(examples, tokens)
 
 
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Progress]:
-    """Give the observer that suits stderr. While it is open, the first Ctrl-C waits for the current batch."""
+    """Yield the progress that suits stderr; meanwhile the first Ctrl-C stops after the current batch."""
     meter = Meter()
     console = HarmlessConsole(stderr=True)
-    with _patient_interrupt(meter):
+    with _deferred_interrupt(meter):
         if quiet:
             yield _Quiet(meter)
         elif not console.is_terminal:
@@ -163,7 +163,7 @@ def show_progress(quiet: bool) -> Iterator[Progress]:
 
 
 class _Quiet(NoProgress):
-    """Prints nothing, but still hears interrupts."""
+    """A `Progress` that prints nothing, and still stops on interrupts."""
 
     def __init__(self, meter: Meter):
         self._meter = meter
@@ -176,23 +176,23 @@ class _Quiet(NoProgress):
 
 
 def _bar(meter: Meter, console: Console) -> RichProgress:
-    counts = (BarColumn(bar_width=14), MofNCompleteColumn(), _Rates(meter), TimeRemainingColumn(compact=True))
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *map(_OfRows, counts))
+    counts = (BarColumn(bar_width=14), MofNCompleteColumn(), _RatesColumn(meter), TimeRemainingColumn(compact=True))
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *map(_RowsColumn, counts))
     return RichProgress(*columns, console=console, transient=True)
 
 
 @contextmanager
-def _patient_interrupt(meter: Meter) -> Iterator[None]:
-    """The first Ctrl-C is remembered until a batch ends; before work has begun, and the second time, it acts."""
+def _deferred_interrupt(meter: Meter) -> Iterator[None]:
+    """Defer the first Ctrl-C to the end of the batch; a second one, or one before work has begun, acts at once."""
 
-    def remember(number: int, frame: FrameType | None) -> None:
+    def defer(number: int, frame: FrameType | None) -> None:
         if meter.interrupted or not meter.rows:
             raise KeyboardInterrupt
         meter.interrupted = True
         print("\nStopping after the current batch (Ctrl-C again: at once)", file=sys.stderr)  # noqa: T201
 
     try:
-        previous = signal.signal(signal.SIGINT, remember)
+        previous = signal.signal(signal.SIGINT, defer)
     except ValueError:  # not the main thread
         yield
         return

@@ -1,4 +1,4 @@
-"""Settings of the verbs: frozen, checked when made, saved with every run and replayable from it."""
+"""The settings of verbs: frozen, checked when made, saved with every run, and replayable from there."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -15,23 +15,23 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; an unknown name is an error."""
+    """A frozen group of settings that refuses unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat options -> the groups of a recipe; raises `GradPrismError` for a name that none of them has."""
-    homes = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
+    """Sort flat options into the groups of a recipe. Raises `GradPrismError` for a name that no group has."""
+    group_of = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
     own = {"part_rows", "name", "own"} & {*recipe.model_fields}
     grouped: dict[str, Any] = {}
     for option, value in options.items():
         if option in own:
             grouped[option] = value
-        elif option in homes:
-            grouped.setdefault(homes[option], {})[option] = _flat(value)
+        elif option in group_of:
+            grouped.setdefault(group_of[option], {})[option] = _flat(value)
         else:
-            known = sorted({*homes, *own})
+            known = sorted({*group_of, *own})
             close = get_close_matches(option, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise GradPrismError(f"Unknown setting {option!r}; {hint}")
@@ -39,7 +39,7 @@ def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
-    """The groups of settings among a recipe's fields."""
+    """Return the fields of a recipe that are groups of settings, by name."""
     found = {
         name: (get_args(field.annotation) or (field.annotation,))[0] for name, field in recipe.model_fields.items()
     }
@@ -47,7 +47,7 @@ def _groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
 
 
 def _flat(value: Any) -> Any:
-    """Accept `projections=("q", "k")` and `columns={"prompt": "question"}` beside their text forms."""
+    """Write `("q", "k")` and `{"prompt": "question"}` in their text forms, `q,k` and `prompt=question`."""
     if isinstance(value, Mapping):
         return ",".join(f"{role}={name}" for role, name in value.items())
     if isinstance(value, list | tuple):
@@ -56,7 +56,7 @@ def _flat(value: Any) -> Any:
 
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Validate settings; what is wrong comes out as one plain line for each setting."""
+    """Validate settings. Raises `GradPrismError` with one line for each setting that is wrong."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -68,13 +68,13 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def given(problem: Mapping[str, Any]) -> str:
-    """What was given, for the words of a problem of pydantic; of an address nothing, since it may hold a password."""
+    """Quote the value that pydantic refused; nothing for an address, which may hold a password."""
     hidden = problem["type"] == "missing" or "base_url" in problem["loc"]
     return "" if hidden else f" (given: {problem['input']!r})"
 
 
 def recipe_text(recipe: BaseModel) -> str:
-    """YAML of the resolved settings; `gradprism run FILE` replays them."""
+    """Write the resolved settings as YAML, which `gradprism run FILE` replays."""
     values = recipe.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
@@ -84,7 +84,7 @@ def iso_date(text: str | None) -> str | None:
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Read the YAML mapping of a recipe. Raises `GradPrismError` where there is none."""
+    """Read the YAML mapping of a recipe. Raises `GradPrismError` where the file holds none."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

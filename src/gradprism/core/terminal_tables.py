@@ -1,4 +1,4 @@
-"""Numbers and tables as a terminal shows them."""
+"""Lay out tables for a terminal."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def plain_table(title: str, headings: list[str], left: int = 1) -> Table:
-    """A table with light rules: the first `left` columns to the left, numbers to the right."""
+    """Make an empty table with light rules: the first `left` columns aligned left, the others right."""
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left)
@@ -17,7 +17,7 @@ def plain_table(title: str, headings: list[str], left: int = 1) -> Table:
 
 
 def spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
-    """Put an empty line in front of each part but the first."""
+    """Yield the parts with an empty line between them."""
     for index, part in enumerate(parts):
         if index:
             yield Text()
@@ -25,7 +25,7 @@ def spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
 
 
 def summary_table(rows: Iterable[tuple[str, str | Text]]) -> Table:
-    """Names in bold on the left, what they are on the right."""
+    """Make a table of summary lines: names in bold on the left, texts on the right."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
         table.add_row(Text(name, "bold"), value if isinstance(value, Text) else Text(value))

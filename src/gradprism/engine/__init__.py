@@ -1,1 +1,1 @@
-"""How shards of examples are worked through: in this process, or by the workers of a Ray cluster."""
+"""Engines, which process shards of examples: in this process, or on the workers of a Ray cluster."""

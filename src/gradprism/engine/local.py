@@ -1,4 +1,4 @@
-"""The local engine: one shard after the other, in this process."""
+"""The local engine: processes one shard after the other, in this process."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ def run(
     account: Account,
     on_loaded: OnLoaded,
 ) -> None:
-    """Work through the shards and publish each whole. Stopping at any instant loses only the shard in hand."""
+    """Process the shards in order and publish each when it is finished; a kill loses the current shard only."""
     task.load(progress.say)
     account.device = task.device
 

@@ -1,4 +1,4 @@
-"""Options of commands whose work an engine does."""
+"""Command-line options of the verbs that run on an engine."""
 
 from typing import Annotated
 

@@ -1,10 +1,10 @@
-"""How much memory a process has taken."""
+"""Measure the peak memory of a process."""
 
 import sys
 
 
 def peak_memory_mib() -> int | None:
-    """Largest resident set of this process so far; None where the platform does not say."""
+    """Return the largest resident set of this process so far, in MiB; None where the platform does not tell."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""Set the engine that a recipe names to work on what is still to be done, and put on record what it did."""
+"""Run a task on the engine that a recipe names, for the parts that are not published yet, and record the session."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,32 +18,32 @@ from gradprism.models.sources import LoadedModel, ModelSource
 
 
 class RunsOnEngine(Protocol):
-    """The settings of a verb whose work an engine does."""
+    """The settings of a verb that runs on an engine."""
 
     @property
     def engine(self) -> EngineSettings:
-        """Where it is done."""
+        """The engine, and its workers."""
 
     @property
     def execution(self) -> ExecutionSettings:
-        """How it is done."""
+        """Devices, batches and threads."""
 
     @property
     def part_rows(self) -> int:
-        """Rows in one part."""
+        """Number of rows in one part."""
 
 
 @dataclass(frozen=True)
-class _Retrying(Generic[Part]):
-    """A sink for parts of which only the rows that have failed are done again."""
+class _RetrySink(Generic[Part]):
+    """A sink for published parts whose failed rows are processed again, and whose other rows are kept."""
 
     sink: ResumableSink[Part]
     task: Task[Part]
     parts: frozenset[int]
-    publish_elsewhere: None = None  # here, where what the parts keep is read
+    publish_elsewhere: None = None  # parts are joined with their kept rows here, in the process that holds the run
 
     def without_kept_rows(self, shards: Iterable[Shard], progress: Progress) -> Iterator[Shard]:
-        """Yield the shards without the rows of those parts that have not failed."""
+        """Yield the shards, those of `parts` with their failed rows only."""
         for shard in shards:
             if shard.index in self.parts:
                 _, rows = self.sink.kept(shard.index)
@@ -52,7 +52,7 @@ class _Retrying(Generic[Part]):
             yield shard
 
     def publish(self, index: int, part: Part) -> None:
-        """Publish a part whole: with the rows it had before that have not failed."""
+        """Publish a part together with the rows of it that had not failed before."""
         if index in self.parts:
             part = self.task.join([self.sink.kept(index)[0], part])
         self.sink.publish(index, part)
@@ -71,46 +71,48 @@ def run_task(
     *,
     on_loaded: OnLoaded = lambda found: None,
     retry_failed: bool = False,
-    here: bool = False,
+    always_local: bool = False,
 ) -> None:
-    """Have an engine do what is not published yet, and with `retry_failed` also the rows that have failed.
+    """Process the parts that are not published yet, and with `retry_failed` also the rows that have failed.
 
-    `what` names the work on the progress bar; `here`: in this process whatever the recipe says.
+    `what` names the work on the progress bar. With `always_local` it runs in this process whatever engine the recipe
+    names.
     """
-    done, again = sink.done, sink.parts_with_failures() if retry_failed else frozenset[int]()
-    n_done = rows_in(done - again, recipe.part_rows, len(examples))
+    done, to_retry = sink.done, sink.parts_with_failures() if retry_failed else frozenset[int]()
+    n_done = rows_in(done - to_retry, recipe.part_rows, len(examples))
     if n_done == len(examples):
         return
-    shards, target = cut(examples, recipe.part_rows, done - again), cast(Sink[Part], sink)
-    if again:
-        target = retrying = _Retrying(sink, task, again)
+    shards, target = cut(examples, recipe.part_rows, done - to_retry), cast(Sink[Part], sink)
+    if to_retry:
+        target = retrying = _RetrySink(sink, task, to_retry)
         shards = retrying.without_kept_rows(shards, progress)
 
     def start(found: Mapping[str, Any]) -> None:
         on_loaded(found)
         progress.start(len(examples), n_done, what)
 
-    engine = "local" if here else recipe.engine.engine
+    engine = "local" if always_local else recipe.engine.engine
     with session(sink.add_session, recipe.execution.batch_tokens, engine) as account:
         if engine == "local":
             local.run(shards, task, target, progress, account, start)
             return
         from gradprism.engine.ray import run as ray
 
-        n_shards = n_parts(len(examples), recipe.part_rows) - len(done - again)
+        n_shards = n_parts(len(examples), recipe.part_rows) - len(done - to_retry)
         ray.run(shards, task, target, progress, account, start, recipe.engine, n_shards)
 
 
 def refuse_engine(recipe: RunsOnEngine, source: ModelSource | None) -> None:
-    """Refuse, before anything is read or written, an engine that cannot be had.
+    """Refuse an engine that cannot be used, before anything is read or written.
 
-    Raises `GradPrismError` where it is not installed, or where its workers would need a model that this process holds.
+    Raises `GradPrismError` where Ray is not installed, or where its workers would need a model that is loaded in this
+    process only.
     """
     if recipe.engine.engine != "ray":
         return
     need("ray", "ray")
     if isinstance(source, LoadedModel):
         raise GradPrismError(
-            'Given a model that is loaded here, and engine="ray", whose workers load it for themselves. '
+            'Given a loaded model and engine="ray", whose workers load the model themselves. '
             "Expected its name: a hub id, a folder that they can read, a .gguf file or a built-in name."
         )

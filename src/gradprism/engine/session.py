@@ -1,4 +1,4 @@
-"""Put on record what one session of work did and cost."""
+"""Record the work and the cost of one session."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from gradprism.engine.task import Account
 def session(
     append: Callable[[dict[str, Any]], None], batch_tokens: int | None = None, engine: str = "local"
 ) -> Iterator[Account]:
-    """Append this session's work and cost to a record, also where it ends early."""
+    """Append this session's work and cost to a record when it ends, also by an error or an interrupt."""
     done, started, clock = Account(), utc_now(), time.perf_counter()
     try:
         yield done

@@ -1,4 +1,4 @@
-"""Shards: the units of work that an engine hands out, and a run publishes."""
+"""Shards: the units of work that an engine assigns, each of which becomes one part of a run."""
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive examples; `index` numbers the part of the run that they become."""
+    """Consecutive examples that become the part number `index` of a run."""
 
     index: int
     examples: tuple[Example, ...]
 
 
 def cut(examples: Iterable[Example], part_rows: int, done: Container[int]) -> Iterator[Shard]:
-    """Cut a stream of examples into shards of `part_rows`, leaving out those already done."""
+    """Cut a stream of examples into shards of `part_rows`, without the shards already done."""
     for index, taken in numbered_parts(examples, part_rows):
         if index not in done:
             yield Shard(index, taken)
 
 
 def numbered_parts(items: Iterable[Item], part_rows: int) -> Iterator[tuple[int, tuple[Item, ...]]]:
-    """Cut a stream into parts of `part_rows`, the last one shorter, each with its number."""
+    """Yield parts of `part_rows` items with their numbers, counted from 0; the last part may be shorter."""
     stream = iter(items)
     for index in count():
         if not (taken := tuple(islice(stream, part_rows))):
@@ -35,10 +35,10 @@ def numbered_parts(items: Iterable[Item], part_rows: int) -> Iterator[tuple[int,
 
 
 def n_parts(rows: int, part_rows: int) -> int:
-    """How many parts so many rows come to."""
+    """Return the number of parts that `rows` rows are cut into."""
     return -(-rows // part_rows)
 
 
 def rows_in(parts: Iterable[int], part_rows: int, rows: int) -> int:
-    """How many of the `rows` these parts hold; the last part may be shorter."""
+    """Return the number of rows in the given parts of a run of `rows` rows."""
     return sum(min(part_rows, rows - index * part_rows) for index in parts)

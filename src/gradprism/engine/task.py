@@ -1,4 +1,4 @@
-"""What an engine is given to do, and where it puts what comes of it."""
+"""The interfaces of an engine: a task, which makes parts of shards, and a sink, which publishes them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -14,54 +14,54 @@ PartIn = TypeVar("PartIn", contravariant=True)
 
 
 class Task(ABC, Generic[Part]):
-    """Load a model, then make of each shard's examples a part of the run.
+    """A task: loads a model, then makes one part of a run from the examples of each shard.
 
-    Pickled before it is loaded, so that the same task runs in this process or in others, on any machine.
+    It is pickled before the model is loaded, so that it runs in this process or in others, on any machine.
     """
 
     device: str = ""
-    """Where the model is; empty as long as that is not known."""
+    """The device of the model; empty until it is known."""
     found: Mapping[str, Any] = MappingProxyType({})
-    """What goes on record of the model once it is loaded."""
+    """The entries about the model for the run's record, known once it is loaded."""
 
     @property
     def note(self) -> str:
-        """What a progress bar may show beside the counts; may be empty."""
+        """The text to show beside the counts of a progress bar; may be empty."""
         return ""
 
     @abstractmethod
     def load(self, say: Say) -> None:
-        """Load the model, telling `say` of each stage."""
+        """Load the model, and report each stage by `say`."""
 
     @abstractmethod
     def run(self, examples: Sequence[Example], on_batch: OnBatch) -> Part:
-        """Work through one shard. `on_batch` is called after each batch and may raise to stop."""
+        """Return the part made from the examples of one shard. `on_batch` is called after each batch; it may raise."""
 
     @abstractmethod
     def failed(self, examples: Sequence[Example], reason: str) -> Part:
-        """Return the part whose rows have all failed, for one reason."""
+        """Return a part in which every row has failed for the given reason."""
 
     @abstractmethod
     def join(self, parts: Sequence[Part]) -> Part:
-        """Join several parts into one, in the order of the data."""
+        """Join several parts into one, in the order of rows."""
 
 
 class Sink(Protocol[PartIn]):
-    """Takes the parts that an engine makes, each whole."""
+    """A sink: publishes the parts that an engine makes, each of them whole."""
 
     def publish(self, index: int, part: PartIn) -> None:
-        """Write one part, in place of an earlier one, from the process that holds the run."""
+        """Write one part, replacing an earlier one, from the process that has locked the run."""
 
     @property
     def publish_elsewhere(self) -> Callable[[int, PartIn], None] | None:
-        """The same from any worker's process: a function that pickles. None where workers cannot reach the run."""
+        """A function that publishes a part from a worker's process and can be pickled; None if workers cannot."""
 
     def check(self) -> None:
-        """Raise `GradPrismError` where this process does not hold the run any more."""
+        """Raise `GradPrismError` where this process has lost the lock of the run."""
 
 
 class ResumableSink(Sink[Part], Protocol[Part]):
-    """Holds parts of earlier sessions too, and a record of what each session did."""
+    """A sink that also knows the parts of earlier sessions, and records every session."""
 
     @property
     def done(self) -> frozenset[int]:
@@ -71,25 +71,25 @@ class ResumableSink(Sink[Part], Protocol[Part]):
         """Return the indices of the published parts in which a row has failed."""
 
     def kept(self, index: int) -> tuple[Part, Set[int]]:
-        """Return a published part without the rows that have failed, and the numbers of those it keeps."""
+        """Return a published part without its failed rows, and the row numbers that remain."""
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
-        """Put on record what one session did."""
+        """Append the entry of one session to the record."""
 
 
 @dataclass
 class Account:
-    """What one session has done."""
+    """The work and cost of one session."""
 
     examples: int = 0
     tokens: int = 0
     device: str = ""
     workers: int = 1
     retries: int = 0
-    """How often a shard was begun again because its worker had died."""
+    """Number of times that a shard, or a piece of one, was processed again because its worker had died."""
     peak_memory_mib: int | None = None
-    """Of the largest worker in another process; None where the work was done in this one."""
+    """Largest peak memory of any worker process; None where all work ran in this process."""
 
 
 OnLoaded = Callable[[Mapping[str, Any]], None]
-"""Called once the first model is loaded, with what was found in it."""
+"""Called once, when the first model is loaded, with `Task.found`."""

@@ -284,9 +284,11 @@ def _score(
     retry_failed: bool,
 ) -> None:
     """Score one metric, what is published left out."""
-    here = metric.waits or recipe.engine.engine == "local"
     task = ScoreTask(recipe, metric.name, dict(metric.identity), metric)
-    run_task(task, writer, examples, recipe, progress, writer.folder.name, retry_failed=retry_failed, here=here)
+    run_task(
+        task, writer, examples, recipe, progress, writer.folder.name,
+        retry_failed=retry_failed, always_local=metric.waits,
+    )  # fmt: skip
     writer.update(complete=True)
 
 

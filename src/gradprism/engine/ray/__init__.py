@@ -1,1 +1,1 @@
-"""The Ray engine: actors of a cluster hold the model once and take shards."""
+"""The Ray engine: workers (Ray actors) load the model once each and process shards."""

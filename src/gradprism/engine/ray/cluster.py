@@ -1,4 +1,4 @@
-"""A Ray cluster: joined, or started on this machine for as long as it is needed; and how many workers fit in it."""
+"""Connect to a Ray cluster, or start one on this machine, and plan the workers that fit in it."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from gradprism.core.optional import need
 from gradprism.engine.ray.failures import first_line, last_line
 from gradprism.engine.settings import EngineSettings
 
-# Heard by Ray when it is imported and started. What becomes of a dead worker is said in our own words.
+# Read by Ray when it is imported and started. Dead workers are reported by the scheduler, not by Ray's own log.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
@@ -21,8 +21,8 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*(worker died or was killed|[Ww]orkers? .*killed due to memory pressure)",
 }
 
-# Reached by ray://, a head may yet fail to start the process that serves the connection, as it does where it is busy.
-_TRIES, _PAUSE = 4, 3.0  # seconds
+# A busy head node that is reached by ray:// may fail to start the process that serves the connection.
+_CONNECTION_TRIES, _PAUSE = 4, 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class WorkerShape:
 
 @contextmanager
 def connected(settings: EngineSettings) -> Iterator[Any]:
-    """Connect Ray to the cluster of `settings.address`, or to one of its own that ends with the context.
+    """Connect Ray to the cluster at `settings.address`, or to a new one on this machine that ends with the context.
 
-    A connection that the calling program holds already is used and left alone. Raises `GradPrismError` where Ray is
-    not installed or the cluster is not to be had.
+    A connection that the calling program has opened already is used and not closed. Raises `GradPrismError` where Ray
+    is not installed or the cluster cannot be reached.
     """
     with _environment():
         ray = need("ray", "ray")
@@ -49,13 +49,13 @@ def connected(settings: EngineSettings) -> Iterator[Any]:
         try:
             _connect(ray, settings)
             yield ray
-        finally:  # also of what was half started
+        finally:  # also after an incomplete start
             ray.shutdown()
 
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Set Ray's environment variables that the user has not set; take them back afterwards."""
+    """Set those environment variables of Ray that the user has not set, and unset them afterwards."""
     ours = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(ours)
     try:
@@ -68,12 +68,12 @@ def _environment() -> Iterator[None]:
 def _connect(ray: Any, settings: EngineSettings) -> None:
     own = {} if settings.address else {"include_dashboard": False}
     try:
-        for further in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_CONNECTION_TRIES)):
             try:
                 ray.init(address=settings.address or "local", log_to_driver=False, logging_level="ERROR", **own)
                 return
             except ConnectionAbortedError:
-                if not further:
+                if not tries_left:
                     raise
                 time.sleep(_PAUSE)
     except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
@@ -81,53 +81,53 @@ def _connect(ray: Any, settings: EngineSettings) -> None:
         raise GradPrismError(
             f"--address {settings.address or '(none)'}: no Ray cluster was reached: {why}\n"
             "Expected `auto` on a machine of the cluster, ray://HEAD:10001 from elsewhere, or no --address for a "
-            "cluster of its own on this machine. One that asks for a token (Ray 2.60 does by itself) gets it from "
-            "RAY_AUTH_TOKEN or ~/.ray/auth_token, where RAY_AUTH_MODE=token is set."
+            "new cluster on this machine. For a cluster that requires a token (Ray 2.60 does by default), set "
+            "RAY_AUTH_MODE=token, and the token in RAY_AUTH_TOKEN or ~/.ray/auth_token."
         ) from error
 
 
 def plan_workers(settings: EngineSettings, nodes: Sequence[Mapping[str, float]], most: int) -> WorkerShape:
-    """Plan how many workers there are, and what each gets.
+    """Plan the number of workers, and the CPUs and GPUs of each.
 
-    `nodes` are the resources of each machine, `most` the number of shards.
+    `nodes` are the resources of each machine, `most` is the number of shards.
 
-    By itself a worker takes one GPU; without any in the cluster, all CPUs of a machine, or their share where the
-    number of workers is given. Raises `GradPrismError` where this machine has less than one worker takes, or where a
-    cluster that may grow has nothing yet to decide by.
+    By default a worker takes one GPU; in a cluster without GPUs, all CPUs of a machine, or a share of them where the
+    number of workers is given. Raises `GradPrismError` where this machine has less than one worker takes, or where an
+    autoscaling cluster has no machine yet to plan by.
     """
     gpus = [node.get("GPU", 0.0) for node in nodes]
     cpus = [node.get("CPU", 0.0) for node in nodes]
     given = (settings.gpus_per_worker, settings.cpus_per_worker)
     if not sum(gpus) + sum(cpus) and (given == (None, None) or settings.workers is None):
         raise GradPrismError(
-            "The Ray cluster has no free machine yet, so that nothing says what a worker should take. Expected "
-            "--workers N together with --gpus-per-worker or --cpus-per-worker, for which the cluster then grows."
+            "The Ray cluster has no free machine yet, so the resources of a worker cannot be planned. Expected "
+            "--workers N together with --gpus-per-worker or --cpus-per-worker; the cluster then grows to fit."
         )
     each_gpus = float(bool(sum(gpus))) if given[0] is None else given[0]
     if each_gpus:
         each_cpus = 1.0 if given[1] is None else given[1]
     else:
-        each_cpus = given[1] or _share(cpus, settings.workers or sum(n >= 1 for n in cpus))
+        each_cpus = given[1] or _cpus_per_worker(cpus, settings.workers or sum(n >= 1 for n in cpus))
     if settings.address is None:
-        _refuse_more_than_there_is(each_gpus, max(gpus, default=0.0), "GPU")
-        _refuse_more_than_there_is(each_cpus, max(cpus, default=0.0), "CPU")
-    fitting = sum(_fit(each_gpus, each_cpus, *has) for has in zip(gpus, cpus, strict=True))
+        _refuse_missing_resources(each_gpus, max(gpus, default=0.0), "GPU")
+        _refuse_missing_resources(each_cpus, max(cpus, default=0.0), "CPU")
+    fitting = sum(_count_fitting_workers(each_gpus, each_cpus, *has) for has in zip(gpus, cpus, strict=True))
     return WorkerShape(min(settings.workers or max(fitting, 1), most), each_cpus, each_gpus)
 
 
-def _refuse_more_than_there_is(each: float, has: float, what: str) -> None:
+def _refuse_missing_resources(each: float, has: float, what: str) -> None:
     if each > has:
         raise GradPrismError(f"--{what.lower()}s-per-worker {each:g}: this machine has {has:g} {what}s.")
 
 
-def _fit(each_gpus: float, each_cpus: float, gpus: float, cpus: float) -> int:
-    """Count the workers that fit on one machine. A fifth of a GPU fits five times, whatever binary fractions say."""
+def _count_fitting_workers(each_gpus: float, each_cpus: float, gpus: float, cpus: float) -> int:
+    """Return how many workers fit on one machine. A fifth of a GPU fits five times, in spite of binary rounding."""
     kinds = ((each_gpus, gpus), (each_cpus, cpus))
     return min(math.floor(has / each + 1e-9) for each, has in kinds if each)
 
 
-def _share(cpus: Sequence[float], workers: int) -> float:
-    """Return the most whole CPUs that each worker can have; a fraction where there are fewer CPUs than workers."""
+def _cpus_per_worker(cpus: Sequence[float], workers: int) -> float:
+    """Return the largest whole number of CPUs that each worker can have; a fraction if there are fewer CPUs."""
     for each in range(int(max(cpus, default=1)), 0, -1):
         if sum(n // each for n in cpus) >= workers:
             return float(each)
@@ -135,5 +135,5 @@ def _share(cpus: Sequence[float], workers: int) -> float:
 
 
 def resources_of_nodes(ray: Any) -> list[Mapping[str, float]]:
-    """Return the resources of every live machine of the cluster."""
+    """Return the resources of each live machine of the cluster, by name."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

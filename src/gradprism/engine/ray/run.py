@@ -1,6 +1,6 @@
-"""The Ray engine: actors hold the model once and take shards, on one machine or many.
+"""The Ray engine: workers load the model once each and process shards, on one machine or many.
 
-Ray's core, not Ray Data; docs/scale.md says why.
+It uses Ray's core, not Ray Data; docs/scale.md says why.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Progress, Say
 from gradprism.engine.ray.cluster import connected, plan_workers, resources_of_nodes
-from gradprism.engine.ray.failures import as_here, first_line, reason_of
+from gradprism.engine.ray.failures import first_line, local_error, reason_of
 from gradprism.engine.ray.scheduler import PATIENCE, Scheduler
 from gradprism.engine.ray.shard_queue import ShardQueue
 from gradprism.engine.ray.worker import hide_gpus
@@ -31,9 +31,9 @@ def run(
     settings: EngineSettings,
     n_shards: int,
 ) -> None:
-    """Work through the shards on the workers of a Ray cluster; what a dead worker had in hand is begun again elsewhere.
+    """Process the shards on the workers of a Ray cluster; the shard of a worker that dies is retried on another.
 
-    Raises `GradPrismError` where no worker can be had, none finishes a shard, or the cluster is lost.
+    Raises `GradPrismError` where no worker can be started, none finishes a shard, or the cluster is lost.
     """
     progress.say("Connecting to Ray" if settings.address else "Starting Ray on this machine")
     with connected(settings) as ray, _loss_of_cluster_explained(ray, settings):
@@ -42,11 +42,11 @@ def run(
 
 
 def ask_worker(settings: EngineSettings, function: Callable[[], Answer], say: Say) -> Answer:
-    """Call a function where a worker would run, and return its answer.
+    """Call a function on a machine of the cluster, with the resources of a worker, and return its answer.
 
-    Raises `GradPrismError` where there is no answer.
+    Raises `GradPrismError` where the function raises it, or the cluster is lost.
     """
-    say("Asking a worker of the Ray cluster what it computes in")
+    say("Asking a worker of the Ray cluster for its arithmetic")
     with connected(settings) as ray, _loss_of_cluster_explained(ray, settings):
         worker = plan_workers(settings, resources_of_nodes(ray), 1)
         task = ray.remote(num_cpus=worker.cpus, num_gpus=worker.gpus, max_retries=3)(_call)
@@ -56,7 +56,7 @@ def ask_worker(settings: EngineSettings, function: Callable[[], Answer], say: Sa
         try:
             answer: Answer = ray.get(waiting)
         except ray.exceptions.RayTaskError as error:
-            raise as_here(error) from error
+            raise local_error(error) from error
         return answer
 
 
@@ -68,7 +68,7 @@ def _call(function: Callable[[], Answer], has_gpu: bool) -> Answer:
 
 @contextmanager
 def _loss_of_cluster_explained(ray: Any, settings: EngineSettings) -> Iterator[None]:
-    """Turn failures of the connection into `GradPrismError`. From outside (ray://) they come as bare exceptions."""
+    """Turn failures of the connection into `GradPrismError`. A ray:// client raises them as plain `Exception`."""
     bare = Exception if (settings.address or "").startswith("ray://") else None
     try:
         yield

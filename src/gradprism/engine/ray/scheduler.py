@@ -1,4 +1,4 @@
-"""Start Ray's workers, hand out pieces of work, take what comes back, and replace workers that die."""
+"""Start the workers, assign them shards, publish the parts they return, and replace workers that die."""
 
 import time
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from gradprism import __version__
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.progress import Progress
 from gradprism.engine.ray.cluster import WorkerShape
-from gradprism.engine.ray.failures import as_here, first_line, reason_of, went_with_its_node
+from gradprism.engine.ray.failures import first_line, local_error, reason_of, went_with_its_node
 from gradprism.engine.ray.shard_queue import MOST_CRASHES, Piece, ShardQueue
 from gradprism.engine.ray.worker import Done, LoadedWorker, RayWorker
 from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
 
 TICK = 0.5
-"""Seconds between two looks at how far the workers are."""
+"""Seconds between two requests for the progress of the workers."""
 PATIENCE = 30.0
-"""Seconds without any worker until that is said, and said again."""
-_MOST_LOADING_CRASHES = 3  # in turn
+"""Seconds without a loaded worker after which that is reported, and again after as many more."""
+_MOST_LOADING_CRASHES = 3  # one after another
 
 
 @dataclass(eq=False)
 class _WorkerHandle:
-    """One worker, as the scheduler knows it."""
+    """The scheduler's state of one worker."""
 
     actor: Any
-    answer: Any  # to its last call: loading, or a piece; None while it is free
-    loaded: LoadedWorker | None = None  # once it has loaded
+    answer: Any  # Ray's reference to the result of `load` or `work`; None while the worker is idle
+    loaded: LoadedWorker | None = None  # None until it has loaded the model
     piece: Piece | None = None
-    request: Any = None  # how far it is
-    counted: tuple[int, int] = (0, 0)  # examples and tokens of its piece that have been counted
+    request: Any = None  # Ray's reference to the result of `progress`
+    counted: tuple[int, int] = (0, 0)  # examples and tokens of its piece that have been reported
 
 
 class Scheduler(Generic[Part]):
@@ -48,28 +48,28 @@ class Scheduler(Generic[Part]):
         account: Account,
         on_loaded: OnLoaded,
     ) -> None:
-        """`ray`: the module, connected to a cluster."""
+        """Prepare the workers; none is started yet. `ray` is the module, connected to a cluster."""
         self._ray, self._shape, self._queue = ray, shape, queue
         self._sink, self._progress, self._account, self._on_loaded = sink, progress, account, on_loaded
         threads = None if shape.gpus else max(int(shape.cpus), 1)
         self._actor = ray.remote(
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,
-            max_restarts=0,  # a new one is started instead: then it is known which died, and on what
+            max_restarts=0,  # the scheduler starts a new worker itself, since it knows which piece the old one had
             max_task_retries=0,
             scheduling_strategy="SPREAD",
-            max_concurrency=2,  # a piece, and meanwhile `progress`
+            max_concurrency=2,  # `progress` answers while `work` runs
         )(RayWorker)
-        self._inside = (task, sink.publish_elsewhere, threads, bool(shape.gpus))
+        self._worker_arguments = (task, sink.publish_elsewhere, threads, bool(shape.gpus))
         self._workers: list[_WorkerHandle] = []
-        self._began = False
-        self._alone_since = time.monotonic()
+        self._has_loaded = False  # whether any worker has
+        self._none_loaded_since = time.monotonic()
         self._loading_crashes = self._crashes_in_a_row = 0
-        self._most_in_a_row = 3 * MOST_CRASHES + shape.workers
+        self._most_crashes_in_a_row = 3 * MOST_CRASHES + shape.workers
 
     def run(self) -> None:
         """Work until every shard is published."""
-        self._progress.say(f"Loading the model in {_in_words(self._shape.workers, 'worker', 'workers')}")
+        self._progress.say(f"Loading the model in {_counted(self._shape.workers, 'worker', 'workers')}")
         self._workers = [self._start_worker() for _ in range(self._shape.workers)]
         try:
             while not self._queue.are_finished:
@@ -81,7 +81,7 @@ class Scheduler(Generic[Part]):
                 self._stop_worker(worker)
 
     def _start_worker(self) -> _WorkerHandle:
-        actor = self._actor.remote(*self._inside)
+        actor = self._actor.remote(*self._worker_arguments)
         return _WorkerHandle(actor, actor.load.remote())
 
     def _stop_worker(self, worker: _WorkerHandle) -> None:
@@ -89,7 +89,7 @@ class Scheduler(Generic[Part]):
             self._ray.kill(worker.actor)
 
     def _assign_pieces(self) -> None:
-        """Give every free worker a piece."""
+        """Give every idle worker a piece."""
         for worker in self._workers:
             if worker.answer is None and worker.loaded:
                 worker.piece = self._queue.next()
@@ -102,7 +102,7 @@ class Scheduler(Generic[Part]):
                 )
 
     def _poll(self) -> None:
-        """Wait a moment for answers, and say how far the work is."""
+        """Wait up to `TICK` seconds for answers; without any, report progress."""
         answers = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         ready, _ = self._ray.wait(list(answers), num_returns=1, timeout=TICK)
         if ready:
@@ -114,17 +114,17 @@ class Scheduler(Generic[Part]):
             self._note_waiting()
 
     def _take_answer(self, worker: _WorkerHandle) -> None:
-        """Take a worker's answer, or note that it has died."""
+        """Handle a worker's answer, or its death."""
         answer, worker.answer = worker.answer, None
         try:
             result = self._ray.get(answer)
-        except self._ray.exceptions.RayTaskError as error:  # it lives, and has raised something
+        except self._ray.exceptions.RayTaskError as error:  # the worker lives, and its method has raised
             if worker.loaded is None:
-                self._drop_worker(worker, as_here(error))
+                self._drop_worker(worker, local_error(error))
             elif isinstance(error.cause, DeviceError | MemoryError):
                 self._replace_worker(worker, first_line(error.cause), with_its_node=False)
             else:
-                raise as_here(error) from error
+                raise local_error(error) from error
         except self._ray.exceptions.RayError as error:
             self._replace_worker(
                 worker, reason_of(error), with_its_node=went_with_its_node(error) or self._is_gone(worker)
@@ -143,8 +143,8 @@ class Scheduler(Generic[Part]):
             return
         worker.loaded = loaded
         self._loading_crashes = 0
-        if not self._began:
-            self._began = True
+        if not self._has_loaded:
+            self._has_loaded = True
             self._on_loaded(loaded.found)
         devices = [other.loaded.device for other in self._workers if other.loaded]
         self._account.workers = max(self._account.workers, len(devices))
@@ -154,8 +154,8 @@ class Scheduler(Generic[Part]):
         piece, counted, worker.piece = worker.piece, worker.counted, None
         assert piece is not None
         try:
-            self._assign_pieces()  # before sink, so that nobody waits for the disk
-        finally:  # whatever the next rows hold
+            self._assign_pieces()  # before publishing, so that no worker waits for the disk
+        finally:  # also where reading the next rows raises
             if piece.is_whole and done.part is None:
                 self._sink.check()
             self._publish(self._queue.done(piece, done.part))
@@ -170,87 +170,87 @@ class Scheduler(Generic[Part]):
             self._sink.publish(index, part)
 
     def _drop_worker(self, worker: _WorkerHandle, error: Exception) -> None:
-        """Go on without a worker that cannot load the model. Raises `error` where it was the last."""
+        """Continue without a worker that cannot load the model. Raises `error` if it was the last worker."""
         self._workers.remove(worker)
         self._stop_worker(worker)
         if not self._workers:
             raise error
-        self._note(
-            f"{len(self._workers)} of {_in_words(self._shape.workers, 'worker', 'workers')}: {first_line(error)}"
-        )
+        self._note(f"{len(self._workers)} of {_counted(self._shape.workers, 'worker', 'workers')}: {first_line(error)}")
 
     def _replace_worker(self, worker: _WorkerHandle, reason: str, *, with_its_node: bool) -> None:
-        """Start another worker in place of a dead one, and have its piece done again."""
+        """Start a new worker in place of a dead one, whose piece is retried."""
         if worker.piece:
-            self._repeat_piece(worker, reason, with_its_node)
+            self._retry_piece(worker, reason, with_its_node)
         elif worker.loaded is None and not with_its_node:
             self._loading_crashes += 1
             if self._loading_crashes >= _MOST_LOADING_CRASHES:
                 self._drop_worker(worker, self._cannot_load(reason))
                 return
-        self._stop_worker(worker)  # it may only have been out of reach
+        self._stop_worker(worker)  # it may still run, and only have been unreachable
         self._workers.remove(worker)
         self._workers.append(self._start_worker())
 
     def _cannot_load(self, reason: str) -> GradPrismError:
         return GradPrismError(
-            f"{self._loading_crashes} workers in turn died while they loaded the model: {reason}\n"
-            "Expected room for the model in each worker: fewer --workers, more --gpus-per-worker, or a smaller --dtype."
+            f"{self._loading_crashes} workers in a row died while they loaded the model: {reason}\n"
+            "Expected memory for the model in each worker: fewer --workers, more --gpus-per-worker, or a smaller "
+            "--dtype."
         )
 
-    def _repeat_piece(self, worker: _WorkerHandle, reason: str, with_its_node: bool) -> None:
-        """Take back the piece of a dead worker. Raises `GradPrismError` where no worker gets anywhere any more."""
+    def _retry_piece(self, worker: _WorkerHandle, reason: str, with_its_node: bool) -> None:
+        """Return the piece of a dead worker to the queue. Raises `GradPrismError` after too many deaths in a row."""
         assert worker.piece is not None
         n_failed = self._queue.n_failed
         self._queue.crashed(worker.piece, reason, with_its_node=with_its_node)
         worker.piece = None
         self._account.retries = self._queue.retries
-        self._note(f"{_in_words(self._account.retries, 'retry', 'retries')}, the last: {reason}")
+        self._note(f"{_counted(self._account.retries, 'retry', 'retries')}, the last: {reason}")
         self._progress.batch(self._queue.n_failed - n_failed - worker.counted[0], -worker.counted[1])
         self._crashes_in_a_row += not with_its_node
-        if self._crashes_in_a_row >= self._most_in_a_row:
-            self._refuse_to_go_on(reason)
+        if self._crashes_in_a_row >= self._most_crashes_in_a_row:
+            self._raise_after_crashes(reason)
 
-    def _refuse_to_go_on(self, reason: str) -> NoReturn:
+    def _raise_after_crashes(self, reason: str) -> NoReturn:
         raise GradPrismError(
-            f"{self._crashes_in_a_row} workers died one after the other, and none came to the end of a shard. "
-            f"The last: {reason}\nExpected room for the work in each worker: a smaller --batch-tokens or --max-length, "
-            "fewer --workers, or more --gpus-per-worker. What was published is safe; the same command resumes."
+            f"{self._crashes_in_a_row} workers died one after the other, and none finished a shard. "
+            f"The last: {reason}\nExpected memory for the work in each worker: a smaller --batch-tokens or "
+            "--max-length, fewer --workers, or more --gpus-per-worker. Published parts are kept; the same command "
+            "resumes."
         )
 
     def _is_gone(self, worker: _WorkerHandle) -> bool:
-        """Tell whether the worker's machine is no longer part of the cluster."""
+        """Return whether the worker's machine is no longer part of the cluster."""
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         return worker.loaded is not None and worker.loaded.node not in alive
 
     def _request_progress(self) -> None:
-        """Ask the busy workers how far they are; take the answers to the last such request."""
+        """Ask the busy workers for their progress, and report the answers to the previous request."""
         requests = {worker.request: worker for worker in self._workers if worker.request is not None}
         ready = self._ray.wait(list(requests), num_returns=len(requests), timeout=0)[0] if requests else []
         for answer in ready:
             worker, requests[answer].request = requests[answer], None
-            with suppress(self._ray.exceptions.RayError):  # its piece's answer will say so
-                self._count(worker, self._ray.get(answer))
+            with suppress(self._ray.exceptions.RayError):  # the answer to its piece reports the same
+                self._report_progress(worker, self._ray.get(answer))
         for worker in self._workers:
             if worker.piece and worker.request is None:
                 worker.request = worker.actor.progress.remote()
-        if self._began:
-            self._progress.batch(0, 0)  # a chance to stop
+        if self._has_loaded:
+            self._progress.batch(0, 0)  # raises where an interrupt is pending
 
-    def _count(self, worker: _WorkerHandle, so_far: tuple[int, int]) -> None:
-        """Say how much further a worker's piece is."""
-        further = so_far[0] - worker.counted[0], so_far[1] - worker.counted[1]
+    def _report_progress(self, worker: _WorkerHandle, so_far: tuple[int, int]) -> None:
+        """Report the examples and tokens of a worker's piece that were finished since the last report."""
+        new = so_far[0] - worker.counted[0], so_far[1] - worker.counted[1]
         worker.counted = so_far
-        if any(further):
-            self._progress.batch(*further)
+        if any(new):
+            self._progress.batch(*new)
 
     def _note_waiting(self) -> None:
-        """Say now and then, while no worker is loaded, what is waited for."""
+        """Report every `PATIENCE` seconds, while no worker is loaded, which resources the workers wait for."""
         now = time.monotonic()
         if any(worker.loaded for worker in self._workers):
-            self._alone_since = now
-        elif now - self._alone_since > PATIENCE:
-            self._alone_since = now
+            self._none_loaded_since = now
+        elif now - self._none_loaded_since > PATIENCE:
+            self._none_loaded_since = now
             has = self._ray.cluster_resources()
             self._note(
                 f"waiting for a worker to start: each takes {self._shape.cpus:g} CPUs and {self._shape.gpus:g} GPUs, "
@@ -258,9 +258,9 @@ class Scheduler(Generic[Part]):
             )
 
     def _note(self, text: str) -> None:
-        """Show a text beside the counts; before there are any, as a stage."""
-        (self._progress.note if self._began else self._progress.say)(text)
+        """Show a text beside the counts; as the name of a stage while there are no counts yet."""
+        (self._progress.note if self._has_loaded else self._progress.say)(text)
 
 
-def _in_words(n: int, one: str, more: str) -> str:
+def _counted(n: int, one: str, more: str) -> str:
     return f"{n:,} {one if n == 1 else more}"

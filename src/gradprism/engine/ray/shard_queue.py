@@ -1,4 +1,4 @@
-"""Queue the pieces of work that are still to be handed out, and those whose worker has died."""
+"""Queue the shards that are still to be assigned, and the pieces of shards to retry after a worker's death."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from gradprism.engine.shards import Shard
 from gradprism.engine.task import Part, Task
 
 TRIES = 3
-"""How often a whole shard is begun before it is cut."""
+"""Number of times that a whole shard is tried before it is cut in halves."""
 MOST_CRASHES = 16
-"""How many workers one shard may cost. Enough to find 2 rows among 32 that kill."""
+"""Number of workers that may die on one shard: enough to isolate 2 fatal rows among 32."""
 MOST_LOSSES = 64
-"""How often a shard may lose its whole machine before that is held against it."""
-_TRIES_ALONE = 2  # of a row by itself: it may have been an accident
+"""Number of times that the machine of a shard may be lost before such a loss counts as a crash."""
+_TRIES_ALONE = 2  # of a single row: the first crash may have had another cause
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A shard, or some of its examples after the whole had killed too many workers."""
+    """A whole shard, or some of its examples once the whole shard has crashed `TRIES` times."""
 
     index: int
     examples: tuple[Example, ...]
@@ -30,23 +30,24 @@ class Piece:
 
 @dataclass
 class _OpenShard(Generic[Part]):
-    """A shard that has been handed out."""
+    """The state of a shard that was assigned and is not finished."""
 
-    pieces: int = 1  # still to come back
+    pieces: int = 1  # not finished
     crashes: int = 0
     losses: int = 0
     parts: list[Part] = field(default_factory=list)
 
 
 class ShardQueue(Generic[Part]):
-    """Hands out shards; those whose worker died again, at most `TRIES` times whole, then in halves.
+    """A queue of shards. One whose worker died is retried whole, at most `TRIES` times in all, then in halves.
 
-    So a row that kills every worker ends as the one failed row of its shard. After `MOST_CRASHES` what is left of the
-    shard has failed. Parts with such rows wait until some other piece has been finished: where nothing can be, it is
-    the machine and not the rows, and they must not be given up.
+    So a row that kills every worker ends as the only failed row of its shard. After `MOST_CRASHES` the rest of the
+    shard fails. Parts with such rows are published only after some other piece has finished: while none can finish, the
+    machine is the likely cause and not the rows, which must not be recorded as failed.
     """
 
     def __init__(self, shards: Iterable[Shard], task: Task[Part]) -> None:
+        """Begin with no shard assigned; `task` makes the parts of failed rows, and joins parts."""
         self._shards = iter(shards)
         self._task = task
         self._repeats: deque[Piece] = deque()
@@ -57,7 +58,7 @@ class ShardQueue(Generic[Part]):
         self.n_failed = 0  # rows
 
     def next(self) -> Piece | None:
-        """Return the next piece, repeats first; None where all are handed out."""
+        """Return the next piece to process, retries first; None where all are assigned."""
         if self._repeats:
             return self._repeats.popleft()
         shard = next(self._shards, None)
@@ -69,21 +70,21 @@ class ShardQueue(Generic[Part]):
 
     @property
     def are_finished(self) -> bool:
-        """True once nothing is left to hand out, and nothing is to come back."""
+        """True once every shard was assigned and is finished."""
         return self._are_all_out and not self._repeats and not self._open
 
     def done(self, piece: Piece, part: Part | None) -> list[tuple[int, Part]]:
-        """Take what a worker made of a piece; return the parts that are to be published now.
+        """Accept the part of a finished piece, and return the parts to publish now, with their indices.
 
-        `part` is None for a whole shard that its worker has published.
+        `part` is None for a whole shard that its worker has published itself.
         """
-        self._take(piece, part)
+        self._finish(piece, part)
         return self.remaining()
 
     def crashed(self, piece: Piece, reason: str, *, with_its_node: bool = False) -> None:
-        """Take note that a worker died on a piece.
+        """Retry a piece whose worker died, cut it in halves, or fail its rows.
 
-        `with_its_node`: the whole machine went, which says nothing about the rows.
+        `with_its_node` says that the whole machine was lost, of which the rows are not the likely cause.
         """
         shard = self._open[piece.index]
         if with_its_node and shard.losses < MOST_LOSSES:
@@ -104,11 +105,11 @@ class ShardQueue(Generic[Part]):
             self._fail(piece, reason)
 
     def remaining(self) -> list[tuple[int, Part]]:
-        """Return the parts that wait, once all is finished and no piece is left to tell rows from machine."""
+        """Return the parts with failed rows that wait to be published, with their indices."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def _take(self, piece: Piece, part: Part | None) -> None:
+    def _finish(self, piece: Piece, part: Part | None) -> None:
         shard = self._open[piece.index]
         shard.pieces -= 1
         if part is not None:
@@ -125,7 +126,7 @@ class ShardQueue(Generic[Part]):
         self._repeats.extend(pieces)
 
     def _give_up(self, piece: Piece, reason: str) -> None:
-        """Fail a piece, and those of its shard that nobody has begun."""
+        """Fail the rows of a piece, and of the other pieces of its shard that wait for a retry."""
         others = [other for other in self._repeats if other.index == piece.index]
         self._repeats = deque(other for other in self._repeats if other.index != piece.index)
         for lost in [piece, *others]:
@@ -135,7 +136,7 @@ class ShardQueue(Generic[Part]):
         crashes = self._open[piece.index].crashes
         workers = "1 worker" if crashes == 1 else f"{crashes} workers"
         self.n_failed += len(piece.examples)
-        self._take(piece, self._task.failed(piece.examples, f"{workers} died on its shard: {reason}"))
+        self._finish(piece, self._task.failed(piece.examples, f"{workers} died on its shard: {reason}"))
 
 
 def _halves(piece: Piece) -> tuple[Piece, Piece]:

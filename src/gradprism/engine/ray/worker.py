@@ -1,4 +1,4 @@
-"""The inside of a Ray actor: the model, loaded once, and one piece after the other."""
+"""The worker, a Ray actor: loads the model once, then processes one piece after the other."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from gradprism.engine.task import Part, Task
 
 @dataclass(frozen=True)
 class LoadedWorker:
-    """A worker that has loaded its model: where it is."""
+    """The answer of a worker that has loaded its model: where it runs, and what it found."""
 
     node: str
     device: str
@@ -25,7 +25,7 @@ class LoadedWorker:
 
 @dataclass(frozen=True)
 class Done(Generic[Part]):
-    """The answer of a worker to a piece."""
+    """The answer of a worker that has processed a piece."""
 
     part: Part | None  # None where the worker has published it
     examples: int
@@ -34,21 +34,26 @@ class Done(Generic[Part]):
 
 
 class RayWorker:
-    """Loads the model once, then takes pieces. `progress` answers while a piece is in work.
+    """A worker, which loads the model once and then processes pieces; `progress` can be called meanwhile.
 
-    For that Ray gives an actor two threads. All work is done in a third: where two took turns it took a third longer.
+    For that Ray runs the methods in two threads. All work runs in a third thread of its own: alternating between the
+    two took a third longer.
     """
 
     def __init__(self, task: Task[Any], publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool):
-        """`threads` for torch, its own choice where None; `publish` where this worker reaches the run by itself."""
-        if not has_gpu:  # Ray leaves those in sight that it has given to nobody
+        """Make a worker that has not loaded yet.
+
+        `threads` are torch's (its default where None); `publish` writes a whole shard's part, None where the scheduler
+        writes it.
+        """
+        if not has_gpu:  # Ray leaves GPUs visible that it has assigned to no worker
             hide_gpus()
         self._task, self._publish, self._threads = task, publish, threads
         self._examples = self._tokens = 0
         self._executor = ThreadPoolExecutor(1)
 
     def load(self) -> LoadedWorker:
-        """Load the model; return where that was."""
+        """Load the model, and return where it runs and what was found in it."""
         import ray
 
         self._executor.submit(self._load).result()
@@ -56,7 +61,7 @@ class RayWorker:
         return LoadedWorker(node, self._task.device, __version__, self._task.found)
 
     def work(self, piece: Piece) -> Done[Any]:
-        """Work through a piece; publish it where it is a whole shard and that is this worker's to do."""
+        """Process a piece; publish its part here where it is a whole shard and the worker can reach the run."""
         self._examples = self._tokens = 0
         part = self._executor.submit(self._task.run, piece.examples, self._count).result()
         if self._publish and piece.is_whole:
@@ -65,7 +70,7 @@ class RayWorker:
         return Done(part, self._examples, self._tokens, peak_memory_mib())
 
     def progress(self) -> tuple[int, int]:
-        """Return the examples and tokens of the piece in hand that are done."""
+        """Return how many examples and tokens of the current piece are done."""
         return self._examples, self._tokens
 
     def _count(self, examples: int, tokens: int) -> None:
@@ -73,7 +78,7 @@ class RayWorker:
         self._tokens += tokens
 
     def _load(self) -> None:
-        if self._threads:  # a setting of the calling thread
+        if self._threads:  # torch keeps it for the calling thread only
             import torch
 
             torch.set_num_threads(self._threads)
@@ -81,5 +86,5 @@ class RayWorker:
 
 
 def hide_gpus() -> None:
-    """Make this process one without GPUs; before torch has looked for them."""
+    """Hide all GPUs from this process; called before torch has looked for them."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
