@@ -1,4 +1,4 @@
-"""`GradientAnalyzer`: examples in, tables out, on a model and tokenizer that one already holds."""
+"""`GradientAnalyzer`: measures examples on a loaded model and tokenizer, and returns tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ Ready = tuple[Example, Encoded]
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What became of one example."""
+class _MeasuredExample:
+    """An example with its status, and what was measured of it."""
 
     example: Example
     status: str
@@ -45,17 +45,17 @@ class _Outcome:
 
 
 class GradientAnalyzer:
-    """Measures the gradients that examples send into a causal language model.
+    """Measures the gradients of examples with respect to the projections of a causal language model.
 
-    The model is left as it was found: its weights' `requires_grad` and training mode are put back after each
-    call, and no weight gradient is ever formed.
+    The model is left unchanged: the `requires_grad` of its weights and its training mode are restored after each
+    call, and no weight gradient is ever stored.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: MeasuringSettings | None = None, **options: Any):
-        """`options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...).
+        """Find the projections of the model, and prepare to measure them.
 
-        A `recipe`, where there is one already, stands in for them.
-        `found` says which projections the model has, and in which layers.
+        `options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...); a `recipe`
+        replaces them. The attribute `found` says which projections the model has, and in which layers.
         Raises `GradPrismError` where a projection is not found, the model's weights or adapters cannot be measured, or
         an option is not known or has no effect here.
         """
@@ -73,7 +73,7 @@ class GradientAnalyzer:
         self.found = used_projections(model, found, self._head.device)
         self.projections = self.found.projections
         self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))
-        self._encoder = make_encoder(tokenizer, self._text)  # a template that cannot be had is refused now
+        self._encoder = make_encoder(tokenizer, self._text)  # refuses a template that cannot be used
         self._read, self._prism = recipe.read, recipe.prism
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
@@ -81,7 +81,7 @@ class GradientAnalyzer:
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
     def analyze(self, data: Any, on_batch: OnBatch = count_nothing) -> Tables:
-        """Tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
+        """Return the tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
 
         `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
         that cannot be measured is a `skipped` or `failed` row with its reason. `on_batch` is called after each
@@ -94,78 +94,78 @@ class GradientAnalyzer:
         return self._analyze(examples, self._encoder.encode, on_batch)
 
     def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
-        """The same from token ids and response masks that were made elsewhere."""
+        """Return the tables of examples that are given as token ids and response masks, in their order."""
         by_row = {example.row: item for example, item in encoded}
         return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
 
     def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = count_nothing) -> Tables:
         if len({example.row for example in examples}) < len(examples):
             raise GradPrismError(
-                "The examples' `row` numbers repeat; expected one of its own for each: the tables' key."
+                "The examples' `row` numbers repeat; expected a different one for each, since it is the tables' key."
             )
         ready, unusable = self._encode(examples, encode)
         if unusable:
             on_batch(len(unusable), 0)
-        outcomes = {outcome.example.row: outcome for outcome in [*unusable, *self._measured(ready, on_batch)]}
-        return _tables([outcomes[example.row] for example in examples])
+        measured = {item.example.row: item for item in [*unusable, *self._measure_batches(ready, on_batch)]}
+        return _make_tables([measured[example.row] for example in examples])
 
-    def _measured(self, ready: Sequence[Ready], on_batch: OnBatch) -> Iterator[_Outcome]:
+    def _measure_batches(self, ready: Sequence[Ready], on_batch: OnBatch) -> Iterator[_MeasuredExample]:
         with frozen(self.model):
             for batch in self._batches.cut(ready):
                 for (example, encoded), answer in zip(batch, self._batches.answers(batch, self._measure), strict=True):
-                    yield _outcome(example, encoded, answer)
+                    yield _with_status(example, encoded, answer)
                 on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
 
-    def _encode(self, examples: Sequence[Example], encode: Encode) -> tuple[list[Ready], list[_Outcome]]:
+    def _encode(self, examples: Sequence[Example], encode: Encode) -> tuple[list[Ready], list[_MeasuredExample]]:
         ready, unusable = [], []
         for example in examples:
             try:
                 ready.append((example, self._head.refuse_unknown_token(encode(example))))
             except RowProblemError as problem:
-                unusable.append(_Outcome(example, "skipped", str(problem)))
+                unusable.append(_MeasuredExample(example, "skipped", str(problem)))
         return ready, unusable
 
     def _measure(self, batch: Sequence[Ready]) -> list[ExampleGradients]:
         encoded = [item for _, item in batch]
         try:
             return measure_batch(self._head, self.projections, encoded, self._prism, self._pool, self._computing)
-        except LogitsChangedError:  # the head knows it from now on
+        except LogitsChangedError:  # raised once: the head has noted it
             return self._measure(batch)
 
 
 def failed_tables(examples: Sequence[Example], reason: str) -> Tables:
-    """Tables of examples that could not be measured at all."""
-    return _tables([_Outcome(example, "failed", reason) for example in examples])
+    """Return the tables of examples that have all failed, for one reason."""
+    return _make_tables([_MeasuredExample(example, "failed", reason) for example in examples])
 
 
 def _all_examples(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
 
 
-def _outcome(example: Example, encoded: Encoded, answer: ExampleGradients | Failure) -> _Outcome:
+def _with_status(example: Example, encoded: Encoded, answer: ExampleGradients | Failure) -> _MeasuredExample:
     if isinstance(answer, Failure):
-        return _Outcome(example, "failed", answer.reason, encoded)
+        return _MeasuredExample(example, "failed", answer.reason, encoded)
     if answer.problem:
-        return _Outcome(example, "failed", answer.problem, encoded)
-    return _Outcome(example, "ok", None, encoded, answer)
+        return _MeasuredExample(example, "failed", answer.problem, encoded)
+    return _MeasuredExample(example, "ok", None, encoded, answer)
 
 
-def _tables(outcomes: Sequence[_Outcome]) -> Tables:
-    ok = [(outcome.example, outcome.gradients) for outcome in outcomes if outcome.gradients]
+def _make_tables(measured: Sequence[_MeasuredExample]) -> Tables:
+    ok = [(item.example, item.gradients) for item in measured if item.gradients]
     return Tables(
-        _frame([_example_row(outcome) for outcome in outcomes], EXAMPLES),
-        _frame([row for example, gradients in ok for row in _spectra_rows(example, gradients)], spectra_schema()),
-        _frame([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
+        _nan_to_null([_example_row(item) for item in measured], EXAMPLES),
+        _nan_to_null([row for example, gradients in ok for row in _spectra_rows(example, gradients)], spectra_schema()),
+        _nan_to_null([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
     )
 
 
-def _frame(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
+def _nan_to_null(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-def _example_row(outcome: _Outcome) -> tuple[Any, ...]:
-    example, encoded, gradients = outcome.example, outcome.encoded, outcome.gradients
+def _example_row(item: _MeasuredExample) -> tuple[Any, ...]:
+    example, encoded, gradients = item.example, item.encoded, item.gradients
     counts: tuple[int | None, int | None, int | None, bool | None] = (None, None, None, None)
     if encoded:
         n, n_response = encoded.n_tokens, encoded.n_response_tokens
@@ -173,7 +173,7 @@ def _example_row(outcome: _Outcome) -> tuple[Any, ...]:
     losses = (gradients.loss, gradients.nll_sum) if gradients else (None, None)
     return (
         example.example_id, example.row, example.content_hash, *counts, *losses,
-        outcome.status, outcome.reason, example.columns_json,
+        item.status, item.reason, example.columns_json,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The description of an architecture that a user gives: where it lies, and its digest."""
+"""Resolve the path of a user's architecture description, and compute its digest."""
 
 import hashlib
 
@@ -7,12 +7,15 @@ from gradprism.prism.settings import PrismSettings
 
 
 def resolved_prism(prism: PrismSettings) -> PrismSettings:
-    """The description of an architecture as an absolute path."""
+    """Return the settings with the path of the architecture description made absolute."""
     return prism.model_copy(update={"architecture": absolute(prism.architecture)}) if prism.architecture else prism
 
 
 def architecture_digest(prism: PrismSettings) -> dict[str, str]:
-    """Tell two contents of one description apart; nothing where there is none. Raises `GradPrismError` if unusable."""
+    """Return the digest of the architecture description, as an entry of a run's identity; empty where none is given.
+
+    Raises `GradPrismError` where the description cannot be used.
+    """
     if not prism.architecture:
         return {}
     from gradprism.models.projections.architecture import read_architecture  # loads torch

@@ -1,8 +1,8 @@
-"""Hooks that catch the two factors of every projection's gradient during one backward pass.
+"""Capture the two factors of every projection's gradient during one backward pass, by hooks.
 
-X is the input seen in the forward pass, D the loss gradient that arrives at the output. No weight needs a
-gradient: where nothing below requires one, the projection's own output is made to, so that backward stops at
-the lowest layer's projections instead of going on to the embeddings.
+X is the projection's input in the forward pass, D the gradient of the loss at its output. No weight needs a
+gradient: where nothing below requires one, the projection's output is made to require it, so that backward stops
+at the projections of the lowest layer instead of continuing to the embeddings.
 """
 
 import math
@@ -38,20 +38,19 @@ LayerSink = Callable[[int, Sequence[Caught]], None]
 def capturing(
     projections: Sequence[Projection], shape: tuple[int, ...], on_layer: LayerSink
 ) -> Iterator[Mapping[int, Sequence[Projection]]]:
-    """Call `on_layer(layer, caught)` during backward, last layer first, once all its projections have arrived.
+    """Call `on_layer(layer, caught)` during backward, last layer first, once a layer's factors are complete.
 
-    `shape` is that of the batch, (examples, tokens).
-    What a layer caught is not kept here after the call. Whoever keeps it may: autograd adds in place only to what
-    nobody else holds. Yields the projections that took part in the forward pass and whose gradient is still to come,
-    by layer: empty after a complete backward.
+    `shape` is that of the batch, (examples, tokens). The factors are not kept here after the call. The caller may keep
+    them: autograd accumulates in place only into tensors without other references. Yields, by layer, the projections
+    that took part in the forward pass and whose gradient is still missing: empty after a complete backward.
     """
     awaited: dict[int, list[Projection]] = {}
     arrived: dict[int, dict[str, Caught]] = defaultdict(dict)
-    sharing: dict[nn.Module, list[Projection]] = defaultdict(list)  # several are rows of one fused map
+    by_module: dict[nn.Module, list[Projection]] = defaultdict(list)  # several are rows of one fused map
     for projection in projections:
-        sharing[projection.module].append(projection)
+        by_module[projection.module].append(projection)
 
-    def arrive(here: Sequence[Projection], inputs: Tensor, version: int, deltas: Tensor) -> None:
+    def on_gradient(here: Sequence[Projection], inputs: Tensor, version: int, deltas: Tensor) -> None:
         if inputs._version != version:
             raise RuntimeError(f"the model changed the inputs of {here[0].path} in place after they were used")
         inputs, deltas = (_by_example(values, shape, here[0].path) for values in (inputs, deltas))
@@ -63,8 +62,8 @@ def capturing(
                 del awaited[number]
                 on_layer(number, [layer[p.name] for p in projections if p.layer == number and p.name in layer])
 
-    def watch(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Tensor) -> Tensor | None:
-        here = sharing[module]
+    def on_forward(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Tensor) -> Tensor | None:
+        here = by_module[module]
         layer = awaited.setdefault(here[0].layer, [])
         if here[0] in layer:
             raise GradPrismError(repeated_use_message(here[0].path))
@@ -73,10 +72,10 @@ def capturing(
         if leaf:
             output.requires_grad_(True)
         inputs = next(value for value in (*args, *named.values()) if isinstance(value, Tensor)).detach()
-        output.register_hook(partial(arrive, here, inputs, inputs._version))  # type: ignore[no-untyped-call]
+        output.register_hook(partial(on_gradient, here, inputs, inputs._version))  # type: ignore[no-untyped-call]
         return output.clone() if leaf else None  # a model may change its activations in place, but not a leaf
 
-    handles = [module.register_forward_hook(watch, with_kwargs=True) for module in sharing]
+    handles = [module.register_forward_hook(on_forward, with_kwargs=True) for module in by_module]
     try:
         yield awaited
     finally:
@@ -87,24 +86,24 @@ def capturing(
 def _by_example(
     values: Float[Tensor, "*tokens d"], shape: tuple[int, ...], path: str
 ) -> Float[Tensor, "batch tokens d"]:
-    """Undo what some models do: flatten the tokens of all examples (MLPs), or insert a dimension (latent attention)."""
+    """Restore the shape (batch, tokens, d) where a model has flattened the tokens (MLPs) or inserted a dimension."""
     if values.shape[:-1] == shape:
         return values
     leading = [n for n in values.shape[:-1] if n > 1]
     if leading in ([n for n in shape if n > 1], [math.prod(shape)]):
         return values.reshape(*shape, values.shape[-1])
-    raise RuntimeError(f"{path} sees values of the shape {tuple(values.shape)}, not the tokens of a batch {shape}")
+    raise RuntimeError(f"{path} has activations of shape {tuple(values.shape)}; expected those of a batch {shape}")
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No weight requires a gradient and dropout is off; both are put back afterwards."""
+    """Freeze all weights and switch dropout off; restore both afterwards."""
     required: Mapping[str, bool] = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
     model.requires_grad_(False)
     try:
         with evaluating(model):
             yield
     finally:
-        for name, parameter in model.named_parameters(remove_duplicate=False):  # offloaded: others than before
-            if not parameter.is_inference():  # fetched so by the caller: they take no gradient any more
+        for name, parameter in model.named_parameters(remove_duplicate=False):  # offloaded weights are new objects
+            if not parameter.is_inference():  # fetched under the caller's inference mode: they can take no gradient
                 parameter.requires_grad_(required.get(name, False))

@@ -1,4 +1,4 @@
-"""The two factors of a projection's gradient, G = Dᵀ X, and what is computed from them alone.
+"""The two factors of a projection's gradient, G = Dᵀ X, and quantities computed from the factors alone.
 
 For a linear map y = W x with loss L, one example of T tokens gives dL/dW = Σ_t (dL/dy_t) x_tᵀ = Dᵀ X with
 X (T, d_in) the inputs and D (T, d_out) the loss gradients at the output. G is formed only where that is the
@@ -15,14 +15,14 @@ _SAFE = (1e-6, 1e6)  # products of four factors, and entries 1e-8 of the largest
 
 
 class Inputs:
-    """X of one example, shared by the projections that read the same activations (q, k and v do).
+    """The inputs X of one example, shared by the projections that read the same activations (q, k and v do).
 
-    `rows` holds X / scale in fp32, or in fp64 where X came so. Products that several projections share are made
-    once; not for threads to share.
+    `rows` holds X / scale in fp32, or in fp64 where X is. Products that several projections need are computed once.
+    Not thread-safe.
     """
 
     def __init__(self, inputs: Float[Tensor, "tokens d_in"], largest: float):
-        """`largest`: the largest magnitude in X."""
+        """Scale X into a safe range; `largest` is the largest magnitude in it."""
         self.rows, self.scale = _in_range(inputs, largest)
         self._gram: Tensor | None = None
 
@@ -34,12 +34,12 @@ class Inputs:
         return self._gram
 
     def forget_gram(self) -> None:
-        """Free its memory; no spectrum needs it any more."""
+        """Free the memory of X Xᵀ, once all spectra are computed."""
         self._gram = None
 
 
 class Factors:
-    """G = Dᵀ X of one projection for one example, rows of D that are exactly zero left out."""
+    """The factors of G = Dᵀ X of one projection for one example, without the tokens whose row of D is zero."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Factors:
         largest: float,
         divisor: float = 1.0,
     ):
-        """`tokens`: the rows of D to keep; `largest`: the largest magnitude in D. G is that of D / divisor."""
+        """Keep the rows `tokens` of D, divided by `divisor`; `largest` is the largest magnitude in D."""
         self.shared = inputs
         self.tokens = tokens
         self.deltas, delta_scale = _in_range(deltas[tokens], largest)
@@ -58,7 +58,7 @@ class Factors:
 
     @classmethod
     def of(cls, inputs: Float[Tensor, "tokens d_in"], deltas: Float[Tensor, "tokens d_out"]) -> "Factors":
-        """Factors of two bare matrices."""
+        """Make the factors from the two matrices X and D."""
         by_token = deltas.abs().amax(dim=1) if deltas.numel() else deltas.new_zeros(0)  # (T,)
         largest = float(inputs.abs().max()) if inputs.numel() else 0.0
         kept = by_token.nonzero().squeeze(1)
@@ -81,28 +81,28 @@ class Factors:
 
     @property
     def is_short(self) -> bool:
-        """Whether the rows kept are no more than the smaller side of G: then its spectrum needs no G."""
+        """True if the rows kept are no more than the smaller side of G: then its spectrum does not need G itself."""
         return len(self.deltas) <= min(self.shape)
 
     @property
     def n_values(self) -> int:
-        """How many singular values G can have: the size of its eigenvalue problem."""
+        """Largest possible number of nonzero singular values of G, which is the size of its eigenvalue problem."""
         return min(len(self.deltas), *self.shape)
 
     @property
     def is_worth_forming(self) -> bool:
-        """See `is_worth_forming`."""
+        """True if G should be formed; see the function `is_worth_forming`."""
         return is_worth_forming(len(self.deltas), *self.shape)
 
     def form(self) -> Float[Tensor, "d_out d_in"]:
-        """Form G itself, scaled, in the type of the factors; once."""
+        """Compute G itself, scaled, in the type of the factors; kept for further calls."""
         if self._gradient is None:
             self._gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
         return self._gradient
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest entry of G. Forms G."""
+        """Smallest and largest entry of G, for which G is formed."""
         if not len(self.deltas):
             return 0.0, 0.0
         low, high = torch.aminmax(self.form())
@@ -110,16 +110,16 @@ class Factors:
 
 
 def is_worth_forming(n_tokens: int, d_out: int, d_in: int) -> bool:
-    """Whether G is needed for its spectrum, or costs less than the Gram matrices of the cosines it takes part in.
+    """Return whether G is needed for its spectrum, or costs less than the Gram matrices that its cosines need.
 
-    Those are one and a half for each gradient (adjacent layers, and q with o or k with v), and three projections
+    Each gradient needs one and a half of these (adjacent layers, and q with o or k with v), and three projections
     share the Gram matrix of their inputs.
     """
     return n_tokens > min(d_out, d_in) or 2 * d_out * d_in < 3 * n_tokens * (d_out + d_in / 3)
 
 
 def _in_range(values: Tensor, largest: float) -> tuple[Tensor, float]:
-    """Values in fp32 or wider, and the scale they were divided by: 1 wherever products stay in range anyway."""
+    """Return the values in fp32 or wider, and the scale they were divided by: 1 where products stay in range anyway."""
     wide = values if values.dtype == torch.float64 else values.float()
     if not largest or _SAFE[0] < largest < _SAFE[1]:
         return wide, 1.0

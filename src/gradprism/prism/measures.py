@@ -1,8 +1,8 @@
-"""The measures of a gradient, one entry each: name, title, unit, scale, and how its value is made.
+"""The measures of a gradient, one entry each: name, title, unit, scale, and the formula of its value.
 
 A measure is computed from singular values while gradients are measured, and stored as a column of the table `spectra`
-(`function`); or made of columns that a run holds already, whenever it was measured (`expression`). Another package
-names its own under the entry point `gradprism.measures`; see `docs/extending.md`. No torch is loaded here.
+(`function`); or computed from columns that a run stores already (`expression`). Other packages register their own under
+the entry point `gradprism.measures`; see `docs/extending.md`. No torch is loaded here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LAYER = "all"
-"""Stands for all measured projections of a layer together, in place of a projection."""
+"""The name, in place of a projection, of all measured projections of a layer together."""
 STORED_NUMBERS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank", "grad_mean",
                   "loss")  # fmt: skip
 """Columns that an `expression` may use: those of `spectra`, and the loss of the example."""
@@ -29,22 +29,22 @@ STORED_NUMBERS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_
 
 @dataclass(frozen=True)
 class Measure:
-    """A number said of each gradient."""
+    """A measure: a number that describes each gradient."""
 
     name: str
     title: str
     """Its name in sentences, figures and tables."""
     unit: str = ""
     scale: Literal["log", "linear"] = "log"
-    """Whether differences of it are ratios (`log`) or differences (`linear`)."""
+    """How groups are compared: by ratios (`log`) or differences (`linear`)."""
     function: "Callable[[Float[Tensor, 'batch n']], Float[Tensor, ' batch']] | str | None" = None
-    """Singular values, each row padded with zeros -> fp64 values, NaN where there is none; or `module:function`."""
+    """Singular values, each row padded with zeros -> fp64 values, NaN where undefined; or `module:function`."""
     expression: Callable[[], pl.Expr] | None = None
-    """Makes the value of the columns `STORED_NUMBERS`, null where there is none."""
+    """Computes the value from the columns `STORED_NUMBERS`, null where undefined."""
     of_layer: bool = False
-    """The expression aggregates the projections of a layer: one value a layer, under the projection `all`."""
+    """True if the expression aggregates the projections of a layer: one value a layer, under the projection `all`."""
     compared: bool = True
-    """Compared and correlated by default."""
+    """True if it is compared and correlated by default."""
 
     def compute(self, singular_values: "Float[Tensor, 'batch n']") -> "Float[Tensor, ' batch']":
         """Compute the value of each spectrum of a stack."""
@@ -72,7 +72,7 @@ _OWN = (
         "leading_share", "leading share", scale="linear", compared=False,
         expression=lambda: _quotient("spectral_norm", "nuclear_norm"),
     ),
-    Measure(  # the size of the gradient that a nat of loss sends
+    Measure(  # the size of the gradient per nat of loss
         "nuclear_norm_over_loss", "nuclear norm over loss", "per unit weight", compared=False,
         expression=lambda: _quotient("nuclear_norm", "loss"),
     ),
@@ -85,7 +85,7 @@ _OWN = (
 
 @cache
 def known_measures() -> Mapping[str, Measure]:
-    """Return every measure by its name, those of gradprism first. Raises `GradPrismError` for an unusable one."""
+    """Return every measure by its name, the built-in ones first. Raises `GradPrismError` for an unusable plugin."""
     found = {measure.name: measure for measure in _OWN}
     for name, measure in load_plugins("gradprism.measures"):
         if not isinstance(measure, Measure) or (measure.function is None) == (measure.expression is None):
@@ -96,25 +96,25 @@ def known_measures() -> Mapping[str, Measure]:
         if measure.name in found or not measure.name.isidentifier():
             raise GradPrismError(
                 f"The entry point gradprism.measures {name} brings a measure named {measure.name!r}. Expected an "
-                "identifier that is not taken; uninstall the package, or change it."
+                "identifier that is not in use; uninstall the package, or rename the measure."
             )
         found[measure.name] = measure
     return found
 
 
 def stored_measures() -> dict[str, Measure]:
-    """Return the measures that are computed from singular values, in the order of their columns."""
+    """Return the measures that are computed from singular values, by name, in the order of their columns."""
     return {name: measure for name, measure in known_measures().items() if measure.function is not None}
 
 
 def added_measures() -> list[str]:
-    """Name the stored measures that other packages bring: a run is never made with different ones."""
+    """Return the names of the stored measures from other packages, which decide whether a run may be resumed."""
     own = {measure.name for measure in _OWN}
     return [name for name in stored_measures() if name not in own]
 
 
 def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float]]:
-    """Compute every stored measure of each spectrum of a stack, by name."""
+    """Compute every stored measure of each spectrum of a stack (batch, n), by name."""
     import torch
 
     columns = {name: measure.compute(spectra) for name, measure in stored_measures().items()}
@@ -123,12 +123,15 @@ def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float
 
 
 def available_measures(columns: Iterable[str]) -> dict[str, Measure]:
-    """Return the measures that the columns of a table `spectra` give."""
+    """Return the measures that a table `spectra` with these columns stores or allows to compute, by name."""
     there = {*columns, "loss"}
     return {name: each for name, each in known_measures().items() if each.expression is not None or name in there}
 
 
 def with_measures(spectra: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """Add the measures that are expressions, of one value a projection, to `spectra`, which has `loss` where needed."""
+    """Add columns for those of the named measures that are expressions with one value per projection.
+
+    `spectra` must have the column `loss` where one of them needs it.
+    """
     known: dict[str, Any] = {name: known_measures()[name].expression for name in names}
     return spectra.with_columns(**{name: expression() for name, expression in known.items() if expression})

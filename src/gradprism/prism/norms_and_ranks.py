@@ -1,7 +1,7 @@
-"""Norms and ranks of gradients, each from their singular values. The only place where they are computed.
+"""Norms and ranks of gradients from their singular values. They are computed nowhere else.
 
-Each function takes singular values (..., n) in any order, zeros included (a stack of spectra is padded with them),
-and gives (...) in fp64. NaN is returned where a measure is not defined.
+Each function takes singular values (..., n) in any order, zeros included (stacked spectra are padded with them),
+and returns (...) in fp64, NaN where the measure is not defined.
 """
 
 import torch
@@ -13,28 +13,28 @@ Values = Float[Tensor, "*spectra"]
 
 
 def nuclear_norm(singular_values: Spectra) -> Values:
-    """‖G‖_* = Σ σ_i."""
+    """Compute ‖G‖_* = Σ σ_i."""
     return singular_values.sum(-1, dtype=torch.float64)
 
 
 def frobenius_norm(singular_values: Spectra) -> Values:
-    """‖G‖_F = (Σ σ_i²)^½, computed without overflow."""
+    """Compute ‖G‖_F = (Σ σ_i²)^½ without overflow."""
     relative: Tensor = torch.linalg.vector_norm(_scaled(singular_values), dim=-1)
     return relative * spectral_norm(singular_values)
 
 
 def spectral_norm(singular_values: Spectra) -> Values:
-    """‖G‖_2 = max σ_i; 0 for an empty spectrum."""
+    """Compute ‖G‖_2 = max σ_i; 0 for an empty spectrum."""
     return _largest(singular_values).squeeze(-1)
 
 
 def stable_rank(singular_values: Spectra) -> Values:
-    """‖G‖_F² / σ_1², between 1 and the rank; NaN for a zero gradient (Rudelson & Vershynin 2007)."""
+    """Compute ‖G‖_F² / σ_1², between 1 and the rank; NaN for a zero gradient (Rudelson & Vershynin 2007)."""
     return _unless_zero(singular_values, _scaled(singular_values).square().sum(-1))
 
 
 def effective_rank(singular_values: Spectra) -> Values:
-    """exp(-Σ p_i ln p_i) with p_i = σ_i / Σσ, between 1 and the rank; NaN for a zero gradient.
+    """Compute exp(-Σ p_i ln p_i) with p_i = σ_i / Σσ, between 1 and the rank; NaN for a zero gradient.
 
     Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007. Natural
     logarithms, and 0 ln 0 = 0, so that zeros in the spectrum change nothing.
@@ -45,14 +45,14 @@ def effective_rank(singular_values: Spectra) -> Values:
 
 
 def _largest(singular_values: Tensor) -> Tensor:
-    """Return the largest singular value of each spectrum, the last dimension kept."""
+    """Return the largest singular value of each spectrum, (..., 1)."""
     if not singular_values.shape[-1]:
         return singular_values.new_zeros(*singular_values.shape[:-1], 1, dtype=torch.float64)
     return singular_values.amax(-1, keepdim=True).double()
 
 
 def _scaled(singular_values: Tensor) -> Tensor:
-    """Divide by the largest, in fp64, so that neither squares nor sums leave the range."""
+    """Divide singular values by the largest, in fp64, so that neither squares nor sums overflow."""
     largest = _largest(singular_values)
     return singular_values.double() / largest.where(largest > 0, 1.0)
 

@@ -1,10 +1,10 @@
-"""How exactly the model's own matrix products are computed. Spectra and cosines never give up precision.
+"""Set the precision of the model's own matrix products. Spectra and cosines are always exact.
 
     exact     in the type of the weights; TF32 off
-    balanced  tensors stay as they are; their products are made in TF32 (tensor cores) or bf16 (AMX)
-    fast      bf16 (tensor cores, AMX), or int8 where a CPU has VNNI alone: bf16 is slower than fp32 there
+    balanced  tensors keep their type; their products are computed in TF32 (tensor cores) or bf16 (AMX)
+    fast      bf16 (tensor cores, AMX), or int8 where a CPU has VNNI only: bf16 is slower than fp32 there
 
-A machine without such units computes as `exact`.
+A machine without such units computes as with `exact`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +23,11 @@ from gradprism.prism.settings import Precision
 Arithmetic = Literal["as loaded", "TF32 products", "bf16 products", "bf16 autocast", "int8 products"]
 
 _MATMUL_PRECISION: dict[Arithmetic, Literal["high", "medium"]] = {"TF32 products": "high", "bf16 products": "medium"}
-_SMALLEST = 1e-30  # a row of zeros is divided by this
+_SMALLEST = 1e-30  # lower bound of a row's scale, for rows of zeros
 
 
 def arithmetic_of(precision: Precision, device: torch.device) -> Arithmetic:
-    """What a precision comes to on a device."""
+    """Return the arithmetic that a precision means on a device."""
     if precision == "exact":
         return "as loaded"
     if device.type == "cuda":
@@ -48,13 +48,13 @@ def _cpu_capabilities() -> dict[str, Any]:
 
 
 class Computing:
-    """A model's forward and backward passes in one arithmetic; `with computing:` around both.
+    """Runs a model's forward and backward passes in one arithmetic, within `with computing():`.
 
-    The model is left as it was found.
+    The model is left unchanged.
     """
 
     def __init__(self, model: nn.Module, arithmetic: Arithmetic, device: torch.device, but: Sequence[nn.Module] = ()):
-        """`but`: linear maps that stay exact where the others compute in int8."""
+        """Prepare the arithmetic; the linear maps `but` stay exact where the others compute in int8."""
         self._model = model
         self._arithmetic = arithmetic
         self._device = device
@@ -63,7 +63,7 @@ class Computing:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Enter the arithmetic; what was set before is set again at the end."""
+        """Switch to the arithmetic, and restore the previous one at the end."""
         autocast = self._arithmetic == "bf16 autocast"
         with (
             matmul_precision(_MATMUL_PRECISION.get(self._arithmetic, "highest")),
@@ -88,7 +88,7 @@ class Computing:
 
 
 def _linears(model: nn.Module, but: Sequence[nn.Module]) -> list[nn.Linear]:
-    """Plain linear maps: quantised ones, and those whose weights are fetched when called, have ways of their own."""
+    """Return the plain linear maps: no quantised ones, and none whose weights are fetched when called."""
     return [
         module
         for module in model.modules()
@@ -100,13 +100,13 @@ def _linears(model: nn.Module, but: Sequence[nn.Module]) -> list[nn.Linear]:
 
 
 class _QuantisedRows:
-    """Rows in int8, each with its own scale. q, k and v, and gate and up, read the same activations: made once."""
+    """Rounds activations to int8, once for the projections that read the same ones (q, k and v; gate and up)."""
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
 
     def of(self, values: Float[Tensor, "*batch k"]) -> tuple[Int8[Tensor, "rows k"], Float[Tensor, "rows 1"]]:
-        """Round to the nearest of 255 levels of each row."""
+        """Round each row to the nearest of 255 levels; return the rows and their scales."""
         if self._last is None or self._last[0] is not values:
             self._last = values, _rounded(values.detach().flatten(0, -2))
         return self._last[1]
@@ -119,9 +119,9 @@ def _rounded(rows: Float[Tensor, "rows k"]) -> tuple[Int8[Tensor, "rows k"], Flo
 
 
 class _Int8Linear:
-    """y = W x and dL/dx = Wᵀ dL/dy in int8 with int32 sums: tokens are scaled one by one, W by row, then by column.
+    """A linear map in int8 with int32 sums, y = W x and dL/dx = Wᵀ dL/dy; scales are per token, and per row of W or Wᵀ.
 
-    Dettmers et al., "LLM.int8()", NeurIPS 2022, without its outliers in higher precision; the backward pass alike.
+    Dettmers et al., "LLM.int8()", NeurIPS 2022, without its outliers in higher precision; also for the backward pass.
     """
 
     def __init__(self, linear: nn.Linear):
@@ -132,20 +132,20 @@ class _Int8Linear:
         self._forward, self._backward = forward.T, backward.T  # (d_in, d_out), (d_out, d_in)
 
     def is_stale(self, linear: nn.Linear) -> bool:
-        """Whether the weights were trained or replaced since they were rounded."""
+        """Return whether the weights were trained or replaced since they were rounded."""
         return self._source != _state(linear.weight)
 
     def __call__(self, rows: _QuantisedRows, inputs: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
-        """Stands in for the linear map's `forward`."""
+        """Compute W x + b, in place of the linear map's `forward`."""
         outputs = cast(Tensor, _Int8Product.apply(inputs, rows.of(inputs), self))  # type: ignore[no-untyped-call]
         return outputs if self._bias is None else outputs + self._bias
 
     def outputs(self, rows: Tensor, scale: Tensor) -> Float[Tensor, "rows d_out"]:
-        """W x of rows in int8."""
+        """Compute W x of rows in int8."""
         return (_product(rows, self._forward) * scale).mul_(self._scale_out.T)
 
     def input_deltas(self, deltas: Float[Tensor, "rows d_out"]) -> Float[Tensor, "rows d_in"]:
-        """Wᵀ dL/dy."""
+        """Compute Wᵀ dL/dy."""
         rows, scale = _rounded(deltas)
         return (_product(rows, self._backward) * scale).mul_(self._scale_in.T)
 

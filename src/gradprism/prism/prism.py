@@ -1,4 +1,4 @@
-"""One batch through the model: a forward and an activation-only backward pass, reduced to what is reported."""
+"""Measure one batch: a forward pass, a backward pass to the activations only, and the reduction of its factors."""
 
 import math
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ def measure_batch(
     pool: EigenPool,
     computing: Computing,
 ) -> list[ExampleGradients]:
-    """Losses, spectra and similarities of each example; the same numbers whatever else is in the batch.
+    """Compute losses, spectra and similarities of each example, independent of the other examples in the batch.
 
     The model behind `head` must be frozen (see `capture.frozen`). Raises `LogitsChangedError` at most once for a
-    model: measured again, the head takes the model's own way.
+    model: called again, the head uses the model's own forward pass.
     """
     batch = Batch.of(encoded, head.device)
-    order = {projection: place for place, projection in enumerate(projections)}
+    order = {projection: index for index, projection in enumerate(projections)}
     reducer = Reducer(batch.lengths, [example.n_response_tokens for example in encoded], order, settings, pool)
     catching = capturing(projections, tuple(batch.ids.shape), reducer.add)
     with torch.inference_mode(False), torch.enable_grad(), computing(), catching as awaited:

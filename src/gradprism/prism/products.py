@@ -1,6 +1,6 @@
-"""Products that are known to be symmetric, at little more than half the price.
+"""Compute matrix products that are known to be symmetric, at little more than half the cost.
 
-BLAS has `syrk` for these; torch does not pass it on.
+BLAS has `syrk` for these, which torch does not expose.
 """
 
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Rows from which on so many blocks are faster than fewer: two take 3/4 of the full product, four 5/8.
+# (smallest number of rows, number of blocks that is fastest from there on): two take 3/4 of the full product, four 5/8.
 _BLOCKS = ((320, 4), (128, 2), (0, 1))
 
 
 def lower_product(
     left: Float[Tensor, "n k"], right: Float[Tensor, "k n"], out: Float[Tensor, "n n"]
 ) -> Float[Tensor, "n n"]:
-    """The lower triangle of a symmetric left @ right, into `out`; above it, only some entries are written."""
+    """Write the lower triangle of a symmetric left @ right into `out`; the entries above it are undefined."""
     for rows in _block_rows(left):
         torch.mm(left[rows], right[:, : rows.stop], out=out[rows, : rows.stop])
     return out
 
 
 def gram_of(values: Float[Tensor, "n k"]) -> Float[Tensor, "n n"]:
-    """Values @ valuesᵀ, both triangles."""
+    """Return the Gram matrix values @ valuesᵀ, both triangles."""
     gram = lower_product(values, values.T, values.new_empty(len(values), len(values)))
     for rows in _block_rows(values):
         gram[: rows.start, rows] = gram[rows, : rows.start].T
@@ -31,7 +31,7 @@ def gram_of(values: Float[Tensor, "n k"]) -> Float[Tensor, "n n"]:
 
 
 def _block_rows(matrix: Tensor) -> Iterator[slice]:
-    """Rows in a few blocks; all at once where that is as fast, and on an accelerator, where a call costs more."""
+    """Yield the rows in a few blocks; in one for small matrices, and on an accelerator, where calls cost more."""
     n = len(matrix)
     n_blocks = next(count for rows, count in _BLOCKS if n >= rows) if matrix.device.type == "cpu" else 1
     step = max(-(-n // n_blocks), 1)

@@ -1,4 +1,4 @@
-"""Settings of the prism: what is measured of each gradient, and how exactly."""
+"""Settings of the prism: the projections and quantities to measure, and the precision."""
 
 from typing import Any, Literal, Protocol, Self
 
@@ -12,27 +12,27 @@ Precision = Literal["exact", "balanced", "fast"]
 
 
 class PrismSettings(Settings):
-    """What is measured of each gradient, and how exactly."""
+    """The projections and quantities to measure, and the precision."""
 
     projections: str = "q,k,v,o"
-    """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP). Latent attention answers with its
-    own q_a, q_b, kv_a, kv_b, which can also be asked for."""
+    """Projections to measure, of q, k, v, o (attention) and gate, up, down (MLP). Models with latent attention have
+    q_a, q_b, kv_a, kv_b instead, which can also be named."""
     architecture: str | None = None
-    """YAML file that says where the projections of a model are which is not understood by itself."""
+    """YAML file that says where the projections are, for a model whose projections are not found automatically."""
     entry_stats: bool = False
-    """Also the smallest and largest entry of each gradient (needs the whole matrix)."""
+    """Also measure the smallest and largest entry of each gradient (needs the whole matrix)."""
     all_layers: bool = False
-    """Also the cosine of every pair of layers, not only of neighbours."""
+    """Also measure the cosine of every pair of layers, not only of adjacent ones."""
     spectrum: bool = True
-    """Keep the singular values themselves."""
+    """Store the singular values themselves."""
     precision: Precision = "exact"
-    """The model's matrix products: exact (fp32), balanced (TF32 or bf16 products) or fast (bf16, or int8 on a CPU
-    without AMX), with what the machine has. The spectra themselves are always fp64."""
+    """Precision of the model's matrix products, as far as the hardware supports it: exact (fp32), balanced (TF32 or
+    bf16 products) or fast (bf16, or int8 on a CPU without AMX). The spectra themselves are always fp64."""
 
     @field_validator("projections")
     @classmethod
     def _without_spaces(cls, text: str) -> str:
-        """One spelling of one choice: `q, k` is `q,k`."""
+        """Remove spaces: `q, k` becomes `q,k`."""
         return ",".join(name.strip() for name in text.split(",") if name.strip())
 
     @property
@@ -42,27 +42,27 @@ class PrismSettings(Settings):
 
 
 class MeasuringSettings(Protocol):
-    """What the analyzer is told; a recipe of `gradprism spectra` has these groups, and more."""
+    """The groups of settings that the analyzer reads; a recipe of `gradprism spectra` has these and more."""
 
     @property
     def read(self) -> ReadSettings:
-        """Which rows."""
+        """The rows to read."""
 
     @property
     def text(self) -> TextSettings:
-        """How they become tokens."""
+        """The template, and the tokens in the loss."""
 
     @property
     def prism(self) -> PrismSettings:
-        """What is measured."""
+        """The projections and quantities to measure."""
 
     @property
     def execution(self) -> ExecutionSettings:
-        """How the work is done."""
+        """Devices, batches and threads."""
 
 
 class AnalyzerSettings(Settings):
-    """The settings of a `GradientAnalyzer`, which is given its model."""
+    """The settings of a `GradientAnalyzer`, without those of its model, which is passed loaded."""
 
     read: ReadSettings = ReadSettings()
     text: TextSettings = TextSettings()

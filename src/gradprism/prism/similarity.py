@@ -1,4 +1,4 @@
-"""Inner products of gradients, taken from their factors: what cosine similarities are made of."""
+"""Inner products of gradients, computed from their factors, for cosine similarities."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from gradprism.prism.factors import Factors
 
 
 def inner_products(pairs: Sequence[tuple[Factors, Factors]]) -> Float[Tensor, " pairs"]:
-    """⟨G_a, G_b⟩ of the scaled gradients of each pair (at least one); NaN where their shapes differ.
+    """Compute ⟨G_a, G_b⟩ of the scaled gradients of each pair (at least one); NaN where their shapes differ.
 
-    = Σ (D_a D_bᵀ ∘ X_a X_bᵀ), whatever rows a and b have kept; from the gradients themselves where both are formed
-    anyway. In the type of the factors: a cosine needs no more. Neighbouring layers of a spread model lie on two
-    devices: b comes to a.
+    It is Σ (D_a D_bᵀ ∘ X_a X_bᵀ), whichever rows a and b have kept, or is computed from the gradients themselves where
+    both are formed anyway. The type of the factors is precise enough for a cosine. Adjacent layers of a model that is
+    spread over devices may lie on two of them: b is moved to the device of a.
     """
-    crossed: dict[tuple[int, int], Tensor] = {}  # pairs of projections that read the same activations share it
+    crossed: dict[tuple[int, int], Tensor] = {}  # X_a X_bᵀ, shared by pairs of projections that read the same inputs
 
     def product(a: Factors, b: Factors) -> Tensor:
         if a.shape != b.shape:

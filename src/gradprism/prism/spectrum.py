@@ -1,4 +1,4 @@
-"""Singular values of gradients from their factors, by symmetric eigenvalue problems in fp64.
+"""Compute singular values of gradients from their factors, by symmetric eigenvalue problems in fp64.
 
 σ(G)² are the eigenvalues of G Gᵀ. With fewer tokens than either side of G the same values are those of
 Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count, and values beyond the token count,
@@ -26,7 +26,7 @@ _EPSILON = torch.finfo(torch.float64).eps
 
 
 def singular_values(inputs: Float[Tensor, "tokens d_in"], deltas: Float[Tensor, "tokens d_out"]) -> Float[Tensor, " n"]:
-    """Singular values of G = deltasᵀ inputs, descending, in fp64.
+    """Compute the singular values of G = deltasᵀ inputs, descending, in fp64.
 
     n = min(rows of `deltas` that are not zero, d_out, d_in); empty where all of them are zero.
     Raises `GradPrismError` where the shapes do not fit or a value is not finite.
@@ -44,7 +44,7 @@ def singular_values(inputs: Float[Tensor, "tokens d_in"], deltas: Float[Tensor, 
 
 @dataclass(frozen=True)
 class Solved:
-    """What the solver gave for a stack of matrices, on the CPU, and what it is held against."""
+    """The eigenvalues of a stack of matrices, and the traces and norms that they are verified against; on the CPU."""
 
     eigenvalues: Float[Tensor, "batch n"]  # ascending
     traces: Float[Tensor, " batch"]
@@ -52,7 +52,7 @@ class Solved:
 
 
 def eigenvalues_of(lower: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n"]:
-    """Ascending, of symmetric matrices of which the lower triangle is given."""
+    """Compute the eigenvalues, ascending, of symmetric matrices given by their lower triangles."""
     found = torch.linalg.eigvalsh(lower.mT, UPLO="U")  # the same triangle, but MKL is up to a fifth faster on this one
     return cast(Tensor, found)
 
@@ -61,7 +61,7 @@ Solver = Callable[[Float[Tensor, "batch n n"]], Float[Tensor, "batch n"]]
 
 
 def solve(factors: Sequence[Factors], solver: Solver = eigenvalues_of) -> Solved:
-    """Squares of the (scaled) singular values of some gradients: the part that takes time."""
+    """Compute the squares of the (scaled) singular values of some gradients: the expensive step."""
     lower = _small_grams(factors)
     diagonals = lower.diagonal(dim1=1, dim2=2)
     squares = 2 * torch.linalg.vector_norm(lower, dim=(1, 2)).square() - diagonals.square().sum(1)
@@ -70,9 +70,9 @@ def solve(factors: Sequence[Factors], solver: Solver = eigenvalues_of) -> Solved
 
 
 def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Tensor, "factors n"]:
-    """Singular values of each gradient, descending, in fp64, padded with zeros. `solved`: of all factors, in order.
+    """Return the singular values of each gradient, descending, in fp64, padded with zeros.
 
-    Raises `RuntimeError` where the solver has failed without saying so.
+    `solved` covers all factors, in order. Raises `RuntimeError` where the eigenvalues do not match trace and norm.
     """
     rows = [row for stack in solved for row in stack.eigenvalues]
     eigenvalues = pad_sequence(rows, batch_first=True, padding_side="left")
@@ -82,7 +82,7 @@ def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Te
 
 
 def _small_grams(factors: Sequence[Factors]) -> Float[Tensor, "batch n n"]:
-    """Lower triangles of the smallest matrices whose eigenvalues are the squares of the (scaled) singular values."""
+    """Return lower triangles of the smallest matrices whose eigenvalues are the squares of the singular values."""
     size = max(item.n_values for item in factors)
     stack = factors[0].deltas.new_zeros(len(factors), size, size, dtype=torch.float64)
     short = [(item, gram) for item, gram in zip(factors, stack, strict=True) if item.is_short]
@@ -101,9 +101,9 @@ def _small_grams(factors: Sequence[Factors]) -> Float[Tensor, "batch n n"]:
 
 
 def _roots_of_delta_grams(factors: Sequence[Factors]) -> Tensor:
-    """C with C Cᵀ = D Dᵀ: by Cholesky, or where tokens repeat and that fails, R of the QR of Dᵀ, transposed.
+    """Compute C with C Cᵀ = D Dᵀ for each gradient: (batch, rows, rows), padded on the right and below.
 
-    (batch, rows, rows), padded on the right and below.
+    By Cholesky; where that fails because tokens repeat, C is the transposed R of the QR decomposition of Dᵀ.
     """
     size = max((item.n_values for item in factors), default=0)
     if not size:
@@ -123,7 +123,7 @@ def _roots_of_delta_grams(factors: Sequence[Factors]) -> Tensor:
 def _check(
     eigenvalues: Float[Tensor, "factors n"], traces: Float[Tensor, " factors"], norms: Float[Tensor, " factors"]
 ) -> None:
-    """Hold what the solver gave against Σλ = trace and (Σλ²)^½ = ‖·‖_F; a solver can fail without saying so."""
+    """Verify eigenvalues against Σλ = trace and (Σλ²)^½ = ‖·‖_F, since a solver can fail silently."""
     found = torch.linalg.vector_norm(eigenvalues, dim=1)
     off = torch.maximum((eigenvalues.sum(1) / traces - 1).abs(), (found / norms - 1).abs())
     off = off.where(traces > 0, 0.0)
@@ -134,10 +134,10 @@ def _check(
 
 
 def _roots(eigenvalues: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-    """Square roots, descending; eigenvalues within rounding of zero become exactly zero.
+    """Return the square roots, descending; eigenvalues within rounding of zero become exactly zero.
 
     Rounding leaves at most 2 epsilon of the largest where the true value is 0 (measured, n up to 1,000); the
-    usual cut at n epsilon takes true values of steep spectra with it (1.5e-4 off in effective rank).
+    usual cut at n epsilon also removes true values of steep spectra (an error of 1.5e-4 in effective rank).
     """
     descending = eigenvalues.flip(1)
     if not descending.shape[1]:

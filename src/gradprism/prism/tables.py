@@ -1,4 +1,4 @@
-"""The tables that describe a data set's gradients: the public format, one schema each.
+"""The schemas of the tables that describe a data set's gradients: the public format.
 
 A run directory stores exactly these columns; `GradientAnalyzer` returns them in memory.
 """
@@ -55,7 +55,7 @@ SPECTRA = _schema(_GRADIENT | dict.fromkeys(MEASURES, pl.Float64) | _OF_ENTRIES)
 
 
 def spectra_schema() -> pl.Schema:
-    """Return the columns of `spectra` with those measures, too, that other packages bring."""
+    """Return the schema of `spectra`, including the measures of other packages."""
     return _schema(_GRADIENT | dict.fromkeys(stored_measures(), pl.Float64) | _OF_ENTRIES)
 
 
@@ -74,14 +74,14 @@ SIMILARITY = _schema(
 
 @dataclass(frozen=True)
 class Tables:
-    """One part of a run, or the whole answer of an in-memory analysis."""
+    """The tables of one part of a run, or of an analysis in memory."""
 
     examples: pl.DataFrame
     spectra: pl.DataFrame
     similarity: pl.DataFrame
 
     def __repr__(self) -> str:
-        """Say how much each table holds and show its head."""
+        """Describe the size of each table, and show its first rows."""
         ok = self.examples.filter(pl.col("status") == "ok").height
         heads = "\n".join(
             f"{field.name}: {table.height:,} rows\n{table.head(4)}"
@@ -91,5 +91,5 @@ class Tables:
         return f"{self.examples.height} examples, {ok} ok\n{heads}"
 
     def to_pandas(self) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
-        """The three tables as pandas frames, in the order examples, spectra, similarity."""
+        """Return the three tables as pandas frames, in the order examples, spectra, similarity."""
         return self.examples.to_pandas(), self.spectra.to_pandas(), self.similarity.to_pandas()
