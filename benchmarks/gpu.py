@@ -20,7 +20,7 @@ from benchmarks.timing import Way, seconds, side_by_side
 from benchmarks.ways import attention_weights, backward, plain, statistics_of
 from benchmarks.works import Encodeds, qwen_7b, random_example
 from gradprism import GradientAnalyzer
-from gradprism.prism.reducer import EigenPool
+from gradprism.prism.eigen_pool import EigenPool
 
 REFERENCE_LAYERS = 2
 

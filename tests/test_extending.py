@@ -99,7 +99,7 @@ def test_its_settings_are_checked(installed: None) -> None:
     for own, problem in (({"minimum": "many"}, "minimum"), ({"maximum": 3}, "maximum")):
         with pytest.raises(GradPrismError, match=problem):
             gradprism.score(ROWS, "type_token_ratio", own=own)
-    with pytest.raises(GradPrismError, match="--set minimum: the metric length has no settings of its own"):
+    with pytest.raises(GradPrismError, match="--set minimum: the metric length has no such settings"):
         gradprism.score(ROWS, "length", model="smollm2-135m", own={"minimum": 3})
 
 

@@ -90,13 +90,13 @@ def test_a_judge_into_a_run_and_nothing_asked_twice(rows: Path, tmp_path: Path) 
     ("options", "says"),
     [
         (["--metric", "idf"], ["No metric 'idf'", "Did you mean 'ifd'"]),
-        (["--metric", "effective_rank:q"], ["measure of the gradient", "select RUN --by effective_rank:q"]),
+        (["--metric", "effective_rank:q"], ["is a spectral measure", "select RUN --by effective_rank:q"]),
         (["--metric", "ifd"], ["needs a causal language model", "--model"]),
         (["--metric", "reward"], ["needs a reward model", "--reward-model"]),
         (["--metric", "instag"], ["needs a judge", "--judge"]),
         (["--metric", "instag", "--judge", "m", "--key-env", "NO_SUCH_KEY"], ["NO_SUCH_KEY is not set"]),
         (["--metric", "instag,difficulty", "--judge", "m", "--judge-template", "t"], ["one prompt"]),
-        (["--metric", "loss", "--name", "ifd", "--model", "m"], ["name of something else"]),
+        (["--metric", "loss", "--name", "ifd", "--model", "m"], ["name of another metric or measure"]),
     ],
 )
 def test_what_is_asked_wrongly_leaves_nothing_behind(
@@ -125,7 +125,7 @@ def test_a_secret_in_an_address_is_refused_and_not_shown(rows: Path, tmp_path: P
 def test_rows_cannot_be_chosen_anew_for_a_run(tiny_checkpoint: Path, rows: Path, tmp_path: Path) -> None:
     run("score", rows, "--metric", "length", "--model", tiny_checkpoint, "--out", tmp_path / "run")
     asked = ["score", "--metric", "loss", "--model", tiny_checkpoint, "--out", tmp_path / "run"]
-    refused(run(*asked, "--limit", 2), "no data is named")
+    refused(run(*asked, "--limit", 2), "and no data")
     assert run(*asked).returncode == 0
 
 

@@ -175,7 +175,7 @@ def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> 
 
     recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")
     load = work_of(recipe, find_checkpoint(recipe.checkpoint), {"model fingerprint": "of other weights"}).load
-    with pytest.raises(GradPrismError, match="would compute something else than this run is made of") as caught:
+    with pytest.raises(GradPrismError, match="has other files or hardware than this run was begun with") as caught:
         load(lambda text: None)
     assert "model fingerprint: begun with 'of other weights', here" in str(caught.value)
 

@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
+from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.precision import Arithmetic
-from gradprism.prism.reducer import EigenPool
 from gradprism.prism.settings import Precision
 from gradprism.prism.tables import Tables
 

@@ -162,9 +162,9 @@ def test_without_data_that_of_the_run_is_taken(tiny_checkpoint: Path, rows: Rows
     gradprism.spectra(data, str(tiny_checkpoint), out=tmp_path / "run", limit=4)
     run = gradprism.score(None, "length", model=str(tiny_checkpoint), out=tmp_path / "run")
     assert run.scores("length").height == 4
-    with pytest.raises(GradPrismError, match="no data is named"):
+    with pytest.raises(GradPrismError, match="and no data"):
         gradprism.score(None, "loss", model=str(tiny_checkpoint), out=tmp_path / "run", limit=2)
-    with pytest.raises(GradPrismError, match="No data is named"):
+    with pytest.raises(GradPrismError, match="No data is given"):
         gradprism.score(None, "length", model=str(tiny_checkpoint), out=tmp_path / "nowhere")
 
 
@@ -191,7 +191,7 @@ def test_the_recipe_beside_the_scores_replays_them(tiny_checkpoint: Path, rows: 
         ("ifd,loss", {"model": "m", "name": "mine"}, "expected one metric to be named"),
         ("ifd", {"model": "m", "name": "../up"}, "expected letters"),
         ("ifd", {"model": "m", "name": "ifd.ppl"}, "expected letters"),
-        ("ifd", {"model": "m", "name": "loss"}, "name of something else"),
+        ("ifd", {"model": "m", "name": "loss"}, "name of another metric or measure"),
         ("ifd", {"model": "m", "tempature": 1}, "did you mean 'temperature'"),
         ("ifd", {"model": "m", "price": "cheap"}, "expected two numbers"),
     ],

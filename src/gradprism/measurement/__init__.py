@@ -1,1 +1,1 @@
-"""The verb `spectra`: data and a model in, a run of gradient spectra out."""
+"""The verb `spectra`: measures data on a model, into a run of gradient spectra."""

@@ -1,4 +1,4 @@
-"""The main job: data and a model in, a run directory of gradient spectra out."""
+"""Measure the gradient spectra of a data set, into a run directory."""
 
 import tempfile
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ def spectra(
     retry_failed: bool = False,
     **options: Any,
 ) -> Run:
-    """The gradient spectrum of every layer, for every example; returns the opened run.
+    """Measure the gradient spectrum of every layer for every example, and return the opened run.
 
     `data`: path, URL or hub id, several of them, a list of dicts, a `datasets.Dataset` or a data frame.
-    `model`: hub id, folder, .gguf file, built-in name; or a loaded model, then with its `tokenizer`.
-    `out`: the run directory, or its place in an object store (`s3://bucket/run`), resumed if it is there; a new
+    `model`: hub id, folder, .gguf file or built-in name; or a loaded model together with its `tokenizer`.
+    `out`: the run directory, or its URL in an object store (`s3://bucket/run`), resumed if it exists; a new
     temporary one where None.
     `retry_failed` also measures again the rows that failed before.
     `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
-    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    Raises `GradPrismError`, but not for an example that cannot be measured: it becomes a row with its reason.
     """
     if is_named(data):
         data = (data,)
@@ -55,7 +55,7 @@ def spectra(
     if not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
         refuse_loading_options(options)
-        options["dtype"] = "auto"  # its own
+        options["dtype"] = "auto"  # that of the loaded model
     recipe = SpectraRecipe.from_options(
         tuple(map(str, data)) if are_paths else IN_MEMORY,
         str(out or tempfile.mkdtemp(prefix="gradprism-")),
@@ -75,9 +75,10 @@ def run_recipe(
     model: ModelSource | None = None,
     retry_failed: bool = False,
 ) -> Run:
-    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+    """Measure as a recipe says, and return the opened run.
 
-    `retry_failed` also measures again the rows that failed before.
+    `data` and `model` replace the recipe's where they are Python objects. `retry_failed` also measures again the rows
+    that failed before.
     """
     progress = observer or NoProgress()
     refuse_engine(recipe, model)
@@ -92,7 +93,7 @@ def run_recipe(
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
 
         def on_loaded(model: Mapping[str, Any]) -> None:
-            """Put on record what was found in the model, and say what is not as asked for."""
+            """Record what was found in the model, and report what differs from the requested projections."""
             writer.update(model=writer.record["model"] | model)
             for sentence in describe_measured_layers(model, recipe.prism.projection_names):
                 progress.say(f"Measured: {sentence}")
@@ -105,7 +106,7 @@ def run_recipe(
 
 
 def _resolved(recipe: SpectraRecipe, text: ResolvedText) -> SpectraRecipe:
-    """Absolute paths, so that it can be replayed from anywhere; the text as chosen."""
+    """Return the recipe with absolute paths, so that it can be replayed from anywhere, and with the resolved text."""
     changes = {
         "data": tuple(map(absolute, recipe.data)),
         "text": text.settings,
@@ -119,7 +120,7 @@ def _resolved(recipe: SpectraRecipe, text: ResolvedText) -> SpectraRecipe:
 def _description(
     recipe: SpectraRecipe, examples: ExampleSet, source: ModelSource, config: Any, text: ResolvedText, say: Say
 ) -> dict[str, Any]:
-    """What run.json says from the start."""
+    """Return the first content of run.json."""
     model = model_record(source, config)
     identity = recipe.identity() | {
         "data fingerprint": examples.fingerprint,

@@ -55,11 +55,11 @@ def spectra(
         Data files (JSON, JSON Lines, Parquet, CSV, each also compressed) or their URLs, a saved `datasets` folder, or a
         hub id.
     out
-        The run directory, or its place in an object store: s3://BUCKET/RUN.
+        The run directory, or its URL in an object store: s3://BUCKET/RUN.
     part_rows
-        Rows in one published part: the most that a kill can lose.
+        Number of rows in one published part: the most that a kill can lose.
     retry_failed
-        Measure the rows again that failed before.
+        Also measure again the rows that failed before.
     by
         Compare the groups of this column of the data in the summary.
     quiet
@@ -78,7 +78,7 @@ RECIPE = SpectraRecipe
 
 
 def replay(recipe: SpectraRecipe, path: Path, *, by: str | None = None, quiet: bool, json: bool) -> int:
-    """Measure again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    """Measure as a recipe says, or resume its run; `path` is the file of the recipe."""
     return _measure(recipe, by, quiet, json, retry_failed=False)
 
 
@@ -89,14 +89,14 @@ def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, ret
 
 
 def followed(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
-    """Do a job that makes a run, and show it; `done` says what becomes of a row."""
+    """Run a job that makes a run, and print its summary; `done` is the participle for a row, such as "measured"."""
     from gradprism.core.progress_bar import show_progress
 
     try:
         with show_progress(quiet) as progress:
             finished = job(progress)
     except KeyboardInterrupt:
-        return _stopped(out)
+        return _report_interrupt(out)
     if json or not quiet:
         print_summary(finished, by, json)
     if not finished.counts.ok:
@@ -105,8 +105,8 @@ def followed(job: "Callable[[Progress], Run]", out: str, done: str, by: str | No
     return 0
 
 
-def _stopped(out: str) -> int:
-    """Say how far a run has come."""
+def _report_interrupt(out: str) -> int:
+    """Print how many rows of an interrupted run are published, and return the exit status."""
     from gradprism.runs.run import open_run
 
     err = HarmlessConsole(stderr=True)

@@ -12,7 +12,7 @@ from gradprism.prism.settings import PrismSettings
 
 
 class SpectraRecipe(Settings):
-    """Everything that `gradprism spectra` was told."""
+    """All settings of `gradprism spectra`."""
 
     verb: Literal["spectra"] = "spectra"
     data: tuple[str, ...]
@@ -31,7 +31,7 @@ class SpectraRecipe(Settings):
         return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the numbers and the cut into parts: what a resumed run must agree with."""
+        """Return the settings that decide the numbers and the parts, which must be equal to resume a run."""
         groups = {"read": self.read, "text": self.text, "checkpoint": self.checkpoint, "prism": self.prism}
         return {"part_rows": self.part_rows} | {
             f"{group}.{name}": value for group, settings in groups.items() for name, value in settings

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class MeasureTask(Task[Tables]):
-    """Measures the gradients of every shard.
+    """Measures the gradients of shards.
 
-    With a `source` its model is the one loaded here. Without, as on another machine, it is what the recipe names
-    there, which must come to the same `identity`.
+    The model is that of `source`. Where None, as on another machine, it is the one that the recipe names there, which
+    must have the same `identity`.
     """
 
     recipe: SpectraRecipe
@@ -38,7 +38,7 @@ class MeasureTask(Task[Tables]):
     source: ModelSource | None = None
 
     def load(self, say: Say) -> None:
-        """Load the model. Raises `GradPrismError` where it would compute something else than the run is made of."""
+        """Load the model. Raises `GradPrismError` where this machine's model or arithmetic differs from the run's."""
         source = self.source or self._source_of_this_machine()
         self._load(source, say)
         if self.source is None and "arithmetic" in self.identity:
@@ -49,13 +49,13 @@ class MeasureTask(Task[Tables]):
         return self.analyzer.analyze(examples, on_batch)
 
     def failed(self, examples: Sequence[Example], reason: str) -> Tables:
-        """Return tables of examples that could not be measured at all."""
+        """Return the tables of examples that have all failed, for one reason."""
         from gradprism.prism.analyzer import failed_tables
 
         return failed_tables(examples, reason)
 
     def join(self, parts: Sequence[Tables]) -> Tables:
-        """Join parts in the order of rows; old parts may lack a column."""
+        """Join parts in the order of rows; parts of earlier versions may lack a column."""
 
         def joined(table: str) -> pl.DataFrame:
             frames: list[pl.DataFrame] = [getattr(part, table) for part in parts]
@@ -81,18 +81,18 @@ class MeasureTask(Task[Tables]):
         model = source.load_model(device, find_spread(self.recipe.execution))
         self.analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=self.recipe)
         if self.recipe.prism.precision != "exact":
-            say(f"Precision {self.recipe.prism.precision}: {_in_words(self.analyzer.arithmetic)}")
+            say(f"Precision {self.recipe.prism.precision}: {_describe_arithmetic(self.analyzer.arithmetic)}")
         self.device, self.found = devices_in_words(model), loaded_model_record(model, self.analyzer.found)
 
 
-def _in_words(arithmetic: str) -> str:
+def _describe_arithmetic(arithmetic: str) -> str:
     if arithmetic == "as loaded":
         return "this device has no unit that would be faster; computing as with exact"
     return f"{arithmetic}; spectra in fp64"
 
 
 def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> str:
-    """Return the arithmetic of the chosen precision where the work is done: a run never mixes two."""
+    """Return the arithmetic of the recipe's precision on the machine that measures; a run never mixes two."""
     if recipe.engine.engine == "local":
         return _arithmetic(recipe, source.device(find_device(recipe.execution.device)))
     from gradprism.engine.ray.run import ask_worker

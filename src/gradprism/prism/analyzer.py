@@ -23,9 +23,10 @@ from gradprism.models.quantised import refuse_forward_only
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.usage import used_projections
 from gradprism.prism.capture import frozen
+from gradprism.prism.eigen_pool import EigenPool
+from gradprism.prism.example_gradients import ExampleGradients
 from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
-from gradprism.prism.reducer import EigenPool, ExampleGradients
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, Tables, spectra_schema
 

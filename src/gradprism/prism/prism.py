@@ -9,8 +9,10 @@ from gradprism.data.encode import Encoded
 from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import capturing
+from gradprism.prism.eigen_pool import EigenPool
+from gradprism.prism.example_gradients import ExampleGradients
 from gradprism.prism.precision import Computing
-from gradprism.prism.reducer import EigenPool, ExampleGradients, Reducer
+from gradprism.prism.reducer import Reducer
 from gradprism.prism.settings import PrismSettings
 
 

@@ -1,1 +1,1 @@
-"""The run directory: written in parts published by rename, resumed, read."""
+"""The run directory: written in parts that are published by rename, resumed, and read."""

@@ -17,9 +17,9 @@ def show(run: str, /, *, by: str | None = None, json: Json = False) -> int:
     Parameters
     ----------
     run
-        A run directory or its place in an object store, complete or not.
+        A run directory, or its URL in an object store, complete or not.
     by
-        Compare the groups of this column of the data, raw and at equal length.
+        Compare the groups of this column of the data, raw and length-controlled.
     json
         Print the summary as JSON.
     """

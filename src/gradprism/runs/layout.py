@@ -1,4 +1,4 @@
-"""Names inside a run directory, and its record."""
+"""The names of files in a run directory, and the reader of its record."""
 
 import json
 import re
@@ -19,29 +19,29 @@ TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `
 
 
 def part_path(run: Path, table: str, index: int) -> Path:
-    """`RUN/examples/part-00007.parquet`; the table of a metric is `scores/METRIC`."""
+    """Return the path of a part, such as `RUN/examples/part-00007.parquet`; a metric's table is `scores/METRIC`."""
     return run / table / f"part-{index:05d}.parquet"
 
 
 def score_table(metric: str) -> str:
-    """`scores/METRIC`, the table of a metric's values."""
+    """Return the name of the table of a metric's scores, `scores/METRIC`."""
     return f"scores/{metric}"
 
 
 def scored_metrics(run: Path) -> list[str]:
-    """Names of the metrics that have been begun in a run."""
+    """Return the names of the metrics in a run, complete or not."""
     scores = run / "scores"
     return [name for name in names_in(scores) if (scores / name / SCORE_FILE).is_file()]
 
 
 def published_parts(run: Path, table: str = "examples") -> list[int]:
-    """Indices of the parts that are there whole, ascending. `examples` is the last of the spectra's three tables."""
+    """Return the indices of the published parts, ascending. Of the spectra's tables `examples` is written last."""
     names = names_in(run / table)
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name)))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read run.json. Raises `GradPrismError` where there is none or it is not one of ours."""
+    """Read run.json. Raises `GradPrismError` where it is missing, or of another format version."""
     try:
         record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def identity_of(run: Path) -> Mapping[str, Any]:
-    """Return the identity of a run's spectra, as far as there is one."""
+    """Return the identity of a run's spectra; empty where there is no run or it has no spectra."""
     if not (run / RUN_FILE).is_file():
         return {}
     identity: Mapping[str, Any] = read_record(run).get("identity", {})

@@ -1,4 +1,4 @@
-"""Settings of scores that the spectra beside them do not have: a run may hold scores of another model or text."""
+"""Describe where scores differ from the spectra of their run in the settings of model and text."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
@@ -8,9 +8,9 @@ from gradprism.runs.run import Run
 from gradprism.runs.values import score_behind
 
 DECIDING = ("text.", "checkpoint.", "model fingerprint", "template digest", "method")
-"""What settings of text and model begin with, in the identity of spectra and of scores."""
+"""Prefixes of the settings of text and model, in the identity of spectra and of scores."""
 
-_IN_WORDS: Mapping[str, tuple[str, str]] = {  # in this order: of a value, and of none
+_IN_WORDS: Mapping[str, tuple[str, str]] = {  # the words for a value, and for none; in the order of a sentence
     "checkpoint.model": ("of {}", "of a model without a name"),
     "checkpoint.revision": ("revision {}", ""),
     "model fingerprint": ("weights {:.16}", "weights without a fingerprint"),
@@ -31,38 +31,38 @@ _IN_WORDS: Mapping[str, tuple[str, str]] = {  # in this order: of a value, and o
     "method": ("by method {} of reading rows and taking their loss", "by the method of an earlier gradprism"),
 }
 _CONTENT_OF = {"checkpoint.model": "model fingerprint", "text.template": "template digest"}
-"""The same content is the same model or template wherever it lies; of another one by name, it goes without saying."""
+"""A name -> the digest of its content: with equal digests names may differ; with other names digests always do."""
 
 
 def own_settings(run: Run, name: str) -> str:
-    """Say which settings of model and text a run's spectra do not have, such as "of gpt2, at most 1,024 tokens".
+    """Describe how scores differ from the run's spectra in model and text, as in "of gpt2, at most 1,024 tokens".
 
-    `name` is that of the scores. In a run without spectra: those that the scores do not all have. Empty where there
-    are none, and of scores that read no text by a model of the run's kind (judges, reward models).
+    `name` is that of the scores. In a run without spectra they are compared with the other scores. Empty where nothing
+    differs, and for scores by judges and reward models, which have no such settings.
     """
-    own = _of_scores(run, name)
-    others = [run.record["identity"]] if run.has_spectra else [_of_scores(run, other) for other in run.metrics]
+    own = _score_identity(run, name)
+    others = [run.record["identity"]] if run.has_spectra else [_score_identity(run, other) for other in run.metrics]
     different = {key for other in others if own and other for key in _differences(own, other)}
     names = [key for key in _IN_WORDS if key in different] + sorted(different - {*_IN_WORDS})
     return ", ".join(filter(None, (_in_words(key, own.get(key)) for key in names)))
 
 
 def notes_on_settings(run: Run, specs: Iterable[str]) -> Iterator[str]:
-    """Name the settings of their own that scores have, of those scores from which the metrics `specs` are read."""
+    """Yield a sentence for each of the scores behind the metrics `specs` whose settings differ from the spectra's."""
     than = "the spectra" if run.has_spectra else "the other scores"
     for name in dict.fromkeys(filter(None, (score_behind(run, spec) for spec in specs))):
         if words := own_settings(run, name):
             yield f"{name} has other settings than {than}: {words}."
 
 
-def _of_scores(run: Run, name: str) -> Mapping[str, Any]:
-    """Return the identity of scores that a causal language model gave; of others nothing."""
+def _score_identity(run: Run, name: str) -> Mapping[str, Any]:
+    """Return the identity of scores by a causal language model; empty for other scores."""
     identity: Mapping[str, Any] = run.score_record(name).get("identity", {})
     return identity if "text.template" in identity else {}
 
 
 def _differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    """Name the settings that differ. Of imported spectra no more is known than the weights that made them, if that."""
+    """Return the names of the settings that differ; of imported spectra only the model is known, if that."""
     imported = "checkpoint.model" not in other
     if imported and "model fingerprint" not in other:
         return {"checkpoint.model"}
@@ -79,7 +79,7 @@ def _differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
 
 
 def _last_part(value: Any) -> str:
-    """Return a name, or the last part of an absolute path: what is shown of it."""
+    """Return the value as text; of an absolute path only the last part."""
     path = PurePath(str(value))
     return path.name if path.is_absolute() else str(value)
 

@@ -1,4 +1,4 @@
-"""What the writers of spectra and of scores share: parts published by rename, a record of what made them."""
+"""The base class of the writers of spectra and of scores: publishes parts by rename, and keeps the record."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
@@ -16,27 +16,27 @@ Part = TypeVar("Part")
 
 
 class PartWriter(ABC, Generic[Part]):
-    """Writes parts of a run, and the record of what made them. An engine's sink (`engine.task.ResumableSink`)."""
+    """Writes parts of a run, and the record of settings and sessions. An `engine.task.ResumableSink`."""
 
     run: Path
-    """The run, which this process holds."""
+    """The run, which this process has locked."""
     table: str
-    """The table that says what became of each row; a part counts once it is there."""
+    """The table with the status of each row; a part counts as published once this table has it."""
     record_file: Path
     record: dict[str, Any]
 
     @abstractmethod
     def publish(self, index: int, part: Part) -> None:
-        """Write one part, in place of an earlier one."""
+        """Write one part, replacing an earlier one."""
 
     @property
     @abstractmethod
     def publish_elsewhere(self) -> Callable[[int, Part], None] | None:
-        """Writes one part from another process, where the run is in an object store; None where it is on a disk."""
+        """A function that writes one part from another process; None unless the run is in an object store."""
 
     @abstractmethod
     def kept(self, index: int) -> tuple[Part, Set[int]]:
-        """Return a published part without the rows that have failed, and the numbers of those it keeps."""
+        """Return a published part without its failed rows, and the row numbers that remain."""
 
     @property
     def done(self) -> frozenset[int]:
@@ -52,14 +52,14 @@ class PartWriter(ABC, Generic[Part]):
         check_lease(self.run)
 
     def update(self, **changes: Any) -> None:
-        """Change entries of the record."""
+        """Change entries of the record, and write it."""
         self.record.update(changes)
         self.check()
         with disk_errors(self.run):
             self._write_record()
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
-        """Append what one session did to the record."""
+        """Append the entry of one session to the record, and write it."""
         self.update(sessions=[*self.record["sessions"], entry])
 
     def _statuses(self, index: int) -> pl.DataFrame:

@@ -1,7 +1,7 @@
-"""Publishing one part of a run: whole or not at all, by whoever has measured it.
+"""Publish one part of a run, whole or not at all.
 
 On a local disk a part gets its name once its bytes are on the disk. An object store shows an object when its upload is
-complete, and never earlier: there a worker on any machine may publish, while one process holds the run.
+complete, and never earlier: there a worker on any machine may publish, while one process has locked the run.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ from gradprism.runs.layout import TABLES, part_path, score_table
 
 
 def publish_part(run: Path, index: int, tables: Tables) -> None:
-    """Write one part of the spectra. It counts once its `examples` file is there, which is written last of all.
+    """Write one part of the spectra, replacing an earlier one. Its `examples` file is written last and completes it.
 
-    `run` is held by a `RunWriter`, here or in another process; written again, a part is replaced. Raises
-    `GradPrismError` where it cannot be written, or where this process has lost the run to another.
+    `run` is locked by a `RunWriter`, in this or another process. Raises `GradPrismError` where the part cannot be
+    written, or where this process has lost the lock to another.
     """
     check_lease(run)
     with disk_errors(run):
@@ -29,18 +29,18 @@ def publish_part(run: Path, index: int, tables: Tables) -> None:
 
 
 def publish_scores(run: Path, metric: str, index: int, scores: pl.DataFrame) -> None:
-    """Write one part of a metric's scores, under the name that the metric has in the run. As `publish_part`."""
+    """Write one part of a metric's scores, as `publish_part` does; `metric` is its name in the run."""
     check_lease(run)
     with disk_errors(run):
         replace(part_path(run, score_table(metric), index), parquet_bytes(scores))
 
 
 def read_part(run: Path, table: str, index: int) -> pl.DataFrame:
-    """Read one part of a table that was published. Raises `GradPrismError` where it is damaged."""
+    """Read one published part of a table. Raises `GradPrismError` where it is damaged."""
     part = part_path(run, table, index)
     try:
         return read_parquet(part)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise GradPrismError(
-            f"Cannot read {part}: {error}.\nDelete it; the same command does its rows again."
+            f"Cannot read {part}: {error}.\nDelete it; the same command computes its rows again."
         ) from error

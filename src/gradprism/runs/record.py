@@ -1,4 +1,4 @@
-"""What the record of a run says: the data, the model, the machine, and what each session cost."""
+"""Make the entries of a run's record on the data and the machine, and verify another machine against it."""
 
 import platform
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class NamesData(Protocol):
 
     @property
     def read(self) -> ReadSettings:
-        """Which rows of them."""
+        """The rows to read."""
 
     @property
     def out(self) -> str:
@@ -30,9 +30,9 @@ class NamesData(Protocol):
 
 
 def examples_of(recipe: NamesData, data: Any = None) -> ExampleSet:
-    """Open the rows of a recipe; `data` stands in for what it names.
+    """Open the rows of a recipe; `data` replaces what it names.
 
-    Raises `GradPrismError` where these were Python objects and are not given again.
+    Raises `GradPrismError` where the recipe was made from Python objects and these are not given again.
     """
     if data is None and recipe.data == IN_MEMORY:
         raise GradPrismError(
@@ -43,7 +43,7 @@ def examples_of(recipe: NamesData, data: Any = None) -> ExampleSet:
 
 
 def data_record(examples: ExampleSet) -> dict[str, Any]:
-    """Where the rows came from, how they were read, and their fingerprint."""
+    """Return the entry on the data: its sources, how they were read, the number of rows, and their fingerprint."""
     schemas = dict.fromkeys(schema.name for schema in examples.schemas if schema)
     return {
         "sources": [item.name for item in examples.sources],
@@ -55,7 +55,7 @@ def data_record(examples: ExampleSet) -> dict[str, Any]:
 
 
 def machine_record() -> dict[str, Any]:
-    """Versions and hardware, and when this was written."""
+    """Return the entries on versions and hardware, and the present time."""
     return {
         "created": utc_now(),
         "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
@@ -69,15 +69,12 @@ def machine_record() -> dict[str, Any]:
 
 
 def refuse_other_machine(begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse to compute something else on this machine than was begun; `here` is what its own files come to.
-
-    Raises `GradPrismError` that names each difference.
-    """
+    """Raise `GradPrismError` where this machine's identity `here` differs from the run's, `begun`."""
     different = sorted(name for name, value in here.items() if begun.get(name) != value)
     if different:
         lines = "\n".join(f"  {name}: begun with {begun.get(name)!r}, here {here[name]!r}" for name in different)
         raise GradPrismError(
-            f"The machine {platform.node()} would compute something else than this run is made of:\n{lines}\n"
+            f"The machine {platform.node()} has other files or hardware than this run was begun with:\n{lines}\n"
             "Expected the same files on every machine, or hub ids with a revision; and machines of one kind, or "
             "--precision exact."
         )

@@ -1,4 +1,4 @@
-"""Read what the recipe of a run says of its data, text and model, whichever verb made the run."""
+"""Read data, text and model from the recipe recorded with a run, whichever verb made the run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ _OF_ORIGIN = ("model", "revision", "trust_remote_code")
 
 @dataclass(frozen=True)
 class RecordedRecipe:
-    """The settings that the recipes of all runs share."""
+    """The settings that the recipes of all runs have in common."""
 
     verb: str
     data: tuple[str, ...]
@@ -44,6 +44,6 @@ def read_recorded_recipe(path: Path) -> RecordedRecipe:
 
 
 def recipe_paths(run: Path) -> list[Path]:
-    """Return the paths of the recipe of a run's spectra, and of those of its scores: each names the data."""
+    """Return the paths of the recipes of a run's spectra and of its scores, each of which names the data."""
     scores = (run / score_table(name) / RECIPE_FILE for name in names_in(run / "scores"))
     return [path for path in (run / RECIPE_FILE, *scores) if path.is_file()]

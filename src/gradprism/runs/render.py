@@ -1,4 +1,4 @@
-"""The summary of a run in a terminal."""
+"""Show the summary of a run in a terminal."""
 
 from collections.abc import Iterator
 
@@ -20,27 +20,27 @@ _SHOWN = ("nuclear_norm", "effective_rank", "stable_rank")
 
 
 def summary_of(run: Run, by: str | None = None) -> RenderableType:
-    """Counts with every reason, measures per projection and layer group, cosines; groups side by side if asked."""
-    return Group(*spaced(_parts(run, by)))
+    """Lay out counts with reasons, measures by projection and layer group, and cosines; with `by` also groups."""
+    return Group(*spaced(_summary_parts(run, by)))
 
 
-def _parts(run: Run, by: str | None) -> Iterator[RenderableType]:
+def _summary_parts(run: Run, by: str | None) -> Iterator[RenderableType]:
     if by and not run.has_spectra:
-        raise GradPrismError(f"--by {by} compares spectra, and the run {run.path} holds scores alone.")
+        raise GradPrismError(f"--by {by} compares spectra, and the run {run.path} holds scores only. Leave --by out.")
     yield summary_table(run.summary_lines)
     if run.has_spectra and run.counts.reasons:
-        yield _reasons(run)
+        yield _reason_table(run)
     if run.has_spectra and run.counts.ok:
-        yield _measures(run)
+        yield _measure_table(run)
         if run.scan("similarity").select("cosine").count().collect().item():
-            yield _similarities(run)
+            yield _cosine_table(run)
         if by:
-            yield from _groups(run, by)
+            yield from _group_tables(run, by)
     if run.metrics:
         yield from score_tables([summary_of_scores(run, name) for name in run.metrics])
 
 
-def _reasons(run: Run) -> RenderableType:
+def _reason_table(run: Run) -> RenderableType:
     table = plain_table("Skipped and failed", ["reason", "rows"])
     reasons = list(run.counts.reasons.items())
     for reason, n in reasons[:_MOST_REASONS]:
@@ -51,16 +51,16 @@ def _reasons(run: Run) -> RenderableType:
 
 
 def _layer_groups(run: Run) -> list[tuple[str, int, int]]:
-    """Name, first and last layer of the lower, middle and upper third."""
+    """Return name, first and last layer of the early, middle and late third."""
     layers = run.scan("spectra").select("layer").unique().sort("layer").collect()["layer"].to_list()
     thirds = [layers[i * len(layers) // 3 : (i + 1) * len(layers) // 3] for i in range(3)]
     if not all(thirds):
         return [("layers", layers[0], layers[-1])]
-    names = ("lower", "middle", "upper")
+    names = ("early", "middle", "late")
     return [(name, third[0], third[-1]) for name, third in zip(names, thirds, strict=True)]
 
 
-def _measures(run: Run) -> RenderableType:
+def _measure_table(run: Run) -> RenderableType:
     groups = _layer_groups(run)
     spans = [f"{name}\n{first}–{last}" for name, first, last in groups]
     table = plain_table("Mean over examples and layers", ["measure", "projection", "all\nlayers", *spans], left=2)
@@ -86,7 +86,7 @@ def _mean(values: pl.Series) -> float | None:
     return mean if isinstance(mean, float) else None
 
 
-def _similarities(run: Run) -> RenderableType:
+def _cosine_table(run: Run) -> RenderableType:
     cosine = pl.col("cosine")
     means = (
         run.scan("similarity").group_by("kind", "pair")
@@ -102,7 +102,7 @@ def _similarities(run: Run) -> RenderableType:
     return table
 
 
-def _groups(run: Run, by: str) -> Iterator[RenderableType]:
+def _group_tables(run: Run, by: str) -> Iterator[RenderableType]:
     for measure in ("nuclear_norm", "effective_rank"):
         table = group_table(run, by, measure)
         shown = [name for name in run.projections if name in table.columns]

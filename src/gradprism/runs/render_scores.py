@@ -1,4 +1,4 @@
-"""Scores, and what scoring would take, in a terminal."""
+"""Show the scores of a run in a terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ _MOST_REASONS = 8
 
 
 def scores_of(run: Run, summaries: Sequence[ScoreSummary]) -> RenderableType:
-    """The run, a line for each metric, and every reason for a missing value."""
+    """Lay out the run, a line for each metric, and the reasons for missing values."""
     data = run.record["data"]
     about = [("run", str(run.path)), ("data", f"{', '.join(data['sources'])}  {data['schema']}")]
     about += [(item.metric, item.about) for item in summaries]
@@ -22,20 +22,20 @@ def scores_of(run: Run, summaries: Sequence[ScoreSummary]) -> RenderableType:
 
 
 def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
-    """A line for each metric: counts and the distribution of its values; then the reasons of those without one."""
+    """Yield the table of counts and quantiles, a line for each metric; then notes, and reasons for missing values."""
     table = plain_table("Scores", ["metric", "rows", "ok", "mean", *summaries[0].quantiles])
     for item in summaries:
         quantiles = (number(value) for value in item.quantiles.values())
         table.add_row(Text(item.metric), f"{item.rows:,}", f"{item.ok:,}", number(item.mean), *quantiles)
     yield table
-    notes = [(item.metric, note) for item in summaries for note in _notes(item)]
+    notes = [(item.metric, note) for item in summaries for note in _score_notes(item)]
     if notes:
         yield summary_table(notes)
     if any(item.reasons for item in summaries):
-        yield _reasons(summaries)
+        yield _missing_value_table(summaries)
 
 
-def _notes(item: ScoreSummary) -> Iterator[str]:
+def _score_notes(item: ScoreSummary) -> Iterator[str]:
     if item.own_settings:
         yield f"settings of its own: {item.own_settings}"
     if item.truncated:
@@ -50,7 +50,7 @@ def _notes(item: ScoreSummary) -> Iterator[str]:
         yield f"most frequent: {frequent}"
 
 
-def _reasons(summaries: Sequence[ScoreSummary]) -> RenderableType:
+def _missing_value_table(summaries: Sequence[ScoreSummary]) -> RenderableType:
     table = plain_table("Rows without a value", ["metric", "reason", "rows"], left=2)
     for item in summaries:
         reasons = list(item.reasons.items())

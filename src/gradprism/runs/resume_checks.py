@@ -9,7 +9,10 @@ from gradprism.core.errors import GradPrismError
 
 
 def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any], other: str = "--out") -> None:
-    """Refuse to go on with other settings than those that were begun with; `other` is the option that avoids it."""
+    """Raise `GradPrismError` with the settings that differ between `made` (recorded) and `now`.
+
+    `other` names the option that avoids the conflict.
+    """
     different = [name for name in sorted({*made, *now}) if made.get(name) != now.get(name)]
     if different:
         lines = "\n".join(f"  {name}: the run has {made.get(name)!r}, now {now.get(name)!r}" for name in different)
@@ -20,18 +23,18 @@ def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, An
 
 
 def _on_digests(made: Mapping[str, Any], now: Mapping[str, Any], different: Sequence[str]) -> str:
-    """Say where a difference may be one of digests alone: they had 16 digits while they were of the files' ends."""
+    """Explain a difference that may come from the digest alone: earlier ones had 16 digits, from the files' ends."""
     short, whole = re.compile(r"(.*\+)?[0-9a-f]{16}"), re.compile(r"(.*\+)?[0-9a-f]{32}")
     if not any(short.fullmatch(str(made.get(name))) and whole.fullmatch(str(now.get(name))) for name in different):
         return ""
     return (
-        "The way of telling models apart has changed since that run was begun: the whole of their weights is looked at "
-        "now. The model may be the same, which the run cannot show.\n"
+        "Fingerprints of models are computed from all of their weights now, which they were not when that run was "
+        "begun. The model may be the same, but the run cannot show it.\n"
     )
 
 
 def refuse_other_data(path: Path, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to put two data sets into one run; `made` and `now` are what run.json says of the data."""
+    """Raise `GradPrismError` where the data differ; `made` and `now` are the entries on the data in run.json."""
     if made["fingerprint"] != now["fingerprint"]:
         raise GradPrismError(
             f"The run {path} holds other rows: {made['rows']:,} of {', '.join(made['sources'])}, "

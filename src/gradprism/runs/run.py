@@ -1,4 +1,4 @@
-"""Reading a run: its tables as polars or pandas frames, its counts, its summary."""
+"""Read a run: its tables as polars or pandas frames, its counts, and its summary."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,29 +28,29 @@ _SCHEMAS = {"examples": EXAMPLES, "spectra": spectra_schema(), "similarity": SIM
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows there are of each kind."""
+    """The numbers of rows by status, and of tokens."""
 
     rows: int  # chosen
     done: int  # published
     ok: int
     skipped: int
     failed: int
-    truncated: int | None  # the last three are None where they are not known: of imported rows
+    truncated: int | None  # None, like the token counts, where it is not known: for imported rows
     reasons: dict[str, int]  # of skipped and failed rows
     tokens: int | None
     response_tokens: int | None
 
 
 class Run:
-    """A run directory. Tables are read when asked for; only parts that were published whole are seen."""
+    """A run directory, opened for reading. Tables are read when they are used, from published parts only."""
 
     def __init__(self, path: Path):
-        """Raises `GradPrismError` where the path is not a run."""
+        """Open a run. Raises `GradPrismError` where the path is not one."""
         self.path = path
         self.record = read_record(path)
 
     def scan(self, table: str) -> pl.LazyFrame:
-        """A table as a lazy polars frame: only the columns and rows that are used get read."""
+        """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
         if table not in _SCHEMAS:
             raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
         parts = [part_path(self.path, table, index) for index in published_parts(self.path)]
@@ -60,11 +60,11 @@ class Run:
 
     @property
     def measures(self) -> dict[str, Measure]:
-        """The measures that the run holds, or whose numbers it holds, by name."""
+        """The measures that the run stores, or that can be computed from its columns, by name."""
         return available_measures(self.scan("spectra").collect_schema().names())
 
     def scan_measures(self, names: Sequence[str]) -> pl.LazyFrame:
-        """Scan some measures: `row`, `layer`, `projection` and a column each; of one value a projection."""
+        """Return some measures as a lazy frame: `row`, `layer`, `projection`, and one column for each measure."""
         known = self.measures
         missing = [name for name in names if name not in known or known[name].of_layer]
         if missing:
@@ -75,9 +75,9 @@ class Run:
         return with_measures(spectra, names).select("row", "layer", "projection", *names)
 
     def scan_layer_measure(self, name: str, projections: Sequence[str] = ()) -> pl.LazyFrame:
-        """Scan a measure of whole layers: `row`, `layer`, `projection` (`all`) and the measure.
+        """Return a measure of whole layers as a lazy frame: `row`, `layer`, `projection` (`all`) and the measure.
 
-        It is of these projections together, or of all that were measured.
+        It is computed from these projections together; from all measured ones where none are named.
         """
         expression = self.measures[name].expression
         assert expression is not None
@@ -97,7 +97,7 @@ class Run:
         return self.scan_scores(metric).sort("row").collect()
 
     def scan_scores(self, metric: str) -> pl.LazyFrame:
-        """The same as a lazy frame: only what is used gets read."""
+        """Return the scores of one metric as a lazy frame, which reads only the columns and rows that are used."""
         table = score_table(metric)
         parts = [part_path(self.path, table, index) for index in published_parts(self.path, table)]
         if metric not in self.metrics:
@@ -107,28 +107,28 @@ class Run:
         return scan_parts(parts) if parts else pl.LazyFrame(schema=SCORES)
 
     def score_record(self, metric: str) -> dict[str, Any]:
-        """What made the scores of one metric: model or judge, settings, sessions."""
+        """Return the record of one metric's scores: model or judge, settings, sessions."""
         return read_score_record(self.path, metric)
 
     @property
     def examples(self) -> pl.DataFrame:
-        """One row an example; see `gradprism.prism.tables.EXAMPLES`."""
+        """The table of examples, one row each; see `gradprism.prism.tables.EXAMPLES`."""
         return self.scan("examples").collect()
 
     @property
     def spectra(self) -> pl.DataFrame:
-        """One row a projection, layer and example, all measures, without the singular values themselves."""
+        """The table of measures, one row for each projection, layer and example, without the singular values."""
         return self.scan("spectra").drop("singular_values").collect()
 
     @property
     def singular_values(self) -> pl.DataFrame:
-        """The spectra themselves, beside example, layer and projection."""
+        """The singular values, one row for each projection, layer and example."""
         columns = ["example_id", "row", "layer", "projection", "singular_values"]
         return self.scan("spectra").select(columns).collect()
 
     @property
     def similarity(self) -> pl.DataFrame:
-        """Cosines; see `gradprism.prism.tables.SIMILARITY`."""
+        """The table of cosines; see `gradprism.prism.tables.SIMILARITY`."""
         return self.scan("similarity").collect()
 
     def to_pandas(self, table: str) -> "pd.DataFrame":
@@ -137,20 +137,20 @@ class Run:
 
     @property
     def has_spectra(self) -> bool:
-        """Whether gradients were measured: a run may hold scores alone."""
+        """True if gradients were measured; a run may hold scores only."""
         return "identity" in self.record
 
     @property
     def projections(self) -> tuple[str, ...]:
-        """The projections that were measured, in the order asked for; where it differs, as the model has them."""
+        """The measured projections, as the model has them; as requested while no model was loaded yet."""
         if not self.has_spectra:
             return ()
-        asked = self.record["identity"]["prism.projections"].split(",")
-        return tuple(self.record.get("model", {}).get("projections", asked))  # not there before one was loaded
+        requested = self.record["identity"]["prism.projections"].split(",")
+        return tuple(self.record.get("model", {}).get("projections", requested))
 
     @property
     def columns(self) -> pl.DataFrame:
-        """The data's own scalar columns, beside `row` and `example_id` (its own of these names: `row (data)`)."""
+        """The scalar columns of the data, beside `row` and `example_id`; the data's own `row` is `row (data)`."""
         examples = self.scan("examples").select("example_id", "row", "columns").collect()
         decoded = examples["columns"].str.json_decode(infer_schema_length=None)
         if not isinstance(decoded.dtype, pl.Struct):
@@ -160,13 +160,13 @@ class Run:
 
     @property
     def layer_means(self) -> pl.DataFrame:
-        """Mean of each measure over examples, for every projection and layer."""
+        """Means of each measure over examples, for every projection and layer."""
         grouped = self.scan("spectra").group_by("projection", "layer").agg(pl.col(MEASURES).mean(), pl.len().alias("n"))
         return grouped.sort("projection", "layer").collect()
 
     @cached_property
     def counts(self) -> Counts:
-        """Rows chosen, done, and what became of them."""
+        """The numbers of rows by status, with reasons, and of tokens."""
         examples = (
             self.scan("examples").select("status", "reason", "truncated", "n_tokens", "n_response_tokens").collect()
         )
@@ -186,15 +186,15 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every chosen row has been published."""
+        """True if every chosen row has been published."""
         return self.counts.done == self.counts.rows
 
     def __repr__(self) -> str:
-        """Say in a few lines what the run holds."""
+        """Summarise the run in a few lines."""
         return lines_as_text(self.summary_lines)
 
     def _repr_html_(self) -> str:
-        """The same as a small table, and the layer means, for a notebook."""
+        """Summarise the run as a small table, with the layer means, for a notebook."""
         if not self.has_spectra:
             return lines_as_html(self.summary_lines)
         means = self.layer_means.group_by("projection", maintain_order=True).agg(
@@ -204,7 +204,7 @@ class Run:
 
     @property
     def summary_lines(self) -> list[tuple[str, str]]:
-        """What the run is, in a few named lines."""
+        """The summary of the run: names and texts."""
         data = self.record["data"]
         sources = ("data", f"{', '.join(data['sources'])}  {data['schema']}")
         if not self.has_spectra:
@@ -225,14 +225,14 @@ class Run:
 
     @property
     def _model_kind(self) -> list[str]:
-        """Class, size and type of the model, as far as they are known."""
+        """Class, number of layers and type of the model, as far as they are known."""
         model, settings = self.record["model"], self.record["identity"]
         scratch = "random weights" if settings.get("checkpoint.from_scratch") else None
         return [part for part in (model["class"], f"{model['layers']} layers", model["dtype"], scratch) if part]
 
     @property
     def text_settings(self) -> dict[str, Any]:
-        """Return how rows became text: the settings, and why the template is this one."""
+        """The settings of the text, and why its template was chosen."""
         settings = self.record["identity"]
         own = {name.removeprefix("text."): value for name, value in settings.items() if name.startswith("text.")}
         return own | {"why": self.record.get("template", {}).get("why")}
@@ -264,7 +264,7 @@ class Run:
         return f"{times}{again}, peak memory {peak / 1024:.1f} GiB{of_each}"
 
     def summary(self) -> dict[str, Any]:
-        """What `--json` prints: counts and the mean of each measure for every projection."""
+        """Return the content of `--json`: counts, and the mean of each measure for every projection."""
         if not self.has_spectra:
             return {"run": str(self.path), "rows": self.record["data"]["rows"], "metrics": list(self.metrics)}
         means = self.scan("spectra").group_by("projection").agg(pl.col(MEASURES).mean())
@@ -279,7 +279,7 @@ class Run:
 
 
 def _total(column: pl.Series) -> int | None:
-    """Of a column that is known; one of no rows adds up to 0."""
+    """Return the sum of a column; None where it has nulls."""
     return int(column.sum()) if column.count() == len(column) else None
 
 

@@ -1,4 +1,4 @@
-"""What the scores of one metric come to."""
+"""Summarise the scores of one metric."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _MOST_FREQUENT = 8
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """Counts and the distribution of one metric's values."""
+    """The counts and the distribution of one metric's values."""
 
     metric: str
     about: str  # which model or judge
-    own_settings: str  # those that the run's spectra do not have; empty where there are none
+    own_settings: str  # how model and text differ from the spectra's; empty where they do not
     rows: int
     ok: int
     skipped: int
@@ -26,14 +26,14 @@ class ScoreSummary:
     quantiles: dict[str, float | None]  # min, 10%, median, 90%, max
     truncated: int  # of the rows with a value
     reasons: dict[str, int]  # of skipped and failed rows
-    parsed: dict[str, int]  # of a judge's answers: how each was read
-    different_tags: int | None  # of instag: tags in the whole set
-    frequent_tags: dict[str, int]  # the most frequent of them, and the rows that have them
-    retries: int  # shards that were begun again because their worker had died
+    parsed: dict[str, int]  # answers of a judge by the way they were parsed
+    different_tags: int | None  # for instag: number of different tags in the whole set
+    frequent_tags: dict[str, int]  # the most frequent of them, with the number of rows that have them
+    retries: int  # number of shards that were retried because their worker had died
 
 
 def summary_of_scores(run: Run, metric: str) -> ScoreSummary:
-    """Summarise what is published of one metric. Raises `GradPrismError` where the run holds none of it."""
+    """Summarise the published scores of one metric. Raises `GradPrismError` where the run has no such metric."""
     scores = run.scan_scores(metric)
     there = scores.collect_schema().names()
     wanted = ["value", "status", "reason", *(name for name in ("truncated", "parse", "tags") if name in there)]
@@ -67,14 +67,14 @@ def _summary(run: Run, metric: str, scores: pl.DataFrame) -> ScoreSummary:
 
 
 def _counts(scores: pl.DataFrame, column: str) -> dict[str, int]:
-    """How many rows have each value of a column, where there is one."""
+    """Count the rows with each value of a column, most frequent first; empty where there is no such column."""
     if column not in scores.columns:
         return {}
     return dict(Counter(scores[column].drop_nulls().to_list()).most_common())
 
 
 def corpus_tags(frame: pl.DataFrame) -> pl.DataFrame:
-    """The tags of a set, most frequent first: `tag`, the `rows` that have it, and their `share` of all scored rows.
+    """Count the tags of a set, most frequent first: `tag`, the `rows` that have it, their `share` of all scored rows.
 
     `frame` is the table of `Instag`. The height of the result is the number of different tags: the set's diversity.
     """

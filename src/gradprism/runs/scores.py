@@ -1,4 +1,4 @@
-"""Write the scores of one metric into a run: parts published by rename, resumed only with the same settings."""
+"""Write the scores of one metric into a run, and resume them with the same settings only."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +29,11 @@ from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 @contextmanager
 def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], None] = say_nothing) -> Iterator[Path]:
-    """Hold a run that scores are written into: a new one, or one of the same data. Gives its path.
+    """Lock a run to write scores into, a new one or one of the same data, and yield its path.
 
-    `description` is what run.json of a new one says. Raises `GradPrismError` where the folder cannot be written, is
-    something else than a run, or holds other data. `say` hears of it where a dead process held it.
+    `description` is the content of run.json for a new run. Raises `GradPrismError` where the folder cannot be written,
+    holds something other than a run, or a run of other data. `say` reports when the lock of a dead process is taken
+    over.
     """
     lock = lock_run(path, say)
     try:
@@ -47,12 +48,12 @@ def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], 
 
 
 class ScoreWriter(PartWriter[pl.DataFrame]):
-    """Writes `scores/METRIC` of a run whose lock is held."""
+    """Writes `scores/METRIC` of a run that this process has locked."""
 
     def __init__(self, run: Path, metric: str, description: Mapping[str, Any], recipe: str):
-        """Begin a metric, or go on with it if `description["identity"]` agrees with what began it.
+        """Begin the scores of a metric, or resume them if `description["identity"]` equals the recorded one.
 
-        `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where they differ.
+        `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where identities differ.
         """
         self.run, self.table = run, score_table(metric)
         self.folder = run / self.table
@@ -64,16 +65,16 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
             replace(self.folder / RECIPE_FILE, recipe.encode())
 
     def publish(self, index: int, part: pl.DataFrame) -> None:
-        """Write one part, in place of an earlier one."""
+        """Write one part, replacing an earlier one."""
         publish_scores(self.run, self.folder.name, index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, pl.DataFrame], None] | None:
-        """Writes one part from another process, where the run is in an object store; None where it is on a disk."""
+        """A function that writes one part from another process; None unless the run is in an object store."""
         return partial(publish_scores, self.run, self.folder.name) if is_shared(self.run) else None
 
     def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
-        """Return a published part without the rows that have failed, and the numbers of those it keeps."""
+        """Return a published part without its failed rows, and the row numbers that remain."""
         kept = self._statuses(index).filter(pl.col("status") != "failed")
         return kept, frozenset(kept["row"])
 

@@ -1,4 +1,4 @@
-"""The data that a run was made of, opened again: refused where it is no longer the same."""
+"""Open the data that a run was made from, and refuse data that has changed since."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from gradprism.runs.run import Run
 
 
 def open_source_data(run: Run, data: Any = None) -> ExampleSet:
-    """Open the rows of a run as its recipe.yaml, or one of its scores', names them.
+    """Open the rows that a run was made from, as named by its recipe.yaml or a recipe of its scores.
 
-    `data` stands in for what the recipe names: files that were moved, or the Python objects of a run made of
-    such. Raises `GradPrismError` where the data cannot be read or has changed since.
+    `data` replaces what the recipe names: files that were moved, or Python objects. Raises `GradPrismError` where the
+    data cannot be read or has changed since.
     """
     problems = []
     for path in recipe_paths(run.path):
         try:
-            return _opened(run, path, data)
+            return _open_by_recipe(run, path, data)
         except GradPrismError as problem:
             problems.append(str(problem))
     raise GradPrismError(problems[0] if problems else f"The run {run.path} has no {RECIPE_FILE} that names its data.")
 
 
-def _opened(run: Run, path: Path, data: Any) -> ExampleSet:
+def _open_by_recipe(run: Run, path: Path, data: Any) -> ExampleSet:
     recipe = read_recorded_recipe(path)
     if data is None and recipe.data == IN_MEMORY:
         raise GradPrismError(
@@ -38,6 +38,6 @@ def _opened(run: Run, path: Path, data: Any) -> ExampleSet:
         raise GradPrismError(
             f"The data of the run {run.path} has changed since: {', '.join(s.name for s in examples.sources)} now has "
             f"{len(examples):,} rows with another content; the run is of {run.record['data']['rows']:,}.\n"
-            "Restore the data, or score it anew into another run."
+            "Restore the data, or score the new data into another run."
         )
     return examples

@@ -1,14 +1,14 @@
-"""One way to name any number that a run has of each row: scores, spectral measures, lengths, the data's columns.
+"""Read a number of each row of a run by name: scores, spectral measures, lengths, and columns of the data.
 
-| name | what |
+| name | value |
 |---|---|
 | `ifd`, `reward`, ... | the value of a scored metric |
 | `ifd.ppl` | another numeric column of a scored metric |
-| `effective_rank:q`, `nuclear_norm:mean` | a spectral measure of one projection, or of all; mean over layers |
-| `effective_rank:q@10-19`, `...@5` | the same over some layers |
+| `effective_rank:q`, `nuclear_norm:mean` | a spectral measure of one projection, or the mean of all; mean over layers |
+| `effective_rank:q@10-19`, `...@5` | such a measure averaged over some layers |
 | `length`, `prompt_length` | tokens of the response and of the prompt |
 | `loss`, `perplexity` | mean negative log-likelihood of the response tokens, and its exponential |
-| `column:NAME` | the data's own column |
+| `column:NAME` | a column of the data |
 """
 
 import difflib
@@ -35,7 +35,7 @@ _COLUMNS = ("row", "value", "reason")
 
 
 def metric_values(run: Run, spec: str) -> pl.DataFrame:
-    """`row` and `value` of a metric, ascending; the value is null where there is none.
+    """Return `row` and `value` of a metric, by row; the value is null where it is missing.
 
     Rows that have not been measured yet are missing. Raises `GradPrismError` for a name that the run does not have.
     """
@@ -43,7 +43,7 @@ def metric_values(run: Run, spec: str) -> pl.DataFrame:
 
 
 def metric_table(run: Run, spec: str) -> pl.DataFrame:
-    """`metric_values` with, for each null, its `reason`."""
+    """Return `row`, `value` and, for each null, the `reason` of a metric; see `metric_values`."""
     table = find_metric(run, spec)
     if table is None:
         raise unknown_metric(spec, metric_names(run))
@@ -51,8 +51,8 @@ def metric_table(run: Run, spec: str) -> pl.DataFrame:
 
 
 def find_metric(run: Run, spec: str) -> pl.DataFrame | None:
-    """The same, or None where the run has no metric of that name."""
-    for read in (_scored, _own_of_score, _data_column, _spectral, _perplexity, _counted):
+    """Return `row`, `value` and `reason` of a metric; None where the run has no metric of that name."""
+    for read in (_read_score, _read_score_column, _read_data_column, _read_measure, _read_perplexity, _read_count):
         table = read(run, spec)
         if table is not None:
             return _finite(table).select(_COLUMNS).sort("row")
@@ -60,7 +60,7 @@ def find_metric(run: Run, spec: str) -> pl.DataFrame | None:
 
 
 def score_behind(run: Run, spec: str) -> str | None:
-    """Name the scores of a run from which a metric is read; None for what is of its spectra or data, or unknown."""
+    """Return the name of the scores that a metric is read from; None if it is read from spectra or data, or unknown."""
     scored = run.metrics
     counted = () if _has_spectra(run) else _IN_SCORES.get(spec, ())
     read = [spec, *(["loss"] if spec == "perplexity" else counted)]
@@ -69,9 +69,9 @@ def score_behind(run: Run, spec: str) -> str | None:
 
 
 def metric_names(run: Run) -> list[str]:
-    """Every name that `metric_values` takes for this run, layer ranges aside.
+    """Return every name that `metric_values` accepts for this run, without layer ranges.
 
-    Columns of the data are among them where a run without spectra finds its data unchanged.
+    For a run without spectra, columns of the data are among them if the data can be opened and is unchanged.
     """
     own = [f"{metric}.{name}" for metric in run.metrics for name in _own_numbers(run.scores(metric))]
     counted = [name for name in (*_IN_EXAMPLES, "perplexity") if name not in run.metrics]
@@ -86,7 +86,7 @@ def metric_names(run: Run) -> list[str]:
 
 
 def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> GradPrismError:
-    """What to say of a name that is none: the nearest, and what there is."""
+    """Make the error for an unknown name, with the nearest known name and a list of all."""
     names = list(known)
     twin = [name for name in names if name == f"column:{spec}"]
     nearest = twin or difflib.get_close_matches(spec, names, n=1)
@@ -107,7 +107,7 @@ def _names_of_measures(run: Run) -> Iterator[str]:
 
 
 def _grouped_by_projection(names: Sequence[str]) -> list[str]:
-    """Shorten names to {MEASURE,...}:{PROJECTION,...}, one for the measures that have the same projections."""
+    """Shorten names to {MEASURE,...}:{PROJECTION,...}, one entry for all measures with the same projections."""
     projections: dict[str, list[str]] = {}
     for name in names:
         measure, _, projection = name.partition(":")
@@ -124,14 +124,14 @@ def _braced(names: Sequence[str]) -> str:
 
 
 def is_ifd(spec: str) -> bool:
-    """Whether a name stands for an IFD, by its last part: `ifd`, `ifd_qwen`, `ifd.ifd_loss`, `column:ifd_gpt2`."""
+    """Return whether a name stands for an IFD, by its last part, as `ifd_qwen`, `ifd.ifd_loss`, `column:ifd_gpt2`."""
     return re.split(r"[.:]", spec)[-1].lower().split("_")[0] == "ifd"
 
 
 def numbers(column: pl.Series, spec: str) -> pl.DataFrame:
-    """A column of the data as `value`, with the `reason` of each null; text that is a number counts as one.
+    """Return a column of the data as `value`, with the `reason` of each null; text is parsed as numbers.
 
-    Raises `GradPrismError` where it holds values and none is a number.
+    Raises `GradPrismError` where the column has values and none is a number.
     """
     value = column.cast(pl.Float64, strict=False).alias("value")
     if value.null_count() == len(value) > column.null_count():
@@ -141,7 +141,7 @@ def numbers(column: pl.Series, spec: str) -> pl.DataFrame:
 
 
 def _finite(table: pl.DataFrame) -> pl.DataFrame:
-    """Null in place of NaN and infinity; a reason where, and only where, there is no value."""
+    """Replace NaN and infinity by null, and give each null a reason, and only nulls."""
     odd = pl.col("value").is_not_null() & ~pl.col("value").is_finite()
     reason = pl.when(odd).then(pl.lit("not a finite number")).otherwise(pl.col("reason").fill_null("no value"))
     return table.with_columns(
@@ -150,11 +150,11 @@ def _finite(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _scored(run: Run, spec: str) -> pl.DataFrame | None:
+def _read_score(run: Run, spec: str) -> pl.DataFrame | None:
     return run.scores(spec).select(_COLUMNS) if spec in run.metrics else None
 
 
-def _own_of_score(run: Run, spec: str) -> pl.DataFrame | None:
+def _read_score_column(run: Run, spec: str) -> pl.DataFrame | None:
     metric, _, column = spec.rpartition(".")
     if metric not in run.metrics:
         return None
@@ -170,7 +170,7 @@ def _own_numbers(scores: pl.DataFrame) -> list[str]:
     ]
 
 
-def _data_column(run: Run, spec: str) -> pl.DataFrame | None:
+def _read_data_column(run: Run, spec: str) -> pl.DataFrame | None:
     if not spec.startswith("column:"):
         return None
     rows, columns = _columns(run)
@@ -194,7 +194,7 @@ def _holds_numbers(column: pl.Series) -> bool:
 
 
 def _columns(run: Run) -> tuple[pl.Series, pl.DataFrame]:
-    """Row numbers, and the data's own scalar columns: of a run without spectra from the data itself."""
+    """Return row numbers and the scalar columns of the data, for a run without spectra read from the data itself."""
     if _has_spectra(run):
         found = run.columns
         renamed = {"row (data)": "row", "example_id (data)": "example_id"}
@@ -208,8 +208,8 @@ def _has_spectra(run: Run) -> bool:
     return bool(published_parts(run.path))
 
 
-def _spectral(run: Run, spec: str) -> pl.DataFrame | None:
-    """Mean over layers (and projections), rows whose gradient is zero there left out of it."""
+def _read_measure(run: Run, spec: str) -> pl.DataFrame | None:
+    """Average a measure over layers (and projections), without those where it is undefined."""
     match = _SPECTRAL.fullmatch(spec)
     measure = run.measures.get(match["measure"]) if match and _has_spectra(run) else None
     if not match or measure is None:
@@ -237,22 +237,22 @@ def _layers(run: Run, spec: str, match: re.Match[str]) -> tuple[int, int]:
     return first, last
 
 
-def _perplexity(run: Run, spec: str) -> pl.DataFrame | None:
+def _read_perplexity(run: Run, spec: str) -> pl.DataFrame | None:
     if spec != "perplexity":
         return None
-    loss = _scored(run, "loss")
-    loss = _counted(run, "loss") if loss is None else loss
+    loss = _read_score(run, "loss")
+    loss = _read_count(run, "loss") if loss is None else loss
     return None if loss is None else loss.with_columns(pl.col("value").exp())
 
 
-def _counted(run: Run, spec: str) -> pl.DataFrame | None:
+def _read_count(run: Run, spec: str) -> pl.DataFrame | None:
     if spec in _IN_EXAMPLES and _has_spectra(run):
         value = pl.col(_IN_EXAMPLES[spec]).cast(pl.Float64).alias("value")
         return run.scan("examples").select("row", value, "reason").collect()
-    found = (_own_of_score(run, name) for name in _IN_SCORES.get(spec, ()))
+    found = (_read_score_column(run, name) for name in _IN_SCORES.get(spec, ()))
     return next((table for table in found if table is not None), None)
 
 
 def _projections_of(run: Run, measure: Measure) -> list[str]:
-    """Name what a measure has a value of: each projection and their mean, or whole layers."""
+    """Return the projections that a measure has a value for: each one and `mean`, or `all` for whole layers."""
     return [LAYER] if measure.of_layer else [*run.projections, "mean"]

@@ -1,4 +1,4 @@
-"""Write the spectra of a run: parts published by rename, resumed only with the same settings and data."""
+"""Write the spectra of a run, and resume them with the same settings and data only."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,13 +19,13 @@ from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 
 class RunWriter(PartWriter[Tables]):
-    """Writes the spectra of a run, which it holds as a context manager."""
+    """Writes the spectra of a run. A context manager that unlocks the run at its end."""
 
     def __init__(self, path: Path, description: Mapping[str, Any], say: Callable[[str], None] = say_nothing):
-        """Create the run, or join it if `description["identity"]` agrees with what made it.
+        """Lock and create the run, or resume it if `description["identity"]` equals the recorded one.
 
-        Raises `GradPrismError` where the folder cannot be written, is something else than a run, or was made
-        with other settings or data. `say` hears of it where a dead process held the run.
+        Raises `GradPrismError` where the folder cannot be written, holds something other than a run, or a run of other
+        settings or data. `say` reports when the lock of a dead process is taken over.
         """
         self.path = self.run = path
         self.table, self.record_file = "examples", path / RUN_FILE
@@ -33,7 +33,7 @@ class RunWriter(PartWriter[Tables]):
         try:
             with disk_errors(path):
                 self.record = self._join(description)
-                self._write_record()  # first: a folder with tables and no record is no run, and would be refused
+                self._write_record()  # first, since a folder with tables and no record would be refused
                 for table in TABLES:
                     clear_leftovers(path / table)
         except BaseException:
@@ -41,26 +41,26 @@ class RunWriter(PartWriter[Tables]):
             raise
 
     def __enter__(self) -> "RunWriter":
-        """Return the writer; the lock is already held."""
+        """Return the writer; the run is locked already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the run back."""
+        """Unlock the run."""
         self._lock.release()
 
     def publish(self, index: int, part: Tables) -> None:
-        """Write one part; see `gradprism.runs.parts.publish_part`, which other processes may call meanwhile."""
+        """Write one part, replacing an earlier one; see `gradprism.runs.parts.publish_part`."""
         publish_part(self.path, index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
-        """Writes one part from another process, where the run is in an object store; None where it is on a disk."""
+        """A function that writes one part from another process; None unless the run is in an object store."""
         return partial(publish_part, self.path) if is_shared(self.path) else None
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
-        """Return a published part without the rows that have failed, and the numbers of those it keeps.
+        """Return a published part without its failed rows, and the row numbers that remain.
 
-        Killed while it published the part again, a process may have left spectra of rows that count as failed.
+        A process that was killed while it replaced the part may have left spectra of failed rows, which are dropped.
         """
         tables = {table: read_part(self.path, table, index) for table in TABLES}
         rows = frozenset(tables["examples"].filter(pl.col("status") != "failed")["row"])
@@ -68,7 +68,7 @@ class RunWriter(PartWriter[Tables]):
         return Tables(**kept), rows
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a small text file into the run, whole."""
+        """Write a small text file into the run, atomically."""
         with disk_errors(self.path):
             replace(self.path / name, text.encode())
 
@@ -81,4 +81,4 @@ class RunWriter(PartWriter[Tables]):
             return record
         if any(scored_metrics(self.path)):
             refuse_other_data(self.path, record["data"], description["data"])
-        return {"format_version": FORMAT_VERSION, **description}  # no spectra yet, so none can disagree
+        return {"format_version": FORMAT_VERSION, **description}  # without spectra there is nothing to conflict with

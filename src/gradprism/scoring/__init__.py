@@ -1,1 +1,1 @@
-"""The verb `score`: examples in, the scores of quality metrics out, beside the spectra of a run."""
+"""The verb `score`: scores examples by quality metrics, into a run."""

@@ -1,4 +1,4 @@
-"""Scoring a data set by quality metrics, into a run: the one that holds its spectra, or a new one."""
+"""Score a data set by quality metrics, into the run that holds its spectra or a new one."""
 
 import re
 import tempfile
@@ -43,7 +43,7 @@ _OF_SPECTRA = (
     "checkpoint.",
     "model fingerprint",
     "template digest",
-)  # what a metric of a model shares with them
+)  # settings that a model's metric shares with the spectra
 
 
 def score(
@@ -57,14 +57,14 @@ def score(
     retry_failed: bool = False,
     **options: Any,
 ) -> Run:
-    """Score every example by some metrics; returns the opened run, its tables at `run.scores(METRIC)`.
+    """Score every example by some metrics, and return the opened run, with the scores at `run.scores(METRIC)`.
 
-    `data`: as `gradprism.spectra` takes it; None takes that of the run at `out`.
+    `data`: as for `gradprism.spectra`; where None, the data of the run at `out`.
     `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
-    `model`: causal language model (ifd, length, loss, perplexity), by name or loaded, then with its `tokenizer`.
-    `out`: the run directory, or a place in an object store; a new temporary one where None.
+    `model`: causal language model (ifd, length, loss, perplexity), by name, or loaded together with its `tokenizer`.
+    `out`: the run directory, or its URL in an object store; a new temporary one where None.
     `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
-    Raises `GradPrismError`; a bad example never does, it becomes a row with its reason.
+    Raises `GradPrismError`, but not for an example that cannot be scored: it becomes a row with its reason.
     """
     recipe, source = score_recipe(data, metric, model, tokenizer, out, options)
     return run_scores(
@@ -75,7 +75,7 @@ def score(
 def score_recipe(
     data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path | None, options: dict[str, Any]
 ) -> tuple[ScoreRecipe, ModelSource | None]:
-    """The recipe that a Python call comes to, and the model where it was given loaded."""
+    """Return the recipe for the arguments of a Python call, and the model if it was given loaded."""
     source: ModelSource | None = None
     if model is not None and not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
@@ -109,19 +109,22 @@ def run_scores(
     model: ModelSource | None = None,
     retry_failed: bool = False,
 ) -> Run:
-    """Do what a recipe says. `data` and `model` stand in for the recipe's where they are Python objects.
+    """Score as a recipe says, and return the opened run.
 
-    `retry_failed` also scores again the rows that failed before.
+    `data` and `model` replace the recipe's where they are Python objects. `retry_failed` also scores again the rows
+    that failed before.
     """
     progress = observer or NoProgress()
     refuse_engine(recipe, model)
     recipe, examples = _opened(recipe, data, model, progress)
     description = {"verb": "score", "data": data_record(examples), **machine_record()}
-    metrics = [make_metric(name, recipe, model, progress.say) for name in recipe.metrics]  # whatever is missing, now
-    if not recipe.name or recipe.name in recipe.metrics:  # no name of its own
+    metrics = [
+        make_metric(name, recipe, model, progress.say) for name in recipe.metrics
+    ]  # refuses what is missing before any work
+    if not recipe.name or recipe.name in recipe.metrics:  # not stored under another name
         _refuse_other_settings(metrics, place(recipe.out))
     with locked_run(place(recipe.out), description, progress.say) as run:
-        writers = [_writer(run, metric, recipe) for metric in metrics]  # and whatever differs
+        writers = [_make_writer(run, metric, recipe) for metric in metrics]  # refuses settings that differ
         for metric, writer in zip(metrics, writers, strict=True):
             _score(metric, writer, recipe, examples, progress, retry_failed)
     return open_run(recipe.out)
@@ -130,14 +133,14 @@ def run_scores(
 def plan_scores(
     recipe: ScoreRecipe, observer: Progress | None = None, *, data: Any = None, model: ModelSource | None = None
 ) -> dict[str, Plan]:
-    """What each metric of a recipe would take: nothing is asked, loaded or written."""
+    """Return the work that each metric of a recipe would take; nothing is sent, loaded or written."""
     progress = observer or NoProgress()
     recipe, examples = _opened(recipe, data, model, progress)
-    return {name: _planned(name, recipe, model, examples) for name in recipe.metrics}
+    return {name: _plan_metric(name, recipe, model, examples) for name in recipe.metrics}
 
 
-def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
-    """Of the parts that are still to be scored."""
+def _plan_metric(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
+    """Count the work of a metric on the parts that are not scored yet."""
     metric = make_metric(name, recipe, model, say_nothing, will_score=False)
     done = published_parts(place(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
@@ -150,7 +153,7 @@ def _planned(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples
 def _opened(
     recipe: ScoreRecipe, data: Any, source: ModelSource | None, progress: Progress
 ) -> tuple[ScoreRecipe, ExampleSet]:
-    """Return the recipe with absolute paths and nothing left open, and its examples."""
+    """Return the recipe with absolute paths and all settings chosen, and its examples."""
     refuse_unknown(recipe.metrics)
     if recipe.name and len(recipe.metrics) > 1:
         raise GradPrismError(
@@ -159,11 +162,13 @@ def _opened(
     if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", recipe.name):
         raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ - between them.")
     if recipe.name in {*known_metrics(), *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
-        raise GradPrismError(f"--name {recipe.name}: that is the name of something else. Expected a name of its own.")
+        raise GradPrismError(
+            f"--name {recipe.name} is the name of another metric or measure. Expected a name that is not in use."
+        )
     if recipe.judge.judge_template and {"instag", "difficulty"} <= {*recipe.metrics}:
         raise GradPrismError(
-            "--judge-template stands in for one prompt, and instag and difficulty have each their own. Expected one of "
-            "the two metrics at a time."
+            "--judge-template replaces one prompt, and instag and difficulty have one each. Expected one of the two "
+            "metrics at a time."
         )
     progress.say("Reading the data")
     if not recipe.data:
@@ -174,7 +179,7 @@ def _opened(
 
 
 def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
-    """Take model and text from the spectra of the run that is there, as far as they were not named."""
+    """Return the recipe with the model and text of the existing run's spectra, where it does not name its own."""
     path = place(recipe.out) / RECIPE_FILE
     made = read_recorded_recipe(path) if reads_text(recipe.metrics) and path.is_file() else None
     if made is None or made.verb == "score" or made.checkpoint is None:
@@ -186,7 +191,7 @@ def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> Sc
 
 
 def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
-    """Raises `GradPrismError` where the run's spectra are of other settings than a metric without a name of its own."""
+    """Refuse metrics with other model or text settings than the run's spectra; scores under another name may."""
     made = identity_of(run)
     for metric in metrics:
         shared = [name for name in metric.identity if name in made and name.startswith(_OF_SPECTRA)]
@@ -197,41 +202,41 @@ def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
             )
             raise GradPrismError(
                 f"--metric {metric.name}: the spectra in {run} were made with other settings:\n{lines}\n"
-                f"Leave these options out, which takes the run's own; or give the score a name, such as "
-                f"--name {metric.name}_other."
+                f"Leave these options out to use the settings of the run; or store the scores under another name, such "
+                f"as --name {metric.name}_other."
             )
 
 
 def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
-    """Settle the text, where a metric reads it."""
+    """Return the recipe with template, date and lengths of the text chosen, where a metric reads text."""
     if not reads_text(recipe.metrics) or (source is None and recipe.checkpoint is None):
         return recipe  # a metric without its model is refused later
     found = source or find_checkpoint(recipe.checkpoint, weights=False)  # type: ignore[arg-type]
-    asked = recipe.text
-    if "ifd" in recipe.metrics and recipe.likelihood.style == "superfiltering" and asked.template == "auto":
-        asked = asked.model_copy(update={"template": "paper"})  # a formula of that template
-    text = resolve_text(asked, found, found.load_config(), n_conversations, _begun(recipe, "text.date"))
+    given = recipe.text
+    if "ifd" in recipe.metrics and recipe.likelihood.style == "superfiltering" and given.template == "auto":
+        given = given.model_copy(update={"template": "paper"})  # the formula is defined for that template
+    text = resolve_text(given, found, found.load_config(), n_conversations, _identity_with(recipe, "text.date"))
     return recipe.model_copy(update={"text": text.settings})
 
 
 def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
-    """Take data and rows from the run that is there."""
+    """Return the recipe with the data and the choice of rows of the existing run."""
     if recipe.read != ReadSettings():
         raise GradPrismError(
-            "Rows are chosen (--rows, --sample, --limit, ...) and no data is named. The rows of a run were chosen when "
-            "it was made: expected none of these options, or data files too."
+            "Given options that choose rows (--rows, --sample, --limit, ...) and no data. The rows of a run are chosen "
+            "when it is made: leave these options out, or name data files too."
         )
     recipes = [read_recorded_recipe(path) for path in recipe_paths(place(recipe.out))]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(
-            f"No data is named, and {recipe.out} is no run that names one. Expected data files or a hub id."
+            f"No data is given, and {recipe.out} is no run that names its data. Expected data files or a hub id."
         )
     return recipe.model_copy(update={"data": made.data, "read": made.read})
 
 
 def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
-    """Absolute paths, so that it can be replayed from anywhere."""
+    """Return the recipe with absolute paths, so that it can be replayed from anywhere."""
 
     def full(group: Any, *names: str) -> Any:
         given = {name: getattr(group, name) for name in names}
@@ -263,7 +268,7 @@ def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     return judge.model_copy(update={"judge": f"local:{absolute(model)}"}) if colon and kind == "local" else judge
 
 
-def _writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
+def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
     description = {
         "complete": False,
         "about": metric.about,
@@ -283,7 +288,7 @@ def _score(
     progress: Progress,
     retry_failed: bool,
 ) -> None:
-    """Score one metric, what is published left out."""
+    """Score the parts of one metric that are not published yet."""
     task = ScoreTask(recipe, metric.name, dict(metric.identity), metric)
     run_task(
         task, writer, examples, recipe, progress, writer.folder.name,
@@ -293,16 +298,16 @@ def _score(
 
 
 def _with_reward_date(recipe: ScoreRecipe) -> ScoreRecipe:
-    """Settle the day that the template of a reward model prints, if it prints one: other machines are told it."""
+    """Return the recipe with the day that the template of a reward model prints, the same on every machine."""
     if "reward" not in recipe.metrics:
         return recipe
-    begun = _begun(recipe, "reward.reward_date").get("reward.reward_date")
-    day = recipe.reward.reward_date or recipe.text.date or begun or date.today().isoformat()
+    recorded = _identity_with(recipe, "reward.reward_date").get("reward.reward_date")
+    day = recipe.reward.reward_date or recipe.text.date or recorded or date.today().isoformat()
     return recipe.model_copy(update={"reward": recipe.reward.model_copy(update={"reward_date": day})})
 
 
-def _begun(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
-    """Return the first identity of the run with a setting: of the scores gone on with, the spectra, other scores."""
+def _identity_with(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
+    """Return the first identity in the run that has a setting: of the recipe's scores, the spectra, or other scores."""
     run = place(recipe.out)
     own = [recipe.name] if recipe.name else recipe.metrics
     scores = {name: read_score_record(run, name)["identity"] for name in scored_metrics(run)}
@@ -311,27 +316,27 @@ def _begun(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
 
 
 def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Instruction-following difficulty of each row: a `value`, and the sums it is made of; see `quality.likelihood`."""
-    return _table("ifd", data, model, tokenizer, options)
+    """Compute the instruction-following difficulty of each row: its `value`, and the sums it is computed from."""
+    return _score_in_memory("ifd", data, model, tokenizer, options)
 
 
 def loss(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Mean negative log-likelihood of each row's response, nats a token."""
-    return _table("loss", data, model, tokenizer, options)
+    """Compute the mean negative log-likelihood of each row's response, in nats per token."""
+    return _score_in_memory("loss", data, model, tokenizer, options)
 
 
 def perplexity(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """exp(loss) of each row's response."""
-    return _table("perplexity", data, model, tokenizer, options)
+    """Compute exp(loss) of each row's response."""
+    return _score_in_memory("perplexity", data, model, tokenizer, options)
 
 
 def length(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Tokens of each row's response, by the model's tokenizer."""
-    return _table("length", data, model, tokenizer, options)
+    """Count the tokens of each row's response, by the model's tokenizer."""
+    return _score_in_memory("length", data, model, tokenizer, options)
 
 
 def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """What a reward model gives each conversation: by name, or a loaded sequence classifier with its `tokenizer`."""
+    """Compute the reward of each conversation; `model` is a name, or a loaded classifier with its `tokenizer`."""
     loaded = not isinstance(model, str | Path)
     if tokenizer is not None and not loaded:
         raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
@@ -343,17 +348,17 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
 
 
 def instag(data: Any, judge: str, **options: Any) -> pl.DataFrame:
-    """Number of intent tags that a judge gives each row's instruction, and the tags."""
-    return _table("instag", data, None, None, options | {"judge": judge})
+    """Count the intent tags that a judge gives each row's instruction; the table also has the tags."""
+    return _score_in_memory("instag", data, None, None, options | {"judge": judge})
 
 
 def difficulty(data: Any, judge: str, **options: Any) -> pl.DataFrame:
-    """How difficult a judge calls each row's instruction, 1 to 10."""
-    return _table("difficulty", data, None, None, options | {"judge": judge})
+    """Rate the difficulty of each row's instruction from 1 to 10, by a judge."""
+    return _score_in_memory("difficulty", data, None, None, options | {"judge": judge})
 
 
-def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
-    """One metric of all rows in memory. A judge's answers are kept in the user's cache folder: they cost money."""
+def _score_in_memory(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
+    """Score all rows by one metric, without a run. A judge's answers are cached in the user's cache folder."""
     if "judge" in options:
         options.setdefault("cache", str(cache_folder().parent / "judge-cache.sqlite"))
     with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
@@ -364,5 +369,5 @@ def _table(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, 
 
 
 def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:
-    given = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
-    return data if given else list(open_examples(data, recipe.read))
+    are_examples = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
+    return data if are_examples else list(open_examples(data, recipe.read))

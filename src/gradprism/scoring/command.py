@@ -55,29 +55,29 @@ def score(
 ) -> int:
     """Score every example by quality metrics, into the run that holds its spectra or a new one.
 
-    Metrics: ifd, loss, perplexity and length (of --model), instag and difficulty (of --judge), reward (of
-    --reward-model), and those of installed packages. The same command resumes; what is published is not computed
-    again, what a judge has answered is not asked again.
+    Metrics: ifd, loss, perplexity and length (by --model), instag and difficulty (by --judge), reward (by
+    --reward-model), and those of installed packages. The same command resumes: published parts are not computed
+    again, and answers of a judge are cached.
 
     Parameters
     ----------
     data
-        Data files, a saved `datasets` folder, or a hub id; none takes those of the run at --out.
+        Data files, a saved `datasets` folder, or a hub id; by default the data of the run at --out.
     metric
-        One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all of --model),
-        instag, difficulty (of --judge), reward (of --reward-model).
+        One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all by --model),
+        instag, difficulty (by --judge), reward (by --reward-model).
     out
-        The run directory, or its place in an object store: s3://BUCKET/RUN.
+        The run directory, or its URL in an object store: s3://BUCKET/RUN.
     name
-        Another name for the metric in the run, such as ifd_gpt2, so that it can hold the same one of several models.
+        Another name for the metric in the run, such as ifd_gpt2, to store the same metric by several models.
     set_
-        NAME=VALUE: a setting that the metric alone has. Repeat it for several.
+        NAME=VALUE: a setting that only this metric has. Repeat it for several.
     part_rows
-        Rows in one published part: the most that a kill can lose.
+        Number of rows in one published part: the most that a kill can lose.
     retry_failed
-        Score the rows again that failed before.
+        Also score again the rows that failed before.
     dry_run
-        Say what it would take: rows, tokens, answers that are cached, and the price if --price is given.
+        Print the work that scoring would take: rows, tokens, cached answers, and the price if --price is given.
     quiet
         Print nothing but errors.
     json
@@ -93,7 +93,7 @@ def score(
 
 
 def _own_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE of each text, the value as YAML. Raises `GradPrismError` for another form."""
+    """Parse texts of the form NAME=VALUE, the values as YAML. Raises `GradPrismError` for another form."""
     for text in texts:
         if not text.partition("=")[0].isidentifier() or "=" not in text:
             raise GradPrismError(f"--set {text}: expected NAME=VALUE, such as --set minimum=3")
@@ -118,7 +118,7 @@ RECIPE = ScoreRecipe
 
 
 def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
-    """Score again what a recipe says, or go on with it; `path` is the file of the recipe."""
+    """Score as a recipe says, or resume its scores; `path` is the file of the recipe."""
     return _score(recipe, False, quiet, json)
 
 

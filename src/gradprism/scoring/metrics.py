@@ -1,4 +1,4 @@
-"""Make the metrics of a recipe; find what the run already knows of the response's likelihood."""
+"""Make the metrics of a recipe, and look up likelihoods of responses that the run already stores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
@@ -31,47 +31,48 @@ def make_metric(
     will_score: bool = True,
     classifier: LoadedModel | None = None,
 ) -> Metric:
-    """Make a metric, its models not yet loaded; `source` and `classifier` stand in for the recipe's models.
+    """Make a metric whose models are not loaded yet; `source` and `classifier` replace the recipe's models.
 
-    With `will_score` False it is only to be planned: no weights are prepared, and no key is looked for. The recipe's
-    text is settled (see `gradprism.models.text`). Raises `GradPrismError` where the model or judge that the metric
-    needs is not named.
+    With `will_score` False it is only for planning: no weights are downloaded, and no key is needed. The recipe's
+    text must be chosen (see `gradprism.models.text`). Raises `GradPrismError` where the recipe does not name the model
+    or judge that the metric needs.
     """
     context = MetricContext(
         recipe, say, _answers_file(recipe), partial(known_sums, place(recipe.out)), source, classifier, will_score
     )
     metric = known_metrics()[name]
     if recipe.own and not metric.settings.model_fields:
-        raise GradPrismError(f"--set {', '.join(recipe.own)}: the metric {name} has no settings of its own.")
+        raise GradPrismError(f"--set {', '.join(recipe.own)}: the metric {name} has no such settings. Leave --set out.")
     return metric.make(context)
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
-    """Raise `GradPrismError` for a metric that there is not; of a measure say that it is none to score."""
+    """Raise `GradPrismError` for an unknown metric, or for a spectral measure, which is not scored."""
     for name in names:
         if name.partition(":")[0] in MEASURES:
             raise GradPrismError(
-                f"{name} is a measure of the gradient: `gradprism spectra` gives it, there is nothing to score. "
-                f"With spectra in the run it is a metric like any other: gradprism select RUN --by {name}"
+                f"{name} is a spectral measure: `gradprism spectra` computes it, and it is not scored. "
+                f"With spectra in the run it is used like a metric: gradprism select RUN --by {name}"
             )
     find_metric_classes(names)
 
 
 def reads_text(names: Iterable[str]) -> bool:
-    """Tell whether one of these metrics reads the text by a causal language model or its tokenizer."""
+    """Return whether one of these metrics needs a causal language model or its tokenizer."""
     return any(known_metrics()[name].needs in ("tokenizer", "model") for name in names)
 
 
 def _answers_file(recipe: ScoreRecipe) -> Path:
-    """Return the file of a judge's answers: in the run; of a run in an object store, in the user's cache folder."""
+    """Return the cache file of a judge's answers: in the run, or in the user's cache folder for a run in a store."""
     run = place(recipe.out)
     return place(recipe.requests.cache or (cache_folder().parent if is_shared(run) else run) / "judge-cache.sqlite")
 
 
 def known_sums(run: Path, identity: Mapping[str, Any]) -> KnownSums:
-    """Return a function that gives the sums of the response's likelihood that the run already holds.
+    """Return a function that looks up the response's summed log-likelihoods that the run already stores.
 
-    They are of spectra (exact ones only) or scores of the same model and text. Read at the first call, 20 bytes a row.
+    They come from spectra (of precision exact only) or from scores, of the same model and text. They are read at the
+    first call and take 20 bytes a row.
     """
 
     @cache
@@ -87,9 +88,9 @@ def known_sums(run: Path, identity: Mapping[str, Any]) -> KnownSums:
 
     def known(rows: Sequence[int]) -> Mapping[int, tuple[float, int]]:
         there, nll, n = sums()
-        places = np.searchsorted(there, rows)
-        matched = [(row, place) for row, place in zip(rows, places, strict=True) if place < len(there)]
-        return {row: (float(nll[place]), int(n[place])) for row, place in matched if there[place] == row}
+        indices = np.searchsorted(there, rows)
+        matched = [(row, index) for row, index in zip(rows, indices, strict=True) if index < len(there)]
+        return {row: (float(nll[index]), int(n[index])) for row, index in matched if there[index] == row}
 
     return known
 

@@ -1,4 +1,4 @@
-"""What scoring would take, in a terminal."""
+"""Show the plan of scoring in a terminal."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from gradprism.metrics.metric import Plan
 
 
 def plan_of(plans: Mapping[str, Plan], price: tuple[float, float] | None) -> RenderableType:
-    """What each metric would take; `price` is that of a million tokens read, and written."""
+    """Make the table of the work of each metric; `price` is per million tokens read, and written."""
     headings = ["metric", "rows", "skipped", "cached", "tokens to read", "tokens to write,\nat most"]
     table = plain_table("It would take", [*headings, *(["price,\nat most"] if price else [])])
     for name, plan in plans.items():

@@ -12,7 +12,7 @@ from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 
 
 class ScoreRecipe(Settings):
-    """Everything that `gradprism score` was told."""
+    """All settings of `gradprism score`."""
 
     verb: Literal["score"] = "score"
     data: tuple[str, ...]
@@ -26,7 +26,7 @@ class ScoreRecipe(Settings):
     requests: RequestSettings = RequestSettings()
     reward: RewardSettings = RewardSettings()
     own: dict[str, Any] = Field(default_factory=dict)
-    """Settings that one metric alone has, by name."""
+    """Settings that only one metric has, by name."""
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
     part_rows: int = Field(default=128, ge=1)
@@ -34,7 +34,7 @@ class ScoreRecipe(Settings):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics asked for, each once."""
+        """The metrics to score, without duplicates."""
         return tuple(dict.fromkeys(name.strip() for name in self.metric.split(",") if name.strip()))
 
     @classmethod

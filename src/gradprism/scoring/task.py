@@ -17,7 +17,7 @@ from gradprism.scoring.settings import ScoreRecipe
 
 @dataclass
 class ScoreTask(Task[pl.DataFrame]):
-    """Scores every shard by one metric: in this process by `metric`, in others by one that is made of the recipe."""
+    """Scores shards by one metric: by `metric` in this process, by one made from the recipe in others."""
 
     recipe: ScoreRecipe
     name: str
@@ -25,11 +25,11 @@ class ScoreTask(Task[pl.DataFrame]):
     metric: Metric | None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the metric here, which may hold a model: workers make their own."""
+        """Return the state to pickle, without the metric, which may hold a model: workers make their own."""
         return {**self.__dict__, "metric": None}
 
     def load(self, say: Say) -> None:
-        """Make the metric. Raises `GradPrismError` where it would compute other numbers than the scores hold."""
+        """Make the metric. Raises `GradPrismError` where its identity on this machine differs from the scores'."""
         if self.metric is None:
             made = make_metric(self.name, self.recipe, None, say)
             here = {key: made.identity.get(key) for key in {*self.identity, *made.identity}}
@@ -40,7 +40,7 @@ class ScoreTask(Task[pl.DataFrame]):
 
     @property
     def note(self) -> str:
-        """What the metric shows beside the counts."""
+        """The text that the metric shows beside the counts."""
         return self._made.note
 
     def run(self, examples: Sequence[Example], on_batch: OnBatch) -> pl.DataFrame:
@@ -48,10 +48,10 @@ class ScoreTask(Task[pl.DataFrame]):
         try:
             return self._made.table(examples, on_batch)
         finally:
-            self.device = self._made.device  # its model is loaded with the first shard
+            self.device = self._made.device  # the model is loaded with the first shard
 
     def failed(self, examples: Sequence[Example], reason: str) -> pl.DataFrame:
-        """Return scores of examples that could not be scored at all."""
+        """Return the scores of examples that have all failed, for one reason."""
         return self._made.failed(examples, reason)
 
     def join(self, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

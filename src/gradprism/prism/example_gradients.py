@@ -1,0 +1,39 @@
+"""The measures of one example's gradients, and their cosines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gradprism.models.projections.discovery import Projection
+
+
+@dataclass(frozen=True)
+class ProjectionGradient:
+    """The measures of one projection's gradient for one example."""
+
+    projection: Projection
+    measures: Mapping[str, float]
+    mean: float
+    extremes: tuple[float, float] | None
+    singular_values: list[float] | None
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """The cosine of two gradients of one example."""
+
+    layer: int
+    other_layer: int
+    kind: str
+    pair: str
+    cosine: float | None
+
+
+@dataclass
+class ExampleGradients:
+    """Everything measured of one example; `problem` says why nothing could be."""
+
+    loss: float
+    nll_sum: float
+    problem: str | None = None
+    spectra: list[ProjectionGradient] = field(default_factory=list)
+    similarities: list[Similarity] = field(default_factory=list)
