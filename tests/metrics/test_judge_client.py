@@ -23,7 +23,7 @@ from tests.faulty_server import WAIT, FaultyServer
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.metrics.judge.client import Endpoint, Patience
+from gradprism.metrics.judge.client import Endpoint, RetryLimit
 from gradprism.metrics.judge.endpoint import EndpointJudge
 from gradprism.metrics.judge.faults import FaultError, retry_after
 from gradprism.metrics.judge.prompts import make_prompt
@@ -128,11 +128,11 @@ def test_retry_after_as_a_date() -> None:
 def test_a_429_does_not_use_up_the_retries_while_others_are_answered() -> None:
     endpoint = Endpoint(JudgeSettings(judge="x"), RequestSettings(retries=1))
 
-    def gives_up(patience: Patience, kind: Any, answered: int) -> bool:
+    def gives_up(patience: RetryLimit, kind: Any, answered: int) -> bool:
         endpoint.counts.answered += answered
         return patience(SimpleNamespace(outcome=SimpleNamespace(exception=lambda: FaultError(kind, "no"))))
 
-    busy, server = Patience(endpoint), Patience(endpoint)
+    busy, server = RetryLimit(endpoint), RetryLimit(endpoint)
     assert [gives_up(busy, "busy", answered) for answered in (0, 1, 5, 1, 0)] == [False, False, False, False, True]
     assert [gives_up(server, "server", answered) for answered in (1, 1)] == [False, True]
 

@@ -19,7 +19,7 @@ pytest.importorskip("json_repair")
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
 from gradprism.data.thoughts import split_thoughts
-from gradprism.metrics.judge.local import NumberTokens, Prompts, Question, _written, number_probabilities
+from gradprism.metrics.judge.local import NumberTokens, Prompts, Question, _decode_answer, number_probabilities
 from gradprism.metrics.judge.prompts import make_prompt
 from gradprism.metrics.judged import make_judged
 from gradprism.metrics.metric import Metric
@@ -243,7 +243,7 @@ def test_marks_of_thoughts_are_kept_where_they_are_special_tokens(tokenizer: Any
 
     def written(text: str, opening: str = "") -> str:
         ids = own(text, add_special_tokens=False)["input_ids"]
-        return str(_written(Question(0, (1,), opening), ids, [], own).text)
+        return str(_decode_answer(Question(0, (1,), opening), ids, [], own).text)
 
     assert split_thoughts(written('[THINK]["x", "y"][/THINK]["a"]')).answer == '["a"]'
     assert split_thoughts(written('["x", "y"]', "<think>")).unclosed  # opened in the prompt and never ended

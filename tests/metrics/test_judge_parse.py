@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("json_repair")
 
-from gradprism.metrics.judge.parse import normalised, parse_difficulty, parse_tags
+from gradprism.metrics.judge.difficulty import parse_difficulty
+from gradprism.metrics.judge.tags import normalised, parse_tags
 
 TAGS = [
     # JSON in its three forms

@@ -1,4 +1,4 @@
-"""What a metric is made of: the settings of a recipe, and the models that they name."""
+"""The settings that a metric is made from, and the models that they name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import text_identity
 
 KnownSums = Callable[[Sequence[int]], Mapping[int, tuple[float, int]]]
-"""Rows -> sums of the response's negative log-likelihood and token counts that the same model gave before."""
+"""Rows -> summed negative log-likelihood and token count of the response, where the same model computed them before."""
 
 
 class ScoringSettings(Protocol):
@@ -26,7 +26,7 @@ class ScoringSettings(Protocol):
 
     @property
     def text(self) -> TextSettings:
-        """How rows become tokens, nothing left open."""
+        """The template, and the tokens in the loss; every setting is chosen."""
 
     @property
     def checkpoint(self) -> CheckpointSettings | None:
@@ -34,15 +34,15 @@ class ScoringSettings(Protocol):
 
     @property
     def likelihood(self) -> LikelihoodSettings:
-        """How IFD is computed."""
+        """The settings of IFD."""
 
     @property
     def judge(self) -> JudgeSettings:
-        """The judge, and how it is asked."""
+        """The judge, its prompt and its answers."""
 
     @property
     def requests(self) -> RequestSettings:
-        """How requests are sent."""
+        """The requests to the judge."""
 
     @property
     def reward(self) -> RewardSettings:
@@ -54,7 +54,7 @@ class ScoringSettings(Protocol):
 
     @property
     def own(self) -> Mapping[str, Any]:
-        """Settings that a metric alone has, not yet checked."""
+        """Settings that only one metric has, not yet checked."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,25 @@ class CausalModel:
     identity: Mapping[str, Any]
     """Settings of text and model, named as in the record of a run of spectra, so that they can be compared."""
     load: Callable[[], Any]
-    """Loads the weights, on their device."""
+    """Loads the weights onto their device, and returns the model."""
 
 
 @dataclass(frozen=True)
 class MetricContext:
-    """The settings of a recipe, and what stands in for the models that they name."""
+    """The settings of a recipe, and the models that replace those that they name."""
 
     settings: ScoringSettings
     say: Say
     answers_file: Path
-    """Where the answers of a judge are kept."""
+    """The cache file of a judge's answers."""
     known_sums: Callable[[Mapping[str, Any]], KnownSums]
-    """Gives the sums that are known already of the model and text with this identity."""
+    """Returns the lookup of sums that are already known for the model and text with this identity."""
     source: ModelSource | None = None
-    """A causal language model that stands in for the recipe's."""
+    """A causal language model that replaces the recipe's."""
     classifier: LoadedModel | None = None
-    """A reward model that stands in for the recipe's."""
+    """A reward model that replaces the recipe's."""
     will_score: bool = True
-    """False where the metric is only to be planned: no weights are prepared, and no key is looked for."""
+    """False where the metric is only for planning: no weights are downloaded, and no key is needed."""
 
     def causal_model(self, metric: str, *, tokenizer_alone: bool = False) -> CausalModel:
         """Find the causal language model. Raises `GradPrismError` where none is named."""
@@ -109,6 +109,6 @@ class MetricContext:
         return CausalModel(found, make_encoder(found.load_tokenizer(), self.settings.text), identity, load)
 
     def devices(self, source: ModelSource) -> tuple[str, Spread | None]:
-        """Return where a model is to be loaded: its device, and how it is spread over several."""
+        """Return the device to load a model on, and how to spread it over several."""
         execution = self.settings.execution
         return source.device(find_device(execution.device)), find_spread(execution)

@@ -1,4 +1,4 @@
-"""IFD, instruction-following difficulty: what the prompt does for the likelihood of the response."""
+"""IFD, instruction-following difficulty: how much the prompt raises the likelihood of the response."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,16 +36,16 @@ class Ifd(LikelihoodMetric):
     }  # fmt: skip
 
     def __init__(self, alone: Alone, value: Literal["ppl", "loss"], *parts: Any):
-        """`alone` makes the response without its prompt; `value` says which ratio is the score."""
+        """Make the metric; `alone` yields the response without its prompt, `value` names the ratio to use."""
         super().__init__(*parts)
         self._make_alone, self._value = alone, value
 
     @classmethod
     def make(cls, context: MetricContext) -> Self:
-        """Make the metric of the recipe's causal language model, in the style that it asks for."""
+        """Make the metric by the recipe's causal language model, in the recipe's style."""
         found, settings = context.causal_model(cls.name), context.settings.likelihood
         model = LanguageModel(found.load, context.settings.execution.batch_tokens)
-        alone = _alone(settings.style, found.encoder)
+        alone = _alone_by_style(settings.style, found.encoder)
         identity = {**found.identity, **{f"likelihood.{key}": value for key, value in settings}}
         known, about = context.known_sums(found.identity), f"{found.source.name}, {settings.style}"
         return cls(alone, settings.ifd_value, found.encoder, model, known, identity, about)
@@ -60,7 +60,7 @@ class Ifd(LikelihoodMetric):
                 "superfiltering scores one response of two tokens or more (the first never is); of several answers "
                 "--turns last takes the last"
             )
-        by_ppl = exp(given.mean - alone.mean)  # in log space: neither perplexity need be a number
+        by_ppl = exp(given.mean - alone.mean)  # in log space, where neither perplexity can overflow
         by_loss = given.mean / alone.mean if alone.mean else math.nan
         own = {
             "nll_conditioned": finite(given.total), "nll_unconditioned": finite(alone.total),
@@ -71,27 +71,27 @@ class Ifd(LikelihoodMetric):
         return Score(by_ppl if self._value == "ppl" else by_loss, own)
 
 
-def _alone(style: str, encoder: Encoder) -> Alone:
+def _alone_by_style(style: str, encoder: Encoder) -> Alone:
     text = encoder.settings
     if style == "matched":
         return same_tokens_alone(encoder.tokenizer)
     if text.template != "paper":
         raise GradPrismError(
-            f"--style superfiltering is a formula of `--template paper`; given --template {text.template}."
+            f"--style superfiltering is defined for `--template paper` only; given --template {text.template}."
         )
     if text.response_tokens is not None or text.prompt_tokens is not None:
         raise GradPrismError(
-            "--style superfiltering is a formula of whole prompts and responses; given --response-tokens or "
+            "--style superfiltering is defined for whole prompts and responses only; given --response-tokens or "
             "--prompt-tokens. Expected neither, or --style matched."
         )
     return superfiltering_alone(encoder)
 
 
 def same_tokens_alone(tokenizer: Any) -> Alone:
-    """Return a function that yields each answer's very tokens behind one BOS (else EOS) token.
+    """Return a function that yields the exact tokens of each answer, as truncated, behind one BOS (else EOS) token.
 
-    They are what truncation left of them. The token in front is there so that the first of the answer is scored too.
-    Raises `GradPrismError` where the tokenizer has neither.
+    Because of that token the first one of the answer is scored too. Raises `GradPrismError` where the tokenizer has
+    neither.
     """
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
@@ -109,12 +109,12 @@ def same_tokens_alone(tokenizer: Any) -> Alone:
 
 
 def superfiltering_alone(encoder: Encoder) -> Alone:
-    """Return a function that yields the response tokenised by itself, its first token not scored.
+    """Return a function that yields the response tokenised by itself, without scoring its first token.
 
-    So do the published scripts, with the template `paper`. Superfiltering (Li et al. 2024, arXiv 2402.00530): nothing
-    stands in front but what the tokenizer itself puts there, and the maximal length is that of the whole less the
-    tokens of the prompt with its newline, plus one. Yields nothing where no token is left to be scored, or several
-    answers carry the loss (also where truncation leaves tokens of the first alone).
+    As in the published scripts, with the template `paper`. Superfiltering (Li et al. 2024, arXiv 2402.00530): only the
+    tokenizer's own special tokens stand in front of the response, and its maximal length is that of the whole minus the
+    tokens of the prompt with its newline, plus one. Yields nothing where no token is left to score, or where several
+    answers are in the loss (also where truncation leaves tokens of the first one only).
     """
 
     def alone(example: Example, encoded: Encoded) -> Iterator[Encoded]:
@@ -131,5 +131,5 @@ def superfiltering_alone(encoder: Encoder) -> Alone:
 
 
 def _after_first(ids: Sequence[int]) -> Encoded:
-    """Return tokens of which all but the first are scored."""
+    """Return a sequence in which all tokens but the first are scored."""
     return Encoded(tuple(ids), (False, *[True] * (len(ids) - 1)), truncated=False)

@@ -1,4 +1,4 @@
-"""Length of the response in tokens."""
+"""The length of the response in tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -13,7 +13,7 @@ from gradprism.metrics.metric import Metric, Plan, Score, usable
 
 
 class Length(Metric):
-    """Response tokens; beside them those of the prompt, and characters. Needs a tokenizer and no weights."""
+    """The number of response tokens, with those of the prompt, and of characters. Needs a tokenizer and no weights."""
 
     name = "length"
     title = "response tokens"
@@ -22,12 +22,12 @@ class Length(Metric):
     columns = {"n_prompt_tokens": pl.Int32, "n_characters": pl.Int32, "truncated": pl.Boolean}  # noqa: RUF012
 
     def __init__(self, encoder: Encoder, identity: Mapping[str, Any], about: str):
-        """`identity` are the settings of text and tokenizer."""
+        """Make the metric; `identity` has the settings of text and tokenizer."""
         self.encoder, self.identity, self.about = encoder, identity, about
 
     @classmethod
     def make(cls, context: MetricContext) -> Self:
-        """Make the metric of the tokenizer of the recipe's causal language model."""
+        """Make the metric by the tokenizer of the recipe's causal language model."""
         found = context.causal_model(cls.name, tokenizer_alone=True)
         return cls(found.encoder, found.identity, f"tokenizer of {found.source.name}")
 
@@ -37,7 +37,7 @@ class Length(Metric):
         on_batch(len(examples), sum(encoded.n_tokens for _, encoded in ready))
         for example, encoded in ready:
             n = encoded.n_response_tokens
-            characters = sum(len(example.turns[place].text) for place in self.encoder.scored(example.answered))
+            characters = sum(len(example.turns[index].text) for index in self.encoder.scored(example.answered))
             own = {"n_prompt_tokens": encoded.n_tokens - n, "n_characters": characters}
             scores[example.row] = Score(float(n), own | {"truncated": encoded.truncated})
         return [scores[example.row] for example in examples]

@@ -1,4 +1,4 @@
-"""The base of metrics of a causal language model's own likelihood: IFD, loss and perplexity of the response."""
+"""The base class of metrics computed from a causal language model's likelihood: IFD, loss and perplexity."""
 
 import math
 from abc import abstractmethod
@@ -15,12 +15,12 @@ from gradprism.metrics.metric import Metric, Plan, Score, usable
 
 Ready = tuple[Example, Encoded]
 Half = Literal["given the prompt", "alone"]
-Piece = tuple[int, Half, Encoded]  # the sum over its masked tokens belongs to this row and half
+Piece = tuple[int, Half, Encoded]  # a sequence, and the row and half that the sum over its response tokens belongs to
 
 
 @dataclass(frozen=True)
 class Nll:
-    """Sum of negative log-likelihoods, nats, over `n` tokens."""
+    """The sum of the negative log-likelihoods of `n` tokens, in nats."""
 
     total: float = 0.0
     n: int = 0
@@ -31,28 +31,29 @@ class Nll:
 
     @property
     def mean(self) -> float:
-        """Nats a token."""
+        """Mean in nats per token."""
         return self.total / self.n
 
     @property
     def perplexity(self) -> float:
-        """exp(mean); infinite where that leaves the range of numbers."""
+        """Perplexity, exp(mean); infinite where it overflows."""
         return exp(self.mean)
 
 
 class LanguageModel:
-    """A causal language model, loaded when it is first needed, and the batches it takes."""
+    """A causal language model that is loaded when it is first needed, and its batches."""
 
     def __init__(self, load: Callable[[], Any], batch_tokens: int | None):
-        """`load` returns the model in evaluation mode, on its device."""
+        """Keep `load`, which returns the model in evaluation mode on its device, for the first use."""
         self._load, self._batch_tokens = load, batch_tokens
         self._opened: tuple[Any, Any] | None = None
         self.device = ""
 
     def nll(self, pieces: Sequence[Piece], on_batch: OnBatch) -> tuple[dict[int, dict[Half, Nll]], dict[int, str]]:
-        """Sum up each row's halves; say for rows without an answer, why.
+        """Return the sums of each row by half, and the reasons of rows without any.
 
-        Computed together or alone they agree within rounding: padding is on the right, where nothing looks.
+        A row's sums do not depend on its batch but for rounding: padding is on the right, where causal attention does
+        not reach.
         """
         from gradprism.models.batches import Failure
 
@@ -81,7 +82,7 @@ class LanguageModel:
         return sums
 
     def open(self) -> tuple[Any, Any]:
-        """Return the model's head and the batches it takes; load it the first time."""
+        """Return the model's head and its batches; load the model at the first call."""
         from gradprism.models.batches import Batches
         from gradprism.models.likelihood import ResponseHead
 
@@ -93,14 +94,14 @@ class LanguageModel:
 
 
 class LikelihoodMetric(Metric):
-    """Tokens, then the sums of each row, then its score: the way of IFD, loss and perplexity."""
+    """A metric computed from the summed negative log-likelihoods of each row: IFD, loss and perplexity."""
 
     needs = "model"
 
     def __init__(
         self, encoder: Encoder, model: LanguageModel, known: KnownSums, identity: Mapping[str, Any], about: str
     ):
-        """`identity` are the settings of text and model."""
+        """Make the metric; `identity` has the settings of text and model, `known` looks up sums computed before."""
         self.encoder, self._model, self._known = encoder, model, known
         self.identity, self.about = identity, about
         self._n_known = 0
@@ -111,7 +112,7 @@ class LikelihoodMetric(Metric):
         self.device = self._model.device
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
-        """Score the examples; the model sees only what is not known yet."""
+        """Score the examples; the model runs only on sequences whose sums are not known yet."""
         ready, scores = usable(self._ready, examples)
         known = self._known_sums(ready)
         pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, example.row in known)]
@@ -127,7 +128,7 @@ class LikelihoodMetric(Metric):
         return [scores[example.row] for example in examples]
 
     def plan(self, examples: Sequence[Example]) -> Plan:
-        """Count the tokens that the model would read."""
+        """Count the rows and the tokens that the model would process."""
         ready, skipped = usable(self._ready, examples)
         known = self._known_sums(ready)
         pieces = [piece for example, encoded in ready for piece in self._pieces(example, encoded, example.row in known)]
@@ -137,7 +138,7 @@ class LikelihoodMetric(Metric):
         return example, self.encoder.encode(example)
 
     def _known_sums(self, ready: Sequence[Ready]) -> dict[int, Nll]:
-        """Return the sums that need not be computed, where they are of as many tokens."""
+        """Return the known sums by row, where they cover as many tokens."""
         before = self._known([example.row for example, _ in ready])
         found = {
             example.row: Nll(*before[example.row])
@@ -155,15 +156,15 @@ class LikelihoodMetric(Metric):
 
     @abstractmethod
     def _alone(self, example: Example, encoded: Encoded) -> Iterator[Encoded]:
-        """Yield the response without its prompt, in as many sequences as it has pieces; none where not needed."""
+        """Yield the response without its prompt, one sequence for each answer; nothing where it is not needed."""
 
     @abstractmethod
     def _of_sums(self, encoded: Encoded, halves: Mapping[Half, Nll]) -> Score:
-        """Make the score of one row of its sums."""
+        """Make the score of one row from its sums."""
 
 
 def exp(value: float) -> float:
-    """Return the exponential; infinite where it leaves the range of numbers."""
+    """Return the exponential; infinite where it overflows."""
     try:
         return math.exp(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Loss and perplexity of the response given the prompt."""
+"""The loss and the perplexity of the response given the prompt."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -14,21 +14,21 @@ from gradprism.metrics.metric import Score
 
 
 class _TokenLoss(LikelihoodMetric):
-    """The response's sum given the prompt, and a value made of its mean."""
+    """A metric computed from the mean negative log-likelihood of the response given the prompt."""
 
     sums_column = "nll_sum"
     columns = {"nll_sum": pl.Float64, "n_tokens": pl.Int32, "truncated": pl.Boolean}  # noqa: RUF012
 
     @classmethod
     def make(cls, context: MetricContext) -> Self:
-        """Make the metric of the recipe's causal language model."""
+        """Make the metric by the recipe's causal language model."""
         found = context.causal_model(cls.name)
         model = LanguageModel(found.load, context.settings.execution.batch_tokens)
         return cls(found.encoder, model, context.known_sums(found.identity), found.identity, found.source.name)
 
     @abstractmethod
     def _value(self, nll: Nll) -> float:
-        """Return the value of a row's sum."""
+        """Return the score of a row from its sum."""
 
     def _alone(self, example: Example, encoded: Encoded) -> Iterator[Encoded]:
         yield from ()
@@ -40,7 +40,7 @@ class _TokenLoss(LikelihoodMetric):
 
 
 class Loss(_TokenLoss):
-    """Mean negative log-likelihood of the response given the prompt, nats a token."""
+    """The mean negative log-likelihood of the response given the prompt, in nats per token."""
 
     name = "loss"
     description = "mean negative log-likelihood of the response"
@@ -50,7 +50,7 @@ class Loss(_TokenLoss):
 
 
 class Perplexity(_TokenLoss):
-    """exp(loss) of the response given the prompt."""
+    """The perplexity, exp(loss), of the response given the prompt."""
 
     name = "perplexity"
     description = "exp(loss)"

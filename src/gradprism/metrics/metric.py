@@ -1,4 +1,4 @@
-"""The base of every quality metric: examples in, one score a row out, and what decides its numbers."""
+"""The base class of quality metrics, which score examples, and the identity that decides their numbers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """The value of one row, with the metric's own columns; or None with the reason, and never 0 in its place."""
+    """The value of one row, with the metric's own columns; None with a reason where it is missing, never 0."""
 
     value: float | None
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Score:
 
     @classmethod
     def skipped(cls, reason: str) -> "Score":
-        """Make the score of a row that never reached the model."""
+        """Make the score of a row that cannot be given to the model."""
         return cls(None, {}, "skipped", reason)
 
     @classmethod
@@ -44,8 +44,8 @@ class Plan:
     rows: int
     skipped: int = 0
     cached: int = 0  # rows whose answer is already in the request cache
-    tokens: int = 0  # to read
-    most_answer_tokens: int = 0  # to write, at most
+    tokens: int = 0  # to process
+    most_answer_tokens: int = 0  # upper limit of the tokens to generate
     exact: bool = True
 
 
@@ -53,7 +53,7 @@ Usable = TypeVar("Usable")
 
 
 def usable(read: Callable[[Example], Usable], examples: Sequence[Example]) -> tuple[list[Usable], dict[int, Score]]:
-    """Apply `read` to the examples; return what it gives, and by row the scores of those that it refuses."""
+    """Return the results of `read` for the examples, and the scores of those that it refuses, by row."""
     ready, skipped = [], {}
     for example in examples:
         try:
@@ -64,51 +64,51 @@ def usable(read: Callable[[Example], Usable], examples: Sequence[Example]) -> tu
 
 
 class Metric(ABC):
-    """A quality metric. Models are loaded at the first score, so that a finished one costs nothing to open.
+    """A quality metric. Its model is loaded at the first score, so that opening finished scores costs nothing.
 
-    A class with a `name` in a file of `gradprism/metrics/`, or behind an entry point `gradprism.metrics` of another
+    A class with a `name` in a file of `gradprism/metrics/`, or under an entry point `gradprism.metrics` of another
     package, is known to every verb; `docs/extending.md` shows one.
     """
 
     name: str
-    """Its name, which is also that of its folder in a run."""
+    """Name of the metric, and of its folder in a run."""
     title: ClassVar[str] = ""
     """Its name in sentences, figures and tables; `name` with spaces where empty."""
     description: ClassVar[str]
-    """What its value is, in a few words."""
+    """Description of its value, in a few words."""
     needs: ClassVar[Literal["nothing", "tokenizer", "model", "judge", "reward model"]] = "nothing"
-    """What it is computed by: the tokenizer or weights of a causal language model, a judge, a reward model."""
+    """The model that it needs: the tokenizer or weights of a causal language model, a judge, or a reward model."""
     settings: ClassVar[type[Settings]] = Settings
-    """The settings that it alone has (`gradprism score --set NAME=VALUE`)."""
+    """The settings that only this metric has (`gradprism score --set NAME=VALUE`)."""
     columns: Mapping[str, Any]
     """Its own columns beside those of `gradprism.metrics.tables.SCORES`: name -> polars type."""
     sums_column: ClassVar[str | None] = None
-    """The column that holds the sum of the response's negative log-likelihood given the prompt, where there is one."""
+    """The column with the summed negative log-likelihood of the response given the prompt, if it has one."""
     identity: Mapping[str, Any]
-    """The settings and fingerprints that decide the numbers: what a resumed run must agree with."""
+    """The settings and fingerprints that decide the numbers, which must be equal to resume scores."""
     about: str
-    """What computes it, in a few words."""
+    """Description of the model that computes it, in a few words."""
     device: str = ""
-    """Where its model runs, once it is loaded."""
+    """Device of its model, once it is loaded."""
     waits: bool = False
-    """Whether another machine computes it, and this process only asks and waits."""
+    """True if another machine computes it, and this process only sends requests."""
     note: str = ""
-    """What a progress bar may say beside the counts, such as how many requests were tried again."""
+    """Text to show beside the counts of a progress bar, such as the number of retries."""
 
     @classmethod
     @abstractmethod
     def make(cls, context: "MetricContext") -> "Metric":
-        """Make the metric of the settings of a recipe. Loads no weights.
+        """Make the metric from the settings of a recipe, without loading weights.
 
         Raises `GradPrismError` where the model or judge that it needs is not named, or cannot be used.
         """
 
     @abstractmethod
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> Sequence[Score]:
-        """Score each example, in their order. `on_batch` may raise to stop."""
+        """Return the scores of the examples, in their order. `on_batch` may raise to stop."""
 
     def open(self) -> None:
-        """Load its model now and not with the first score; nothing for those that have none here."""
+        """Load the model now, before the first score; does nothing for metrics without a model in this process."""
         return
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Metric(ABC):
         return self._table(examples, [_finite(score) for score in self.score(examples, on_batch)])
 
     def failed(self, examples: Sequence[Example], reason: str) -> pl.DataFrame:
-        """Return the table of examples that could not be scored at all."""
+        """Return the scores of examples that have all failed, for one reason."""
         return self._table(examples, [Score.failed(reason) for _ in examples])
 
     def _table(self, examples: Sequence[Example], scores: Sequence[Score]) -> pl.DataFrame:

@@ -1,6 +1,6 @@
-"""Find the metrics: classes in the files of this folder, and those that other packages bring.
+"""Find the metrics: classes in the files of this folder, and classes of other packages.
 
-Another package names its class under the entry point `gradprism.metrics`; see `docs/extending.md`.
+Other packages register their classes under the entry point `gradprism.metrics`; see `docs/extending.md`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from gradprism.metrics.metric import Metric
 
 @cache
 def known_metrics() -> Mapping[str, type[Metric]]:
-    """Return every metric by its name, those of gradprism first. Raises `GradPrismError` for an unusable one."""
+    """Return every metric by its name, the built-in ones first. Raises `GradPrismError` for an unusable plugin."""
     found = {metric.name: metric for metric in _own_metrics()}
     for name, metric in load_plugins("gradprism.metrics"):
         if not (isinstance(metric, type) and issubclass(metric, Metric)) or isabstract(metric):
@@ -28,7 +28,7 @@ def known_metrics() -> Mapping[str, type[Metric]]:
         if metric.name in found:
             raise GradPrismError(
                 f"The entry point gradprism.metrics {name} brings a second metric named {metric.name!r}. "
-                "Expected a name of its own; uninstall the package, or change it."
+                "Expected a name that is not in use; uninstall the package, or rename the metric."
             )
         found[metric.name] = metric
     return found
@@ -45,10 +45,10 @@ def _own_metrics() -> Iterator[type[Metric]]:
 
 
 def find_metric_classes(names: Sequence[str]) -> list[type[Metric]]:
-    """Return the metrics of these names. Raises `GradPrismError` for a name that there is not, naming the nearest."""
+    """Return the metrics with these names. Raises `GradPrismError` for an unknown name, with the nearest known one."""
     known = known_metrics()
     if not names:
-        raise GradPrismError(f"--metric names none; expected some of {', '.join(known)}.")
+        raise GradPrismError(f"--metric is empty; expected some of {', '.join(known)}.")
     for name in names:
         if name not in known:
             close = get_close_matches(name.lower(), known, n=1)

@@ -1,4 +1,4 @@
-"""Reward: the score that a reward model, any sequence classifier of transformers, gives to a conversation."""
+"""Reward: the score of a conversation by a reward model, any sequence classifier of transformers."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reward(Metric):
-    """The reward of each conversation."""
+    """The reward of each conversation, by a reward model."""
 
     name = "reward"
     description = "score of a reward model"
@@ -34,21 +34,24 @@ class Reward(Metric):
     def __init__(
         self, encoder: ConversationEncoder, load: Callable[[], "RewardModel"], identity: Mapping[str, Any], about: str
     ):
-        """`load` is called when the first conversation is scored."""
+        """Make the metric; `load` is called when the first conversation is scored."""
         self._encoder, self._load = encoder, load
         self._model: RewardModel | None = None
         self.identity, self.about = identity, about
 
     @classmethod
     def make(cls, context: MetricContext) -> Self:
-        """Make the metric of the recipe's reward model. Raises `GradPrismError` where none is named, or it is none."""
+        """Make the metric by the recipe's reward model.
+
+        Raises `GradPrismError` where none is named, or the model is no classifier.
+        """
         from gradprism.metrics.reward_model.classifier import RewardModel, chosen_output
 
         settings = context.settings.reward
-        found = context.classifier or _found_reward(settings, context.say)
+        found = context.classifier or _find_reward_model(settings, context.say)
         config = found.load_config()
         _refuse_language_model(found.name, config)
-        chosen_output(config, settings.reward_output)  # before any weights
+        chosen_output(config, settings.reward_output)  # raises before weights are loaded
         tokenizer = found.load_tokenizer()
         limits = settings.reward_max_length, position_limit(config), tokenizer.model_max_length
         most = min(limit for limit in limits if limit is not None)
@@ -71,12 +74,12 @@ class Reward(Metric):
         return cls(encoder, load, identity, found.name)
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
-        """Rewards in batches of similar length."""
+        """Score the conversations, in batches of similar length."""
         ready, scores = self._encoded(examples)
         if scores:
             on_batch(len(scores), 0)
         if ready:
-            scores |= self._rewarded(ready, on_batch)
+            scores |= self._score_conversations(ready, on_batch)
         return [scores[example.row] for example in examples]
 
     def open(self) -> None:
@@ -84,7 +87,7 @@ class Reward(Metric):
         self._model = self._model or self._load()
         self.device = str(self._model.device)
 
-    def _rewarded(self, ready: Sequence[Conversation], on_batch: OnBatch) -> dict[int, Score]:
+    def _score_conversations(self, ready: Sequence[Conversation], on_batch: OnBatch) -> dict[int, Score]:
         from gradprism.models.batches import Failure
 
         self.open()
@@ -105,7 +108,7 @@ class Reward(Metric):
         return scores
 
     def plan(self, examples: Sequence[Example]) -> Plan:
-        """Count the tokens that the model would read."""
+        """Count the rows and the tokens that the model would process."""
         ready, skipped = self._encoded(examples)
         return Plan(len(ready), len(skipped), tokens=sum(len(item.ids) for item in ready))
 
@@ -118,11 +121,11 @@ def _refuse_language_model(name: str, config: Any) -> None:
     if architectures and all(architecture.endswith("ForCausalLM") for architecture in architectures):
         raise GradPrismError(
             f"{name!r} is no reward model: it was saved as {', '.join(architectures)}. "
-            "Expected a sequence classifier, one that ends in a score."
+            "Expected a sequence classifier, whose output is a score."
         )
 
 
-def _found_reward(settings: RewardSettings, say: Say) -> Checkpoint:
+def _find_reward_model(settings: RewardSettings, say: Say) -> Checkpoint:
     if settings.reward_model is None:
         raise GradPrismError(
             "--metric reward needs a reward model. Expected --reward-model with the hub id or folder of a sequence "

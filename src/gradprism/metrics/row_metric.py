@@ -1,4 +1,4 @@
-"""The base of metrics that are computed from one row alone, without a model."""
+"""The base class of metrics that are computed from the row itself, without a model."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,26 +12,26 @@ from gradprism.metrics.metric import Metric, Plan, Score
 
 
 class RowMetric(Metric):
-    """A metric that needs nothing but the row: derive from it, give `name`, `description` and `compute`."""
+    """A metric that needs only the row: a subclass defines `name`, `description` and `compute`."""
 
     columns: Mapping[str, Any] = {}
     version: ClassVar[int] = 1
-    """Raised when the numbers change: a run is never made of two."""
+    """Increased when the numbers change: the scores of a run are never computed by two versions."""
 
     def __init__(self, own: Settings):
-        """`own` are the settings of `self.settings`."""
+        """Make the metric with its own settings, an instance of `self.settings`."""
         self.own = own
         self.identity = {f"{self.name}.version": self.version} | {f"{self.name}.{key}": value for key, value in own}
         self.about = self.description
 
     @classmethod
     def make(cls, context: MetricContext) -> Self:
-        """Check the metric's own settings. Raises `GradPrismError` where one is not known or cannot be read."""
+        """Make the metric from its own settings. Raises `GradPrismError` where one is unknown or not valid."""
         return cls(checked(cls.settings, context.settings.own))
 
     @abstractmethod
     def compute(self, example: Example) -> float | Score:
-        """Compute the value of one row, or the value with own columns. Raises `RowProblemError` to skip the row."""
+        """Return the value of one row, or a score with own columns. Raises `RowProblemError` to skip the row."""
 
     def score(self, examples: Sequence[Example], on_batch: OnBatch) -> list[Score]:
         """Compute the values of the rows, one by one."""

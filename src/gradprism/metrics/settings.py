@@ -9,30 +9,30 @@ from gradprism.core.settings import Settings, iso_date
 
 
 class LikelihoodSettings(Settings):
-    """How IFD is computed."""
+    """The settings of IFD."""
 
     style: Literal["matched", "superfiltering"] = "matched"
-    """Of IFD: `matched` scores exactly the same response tokens with and without the prompt; `superfiltering` is the
-    published formula (response tokenised by itself, its first token not scored)."""
+    """Style of IFD: `matched` scores exactly the same response tokens with and without the prompt; `superfiltering` is
+    the published formula (response tokenised by itself, its first token not scored)."""
     ifd_value: Literal["ppl", "loss"] = "ppl"
-    """Which ratio is the value of IFD: of perplexities or of mean losses."""
+    """Ratio that is the value of IFD: of perplexities or of mean losses."""
 
 
 class JudgeSettings(Settings):
-    """Which language model judges (instag, difficulty), and how it is asked."""
+    """The language model that judges (instag, difficulty), its prompt and its answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)  # an address may hold a password
 
     judge: str | None = None
     """Model name at the endpoint, or local:MODEL for one that runs here (hub id, folder, .gguf, built-in name)."""
     base_url: str | None = None
-    """An OpenAI-compatible endpoint, such as http://localhost:8000/v1; the OpenAI service otherwise."""
+    """OpenAI-compatible endpoint, such as http://localhost:8000/v1; by default the OpenAI service."""
     key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key. The key itself is written nowhere."""
     judge_template: str | None = None
-    """Jinja file with your own prompt; it sees instruction, response and conversation."""
+    """Jinja file with your own prompt; its variables are instruction, response, conversation and tools."""
     judge_max_tokens: int = Field(default=1024, ge=1)
-    """Most tokens of an answer; one that is cut there has no value."""
+    """Maximum number of tokens of an answer; one that is cut there has no value."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
     judge_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
@@ -41,25 +41,25 @@ class JudgeSettings(Settings):
     @field_validator("base_url")
     @classmethod
     def _without_secrets(cls, url: str | None) -> str | None:
-        """It is saved with the run."""
+        """Refuse an address with a password or query, since it is saved with the run."""
         if url and ("@" in url or "?" in url):
             raise ValueError("holds a password or a query; expected a plain address, and the key in the environment")
         return url
 
 
 class RequestSettings(Settings):
-    """How requests are sent. None of these changes an answer."""
+    """The settings of requests to an endpoint. None of them changes an answer."""
 
     concurrency: int = Field(default=8, ge=1)
-    """Most requests under way at once."""
+    """Maximum number of concurrent requests."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Most requests begun in a minute; no limit otherwise."""
+    """Maximum number of requests per minute; no limit by default."""
     request_timeout: float = Field(default=120.0, gt=0)
-    """Seconds until a request is given up and tried again."""
+    """Seconds until a request times out and is retried."""
     retries: int = Field(default=6, ge=0)
-    """How often a request is tried again after a failed connection, a 429 or a 5xx."""
+    """Number of retries after a failed connection, a time-out, a 429 or a 5xx."""
     cache: str | None = None
-    """File of answers already given, keyed by the request; judge-cache.sqlite in the run otherwise."""
+    """File that caches answers, keyed by the request; by default judge-cache.sqlite in the run."""
     price: str | None = None
     """Price of a million tokens, IN,OUT, for the estimate of --dry-run."""
 
@@ -72,7 +72,7 @@ class RequestSettings(Settings):
 
     @property
     def prices(self) -> tuple[float, float] | None:
-        """Of a million tokens read, and written."""
+        """The prices of a million tokens read, and of a million written."""
         if self.price is None:
             return None
         read, written = map(float, self.price.split(","))
@@ -80,7 +80,7 @@ class RequestSettings(Settings):
 
 
 class RewardSettings(Settings):
-    """Which reward model, and which of its outputs."""
+    """The reward model, and its output."""
 
     reward_model: str | None = None
     """Hub id or folder of a sequence classifier."""
@@ -93,7 +93,7 @@ class RewardSettings(Settings):
     reward_template: str | None = None
     """Jinja chat template, where the tokenizer has none."""
     reward_date: str | None = None
-    """The day that its chat template prints, YYYY-MM-DD, where it prints one; by itself that of --date, else the day
+    """The day that its chat template prints, YYYY-MM-DD, if it prints one; by default that of --date, else the day
     the scores were begun."""
     reward_trust_remote_code: bool = False
     """Run modelling code that the checkpoint brings. Only for sources you trust."""

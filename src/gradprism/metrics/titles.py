@@ -1,4 +1,4 @@
-"""Measures and metrics in words, for the terminal, figures and the report."""
+"""The titles of measures and metrics, for the terminal, figures and the report."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ _OTHERS = {
 
 @cache
 def titles() -> dict[str, str]:
-    """Return the titles of all measures and metrics by name, as far as they are not the name with spaces."""
+    """Return the titles of measures and metrics by name, where they are not the name with spaces."""
     measures = {name: measure.title for name, measure in known_measures().items()}
     metrics = {name: metric.title for name, metric in known_metrics().items()}
     spelled = measures | metrics | _OTHERS
@@ -22,7 +22,7 @@ def titles() -> dict[str, str]:
 
 
 def title(name: str) -> str:
-    """Name in words a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`."""
+    """Return the title of a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`."""
     if name.startswith("column:"):
         return f"{name.removeprefix('column:')} (column)"
     measure, _, projection = name.partition(":")
@@ -31,6 +31,6 @@ def title(name: str) -> str:
 
 
 def headed(name: str) -> str:
-    """Return the title as a sentence begins; names of the data's columns are left alone."""
+    """Return the title with a capital first letter; names of the data's columns are left unchanged."""
     words = title(name)
     return words if name.startswith("column:") else words[:1].upper() + words[1:]

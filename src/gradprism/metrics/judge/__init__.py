@@ -1,5 +1,5 @@
-"""Metrics that a language model judges: how many intents an instruction has (InsTag), and how difficult it is.
+"""Judges: language models that answer prompts about examples, for the metrics of `gradprism.metrics.judged`.
 
-`metrics` has both and the tags of a set; `prompts` asks and `parse` reads; `endpoint` (with `client`, `faults`,
-`replies` and `cache`) and `local` are the judges.
+`prompts` writes the prompts, `tags` and `difficulty` parse the answers; `endpoint` (with `client`, `faults`, `replies`
+and `cache`) and `local` are the judges.
 """

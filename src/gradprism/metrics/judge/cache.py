@@ -1,4 +1,4 @@
-"""Answers already given, on disk: what was paid for once is not asked again."""
+"""Cache the answers of a judge on disk, so that a request is paid for once."""
 
 import hashlib
 import json
@@ -19,24 +19,24 @@ _WAIT = 30.0  # seconds for another process that is writing
 
 
 def key_of(payload: Payload, url: str = "") -> str:
-    """SHA-256 of the canonical JSON of a request and of where it goes: one name may be another model elsewhere."""
+    """Return the SHA-256 of a request's canonical JSON and its address: servers may give one name to two models."""
     canonical = json.dumps([url, payload], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class AnswerCache:
-    """One file, one small table. Use as a context manager; each answer is on disk when `put` returns.
+    """A cache of answers in one SQLite file; a context manager. Each answer is on disk when `put` returns.
 
-    SQLite in WAL mode: what was put outlives a kill, and several processes may share the file. Raises
-    `GradPrismError` where the file cannot be used. Only answers are put here, never problems.
+    In WAL mode an answer survives a kill of the process, and several processes may share the file. Methods raise
+    `GradPrismError` where the file cannot be used. Only answers are stored, never problems.
     """
 
     def __init__(self, path: Path):
-        """Open the file, or make it."""
+        """Open the file, or create it."""
         self.path = path
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # one thread reads before another writes, never both at once
+            # one thread reads, then another writes, never both at once
             self._connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
             try:
                 self._connection.execute("PRAGMA journal_mode=WAL")
@@ -57,13 +57,13 @@ class AnswerCache:
         self._connection.close()
 
     def get(self, key: str) -> Answer | None:
-        """The answer that was put there, marked as known."""
+        """Return the stored answer, marked as known; None where there is none."""
         with self._explained(), closing(self._connection.cursor()) as cursor:
             found = cursor.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
             return _answer(json.loads(found[0])) if found else None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer, in place of an earlier one."""
+        """Store an answer, replacing an earlier one."""
         usage = {"prompt_tokens": answer.n_prompt_tokens, "completion_tokens": answer.n_answer_tokens}
         entry = {
             "text": answer.text,
@@ -80,13 +80,13 @@ class AnswerCache:
             yield
         except sqlite3.OperationalError as error:
             raise GradPrismError(
-                f"Cannot use the file of answers {self.path}: {error}.\n"
+                f"Cannot use the cache of answers {self.path}: {error}.\n"
                 "Expected a file that can be written, on a disk with space; --cache names another."
             ) from error
         except (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise GradPrismError(
-                f"{self.path} is damaged, or is no file of answers: {error}.\n"
-                "Move it away (what it held is then asked again), or name another by --cache."
+                f"{self.path} is damaged, or is no cache of answers: {error}.\n"
+                "Move it away (its requests are then sent again), or name another by --cache."
             ) from error
         except OSError as error:
             raise GradPrismError(f"Cannot make {self.path}: {error}. --cache names another file.") from error

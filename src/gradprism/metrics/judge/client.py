@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint: one request at a time in, one answer out, whatever happens in between."""
+"""Send requests to an OpenAI-compatible endpoint, with retries, a rate limit and time-outs."""
 
 import asyncio
 import math
@@ -22,59 +22,59 @@ from gradprism.metrics.settings import JudgeSettings, RequestSettings
 OPENAI = "https://api.openai.com/v1"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_WAIT = 60.0  # seconds between tries, unless the endpoint asks for more
-_IN_A_ROW = 20  # rows without an answer, one after another, before an endpoint counts as broken
-_SHORTEST_KEY = 8  # letters; a shorter one is a word like any other
-_SPREAD = 0.25  # seconds within which all who waited begin again
+_MOST_UNANSWERED_IN_A_ROW = 20  # rows after which an endpoint counts as broken
+_SHORTEST_KEY = 8  # letters; a shorter key is not masked in messages, where it may be an ordinary word
+_SPREAD = 0.25  # seconds over which waiting requests are spread when sending resumes
 
 
 @dataclass
 class Counts:
-    """What has been sent, and what became of it."""
+    """The numbers of requests by result."""
 
     sent: int = 0
     retried: int = 0
     answered: int = 0
-    unanswered: int = 0  # given up, or replied to without a usable answer
+    unanswered: int = 0  # given up after retries, or replied to without a usable answer
     known: int = 0  # rows answered from the cache
 
 
 class Endpoint:
-    """Where requests go, and how fast. Its `repr` and its errors hold no key."""
+    """The address of an endpoint, and the state of its requests. Neither its `repr` nor its errors contain the key."""
 
     def __init__(self, judge: JudgeSettings, requests: RequestSettings, first_wait: float = 1.0):
-        """`first_wait` is the first of the growing waits between tries, in seconds.
+        """Check the address; `first_wait` is the first of the growing waits between tries, in seconds.
 
-        Raises `GradPrismError` where the address is none.
+        Raises `GradPrismError` where the address is not valid.
         """
         self.judge, self.requests, self.first_wait = judge, requests, first_wait
         self._address = _checked(judge.base_url or OPENAI)
         self.counts = Counts()
         self.trouble = ""
         self.last_sent = -math.inf  # on the monotonic clock, as is
-        self._resume_at = -math.inf  # when anybody may send again
-        self._broken = 0
+        self._resume_at = -math.inf  # when requests may be sent again
+        self._unanswered_in_a_row = 0
 
     @property
     def url(self) -> str:
-        """Its address, without what may be secret in it."""
+        """The address, without user name, password and query."""
         host = f"[{self._address.hostname}]" if ":" in str(self._address.hostname) else self._address.hostname
         port = f":{self._address.port}" if self._address.port else ""
         return f"{self._address.scheme}://{host}{port}{self._address.path}"
 
     @property
     def is_openai(self) -> bool:
-        """Whether it is the OpenAI service itself."""
+        """True for the OpenAI service itself."""
         return self._address.hostname == "api.openai.com"
 
     def find_key(self) -> str:
-        """The key, from the environment and nowhere else; empty where a server on this machine needs none.
+        """Return the key from the environment variable; empty for a server on this machine if it is not set.
 
-        Raises `GradPrismError` where one is missing.
+        Raises `GradPrismError` where it is missing or cannot be a key.
         """
         name = self.judge.key_env
         key = os.environ.get(name, "").strip()
         if key and not (key.isascii() and key.isprintable()):
-            raise GradPrismError(f"The environment variable {name} holds something that cannot be a key.")
+            raise GradPrismError(f"The environment variable {name} is no key: expected printable ASCII characters.")
         if not key and self._address.hostname not in _LOCAL:
             raise GradPrismError(
                 f"No key for {self.url}: the environment variable {name} is not set.\n"
@@ -84,7 +84,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Session"]:
-        """Connections for as long as one event loop lasts."""
+        """Open connections for the duration of one event loop."""
         openai, anyio, key = need("openai", "judge"), need("anyio", "judge"), self.find_key()
         client = openai.AsyncOpenAI(
             api_key=key or "none",
@@ -99,39 +99,39 @@ class Endpoint:
                 await client.close()
 
     def pause(self, seconds: float) -> None:
-        """Let nobody send for a while."""
+        """Send no request for some seconds."""
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
 
     async def resumed(self) -> None:
-        """Wait until sending is allowed; those who waited begin one after another."""
+        """Wait until sending is allowed; waiting requests resume at random times within `_SPREAD` seconds."""
         while (left := self._resume_at - time.monotonic()) > 0:
             await asyncio.sleep(left + random.uniform(0, min(_SPREAD, left)))
 
-    def heard(self, answer: Answer) -> None:
-        """Count a reply; the endpoint works, whatever it says."""
+    def count_reply(self, answer: Answer) -> None:
+        """Count a reply, usable or not; it shows that the endpoint works."""
         self.counts.unanswered += answer.problem is not None
         self.counts.answered += answer.problem is None
-        self.trouble, self._broken = "", 0
+        self.trouble, self._unanswered_in_a_row = "", 0
 
-    def gave_up(self, fault: FaultError) -> Answer:
-        """What a request without an answer means: the row's problem, or the end of the job.
+    def give_up(self, fault: FaultError) -> Answer:
+        """Return the problem of a row whose request got no answer.
 
-        Raises `GradPrismError` where every other row would fare the same.
+        Raises `GradPrismError` where every other row would get none either.
         """
         self.counts.unanswered += 1
         if fault.kind in ("job", "unreachable", "busy"):
-            raise GradPrismError(self._end(fault))
+            raise GradPrismError(self._describe_fatal(fault))
         if fault.kind != "row":
-            self._broken += 1
-            if self._broken >= _IN_A_ROW:
+            self._unanswered_in_a_row += 1
+            if (n := self._unanswered_in_a_row) >= _MOST_UNANSWERED_IN_A_ROW:
                 raise GradPrismError(
-                    f"{self.url} has left {self._broken} rows in a row without an answer; the last: {_told(fault)}.\n"
+                    f"{self.url} has left {n} rows in a row without an answer; the last: {_describe(fault)}.\n"
                     "Expected a server that works; --request-timeout gives it more time."
                 )
         tries = self.requests.retries + 1
-        return Answer(problem=_told(fault) + (f", {tries} times" if fault.kind in PASSING and tries > 1 else ""))
+        return Answer(problem=_describe(fault) + (f", {tries} times" if fault.kind in PASSING and tries > 1 else ""))
 
-    def _end(self, fault: FaultError) -> str:
+    def _describe_fatal(self, fault: FaultError) -> str:
         name, tries = self.judge.key_env, self.requests.retries + 1
         if fault.kind == "unreachable":
             return (
@@ -140,25 +140,25 @@ class Endpoint:
             )
         if fault.kind == "busy":
             return (
-                f"{self.url} takes no more requests: {_told(fault)} (tried {tries} times).\n"
+                f"{self.url} takes no more requests: {_describe(fault)} (tried {tries} times).\n"
                 "Lower --concurrency, set --requests-per-minute, or see to the account's quota."
             )
         if fault.status in (401, 402, 403):
             return (
-                f"{self.url} refuses the key: {_told(fault)}.\n"
+                f"{self.url} refuses the key: {_describe(fault)}.\n"
                 f"Expected in the environment variable {name} a key that may use {self.judge.judge!r}."
             )
         return (
-            f"{self.url} does not serve {self.judge.judge!r}: {_told(fault)}.\n"
-            "Expected by --judge a model that is there, and by --base-url an address such as http://localhost:8000/v1."
+            f"{self.url} does not serve {self.judge.judge!r}: {_describe(fault)}.\n"
+            "Expected as --judge a model of that server, and as --base-url an address such as http://localhost:8000/v1."
         )
 
 
 class Session:
-    """Requests within one event loop."""
+    """Sends requests within one event loop."""
 
     def __init__(self, endpoint: Endpoint, client: Any, key: str):
-        """The client is closed by whoever opened it."""
+        """Prepare the rate limit; the caller closes the client."""
         self._endpoint, self._client, self._key = endpoint, client, key
         per_minute = endpoint.requests.requests_per_minute
         self._limiter = None
@@ -167,9 +167,9 @@ class Session:
             endpoint.pause(endpoint.last_sent + 60 / per_minute - time.monotonic())
 
     async def ask(self, payload: Payload) -> Answer:
-        """The answer to one request, or the problem of its row.
+        """Return the answer to one request, or the problem of its row.
 
-        Raises `GradPrismError` where no request would be answered any more.
+        Raises `GradPrismError` where no further request would be answered.
         """
         tenacity, endpoint = need("tenacity", "judge"), self._endpoint
         growing = tenacity.wait_exponential(endpoint.first_wait, max=_LONGEST_WAIT)
@@ -177,15 +177,15 @@ class Session:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, FaultError) and error.kind in PASSING),
             wait=lambda state: 0.0 if state.outcome.exception().retry_after else growing(state),  # `_once` waits
-            stop=Patience(endpoint),
-            before_sleep=self._note,
+            stop=RetryLimit(endpoint),
+            before_sleep=self._note_retry,
             reraise=True,
         )
         try:
             answer: Answer = await retrying(self._once, payload)
         except FaultError as fault:
-            return endpoint.gave_up(fault)
-        endpoint.heard(answer)
+            return endpoint.give_up(fault)
+        endpoint.count_reply(answer)
         return answer
 
     async def _once(self, payload: Payload) -> Answer:
@@ -196,7 +196,9 @@ class Session:
         self._endpoint.counts.sent += 1
         self._endpoint.last_sent = time.monotonic()
         try:
-            async with asyncio.timeout(self._endpoint.requests.request_timeout):  # of the whole, however it trickles
+            async with asyncio.timeout(
+                self._endpoint.requests.request_timeout
+            ):  # limits the whole reply, also one that arrives slowly
                 response = await self._client.chat.completions.with_raw_response.create(**payload)
                 return read_reply(response.http_response.content.decode("utf-8", "replace"))
         except Exception as error:
@@ -209,26 +211,26 @@ class Session:
             self._endpoint.pause(fault.retry_after)
         raise fault
 
-    def _note(self, state: Any) -> None:
+    def _note_retry(self, state: Any) -> None:
         self._endpoint.counts.retried += 1
         fault: FaultError = state.outcome.exception()
         asks = f", waiting {fault.retry_after:.3g} s as it asks" if fault.retry_after else ""
-        self._endpoint.trouble = _told(fault) + asks
+        self._endpoint.trouble = _describe(fault) + asks
 
 
-class Patience:
-    """When one request is given up (tenacity's `stop`): after so many retries.
+class RetryLimit:
+    """The limit of one request's retries, as tenacity's `stop`.
 
-    A 429 does not count while other requests are answered: it then says to go slower, not that nothing goes.
+    A 429 does not count while other requests are answered, since it then asks to slow down only.
     """
 
     def __init__(self, endpoint: Endpoint):
-        """Begin with all retries left."""
+        """Start with all retries left."""
         self._counts, self._left = endpoint.counts, endpoint.requests.retries
         self._answered = self._counts.answered
 
     def __call__(self, state: Any) -> bool:
-        """Whether to give up."""
+        """Return whether to give up."""
         progress, self._answered = self._counts.answered > self._answered, self._counts.answered
         if progress and state.outcome.exception().kind == "busy":
             return False
@@ -236,7 +238,7 @@ class Patience:
         return self._left < 0
 
 
-def _told(fault: FaultError) -> str:
+def _describe(fault: FaultError) -> str:
     return f"{fault.status}: {fault.said}" if fault.status else fault.said
 
 
@@ -247,6 +249,6 @@ def _checked(base_url: str) -> SplitResult:
     except ValueError:
         usable = False
     if not usable:
-        given = base_url.rpartition("@")[2]  # what stands before may be a password
+        given = base_url.rpartition("@")[2]  # the part before may be a password
         raise GradPrismError(f"--base-url {given}: expected an address such as http://localhost:8000/v1.")
     return address

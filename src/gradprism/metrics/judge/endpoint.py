@@ -1,4 +1,4 @@
-"""A judge behind an endpoint: what the cache knows is not asked, and what is the same is asked once."""
+"""A judge at an endpoint. Cached answers are not requested again, and equal requests are sent once."""
 
 import queue
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from gradprism.metrics.metric import Plan
 
 Found = Generator[tuple[str, Answer] | None, None, None]
 
-_HEARTBEAT = 0.5  # seconds without an answer after which whoever waits gets a chance to stop
+_HEARTBEAT = 0.5  # seconds without an answer after which None is yielded, so that the caller can stop
 _END = object()
 
 
@@ -24,7 +24,7 @@ class EndpointJudge(Judge):
     """Asks a model behind an OpenAI-compatible endpoint, several requests at once."""
 
     def __init__(self, endpoint: Endpoint, cache_file: Path):
-        """`cache_file` is made with the first answer."""
+        """Prepare the judge; `cache_file` is created when the first question is asked."""
         settings = endpoint.judge
         self.endpoint, self._cache_file = endpoint, cache_file
         self.name = str(settings.judge)
@@ -36,59 +36,61 @@ class EndpointJudge(Judge):
 
     @property
     def note(self) -> str:
-        """Retries so far, and the trouble at hand."""
+        """Number of retries so far, and the latest fault."""
         retried = self.endpoint.counts.retried
         return ", ".join(filter(None, [f"{retried} retried" if retried else "", self.endpoint.trouble]))
 
-    def answers(self, asked: Sequence[Messages]) -> Answers:
-        """First what the cache knows, then the answers of the endpoint as they come, each in the cache already."""
-        if not asked:
+    def answers(self, questions: Sequence[Messages]) -> Answers:
+        """Yield the answers: first those in the cache, then the endpoint's as they arrive, each cached before."""
+        if not questions:
             return
-        places, payloads = self._sorted(asked)
+        indices, payloads = self._unique_requests(questions)
         with AnswerCache(self._cache_file) as cache:
             for key in list(payloads):
                 if answer := cache.get(key):
                     del payloads[key]
-                    self.endpoint.counts.known += len(places[key])
-                    yield from ((place, answer) for place in places[key])
+                    self.endpoint.counts.known += len(indices[key])
+                    yield from ((index, answer) for index in indices[key])
             if not payloads:
                 return
-            with closing(self._asked(payloads, cache)) as asking:  # before the cache is
-                for found in asking:
+            with closing(self._request_answers(payloads, cache)) as replies:  # closed before the cache
+                for found in replies:
                     if found is None:
                         yield None
                     else:
                         key, answer = found
-                        yield from zip(places[key], _copies(answer), strict=False)
+                        yield from zip(indices[key], _copies(answer), strict=False)
 
-    def plan(self, asked: Sequence[Messages]) -> Plan:
-        """Rows whose answer is in the cache, and a guess at the tokens of the others."""
-        places, payloads = self._sorted(asked)
+    def plan(self, questions: Sequence[Messages]) -> Plan:
+        """Count the questions whose answer is cached, and estimate the tokens of the others."""
+        indices, payloads = self._unique_requests(questions)
         cached = 0
         if self._cache_file.exists():
             with AnswerCache(self._cache_file) as cache:
                 known = [key for key in payloads if cache.get(key)]
-            cached = sum(len(places[key]) for key in known)
+            cached = sum(len(indices[key]) for key in known)
             for key in known:
                 del payloads[key]
         tokens = sum(n_tokens_asked(payload["messages"]) for payload in payloads.values())
         most = len(payloads) * self.endpoint.judge.judge_max_tokens
-        return Plan(len(asked), 0, cached, tokens, most, exact=False)
+        return Plan(len(questions), 0, cached, tokens, most, exact=False)
 
-    def _sorted(self, asked: Sequence[Messages]) -> tuple[dict[str, list[int]], dict[str, Payload]]:
-        """Each different request with the places where it stands."""
-        places: dict[str, list[int]] = {}
+    def _unique_requests(self, questions: Sequence[Messages]) -> tuple[dict[str, list[int]], dict[str, Payload]]:
+        """Return the indices of equal questions, and their request, by the request's key."""
+        indices: dict[str, list[int]] = {}
         payloads: dict[str, Payload] = {}
-        for place, messages in enumerate(asked):
+        for index, messages in enumerate(questions):
             payload = self._payload(messages)
             key = key_of(payload, self.endpoint.url)
             payloads[key] = payload
-            places.setdefault(key, []).append(place)
-        return places, payloads
+            indices.setdefault(key, []).append(index)
+        return indices, payloads
 
     def _payload(self, messages: Messages) -> Payload:
         settings = self.endpoint.judge
-        most = "max_completion_tokens" if self.endpoint.is_openai else "max_tokens"  # its newer models know no other
+        most = (
+            "max_completion_tokens" if self.endpoint.is_openai else "max_tokens"
+        )  # the only name that its newer models accept
         return {
             "model": settings.judge,
             "messages": [dict(message) for message in messages],
@@ -96,29 +98,31 @@ class EndpointJudge(Judge):
             most: settings.judge_max_tokens,
         }
 
-    def _asked(self, payloads: Mapping[str, Payload], cache: AnswerCache) -> Found:
-        """Answers from an event loop in a thread of its own, so that this also runs where a loop runs already."""
+    def _request_answers(self, payloads: Mapping[str, Payload], cache: AnswerCache) -> Found:
+        """Yield answers from an event loop in a thread of its own, which works also where a loop is running already."""
         start_portal = need("anyio.from_thread", "judge").start_blocking_portal
-        self.endpoint.find_key()  # a missing one is found before anything begins
+        self.endpoint.find_key()  # raises now if it is missing
         given: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with start_portal() as portal:
-            work = portal.start_task_soon(self._work, payloads, cache, given)
+            work = portal.start_task_soon(self._send_all, payloads, cache, given)
             work.add_done_callback(lambda _: given.put(_END))
             try:
                 yield from _until_end(given)
-                self._check(work)
+                self._raise_failure(work)
             finally:
                 work.cancel()
 
-    def _check(self, work: Any) -> None:
+    def _raise_failure(self, work: Any) -> None:
         try:
             work.result()
         except GradPrismError as error:
             raise GradPrismError(
-                f"{error}\nEverything answered so far is in {self._cache_file}; the same command goes on from there."
+                f"{error}\nAll answers so far are cached in {self._cache_file}; the same command resumes."
             ) from None
 
-    async def _work(self, payloads: Mapping[str, Payload], cache: AnswerCache, given: "queue.SimpleQueue[Any]") -> None:
+    async def _send_all(
+        self, payloads: Mapping[str, Payload], cache: AnswerCache, given: "queue.SimpleQueue[Any]"
+    ) -> None:
         waiting = iter(payloads.items())
         async with self.endpoint.open() as session:
 
@@ -126,14 +130,14 @@ class EndpointJudge(Judge):
                 for key, payload in waiting:
                     answer = await session.ask(payload)
                     if not answer.problem:
-                        cache.put(key, answer)  # before anybody hears of it: a kill must not lose it
+                        cache.put(key, answer)  # before it is reported, so that a kill cannot lose it
                     given.put((key, answer))
 
-            await _together([ask_in_turn] * min(self.endpoint.requests.concurrency, len(payloads)))
+            await _run_concurrently([ask_in_turn] * min(self.endpoint.requests.concurrency, len(payloads)))
 
 
-async def _together(workers: Iterable[Any]) -> None:
-    """Run them at once; the first error ends all, and comes out as itself."""
+async def _run_concurrently(workers: Iterable[Any]) -> None:
+    """Run the workers concurrently. The first exception cancels all, and is raised as it is, not in a group."""
     failed: BaseException | None = None
     try:
         async with need("anyio", "judge").create_task_group() as group:
@@ -156,7 +160,7 @@ def _until_end(given: "queue.SimpleQueue[Any]") -> Iterator[tuple[str, Answer] |
 
 
 def _copies(answer: Answer) -> Iterator[Answer]:
-    """An answer, and for further rows with the same question the same, at no cost."""
+    """Yield the answer, then copies at no cost for further rows with the same question."""
     yield answer
     while True:
         yield replace(answer, known=True)

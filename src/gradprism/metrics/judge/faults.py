@@ -1,4 +1,4 @@
-"""What can go wrong with a request: whether it is worth repeating, and whose fault it is."""
+"""Classify the faults of requests: by whether a retry may help, and whether they concern one row or all."""
 
 import math
 import time
@@ -9,27 +9,27 @@ from typing import Any, Literal
 from gradprism.core.optional import need
 
 Kind = Literal["unreachable", "dropped", "timeout", "busy", "server", "row", "job"]
-"""No connection; one that broke; no answer in time; a 429; a 5xx; a request that the endpoint refuses for what this
-row holds; and one that it would refuse for every row."""
+"""No connection; a broken connection; a time-out; a 429; a 5xx; a request that the endpoint refuses for this row's
+content; and one that it would refuse for every row."""
 
 PASSING: frozenset[Kind] = frozenset({"unreachable", "dropped", "timeout", "busy", "server"})
-"""Worth repeating."""
+"""The faults after which a request is retried."""
 
 _OF_THE_JOB = {401, 402, 403, 404, 405, 410}  # key, credit, permission, model or address
-_LONGEST = 300  # characters of what the endpoint said
+_LONGEST = 300  # characters of the endpoint's message
 
 
 class FaultError(Exception):
     """A request that was not answered. It becomes a row's reason, or ends the job with a `GradPrismError`."""
 
     def __init__(self, kind: Kind, said: str, status: int | None = None, retry_after: float | None = None):
-        """`said` is what the endpoint or the connection said; `retry_after` the seconds that it asks for."""
+        """Make the fault; `said` is the endpoint's message, `retry_after` the seconds that it asks to wait."""
         super().__init__(said)
         self.kind, self.said, self.status, self.retry_after = kind, said, status, retry_after
 
 
 def fault_of(error: Exception) -> FaultError:
-    """Read an error of the `openai` library, or a time-out. Other errors are bugs, and are raised as they are."""
+    """Classify an error of the `openai` library, or a time-out. Raises any other error, which is a bug."""
     openai = need("openai", "judge")
     if isinstance(error, TimeoutError):
         return FaultError("timeout", "no answer in time")
@@ -63,7 +63,7 @@ def _of_status(error: Any) -> FaultError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the endpoint asks to wait: retry-after-ms, or Retry-After in seconds or as a date."""
+    """Return the seconds that the endpoint asks to wait, by retry-after-ms or Retry-After in seconds or as a date."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit

@@ -1,4 +1,4 @@
-"""What every judge is: messages in, answers out as they come."""
+"""The interface of judges, which answer messages."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
@@ -15,9 +15,9 @@ BYTES_PER_TOKEN = 4  # of English text, roughly
 
 @dataclass(frozen=True)
 class Answer:
-    """What a judge said to one row; or its `problem`, where that is no answer.
+    """The answer of a judge for one row, or the `problem` where there is none.
 
-    A judge that gives its number itself, instead of text that states it, fills `value` and `probability_mass`.
+    A judge that computes a number, instead of writing text with one, sets `value` and `probability_mass`.
     """
 
     text: str | None = None
@@ -27,7 +27,7 @@ class Answer:
     problem: str | None = None
     value: float | None = None
     probability_mass: float | None = None
-    known: bool = False  # it cost nothing: it was given before
+    known: bool = False  # True for a cached answer, which cost nothing
 
     @property
     def n_tokens(self) -> int:
@@ -41,39 +41,39 @@ class Answer:
 
 
 Answers = Generator[tuple[int, Answer] | None, None, None]
-"""Each answer with the place of its question, as they come; None now and then while there is none yet."""
+"""Yields each answer with the index of its question, as they arrive; None from time to time while it waits."""
 
 
 class Judge(ABC):
-    """Answers messages. Nothing is opened or loaded before the first of them."""
+    """A judge, which answers messages. Nothing is opened or loaded before the first question."""
 
     name: str
-    """What to call it."""
+    """Name of the judge's model."""
     identity: Mapping[str, Any]
     """The settings that decide its answers."""
 
     @property
     @abstractmethod
     def note(self) -> str:
-        """What went wrong so far and was tried again; empty if nothing."""
+        """Retries so far, for a progress bar; empty if there are none."""
 
     @abstractmethod
-    def answers(self, asked: Sequence[Messages]) -> Answers:
-        """Answer each of the questions. Closing the generator stops the work.
+    def answers(self, questions: Sequence[Messages]) -> Answers:
+        """Yield the answer to each of the questions. Closing the generator stops the work.
 
-        Raises `GradPrismError` where no further answer is to be had.
+        Raises `GradPrismError` where no further answer can be obtained.
         """
 
     @abstractmethod
-    def plan(self, asked: Sequence[Messages]) -> Plan:
-        """What `answers` would take."""
+    def plan(self, questions: Sequence[Messages]) -> Plan:
+        """Count the work of `answers`, without doing it."""
 
 
 def n_tokens_of(text: str) -> int:
-    """A guess, without a tokenizer."""
+    """Estimate the number of tokens of a text, without a tokenizer."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 def n_tokens_asked(messages: Messages) -> int:
-    """A guess at the tokens of a conversation, without a tokenizer."""
+    """Estimate the number of tokens of a conversation, without a tokenizer."""
     return sum(n_tokens_of(message["content"]) for message in messages)

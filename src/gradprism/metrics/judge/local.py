@@ -1,4 +1,4 @@
-"""A judge that runs here. Its difficulty is an expected value over its own probabilities; its tags it writes."""
+"""A judge that runs on this machine. It generates tags; its difficulty is an expected value over its probabilities."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -23,26 +23,26 @@ _PLAIN_END = "\n\nAnswer:\n"  # ends in a newline, behind which a number begins 
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt as tokens, where its answer belongs, and the mark of a thought that the prompt has opened."""
+    """One prompt as tokens, its index, and the mark of a thought that the prompt has opened."""
 
-    place: int
+    index: int
     ids: tuple[int, ...]
     opening: str = ""
 
 
 class Prompts:
-    """Messages -> token ids of the prompt, up to where the judge would begin to write."""
+    """Turns messages into prompts, up to the position where the judge begins to write."""
 
     def __init__(self, tokenizer: Any):
-        """Without a chat template a prompt is the messages' text."""
+        """Use the tokenizer's chat template; where it has none, prompts are the plain text of the messages."""
         self.tokenizer = tokenizer
         bos = tokenizer.bos_token_id
         self._bos = bos if bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos] else None
 
     def text(self, messages: Messages) -> str:
-        """The prompt; models that can think are told not to. Raises what the chat template raises.
+        """Return the prompt as text, with thinking disabled. Raises what the chat template raises.
 
-        Some templates take content as parts only, and leave plain text out without an error.
+        Some templates accept content as parts only, and drop plain text without an error: both forms are tried.
         """
         if not getattr(self.tokenizer, "chat_template", None):
             return "\n\n".join(message["content"] for message in messages) + _PLAIN_END
@@ -56,17 +56,17 @@ class Prompts:
         raise ValueError("it leaves the question out, as text and as parts")
 
     def ids(self, text: str) -> list[int]:
-        """Tokens of a prompt, with the beginning-of-text token just once."""
+        """Return the tokens of a prompt, with exactly one beginning-of-text token."""
         ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         return ids if self._bos is None or ids[:1] == [self._bos] else [self._bos, *ids]
 
 
 @dataclass(frozen=True)
 class NumberTokens:
-    """How a tokenizer writes 1 to 10 at the end of a prompt.
+    """The tokens of the numbers 1 to 10 at the end of a prompt.
 
-    `before` is what it writes in front of every number (a mark for the space, say); `digits` are 1 to 9. 10 is one
-    token, `ten`, or the token of 1 and then `zero`.
+    `before` stands in front of every number (such as a token for the space); `digits` are 1 to 9. 10 is one token,
+    `ten`, or the token of 1 followed by `zero`.
     """
 
     before: tuple[int, ...]
@@ -76,13 +76,13 @@ class NumberTokens:
 
     @classmethod
     def of(cls, prompts: Prompts) -> "NumberTokens":
-        """Raises `GradPrismError` for a tokenizer that writes numbers in some other way."""
+        """Find the tokens. Raises `GradPrismError` for a tokenizer that encodes the numbers in another way."""
         prompt = prompts.text([{"role": "user", "content": "?"}])
         opening = opening_at_end(prompt).strip()
         if opening:
             raise GradPrismError(
-                f"difficulty by a local judge reads the number behind the prompt, and this judge's chat template ends "
-                f"in {opening}, behind which a thought begins. Expected a model that answers at once, or an endpoint."
+                f"difficulty by a local judge needs a number right behind the prompt, and this judge's chat template "
+                f"ends in {opening}, which opens a thought. Expected a model that answers directly, or an endpoint."
             )
         written = _numbers_after(prompts, prompt)
         before = tuple(ids[0] for ids in takewhile(lambda ids: len({*ids}) == 1, zip(*written, strict=False)))
@@ -90,7 +90,7 @@ class NumberTokens:
         known = all(len(ids) == 1 for ids in digits) and len({*digits, ten}) == 10
         if not known or not (len(ten) == 1 or (len(ten) == 2 and ten[:1] == digits[0])):
             raise GradPrismError(
-                f"difficulty by a local judge needs the numbers 1 to 10 as tokens of their own; "
+                f"difficulty by a local judge needs a separate token for each number from 1 to 10; "
                 f"{type(prompts.tokenizer).__name__} writes them as {written}. Expected another model, or an endpoint."
             )
         ones = tuple(ids[0] for ids in digits)
@@ -98,12 +98,12 @@ class NumberTokens:
 
     @property
     def after(self) -> tuple[int, ...]:
-        """What is put behind a prompt: where 10 is two tokens also the 1, whose follower tells it from 10."""
+        """Tokens to append to a prompt: `before`, and the 1 where 10 is two tokens, to see whether a 0 follows."""
         return self.before if self.zero is None else (*self.before, self.digits[0])
 
 
 def _numbers_after(prompts: Prompts, start: str) -> list[list[int]]:
-    """Tokens of each number in its place; alone where the prompt's end and a digit would be one token."""
+    """Return the tokens of each number behind `start`; encoded alone where the end of `start` merges with digits."""
     base = prompts.ids(start)
     whole = [prompts.ids(start + str(number)) for number in range(1, 11)]
     if all(ids[: len(base)] == base for ids in whole):
@@ -112,14 +112,14 @@ def _numbers_after(prompts: Prompts, start: str) -> list[list[int]]:
 
 
 class LocalJudge(Judge):
-    """A causal language model on this machine, loaded for the first question."""
+    """A judge by a causal language model on this machine, which is loaded for the first question."""
 
     def __init__(self, judge: JudgeSettings, execution: ExecutionSettings, say: Say):
-        """Find the model, not loading it. Raises `GradPrismError` where there is none."""
+        """Find the model without loading it. Raises `GradPrismError` where it is not found."""
         if judge.temperature:
             raise GradPrismError(
-                f"--temperature {judge.temperature:g} does nothing for a local judge: it takes the most probable "
-                "answer. Leave it out, or ask an endpoint."
+                f"--temperature {judge.temperature:g} has no effect on a local judge, which gives the most probable "
+                "answer. Leave it out, or use an endpoint."
             )
         model = str(judge.judge).removeprefix(_PREFIX)
         self._checkpoint = find_checkpoint(CheckpointSettings(model=model, dtype=judge.judge_dtype), say)
@@ -136,50 +136,50 @@ class LocalJudge(Judge):
 
     @property
     def note(self) -> str:
-        """Nothing is tried again here."""
+        """Empty: a local judge has no retries."""
         return ""
 
-    def answers(self, asked: Sequence[Messages]) -> Answers:
-        """Answers in batches of prompts of similar length."""
+    def answers(self, questions: Sequence[Messages]) -> Answers:
+        """Yield the answers, computed in batches of prompts of similar length."""
         from gradprism.models.batches import Failure
 
-        if not asked:
+        if not questions:
             return
         _, prompts, batches = self._open()
-        questions = []
-        for place, messages in enumerate(asked):
-            question = self._question(prompts, place, messages)
+        encoded = []
+        for index, messages in enumerate(questions):
+            question = self._encode(prompts, index, messages)
             if isinstance(question, Answer):
-                yield place, question
+                yield index, question
             else:
-                questions.append(question)
-        for batch in batches.cut(questions):
+                encoded.append(question)
+        for batch in batches.cut(encoded):
             for question, answer in zip(batch, batches.answers(batch, self._compute), strict=True):
-                yield question.place, Answer(problem=answer.reason) if isinstance(answer, Failure) else answer
+                yield question.index, Answer(problem=answer.reason) if isinstance(answer, Failure) else answer
 
-    def plan(self, asked: Sequence[Messages]) -> Plan:
-        """A guess at the tokens, for which nothing is loaded."""
-        tokens = sum(n_tokens_asked(messages) for messages in asked)
-        return Plan(len(asked), tokens=tokens, most_answer_tokens=len(asked) * self._n_written, exact=False)
+    def plan(self, questions: Sequence[Messages]) -> Plan:
+        """Estimate the tokens, without loading anything."""
+        tokens = sum(n_tokens_asked(messages) for messages in questions)
+        return Plan(len(questions), tokens=tokens, most_answer_tokens=len(questions) * self._n_written, exact=False)
 
-    def _question(self, prompts: Prompts, place: int, messages: Messages) -> Question | Answer:
-        """A question; or the answer that says why it cannot be asked."""
+    def _encode(self, prompts: Prompts, index: int, messages: Messages) -> Question | Answer:
+        """Return the question as tokens, or an answer with the problem where it cannot be asked."""
         try:
             text = prompts.text(messages)
             ids = prompts.ids(text)
         except Exception as error:  # a template is a program and raises what it likes
             return Answer(problem=f"the judge's chat template refuses this prompt: {error}")
-        room = self._positions
-        if room is not None and len(ids) + self._least_behind > room:
-            return Answer(problem=f"the prompt has {len(ids)} tokens, and the judge has {room} positions")
-        return Question(place, tuple(ids), opening_at_end(text))
+        limit = self._positions
+        if limit is not None and len(ids) + self._least_behind > limit:
+            return Answer(problem=f"the prompt has {len(ids)} tokens, and the judge has {limit} positions")
+        return Question(index, tuple(ids), opening_at_end(text))
 
     @property
     def _positions(self) -> int | None:
         return position_limit(self._open()[0].config)
 
     def _open(self) -> tuple[Any, Prompts, Any]:
-        """The model, its prompts and the batches that it takes."""
+        """Return the model, its prompts and its batches; load the model at the first call."""
         if self._opened is None:
             from gradprism.models.batches import Batches
             from gradprism.models.device import execution_device, find_device, find_spread
@@ -188,26 +188,26 @@ class LocalJudge(Judge):
             device = self._checkpoint.device(find_device(self._execution.device))
             model = self._checkpoint.load_model(device, find_spread(self._execution))
             batches = Batches[Question](
-                lambda asked: len(asked.ids), self._execution.batch_tokens, execution_device(model)
+                lambda question: len(question.ids), self._execution.batch_tokens, execution_device(model)
             )
             self._opened = model, Prompts(self._checkpoint.load_tokenizer()), batches
         return self._opened
 
     _n_written: int
-    """Tokens that an answer may have at most."""
+    """Maximum number of tokens of an answer."""
     _least_behind: int
-    """Tokens for which there must be room behind a prompt."""
+    """Number of positions that must be free behind a prompt."""
 
     @abstractmethod
     def _compute(self, batch: Sequence[Question]) -> Sequence[Answer]:
-        """Answers to one batch. May raise what the model's code raises."""
+        """Return the answers to one batch. Raises what the model's code raises."""
 
 
 class Rater(LocalJudge):
-    """The expected value of 1 to 10 under the judge's probabilities of the next token.
+    """A judge that computes the expected value of 1 to 10 under its probabilities of the next token.
 
-    As G-Eval weighs scores by their probabilities (Liu et al. 2023, arXiv 2303.16634), here normalised over the ten;
-    `probability_mass` is their sum before that: near 0 the judge had something else than a number in mind.
+    G-Eval weights scores by their probabilities alike (Liu et al. 2023, arXiv 2303.16634); here they are normalised
+    over the ten. `probability_mass` is their sum before that: near 0 the judge would not write a number.
     """
 
     _n_written = 0
@@ -226,10 +226,10 @@ class Rater(LocalJudge):
 
 
 def number_probabilities(model: Any, prompts: Sequence[Sequence[int]], numbers: NumberTokens) -> list[list[float]]:
-    """Probabilities of 1 to 10 behind each prompt: (batch, 10), not normalised.
+    """Return the probabilities of 1 to 10 behind each prompt: (batch, 10), not normalised.
 
-    One forward pass, padded on the right where causal attention never looks, so that a prompt's numbers do not depend
-    on its batch. Where 10 is two tokens, P(10) = P(1) P(0 | 1), and that much is taken off P(1).
+    By one forward pass, padded on the right, where causal attention does not reach, so that the values of a prompt do
+    not depend on its batch. Where 10 is two tokens, P(10) = P(1) P(0 | 1), which is subtracted from P(1).
     """
     import torch
 
@@ -253,7 +253,7 @@ def number_probabilities(model: Any, prompts: Sequence[Sequence[int]], numbers: 
 
 
 def _logits_at(model: Any, head: Any, ids: Any, rows: Any, positions: Any) -> Any:
-    """Logits of these positions only: (positions, vocabulary). Those of a whole batch would fill the memory."""
+    """Return the logits at these positions, (positions, vocabulary): those of a whole batch need too much memory."""
     import torch
 
     from gradprism.models.likelihood import evaluating
@@ -270,20 +270,20 @@ def _logits_at(model: Any, head: Any, ids: Any, rows: Any, positions: Any) -> An
 def _expected(probabilities: Sequence[float], question: Question) -> Answer:
     mass = sum(probabilities)
     n = len(question.ids)
-    if not mass > 0:  # also where it is no number
+    if not mass > 0:  # also for NaN
         return Answer(n_prompt_tokens=n, problem="the judge gives no number from 1 to 10 any probability")
     value = sum(number * p for number, p in enumerate(probabilities, start=1)) / mass
     return Answer(n_prompt_tokens=n, n_answer_tokens=0, value=value, probability_mass=mass)
 
 
 class Writer(LocalJudge):
-    """Greedy generation: at each step the most probable token."""
+    """A judge that writes its answer by greedy generation."""
 
     _least_behind = 1
     _ends: list[int] | None = None
 
     def __init__(self, judge: JudgeSettings, execution: ExecutionSettings, say: Say):
-        """Find the model. What an answer may have at most is one of the settings that decide it."""
+        """Find the model. The maximum length of an answer belongs to the judge's identity."""
         super().__init__(judge, execution, say)
         self._n_written = judge.judge_max_tokens
         self.identity = {**self.identity, "judge.judge_max_tokens": judge.judge_max_tokens}
@@ -302,17 +302,19 @@ class Writer(LocalJudge):
         for row, question in enumerate(batch):  # on the left: generation goes on at the right
             ids[row, longest - len(question.ids) :] = torch.tensor(question.ids)
             mask[row, longest - len(question.ids) :] = 1
-        room = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
+        most = self._n_written if self._positions is None else min(self._n_written, self._positions - longest)
         device = execution_device(model)
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         with torch.no_grad(), evaluating(model):
-            written = model.generate(**inputs, max_new_tokens=room)[:, longest:].tolist()
-        return [_written(question, ids, ends, prompts.tokenizer) for question, ids in zip(batch, written, strict=True)]
+            written = model.generate(**inputs, max_new_tokens=most)[:, longest:].tolist()
+        return [
+            _decode_answer(question, ids, ends, prompts.tokenizer) for question, ids in zip(batch, written, strict=True)
+        ]
 
     def _end_tokens(self, model: Any, tokenizer: Any) -> list[int]:
-        """Every token that ends an answer: the model may name several, the tokenizer one.
+        """Return every token that ends an answer: the model may name several, the tokenizer one.
 
-        The model forgets what else it brings (sampling, a penalty for repetition): it is to write greedily.
+        Also replaces the model's generation settings (sampling, repetition penalty), so that it generates greedily.
         """
         if self._ends is None:
             from transformers import GenerationConfig
@@ -324,8 +326,8 @@ class Writer(LocalJudge):
         return self._ends
 
 
-def _written(question: Question, ids: Sequence[int], ends: Sequence[int], tokenizer: Any) -> Answer:
-    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+def _decode_answer(question: Question, ids: Sequence[int], ends: Sequence[int], tokenizer: Any) -> Answer:
+    stop = next((index for index, token in enumerate(ids) if token in ends), None)
     kept = ids[:stop]
     text = question.opening + tokenizer.decode(kept, skip_special_tokens=False)
     if not has_thought_marks(text):  # which may be special tokens

@@ -1,4 +1,4 @@
-"""What a judge is asked: our own wording, or the user's Jinja file in its place."""
+"""Write the prompts for a judge, from the built-in templates or the user's Jinja file."""
 
 import hashlib
 import traceback
@@ -49,21 +49,21 @@ Begin with the number, an integer from 1 to 10, alone on the first line. Then sa
 
 BUILTIN_PROMPTS = {"instag": INSTAG, "difficulty": DIFFICULTY}
 _FEWEST_WORDS = 3  # of an instruction that is recognised within a template
-_TRIAL = (Turn("user", "What is two plus two?"), Turn("assistant", "Four."))
+_SAMPLE_TURNS = (Turn("user", "What is two plus two?"), Turn("assistant", "Four."))
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A template; `source` says where it is from. Raises `GradPrismError`, with its line, where it cannot be used.
+    """A prompt template; `source` names its origin. Raises `GradPrismError`, with the line, where it cannot be used.
 
-    It must render for a conversation of one question and one answer. Where it fails on another, that row is skipped.
+    It must render for a conversation of one question and one answer. A row on which it fails is skipped.
     """
 
     source: str
     text: str
 
     def __post_init__(self) -> None:
-        """Find mistakes before the first row."""
+        """Check the template before the first row is read."""
         try:
             unknown = _unknown_names(self.text)
         except jinja2.TemplateSyntaxError as error:
@@ -72,20 +72,20 @@ class Prompt:
             known = ", ".join(VARIABLES)
             raise GradPrismError(f"{self.source}, line {line}: {name!r} is not defined. Expected some of {known}.")
         try:
-            self._rendered(_TRIAL, ())
+            self._rendered(_SAMPLE_TURNS, ())
         except Exception as error:  # a template is a program and raises what it likes
             raise GradPrismError(f"{self.source}, line {_line(error)}: {error}") from error
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that tell this template from others."""
+        """Digest of the template, 16 hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def messages(self, example: Example) -> Messages:
-        """What to ask about an example: one message of the user.
+        """Return the question about an example, as one message of the user.
 
-        Raises `RowProblemError` for a row that could not be read, one without an instruction, one whose every answer is
-        context without loss, and one on which the template fails.
+        Raises `RowProblemError` for a row that could not be read, one without an instruction, one without an answer in
+        the loss, and one on which the template fails.
         """
         if example.problem:
             raise RowProblemError(example.problem)
@@ -103,7 +103,7 @@ class Prompt:
         return ({"role": "user", "content": content},)
 
     def shows(self, example: Example) -> bool:
-        """Return whether the template itself holds this example's instruction, as one that shows what to answer."""
+        """Return whether the template itself contains this example's instruction, as a sample question."""
         instruction = _instruction(judged_turns(example.turns)).strip()
         return len(instruction.split()) >= _FEWEST_WORDS and instruction in self.text
 
@@ -122,7 +122,7 @@ class Prompt:
 
 
 def make_prompt(metric: str, template: str | None) -> Prompt:
-    """The prompt of a metric, or that of a file. Raises `GradPrismError` where it cannot be read or used."""
+    """Make the built-in prompt of a metric, or that of a file. Raises `GradPrismError` where it cannot be used."""
     if template is None:
         return Prompt(f"the prompt of {metric}", BUILTIN_PROMPTS[metric])
     try:
@@ -135,7 +135,7 @@ def make_prompt(metric: str, template: str | None) -> Prompt:
 
 
 def _message(turn: Turn) -> dict[str, Any]:
-    """Return a turn for templates: `text` is all that it says; thinking, tool_calls, name where it has them."""
+    """Return a turn for templates: `text` is its whole text; thinking, tool_calls and name where it has them."""
     more = {"thinking": turn.thinking, "tool_calls": [*turn.tool_calls], "name": turn.name}
     own = {name: value for name, value in more.items() if value}
     return {"role": turn.role, "content": turn.content, "text": turn.text, **own}
@@ -146,12 +146,12 @@ def _instruction(turns: Sequence[Turn]) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    """Sandboxed: a template may come from anybody."""
+    """Make a sandboxed environment, since templates may come from untrusted sources."""
     return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
 
 
 def _unknown_names(text: str) -> list[tuple[str, int]]:
-    """Variables that nothing defines, with their lines: also those that a trial does not reach."""
+    """Return undefined variables with their lines, also in branches that the sample conversation does not reach."""
     environment = _environment()
     tree = environment.parse(text)
     unknown = meta.find_undeclared_variables(tree) - {*VARIABLES, *environment.globals}
@@ -159,6 +159,6 @@ def _unknown_names(text: str) -> list[tuple[str, int]]:
 
 
 def _line(error: Exception) -> Any:
-    """Line of a template at which rendering failed."""
+    """Return the line of the template at which rendering failed, or "unknown"."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
     return lines[-1] if lines else "unknown"

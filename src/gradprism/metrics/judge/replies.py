@@ -1,4 +1,4 @@
-"""The body of a chat completion -> an `Answer`, or what is wrong with it."""
+"""Read the body of a chat completion."""
 
 import json
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ _FINISHED = {None, "stop", "eos", "eos_token", "end_turn", "stop_sequence", "len
 
 
 def read_reply(body: str) -> Answer:
-    """Never raises: a malformed body, a refusal, a filtered or an empty answer is an `Answer` with a `problem`.
+    """Return the answer in a body; with a `problem` if it is malformed, refused, filtered or empty. Never raises.
 
-    An answer that was cut at its most tokens is an answer, its finish reason being "length". Of an answer in parts
-    those of text are the answer. Thoughts, in parts or a field of their own, are none.
+    An answer that was cut at its token limit counts as an answer with the finish reason "length". Of an answer in parts
+    the text parts count. Thoughts, in parts or in a field of their own, do not.
     """
     try:
         reply = json.loads(body)
@@ -29,13 +29,13 @@ def read_reply(body: str) -> Answer:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Answer(problem=f"malformed answer of the endpoint: {_head(body)}")
     if finish == "length" and text is None:
-        text = ""  # every token went into thoughts that the server keeps
+        text = ""  # all tokens were thoughts, which the server does not return
     problem = _problem(text, refusal, finish, thoughts)
     return Answer(_unicode(text) or _unicode(refusal), _unicode(finish), *counts, problem=problem)
 
 
 def _text_of(content: Any) -> Any:
-    """The text of a content in parts; any other content as it is."""
+    """Return the text of a content in parts; any other content unchanged."""
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         return content
     said = [part for part in content if part.get("type") not in _THOUGHT_PARTS]
@@ -69,7 +69,7 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
 
 
 def _unicode(text: Any) -> str | None:
-    """JSON can spell half of a surrogate pair, which no table can hold."""
+    """Replace halves of surrogate pairs, which JSON can encode and tables cannot store; None for other types."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
 
 

@@ -1,1 +1,1 @@
-"""A reward model: how it reads conversations, and the classifier that scores them."""
+"""A reward model: the encoder of conversations, and the classifier that scores them."""

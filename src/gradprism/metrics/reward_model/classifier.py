@@ -1,4 +1,4 @@
-"""A reward model: any sequence classifier of transformers, and which of its outputs is the reward."""
+"""Compute rewards by a sequence classifier of transformers, from one of its outputs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ from gradprism.models.likelihood import evaluating, unknown_token, vocabulary_si
 
 
 class RewardModel:
-    """A sequence classifier, and which of its outputs is the reward."""
+    """A sequence classifier, one of whose outputs is the reward."""
 
     def __init__(self, model: Any, output: str | None, batch_tokens: int | None):
-        """`output` is its name or number. Raises `GradPrismError` where there are several and none is named."""
+        """Choose the output by its name or number. Raises `GradPrismError` if there are several and none is named."""
         model = self._model = model_itself(model)
         self.device = execution_device(model)
         self._output = chosen_output(model.config, output)
@@ -27,11 +27,11 @@ class RewardModel:
         self.batches = Batches[Conversation](lambda item: len(item.ids), batch_tokens, self.device)
 
     def unknown(self, item: Conversation) -> str | None:
-        """What is wrong with a token id that the model has no embedding for."""
+        """Return the problem of a token id for which the model has no embedding; None if there is no such id."""
         return unknown_token(item.ids, self._vocabulary)
 
     def rewards(self, batch: Sequence[Conversation]) -> list[float]:
-        """Logits of the output, the same for each conversation whatever else is in the batch."""
+        """Return the logits of the output, independent of the other conversations in the batch."""
         with torch.no_grad(), evaluating(self._model), self._padding(batch) as filler:
             ids = torch.full((len(batch), max(len(item.ids) for item in batch)), filler)  # (batch, tokens)
             mask = torch.zeros_like(ids)
@@ -44,11 +44,11 @@ class RewardModel:
 
     @contextmanager
     def _padding(self, batch: Sequence[Conversation]) -> Iterator[int]:
-        """Give a token id to fill up with, on the right: causal positions then are those of each alone.
+        """Yield the token id for padding on the right, which leaves causal positions unchanged.
 
-        A classifier over a causal model takes its last token that is not padding, told by its id. Without such an
-        id it takes the last one of all, and more than one conversation at a time is refused: then an id that none of
-        them holds stands in.
+        A classifier over a causal model reads the last token that is not padding, recognised by its id. Without a
+        padding id it reads the very last token, and refuses more than one conversation: then an id that none of them
+        contains is set for the time of the call.
         """
         config = self._model.config.get_text_config()
         own = config.pad_token_id
@@ -64,7 +64,7 @@ class RewardModel:
 
 
 def chosen_output(config: Any, named: str | None) -> int:
-    """Return the number of the output that is the reward, by its name or number; the only one where there is one.
+    """Return the number of the output with this name or number; the only output where none is named.
 
     Raises `GradPrismError` where there are several and none, or no such one, is named.
     """
@@ -75,9 +75,7 @@ def chosen_output(config: Any, named: str | None) -> int:
     if len(found) == 1:
         return found[0]
     listed = ", ".join(f"{number} ({label})" for number, label in sorted(labels.items()))
-    given = (
-        f"has no output {named!r}" if named else f"has {len(labels)} outputs, and which one is the reward is not said"
-    )
+    given = f"has no output {named!r}" if named else f"has {len(labels)} outputs, and none was chosen as the reward"
     raise GradPrismError(
         f"The reward model {given}: {listed}.\nExpected --reward-output with a name or number of these."
     )

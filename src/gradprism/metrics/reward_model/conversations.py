@@ -1,4 +1,4 @@
-"""Conversations as a reward model reads them: its chat template, its tokenizer, cut on the right."""
+"""Encode conversations for a reward model, by its chat template and tokenizer."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +11,7 @@ from gradprism.data.example import Example, RowProblemError, judged_turns
 
 @dataclass(frozen=True)
 class Conversation:
-    """Token ids of one example as the reward model reads it."""
+    """The token ids of one example for the reward model."""
 
     row: int
     ids: tuple[int, ...]
@@ -19,19 +19,19 @@ class Conversation:
 
 
 class ConversationEncoder:
-    """A reward model's chat template and tokenizer: examples -> token ids, cut on the right."""
+    """Encodes examples by a reward model's chat template and tokenizer, truncated on the right."""
 
     def __init__(self, tokenizer: Any, template: str | None, max_length: int, today: str | None = None):
-        """`template` is Jinja text, None where there is none; it prints the day `today` (ISO; the present one if None).
+        """Prepare the template, Jinja text, which prints the day `today` (ISO; the present one where None).
 
         Raises `GradPrismError` where there is no template, or its date cannot be fixed.
         """
         self._tokenizer, self._max_length = tokenizer, max_length
         if not template:
             raise GradPrismError(
-                "This reward model's tokenizer has no (default) chat template: there is no saying how it reads a "
-                "conversation.\n"
-                "Give the one it was trained with as a Jinja file: --reward-template my_template.jinja"
+                "This reward model's tokenizer has no (default) chat template, so the format of its conversations is "
+                "not known.\n"
+                "Give the template that it was trained with as a Jinja file: --reward-template my_template.jinja"
             )
         special = tokenizer.special_tokens_map
         self._template = ChatTemplate(template, special, "The reward model's chat template", today)
@@ -42,13 +42,13 @@ class ConversationEncoder:
     def encode(self, example: Example) -> Conversation:
         """Return the tokens of the conversation up to its last answer in the loss.
 
-        Raises `RowProblemError` where it cannot be rendered, or its template leaves out something of that answer.
+        Raises `RowProblemError` where it cannot be rendered, or the template leaves out a part of that answer.
         """
         turns = judged_turns(example.answered)
         if not turns or turns[-1].is_empty:
             raise RowProblemError("empty response")
         text = find_answers(self._template, replace(example, turns=turns), [len(turns) - 1]).text
-        text = text.removeprefix(self._own_bos)  # else it would stand there twice
+        text = text.removeprefix(self._own_bos)  # the tokenizer adds it
         ids = self._ids(text)
         if len(ids) <= self._max_length:
             return Conversation(example.row, tuple(ids), truncated=False)
@@ -58,7 +58,7 @@ class ConversationEncoder:
         return list(self._tokenizer(text, verbose=False, **options)["input_ids"])
 
     def _cut(self, text: str) -> list[int]:
-        """On the right, whatever side the tokenizer is set to; what it puts at the end stays at the end."""
+        """Return the tokens truncated on the right, whatever the tokenizer's setting, before its own end tokens."""
         side, self._tokenizer.truncation_side = self._tokenizer.truncation_side, "right"
         try:
             return self._ids(text, truncation=True, max_length=self._max_length)
