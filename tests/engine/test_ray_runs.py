@@ -112,7 +112,7 @@ def test_workers_killed_several_times(tiny_checkpoint: Path, undisturbed: Run, t
     assert_equal_runs(undisturbed, finished)
     retries = finished.record["sessions"][-1]["retries"]
     assert 1 <= retries <= 3  # one that was killed between two shards costs none
-    assert f"{retries} shards begun again" in out or (retries == 1 and "1 shard begun again" in out)
+    assert f"{retries} retries of shards" in out or (retries == 1 and "1 retry of a shard" in out)
     assert "retr" in err
     assert "(raylet)" not in err
 

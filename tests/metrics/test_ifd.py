@@ -179,7 +179,7 @@ def test_a_token_id_beyond_the_embeddings_fails_its_row_alone(make_model: Callab
 
 
 def test_superfiltering_is_a_formula_of_the_paper_template(model: Any, tokenizer: Any) -> None:
-    with pytest.raises(GradPrismError, match=r"superfiltering is a formula of `--template paper`"):
+    with pytest.raises(GradPrismError, match=r"superfiltering is defined for `--template paper`"):
         gradprism.ifd([{"prompt": "a", "completion": "b"}], model, tokenizer=tokenizer, style="superfiltering",
                       template="chat")  # fmt: skip
 
@@ -197,7 +197,7 @@ def test_superfiltering_takes_the_paper_template_where_none_is_named(
 @pytest.mark.parametrize("cut", ["response_tokens", "prompt_tokens"])
 def test_superfiltering_is_a_formula_of_whole_texts(model: Any, tokenizer: Any, cut: str) -> None:
     rows = [{"prompt": "a b c", "completion": "d e f"}]
-    with pytest.raises(GradPrismError, match=r"formula of whole prompts and responses"):
+    with pytest.raises(GradPrismError, match=r"defined for whole prompts and responses"):
         gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering", **{cut: 2})
 
 

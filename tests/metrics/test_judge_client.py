@@ -274,7 +274,7 @@ def test_a_server_that_is_broken_for_every_row_ends_the_job(make: Make) -> None:
     with FaultyServer(status=503) as server, pytest.raises(GradPrismError, match="20 rows in a row") as caught:
         make(server.url, retries=0).score(rows(60), count_nothing)
     assert len(server.arrived) < 30
-    assert "the same command goes on" in str(caught.value)
+    assert "the same command resumes" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_what_would_fail_for_every_row_ends_the_job(make: Make, status: int, wor
         with pytest.raises(GradPrismError, match=words) as caught:
             metric.score(rows(40), turn)
         assert f"{status}: no" in str(caught.value)
-        assert "answers.sqlite; the same command goes on from there" in str(caught.value)
+        assert "answers.sqlite; the same command resumes" in str(caught.value)
         server.status = 200
         again = make(server.url)
         assert values(again, rows(40)) == expected(40)

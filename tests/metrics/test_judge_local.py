@@ -153,7 +153,7 @@ def test_how_tokenizers_write_numbers() -> None:
     assert (marked.before, marked.ten, marked.after) == ((ord("_"),), ten, (ord("_"),))
     joined = NumberTokens.of(Prompts(Spelling("\n7", "10")))  # the end of the prompt and a digit in one piece
     assert joined == one_token
-    with pytest.raises(GradPrismError, match="numbers 1 to 10 as tokens of their own"):
+    with pytest.raises(GradPrismError, match="a separate token for each number from 1 to 10"):
         NumberTokens.of(Prompts(Spelling(before="_")))  # 10 as _1_0
 
 

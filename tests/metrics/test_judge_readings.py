@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("json_repair")
 
-from gradprism.metrics.judge.difficulty import parse_difficulty
-from gradprism.metrics.judge.tags import normalised, parse_tags
-
 from gradprism.data.example import Example, Turn
+from gradprism.metrics.judge.difficulty import parse_difficulty
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
+from gradprism.metrics.judge.tags import normalised, parse_tags
 from gradprism.metrics.judged import Difficulty, Instag
 from gradprism.metrics.metric import Plan
 

@@ -4,7 +4,7 @@ import sys
 
 
 def peak_memory_mib() -> int | None:
-    """Return the largest resident set of this process so far, in MiB; None where the platform does not tell."""
+    """Return the largest resident set of this process so far, in MiB; None where the platform does not report it."""
     try:
         import resource
     except ImportError:

@@ -45,7 +45,7 @@ _GRADIENT: dict[str, Any] = {
 }
 _OF_ENTRIES: dict[str, Any] = {
     "grad_mean": pl.Float64,
-    "grad_min": pl.Float64,  # null unless entry statistics were asked for
+    "grad_min": pl.Float64,  # null unless entry_stats is set
     "grad_max": pl.Float64,
     "singular_values": pl.List(pl.Float32),  # descending, at most min(tokens, d_out, d_in)
 }

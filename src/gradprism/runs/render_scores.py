@@ -41,7 +41,7 @@ def _score_notes(item: ScoreSummary) -> Iterator[str]:
     if item.truncated:
         yield f"{item.truncated:,} of {item.ok:,} rows were truncated"
     if item.retries:
-        yield f"{item.retries:,} {'shard' if item.retries == 1 else 'shards'} begun again"
+        yield f"{item.retries:,} {'retry of a shard' if item.retries == 1 else 'retries of shards'}"
     if item.parsed:
         yield "answers read as " + ", ".join(f"{way} {n:,}" for way, n in item.parsed.items())
     if item.different_tags is not None:

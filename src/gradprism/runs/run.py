@@ -259,9 +259,9 @@ class Run:
         times = f"{seconds:,.1f} s" + (f" in {len(sessions)} sessions" if len(sessions) > 1 else "")
         retries = sum(session.get("retries", 0) for session in sessions)
         workers = max(session.get("workers", 1) for session in sessions)
-        again = f", {retries:,} shards begun again" if retries > 1 else ", 1 shard begun again" if retries else ""
+        retried = f", {retries:,} retries of shards" if retries > 1 else ", 1 retry of a shard" if retries else ""
         of_each = f" in each of {workers} workers" if workers > 1 else ""
-        return f"{times}{again}, peak memory {peak / 1024:.1f} GiB{of_each}"
+        return f"{times}{retried}, peak memory {peak / 1024:.1f} GiB{of_each}"
 
     def summary(self) -> dict[str, Any]:
         """Return the content of `--json`: counts, and the mean of each measure for every projection."""

@@ -85,7 +85,7 @@ class Scheduler(Generic[Part]):
         return _WorkerHandle(actor, actor.load.remote())
 
     def _stop_worker(self, worker: _WorkerHandle) -> None:
-        with suppress(Exception):  # it may be dead already, or the connection gone
+        with suppress(Exception):  # it may be dead already, or the connection lost
             self._ray.kill(worker.actor)
 
     def _assign_pieces(self) -> None:

@@ -148,9 +148,8 @@ def _numbers_in(value: Any) -> list[float]:
     return [number for entry in value for number in _numbers_in(entry)] if isinstance(value, list) else []
 
 
-_KEY_FITS = [
-    re.compile(fit) for fit in (*(rf"\A{word}\Z" for word in _KEYS), *_KEYS)
-]  # keys that equal a word, then keys that contain it
+# Patterns of keys that equal a word, then of keys that contain one.
+_KEY_FITS = [re.compile(fit) for fit in (*(rf"\A{word}\Z" for word in _KEYS), *_KEYS)]
 
 
 def _objects(text: str) -> Iterator[Any]:

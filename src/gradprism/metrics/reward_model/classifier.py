@@ -55,8 +55,8 @@ class RewardModel:
         if own is not None:
             yield own
             return
-        held = {token for item in batch for token in item.ids}
-        config.pad_token_id = next(token for token in range(len(held) + 1) if token not in held)
+        used = {token for item in batch for token in item.ids}
+        config.pad_token_id = next(token for token in range(len(used) + 1) if token not in used)
         try:
             yield config.pad_token_id
         finally:
