@@ -39,7 +39,7 @@ def test_scores_are_shown_and_stored(tiny_checkpoint: Path, rows: Path, tmp_path
     shown = run("show", tmp_path / "run")
     assert shown.returncode == 0
     assert "scores alone" in shown.stdout
-    refused(run("show", tmp_path / "run", "--by", "id"), "holds scores alone")
+    refused(run("show", tmp_path / "run", "--by", "id"), "holds scores only")
 
 
 def test_the_summary_as_json(tiny_checkpoint: Path, rows: Path, tmp_path: Path) -> None:

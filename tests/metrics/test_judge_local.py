@@ -274,7 +274,7 @@ def test_plan_and_identity_load_no_weights(make: Callable[..., Metric], monkeypa
 
 
 def test_settings_that_would_do_nothing_are_refused(make: Callable[..., Metric]) -> None:
-    with pytest.raises(GradPrismError, match=r"--temperature 0\.7 does nothing"):
+    with pytest.raises(GradPrismError, match=r"--temperature 0\.7 has no effect"):
         make(temperature=0.7)
 
 

@@ -177,7 +177,7 @@ def test_a_list_of_the_request_is_no_answer() -> None:
 
 def test_a_cut_reply_says_that_it_was_still_within_its_thoughts() -> None:
     metric = Instag(OneReply(""), make_prompt("instag", None), 64)
-    score = metric._score(Answer(f"<think>{DRAFT}", "length"), "")
+    score = metric._score_answer(Answer(f"<think>{DRAFT}", "length"), "")
     assert score.reason == "the answer was cut at --judge-max-tokens 64 (its thoughts never end)"
 
 
