@@ -7,8 +7,13 @@ RUN    ?= runs/demo
 # Files of tests side by side, each with one thread: twice as fast as all threads for one test at a time. They give way to
 # the tests of Ray beside them, whose clusters have to answer in time.
 PYTEST := OMP_NUM_THREADS=1 nice -n 10 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Lint, types, and imports that run down the house: beside the tests, and shown after them.
+LINT   := { $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo; }
 
-.PHONY: setup demo browser test check study bench bench-more clean
+# Processes that tests start (workers, commands) read bytecode, where the environment would have each compile anew.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: setup demo browser test test-all check study bench bench-more clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -43,19 +48,26 @@ browser:
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } || \
 	  echo "==> No Chromium here, and none may be installed: the browser tests will be skipped"
 
-test: $(STAMP) browser
-	@echo "==> Lint"
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@echo "==> Types, and imports that run down the house"
-	@$(BIN)/mypy && $(BIN)/lint-imports --no-logo
-	@echo "==> Tests (real weights included; some fifteen minutes on two cores)"
-	@mkdir -p .cache && $(BIN)/pytest -m cluster > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
-	  $(PYTEST) -m "not cluster"; first=$$?; \
+# One of each kind; `make test-all` repeats it on all families, shapes and rows, in half an hour.
+test: SOME := and not exhaustive
+
+test test-all: $(STAMP) browser
+	@echo "==> Tests (real weights included; ten minutes on two cores)"
+	@mkdir -p .cache
+	@$(LINT) > .cache/lint.txt 2>&1 & lint=$$!; \
+	  $(BIN)/pytest -m "cluster $(SOME)" tests/engine > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
+	  $(PYTEST) -m "not cluster $(SOME)"; tests=$$?; \
+	  wait $$lint; lint=$$?; echo "==> Lint, types, and imports that run down the house"; cat .cache/lint.txt; \
 	  echo "==> Tests of the Ray engine, one after the other, begun beside the others: they mostly wait"; \
-	  wait $$ray; second=$$?; cat .cache/cluster-tests.txt; test $$first = 0 && test $$second = 0
+	  wait $$ray; ray=$$?; cat .cache/cluster-tests.txt; \
+	  test $$tests = 0 && test $$lint = 0 && test $$ray = 0
 
 check: $(STAMP)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(PYTEST) -m "not slow"
+	@mkdir -p .cache
+	@$(LINT) > .cache/lint.txt 2>&1 & lint=$$!; \
+	  $(PYTEST) -m "not slow and not exhaustive"; tests=$$?; \
+	  wait $$lint; lint=$$?; echo "==> Lint, types, and imports that run down the house"; cat .cache/lint.txt; \
+	  test $$tests = 0 && test $$lint = 0
 
 # What is kept of it beside its recipe: the page, the tables as CSV and the figures. No text of the data is in them.
 study: $(STAMP)

@@ -41,7 +41,10 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first."""
+    """The longest files first. Tests of Ray are looked for in tests/engine alone, so that one process reads no more."""
+    lost = [item.nodeid for item in items if item.get_closest_marker("cluster") and item.path.parent.name != "engine"]
+    if lost:
+        raise pytest.UsageError(f"tests that start Ray clusters belong into tests/engine: {', '.join(lost)}")
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -27,14 +27,18 @@ def importable() -> Iterator[None]:
 
 
 @contextmanager
-def own_cluster(**system: Any) -> Iterator[Any]:
-    """A cluster that calls of the engine join, with two CPUs whatever the machine has."""
+def own_cluster(gpus: int | None = None, **system: Any) -> Iterator[Any]:
+    """A cluster that calls of the engine join, with two CPUs whatever the machine has.
+
+    `gpus` that are not there: a worker that is given one sets no threads and so imports no torch. That is most of the
+    time in which a toy's worker starts.
+    """
     import ray
 
     with importable():
         ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-            _system_config=system or None,
+            address="local", num_cpus=2, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
+            logging_level="ERROR", _system_config=system or None,
         )  # fmt: skip
         try:
             yield ray
@@ -55,12 +59,17 @@ class Finished:
         address: str | None = None,
         published: list[int] | None = None,
     ):
+        import ray
+
         from gradprism.engine.ray.run import run
 
+        gpus = 1 if ray.is_initialized() and "GPU" in ray.cluster_resources() else None
         self.published: dict[int, Rows] = {}
         self.order = [] if published is None else published
         self.account, self.watch = Account(), watch or Listening()
-        settings = EngineSettings(engine="ray", workers=workers, cpus_per_worker=1, address=address)
+        settings = EngineSettings(
+            engine="ray", workers=workers, cpus_per_worker=1, gpus_per_worker=gpus, address=address
+        )
         shards = cut([Example(row, str(row)) for row in range(n)], size, ())
         run(shards, work, self, self.watch, self.account, self.watch.begin, settings, -(-n // size))
 

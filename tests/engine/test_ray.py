@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # each worker is a process
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    with own_cluster() as ray:
+    with own_cluster(gpus=2) as ray:
         yield ray
 
 
@@ -62,10 +62,12 @@ def test_a_row_that_always_kills_ends_as_the_one_failed_row() -> None:
     assert run.watch.examples == 40
 
 
-def test_a_shard_that_always_kills_ends_as_failed_rows() -> None:
-    run = Finished(work_with(partial(killed_at, frozenset(range(8, 12)), None)), n=16)
-    assert run.rows == list(range(16))
-    assert set(run.failed) == {8, 9, 10, 11}
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.exhaustive)])  # 7 deaths, and 13
+def test_a_shard_that_always_kills_ends_as_failed_rows(size: int) -> None:
+    kills = frozenset(range(2 * size, 3 * size))
+    run = Finished(work_with(partial(killed_at, kills, None)), n=4 * size, size=size)
+    assert run.rows == list(range(4 * size))
+    assert set(run.failed) == kills
 
 
 def test_a_device_that_fails_is_left_for_another(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_worker_out_of_memory_is_replaced(ray: Any, tmp_path: Path) -> None:
     if memory.available < 6 << 30:
         pytest.skip(f"needs 6 GiB of free memory; this machine has {memory.available / 2**30:.1f}")
     limit = (memory.total - memory.available + (2 << 30)) / memory.total
-    with own_cluster(memory_usage_threshold=limit, memory_monitor_refresh_ms=100):
+    with own_cluster(gpus=2, memory_usage_threshold=limit, memory_monitor_refresh_ms=100):
         run = Finished(work_with(partial(devouring_at, 21, tmp_path, 3)))
     assert run.rows == list(range(40))
     assert not run.failed
@@ -52,7 +52,7 @@ def test_a_node_of_the_cluster_is_removed(ray: Any) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1))}
+    nodes = {node.node_id: node for node in (cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(2))}
     removed: list[str] = []
 
     def remove_one_early() -> None:
@@ -64,7 +64,7 @@ def test_a_node_of_the_cluster_is_removed(ray: Any) -> None:
     watch = Listening(on_batch=remove_one_early)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        run = Finished(work_with(partial(slowly, 0.3)), watch=watch)
+        run = Finished(work_with(partial(slowly, 0.15)), watch=watch)
     finally:
         ray.shutdown()
         cluster.shutdown()

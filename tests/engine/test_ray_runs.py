@@ -23,11 +23,13 @@ from gradprism.measurement.settings import SpectraRecipe
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.engine.ray_clusters import own_cluster
+from tests.models.test_missing_weights import LOST, changed, without
 from tests.object_store import Bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # loads a model in each of two workers, several times
 
 RAY = ["--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
+ONE_WORKER = ["--engine", "ray", "--workers", "1", "--cpus-per-worker", "1"]  # where nothing is said of several
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -160,10 +162,10 @@ def test_ctrl_c_stops_it_and_leaves_nothing_running(tiny_checkpoint: Path, tmp_p
     assert not alive
 
 
-def test_a_precision_is_that_of_the_workers(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_precision_is_that_of_the_workers(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 6, "--part-rows", 3, "--precision", "fast", "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
-    assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    assert run("spectra", *options, "--out", tmp_path / "ray", *ONE_WORKER).returncode == 0
     local, ray = (open_run(tmp_path / name).record["identity"]["arithmetic"] for name in ("local", "ray"))
     assert local == ray
     assert open_run(tmp_path / "ray").is_complete
@@ -207,11 +209,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
-    cluster: None, shared: Path, smollm2: tuple[Any, Any], tmp_path: Path
+@pytest.mark.parametrize("n", [24, pytest.param(100, marks=pytest.mark.exhaustive)])
+def test_real_rows_on_two_workers_equal_those_of_the_local_engine(
+    n: int, cluster: None, shared: Path, tmp_path: Path
 ) -> None:
     data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
-    options = [data, "--model", "smollm2-135m", "--limit", 100, "--max-length", 64, "--part-rows", 8, "-q"]
+    options = [data, "--model", "smollm2-135m", "--limit", n, "--max-length", 64, "--part-rows", 8, "-q"]
     with one_thread():
         assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
     assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
@@ -219,7 +222,7 @@ def test_100_real_rows_on_two_workers_equal_those_of_the_local_engine(
     assert_equal_runs(local, ray)
     assert local.counts == ray.counts
     session = ray.record["sessions"][-1]
-    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, 100, 0)
+    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, n, 0)
     assert session["tokens"] == local.record["sessions"][-1]["tokens"]
 
 
@@ -227,7 +230,7 @@ def test_a_recipe_runs_on_either_engine(cluster: None, tiny_checkpoint: Path, tm
     options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
     assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
     recipe = tmp_path / "local" / "recipe.yaml"
-    assert run("run", recipe, "--out", tmp_path / "ray", "-q", *RAY).returncode == 0
+    assert run("run", recipe, "--out", tmp_path / "ray", "-q", *ONE_WORKER).returncode == 0
     made = tmp_path / "ray" / "recipe.yaml"
     assert run("run", made, "--out", tmp_path / "again", "-q").returncode == 0
     assert run("run", made, "--out", tmp_path / "back", "--engine", "local", "-q").returncode == 0
@@ -244,7 +247,7 @@ def test_a_run_begun_on_one_engine_is_finished_on_the_other(
         assert run("spectra", *options, "--out", tmp_path / out).returncode == 0
     for table in ("examples", "spectra", "similarity"):
         (tmp_path / "both" / table / "part-00002.parquet").unlink()
-    assert run("spectra", *options, "--out", tmp_path / "both", *RAY).returncode == 0
+    assert run("spectra", *options, "--out", tmp_path / "both", *ONE_WORKER).returncode == 0
     assert_equal_runs(open_run(tmp_path / "local"), open_run(tmp_path / "both"))
     assert [session["engine"] for session in open_run(tmp_path / "both").record["sessions"]] == ["local", "ray"]
 
@@ -274,9 +277,18 @@ def _with_failed_rows(whole: Path, broken: Path, part: int) -> None:
 def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--metric", "ifd,length", "--limit", 24, "--part-rows", 6, "-q"]
     assert run("score", *options, "--out", tmp_path / "local").returncode == 0
-    assert run("score", *options, "--out", tmp_path / "ray", *RAY).returncode == 0
+    assert run("score", *options, "--out", tmp_path / "ray", *ONE_WORKER).returncode == 0
     local, ray = open_run(tmp_path / "local"), open_run(tmp_path / "ray")
     for metric in ("ifd", "length"):
         assert_frame_equal(local.scores(metric), ray.scores(metric), rel_tol=1e-5)
     session = ray.score_record("ifd")["sessions"][-1]
     assert (session["engine"], session["device"]) == ("ray", "cpu")
+
+
+def test_a_checkpoint_with_weights_missing_is_refused_by_a_worker_too(
+    cluster: None, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = changed(tiny_checkpoint, tmp_path / "model", without(LOST))
+    with pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
+        gradprism.spectra(SAMPLE, folder, out=tmp_path / "run", engine="ray", workers=1, cpus_per_worker=1, limit=1)
+    assert not list((tmp_path / "run").glob("examples/part-*"))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.conftest import SAMPLE
-from tests.engine.ray_clusters import own_cluster
 from torch import Tensor
 
 from gradprism import GradPrismError, score, spectra
@@ -264,14 +263,3 @@ def test_the_class_on_record_is_the_one_that_was_built(untied: Path, tmp_path: P
     folder = changed(untied, tmp_path / "model", dict, architectures=["SomethingElse"])
     run = spectra(SAMPLE, folder, out=tmp_path / "run", limit=1, projections=("q",))
     assert run.record["model"]["class"] == "LlamaForCausalLM"
-
-
-@pytest.mark.cluster  # a Ray of its own
-@pytest.mark.slow
-def test_a_ray_worker_refuses_it_too(untied: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    folder = changed(untied, tmp_path / "model", without(LOST))
-    options = {"engine": "ray", "workers": 1, "cpus_per_worker": 1, "limit": 1}
-    with own_cluster(), pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
-        spectra(SAMPLE, folder, out=tmp_path / "run", **options)
-    assert not list((tmp_path / "run").glob("examples/part-*"))
