@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow  # each starts a process that loads torch
+pytestmark = pytest.mark.slow  # models are loaded, and passes timed
 
 
 def bench(*arguments: str) -> str:
@@ -20,22 +20,29 @@ def bench(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_gpu_benchmark_takes_the_same_path_on_a_cpu() -> None:
-    small = ["--device", "cpu", "--layers", "2", "--width", "256", "--tokens", "40,120", "--rows", "2"]
-    output = bench("benchmarks.gpu", *small, "--repeats", "1", "--no-save")
-    rows = [line.split() for line in output.splitlines() if line.startswith(("bfloat16", "float32"))]
+def test_the_gpu_benchmark_takes_the_same_path_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import gpu
+
+    small = ["--device", "cpu", "--layers", "2", "--width", "64", "--tokens", "40,120", "--rows", "1"]
+    monkeypatch.setattr(sys, "argv", ["gpu", *small, "--repeats", "1", "--no-save"])
+    gpu.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("bfloat16", "float32"))]
     assert [(row[0], int(row[1])) for row in rows] == [
         ("bfloat16", 40), ("bfloat16", 120), ("float32", 40), ("float32", 120),
     ]  # fmt: skip
     assert all(float(ratio) > 0 for row in rows for ratio in row[4:])
 
 
+@pytest.mark.exhaustive  # smollm2-135m in a process of its own: no number of the package depends on it
 def test_peak_memory_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     found = json.loads(bench("benchmarks.memory", "--inside", "2,exact").splitlines()[-1])
     assert found["ok"] == found["examples"]
     assert found["peak_mib"] >= found["loaded_mib"] > 0
 
 
+@pytest.mark.exhaustive  # files of 120 MiB in processes of their own: no number of the package depends on it
 def test_an_import_and_an_export_take_the_same_memory_for_more_lines() -> None:
     output = bench("benchmarks.interop", "--mib", "30", "90", "--no-save")
     peaks = {tuple(line.split()[:2]): int(line.split()[-2]) for line in output.splitlines() if "peak" in line}
@@ -43,8 +50,15 @@ def test_an_import_and_an_export_take_the_same_memory_for_more_lines() -> None:
         assert peaks[verb, "90"] < peaks[verb, "30"] + 40  # MiB; the file grows by 60
 
 
-def test_the_table_of_errors_against_fp64(tiny_checkpoint: Path) -> None:
-    output = bench("benchmarks.exactness", "--models", str(tiny_checkpoint), "--rows", "2", "--mlp", "--no-save")
+def test_the_table_of_errors_against_fp64(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import exactness
+
+    small = ["--models", str(tiny_checkpoint), "--rows", "2", "--mlp", "--no-save"]
+    monkeypatch.setattr(sys, "argv", ["exactness", *small])
+    exactness.main()
+    output = capsys.readouterr().out
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines() if line.startswith("| ")]
     errors = {row[0]: (float(row[1]), float(row[2])) for row in table[1:]}
     assert {"loss", "cosine", "nuclear norm", "effective rank", "largest entry"} <= errors.keys()

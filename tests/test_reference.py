@@ -9,7 +9,7 @@ import pytest
 from gradprism import GradientAnalyzer
 from gradprism.prism.tables import Tables
 
-pytestmark = pytest.mark.slow  # eight real examples of up to 1,024 tokens, once one by one and once in fours
+pytestmark = pytest.mark.slow  # real examples of up to 505 tokens, one by one and in a batch; of up to 1,024 in all
 
 EXACT, EXACT_ENTRY = 3e-5, 5e-4  # what fp32 may be off, on any machine; single entries are sums that cancel
 MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm")
@@ -34,13 +34,20 @@ def rows(shared: Path, reference: dict[str, Any]) -> list[dict[str, str]]:
 Measured = tuple[Tables, list[dict[str, Any]]]
 
 
-@pytest.fixture(scope="module", params=[1, 4], ids=["one by one", "batches of four"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((1, 600), id="one by one"),
+        pytest.param((4, 600), id="a batch of four"),
+        pytest.param((4, 1024), id="batches of four", marks=pytest.mark.exhaustive),  # ninety seconds
+    ],
+)
 def measured(
     request: pytest.FixtureRequest, smollm2: Any, rows: list[dict[str, str]], reference: dict[str, Any]
 ) -> Measured:
-    """What was measured, and what is expected. One by one the shorter half; the others would take a minute more."""
-    size, examples = request.param, reference["examples"]
-    chosen = [i for i, item in enumerate(examples) if size > 1 or item["n_tokens"] <= 600]
+    """Measure the examples of at most so many tokens; return the tables, and what the reference says of each."""
+    (size, longest), examples = request.param, reference["examples"]
+    chosen = [i for i, item in enumerate(examples) if item["n_tokens"] <= longest]
     assert len(chosen) >= 4
     budget = 1 if size == 1 else 4 * reference["max_length"]
     sizes: list[int] = []

@@ -86,6 +86,14 @@ class Family:
     in_fp64: bool = True  # whether its code runs in fp64
     loaded_as: str = "AutoModelForCausalLM"
 
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """Properties that decide how projections are found: one family of each layout stands for the others."""
+        return (
+            self.kind, self.experts, self.gate_up, bool(self.borrowing_layers), self.loaded_as, self.in_fp64,
+            len(self.attention_layers) < self.n_layers, self.mlp_layers is None,
+        )  # fmt: skip
+
     def make(self, seed: int = 0) -> Any:
         """A random model, with weights large enough for gradients well above rounding."""
         import transformers as hf

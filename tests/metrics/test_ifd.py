@@ -273,14 +273,15 @@ def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
 
 
 @pytest.mark.slow  # smollm2-135m
-def test_forty_real_rows_with_smollm2(smollm2: tuple[Any, Any], sample_rows: Rows) -> None:
+@pytest.mark.parametrize("n", [10, pytest.param(40, marks=pytest.mark.exhaustive)])
+def test_real_rows_with_smollm2(n: int, smollm2: tuple[Any, Any], sample_rows: Rows) -> None:
     model, tokenizer = smollm2
     true_model = TrueModel(model)
-    rows = [row | {"output": row["output"][:240]} for row in sample_rows[:40]]  # whole ones take a minute more
+    rows = [row | {"output": row["output"][:240]} for row in sample_rows[:n]]  # whole ones take a minute more
     matched = gradprism.ifd(rows, model, tokenizer=tokenizer)
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering")
     usable = found.filter(pl.col("status") == "ok")["row"].to_list()
-    assert len(usable) >= 38  # the rest are answers of a single token
+    assert len(usable) >= 0.95 * n  # the rest are answers of a single token
     for row in usable[::5]:  # the others would take minutes more
         expected = superfiltering(true_model, tokenizer, rows[row], 2048)
         assert found["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)

@@ -94,9 +94,15 @@ KINDS = {
 }
 
 
-@pytest.mark.slow  # one and a half seconds for each of sixteen
+FURTHER = {"rank-stabilised lora", "adalora", "lokr", "boft", "vera", "fourierft", "hra", "trainable tokens"}
+"""Kinds that are merged as one of the others is: by a sum, a product, a rotation, or whole modules and tokens."""
+
+
+@pytest.mark.slow  # one and a half seconds for each
 @pytest.mark.filterwarnings("ignore")  # of peft, about its own kinds
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.exhaustive] if kind in FURTHER else []) for kind in KINDS]
+)
 def test_every_kind_that_is_let_through_is_measured_as_what_it_merges_to(
     kind: str, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:

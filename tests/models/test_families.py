@@ -17,7 +17,17 @@ from gradprism.data.settings import TextSettings
 from gradprism.models.positions import position_limit
 
 FAST = {"llama", "gpt2", "gpt_neox", "falcon", "phi3", "qwen3_moe", "phimoe", "llama4_text", "deepseek_v3", "lfm2"}
-EACH = [pytest.param(f, id=f.name, marks=() if f.name in FAST else pytest.mark.slow) for f in FAMILIES]
+ONE_OF_EACH = FAST | {family.name for family in {family.layout: family for family in reversed(FAMILIES)}.values()}
+
+
+def marks(family: Family) -> list[pytest.MarkDecorator]:
+    """Return none for a family of `make check`, slow for one of `make test`, and exhaustive for the others."""
+    if family.name in FAST:
+        return []
+    return [pytest.mark.slow] if family.name in ONE_OF_EACH else [pytest.mark.slow, pytest.mark.exhaustive]
+
+
+EACH = [pytest.param(family, id=family.name, marks=marks(family)) for family in FAMILIES]
 TURNS = (Turn("user", "a"), Turn("assistant", "b"))
 
 

@@ -401,9 +401,20 @@ def test_a_missing_package_names_its_extra(name: str, tiny_checkpoint: Path, mon
         find_checkpoint(CheckpointSettings(model=str(tiny_checkpoint), quantization=name)).load_model()
 
 
-@pytest.mark.slow  # eight models
-@pytest.mark.parametrize("use_dora", [False, True])
-@pytest.mark.parametrize("name", [*NAMES, "torchao int4"])
+@pytest.mark.slow  # a model each
+@pytest.mark.parametrize(
+    ("name", "use_dora"),
+    [
+        ("bnb-8bit", False),
+        ("bnb-4bit", True),
+        ("torchao-int8", False),
+        ("torchao int4", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.exhaustive)
+            for case in (("bnb-8bit", True), ("bnb-4bit", False), ("torchao-int8", True), ("torchao int4", False))
+        ),
+    ],
+)
 def test_an_adapter_on_a_quantised_model(
     name: str, use_dora: bool, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -429,7 +440,10 @@ def test_an_adapter_on_a_quantised_model(
 
 
 @pytest.mark.slow  # the real model, twice for each
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    ["bnb-4bit", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("bnb-8bit", "torchao-int8"))],
+)
 def test_smollm2_quantised(name: str, smollm2: Any, sample_rows: list[dict[str, str]]) -> None:
     """Measured: 0 (4 bits), 6e-6 and 5e-6 (8 bits) at most, between any two measures of the two models."""
     model, rows = loaded("smollm2-135m", quantization=name), sample_rows[:2]

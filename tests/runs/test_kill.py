@@ -1,6 +1,6 @@
 """Killed at random moments and resumed, a run ends with the tables of an undisturbed one.
 
-More kills, and real weights: GRADPRISM_KILLS=20 GRADPRISM_KILL_MODEL=smollm2-135m pytest tests/test_kill.py -k sigkill
+Real weights: GRADPRISM_KILL_MODEL=smollm2-135m pytest tests/runs/test_kill.py -k sigkill
 """
 
 import os
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.slow  # starts the command several times; each start lo
 
 ROWS = 60
 PARTS = ROWS // 2
-KILLS = int(os.environ.get("GRADPRISM_KILLS", "4"))
 
 
 def arguments(model: Path | str, out: Path | str) -> list[object]:
@@ -68,44 +67,45 @@ def assert_equal_runs(first: Run, second: Run) -> None:
         assert_frame_equal(a, b, rel_tol=1e-5, abs_tol=1e-7)
 
 
-def test_sigkill_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.exhaustive)])
+def test_sigkill_at_random_moments(kills: int, tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, killed = os.environ.get("GRADPRISM_KILL_MODEL") or tiny_checkpoint, tmp_path / "killed"
-    process = begun(model, tmp_path / "undisturbed")
     began = time.monotonic()
-    assert finished(process) == 0
+    assert run(*arguments(model, tmp_path / "undisturbed")).returncode == 0
     part_time = (time.monotonic() - began) / PARTS
 
     def parts() -> dict[str, int]:
         return {part.name: part.stat().st_mtime_ns for part in sorted((killed / "examples").glob("part-*.parquet"))}
 
     chance, published = random.Random(7), list[dict[str, int]]()
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = begun(model, killed)
-        further(process, parts, chance.randint(0, max(1, 20 // KILLS)))  # all together less than the work
+        further(process, parts, chance.randint(0, max(1, 20 // kills)))  # all together less than the work
         time.sleep(chance.uniform(0, part_time))
         process.kill()
         assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
         published.append(parts())
-    assert finished(begun(model, killed)) == 0
+    assert run(*arguments(model, killed)).returncode == 0
     assert_equal_runs(open_run(tmp_path / "undisturbed"), open_run(killed))
     for earlier, later in pairwise(published):  # no published part was written again
         assert earlier.items() <= later.items()
     assert not list(killed.rglob("*.partial"))
-    print(f"{KILLS} kills; parts published before each: {[len(parts) for parts in published]}")
+    print(f"{kills} kills; parts published before each: {[len(parts) for parts in published]}")
 
 
-def test_sigkill_of_a_run_in_an_object_store(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.exhaustive)])
+def test_sigkill_of_a_run_in_an_object_store(kills: int, tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
     """The same command goes on at once: nobody has to wait for the lease of the dead process."""
     killed, chance = f"{bucket.url}/killed", random.Random(11)
     published = list[dict[str, str]]()
-    for _ in range(2):
+    for _ in range(kills):
         process = begun(tiny_checkpoint, killed)
         further(process, lambda: bucket.versions("killed/examples/"), chance.randint(0, 10))
         time.sleep(chance.uniform(0, 0.1))
         process.kill()
         assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
         published.append(bucket.versions("killed/examples/"))
-    assert finished(begun(tiny_checkpoint, killed)) == 0
+    assert run(*arguments(tiny_checkpoint, killed)).returncode == 0
     undisturbed = spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=ROWS, part_rows=2, batch_tokens=256)
     assert_equal_runs(undisturbed, open_run(killed))
     for earlier, later in pairwise([*published, bucket.versions("killed/examples/")]):
