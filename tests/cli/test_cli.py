@@ -127,7 +127,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow  # a process on a disk of its own
 def test_a_full_disk_keeps_what_was_published(tiny_checkpoint: Path, small_disk: Path) -> None:
-    command = ["spectra", SAMPLE, "--model", tiny_checkpoint, "--out", small_disk / "run", "--part-rows", 2, "--quiet"]
+    command = ["spectra", SAMPLE, "--model", tiny_checkpoint, "--out", small_disk / "run", "--part-rows", 2,
+               "--max-length", 128, "--quiet"]  # fmt: skip
     done = run(*command)
     refused(done, "The disk is full", "what was already published is safe")
     kept = open_run(small_disk / "run")

@@ -161,14 +161,17 @@ def test_a_selection_is_shown_and_written(rows: Path, tiny_checkpoint: Path, tmp
     refused(run("select", tmp_path / "run"), "Nothing says what to take")
 
 
-@pytest.mark.slow  # starts the command several times
-def test_killed_scores_go_on_and_come_out_the_same(tiny_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # starts the command, which loads torch
+@pytest.mark.parametrize("pauses", [(0.2,), pytest.param((0.2, 0.6, 0.1), marks=pytest.mark.exhaustive)])
+def test_killed_scores_go_on_and_come_out_the_same(
+    pauses: tuple[float, ...], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     def asked(out: Path) -> list[Any]:
         return ["score", SAMPLE, "--metric", "ifd", "--model", tiny_checkpoint, "--out", out, "--part-rows", 2,
                 "--batch-tokens", 256]  # fmt: skip
 
     assert run(*asked(tmp_path / "whole")).returncode == 0
-    for pause in (0.2, 0.6, 0.1):
+    for pause in pauses:
         process = start(*asked(tmp_path / "killed"))
         assert process.stderr is not None
         for line in process.stderr:

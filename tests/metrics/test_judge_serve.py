@@ -1,6 +1,6 @@
 """A real OpenAI-compatible server on this machine (`transformers serve`, smollm2-135m), killed and started again.
 
-Slow: the server imports torch and loads its model twice, and writes its answers on the CPU. Between it and the judge
+Slow: the server imports torch and loads its model, and writes its answers on the CPU. Between it and the judge
 stands a proxy that counts.
 """
 
@@ -142,10 +142,17 @@ def proxy(serve: Serve) -> Iterator[Proxy]:
     made.stop()
 
 
-@pytest.mark.slow  # a server that loads torch and a model, twice
-@pytest.mark.parametrize("n_rows", [12, pytest.param(40, marks=pytest.mark.exhaustive)])
-def test_rows_through_a_server_that_is_killed_and_started_again(
-    n_rows: int, serve: Serve, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.slow  # a server that loads torch and a model
+@pytest.mark.parametrize(
+    ("n_rows", "is_killed"),
+    [
+        pytest.param(8, False, id="whole"),
+        # twice so long; a server that is killed is also one of test_judge_client.py
+        pytest.param(40, True, id="killed and started again", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_rows_through_a_server(
+    n_rows: int, is_killed: bool, serve: Serve, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -160,7 +167,7 @@ def test_rows_through_a_server_that_is_killed_and_started_again(
     def watch(n: int, tokens: int) -> None:
         before = sum(done)
         done.append(n)
-        if before < n_rows // 3 <= before + n:
+        if is_killed and before < 15 <= before + n:
             serve.kill()
             serve.start()
 
@@ -177,7 +184,7 @@ def test_rows_through_a_server_that_is_killed_and_started_again(
     assert frame.filter(status="ok")["value"].is_between(1, 10).all()
     assert frame.filter(status="failed")["value"].null_count() == frame.filter(status="failed").height
     assert counts.answered == n_rows
-    assert counts.retried > 0
+    assert (counts.retried > 0) == is_killed
     assert len(proxy.answered) == n_rows
     assert set(proxy.answered.values()) == {1}
     assert sum(proxy.came.values()) == counts.sent == n_rows + counts.retried
