@@ -184,7 +184,7 @@ def test_rows_through_a_server(
     assert frame.filter(status="ok")["value"].is_between(1, 10).all()
     assert frame.filter(status="failed")["value"].null_count() == frame.filter(status="failed").height
     assert counts.answered == n_rows
-    assert (counts.retried > 0) == is_killed
+    assert counts.retried > 0 or not is_killed
     assert len(proxy.answered) == n_rows
     assert set(proxy.answered.values()) == {1}
     assert sum(proxy.came.values()) == counts.sent == n_rows + counts.retried
