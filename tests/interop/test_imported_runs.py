@@ -56,7 +56,7 @@ def test_groups_of_one_file_by_its_own_columns(runs: dict[str, Run], tmp_path: P
 
 
 @pytest.mark.slow  # figures and a report of each
-@pytest.mark.parametrize("name", ["long", "old"])
+@pytest.mark.parametrize("name", ["long", pytest.param("old", marks=pytest.mark.exhaustive)])
 def test_the_other_verbs(runs: dict[str, Run], name: str, tmp_path: Path) -> None:
     path, compared = runs[name].path, tmp_path / "compared"
     for words in (
