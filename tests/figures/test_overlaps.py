@@ -80,10 +80,14 @@ SIZES = [(LONG, 1, 12), (LONG, 2, 1), (LONG, 2, 2), (LONG, 3, 30), (SHORT, 3, 30
 
 @pytest.mark.parametrize(
     ("names", "count", "layers", "style"),
-    [(*size, [*STYLES][(place + half) % len(STYLES)]) for place, size in enumerate(SIZES) for half in (0, 2)],
+    [
+        pytest.param(*size, [*STYLES][(place + half) % len(STYLES)], marks=[pytest.mark.exhaustive] if half else [])
+        for place, size in enumerate(SIZES)
+        for half in (0, 2)
+    ],
 )
 def test_nothing_overlaps_at_any_size(names: tuple[str, ...], count: int, layers: int, style: str) -> None:
-    """Over a hundred figures, each size in two styles; short names leave more room, and are tried at one size."""
+    """Each size in one style, in `make test-all` in two; short names leave more room, and are tried at one size."""
     check(made_comparison(names[:count], n=30, layers=layers), style)
 
 
