@@ -20,6 +20,7 @@ from polars.testing import assert_frame_equal
 import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.task import MeasureTask
 from tests.command import run, start
 from tests.conftest import SAMPLE
 from tests.engine.ray_clusters import own_cluster
@@ -172,13 +173,10 @@ def test_a_precision_is_that_of_the_workers(cluster: None, tiny_checkpoint: Path
 
 
 def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> None:
-    from gradprism.measurement.task import work_of
-    from gradprism.models.checkpoints import find_checkpoint
-
     recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")
-    load = work_of(recipe, find_checkpoint(recipe.checkpoint), {"model fingerprint": "of other weights"}).load
+    task = MeasureTask(recipe, {"model fingerprint": "of other weights"})
     with pytest.raises(GradPrismError, match="has other files or hardware than this run was begun with") as caught:
-        load(lambda text: None)
+        task.load(lambda text: None)
     assert "model fingerprint: begun with 'of other weights', here" in str(caught.value)
 
 
