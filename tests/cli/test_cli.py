@@ -206,6 +206,7 @@ def test_json_summary_and_replay_of_the_recipe(spectra: Any, tmp_path: Path) -> 
     assert len(json.loads(same.stdout)["sessions"]) == 1
 
 
+@pytest.mark.slow  # a run, and its groups compared
 def test_show_compares_groups_raw_and_at_equal_length(spectra: Any, tmp_path: Path) -> None:
     assert spectra(SAMPLE, "--limit", 16).returncode == 0
     done = run("show", tmp_path / "run", "--by", "kind")
@@ -268,6 +269,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow  # a process of its own, which imports most of the package
 def test_reading_a_run_needs_no_torch() -> None:
     code = (
         "import sys, pkgutil, importlib\nimport gradprism\n"

@@ -354,6 +354,7 @@ rows = st.dictionaries(columns, values | st.lists(turns, max_size=3), max_size=6
 GOOD: Row = {"prompt": "Why?", "completion": "Because."}
 
 
+@pytest.mark.slow  # three hundred rows of any shape
 @given(st.lists(rows, max_size=4))
 @settings(deadline=None, max_examples=300)
 def test_no_row_raises_anything(found: list[Row]) -> None:

@@ -146,6 +146,7 @@ def test_a_prompt_that_is_json_text_stays_text() -> None:
     assert turns_of(row) == [("user", '[{"id": 1}, {"id": 2}]'), ("assistant", "two rows")]
 
 
+@pytest.mark.slow  # a hundred rows of any text
 @given(st.text(), st.text(), st.text(min_size=1))
 def test_any_text_passes_through_unchanged(prompt: str, extra: str, answer: str) -> None:
     asked = "\n".join(text for text in (prompt, extra) if text)

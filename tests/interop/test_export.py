@@ -61,6 +61,7 @@ def test_only_neighbours_known_and_zero_gradients(tmp_path: Path) -> None:
     assert nothing["effective_rank"].to_list() == [None] * 3
 
 
+@pytest.mark.slow  # files of any values and texts, there and back
 @given(
     st.lists(st.floats(0, 2.0**100, width=32), max_size=8),
     st.text(st.characters(codec="utf-8"), max_size=12),

@@ -364,6 +364,7 @@ def _replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
+@pytest.mark.slow  # three hundred values in any place
 @given(st.sampled_from([path for path in _paths(LINE) if path]), JSON)
 @settings(max_examples=300, deadline=None)
 def test_any_value_in_any_place_is_read_or_refused_as_a_row(path: tuple[Any, ...], value: Any) -> None:

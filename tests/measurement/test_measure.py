@@ -94,6 +94,7 @@ def without_failures(tiny_checkpoint: Path, tmp_path: Path) -> gradprism.Run:
     return gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "clean", limit=10, part_rows=4)
 
 
+@pytest.mark.slow  # several runs of a model
 def test_rows_that_failed_are_measured_again_when_asked(
     with_failed_rows: Again, without_failures: gradprism.Run
 ) -> None:
@@ -109,6 +110,7 @@ def test_rows_that_failed_are_measured_again_when_asked(
     assert len(third.record["sessions"]) == len(second.record["sessions"])
 
 
+@pytest.mark.slow  # several runs of a model
 def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
     with_failed_rows: Again, without_failures: gradprism.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_damaged_part_is_named(with_failed_rows: Again, tmp_path: Path) -> Non
         with_failed_rows(retry_failed=True)
 
 
+@pytest.mark.slow  # several runs of a model
 def test_the_command_measures_failed_rows_again(
     with_failed_rows: Again, without_failures: gradprism.Run, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
