@@ -92,6 +92,7 @@ def test_best_equals_tables_without_each_row() -> None:
     np.testing.assert_allclose(table["best"], wins / 13)
 
 
+@pytest.mark.slow  # fifteen times a prediction with its intervals
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.tuples(st.integers(2, 15), st.integers(2, 15)), holes=st.booleans())
 def test_only_order_counts(seed: int, n: tuple[int, int], holes: bool) -> None:

@@ -78,6 +78,7 @@ def test_intervals_equal_resamples_one_by_one() -> None:
         np.testing.assert_allclose(found, np.quantile(resampled, [0.025, 0.975]), atol=1e-12)
 
 
+@pytest.mark.slow  # fifteen times a bootstrap
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), power=st.floats(-2, 2), n=st.tuples(st.integers(4, 15), st.integers(4, 15)))
 def test_a_power_of_the_length_changes_nothing_at_equal_length(seed: int, power: float, n: tuple[int, int]) -> None:
@@ -92,6 +93,7 @@ def test_a_power_of_the_length_changes_nothing_at_equal_length(seed: int, power:
     assert [one[name] for name in RAW] == pytest.approx([three[name] for name in RAW], nan_ok=True)
 
 
+@pytest.mark.slow  # fifteen times a bootstrap
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_either_measure_and_either_group_may_be_first(seed: int) -> None:
