@@ -14,6 +14,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.figures import STYLES, available, figure
 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+EXHAUSTIVE = pytest.mark.exhaustive
 
 KINDS = (
     "nuclear-norm",
@@ -60,7 +61,13 @@ def test_nothing_overlaps(style: str, names: tuple[str, ...], layers: int) -> No
     check(made_comparison(names, n=30, layers=layers), style)
 
 
-@pytest.mark.parametrize(("style", "names"), [("acl", SHORT[:2]), ("neurips", LONG[:3]), ("slides", SHORT[:3])])
+@pytest.mark.parametrize(
+    ("style", "names"),
+    [
+        ("neurips", LONG[:3]),
+        *(pytest.param(style, names, marks=EXHAUSTIVE) for style, names in (("acl", SHORT[:2]), ("slides", SHORT[:3]))),
+    ],
+)
 def test_nothing_overlaps_on_logarithmic_axes_where_controls_extrapolate(style: str, names: tuple[str, ...]) -> None:
     made = made_comparison(names, n=12, layers=12)
     steep = (pl.col("layer").fill_null(0) + 1) ** 3
@@ -81,7 +88,7 @@ SIZES = [(LONG, 1, 12), (LONG, 2, 1), (LONG, 2, 2), (LONG, 3, 30), (SHORT, 3, 30
 @pytest.mark.parametrize(
     ("names", "count", "layers", "style"),
     [
-        pytest.param(*size, [*STYLES][(place + half) % len(STYLES)], marks=[pytest.mark.exhaustive] if half else [])
+        pytest.param(*size, [*STYLES][(place + half) % len(STYLES)], marks=EXHAUSTIVE if half or size[2] == 80 else ())
         for place, size in enumerate(SIZES)
         for half in (0, 2)
     ],
@@ -91,7 +98,9 @@ def test_nothing_overlaps_at_any_size(names: tuple[str, ...], count: int, layers
     check(made_comparison(names[:count], n=30, layers=layers), style)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=EXHAUSTIVE if place > 1 else ()) for place, style in enumerate(STYLES)]
+)
 def test_nothing_overlaps_with_many_models(style: str) -> None:
     names = ["Organisation/A-Model-With-A-Long-Name-7B-Instruct", "Organisation/A-Model-With-A-Long-Name-70B-Instruct"]
     models = [made_comparison(LONG[:3], n=12, layers=6, model=name) for name in (*names, "漢字", "x" * 80, "m")]

@@ -81,7 +81,7 @@ def assert_equal(found: Tables, expected: Tables) -> None:
 
 
 @pytest.mark.parametrize("ambient", AMBIENT)
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gemma3", marks=pytest.mark.slow)])
 def test_what_the_process_has_set_changes_nothing(
     ambient: str, family: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: Rows
 ) -> None:
@@ -154,6 +154,7 @@ def compiled_layers(model: Any) -> Any:
     return model
 
 
+@pytest.mark.slow  # starts the compiler
 @pytest.mark.parametrize("compiled", [compiled_whole, compiled_in_place, compiled_forward, compiled_layers])
 @pytest.mark.parametrize("used_before", [False, True])
 def test_a_compiled_model_is_measured_as_itself(
