@@ -55,7 +55,7 @@ test test-all: $(STAMP) browser
 	@echo "==> Tests (real weights included; ten minutes on two cores)"
 	@mkdir -p .cache
 	@$(LINT) > .cache/lint.txt 2>&1 & lint=$$!; \
-	  $(BIN)/pytest -m "cluster $(SOME)" tests/engine > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
+	  OMP_NUM_THREADS=1 $(BIN)/pytest -m "cluster $(SOME)" tests/engine > .cache/cluster-tests.txt 2>&1 & ray=$$!; \
 	  $(PYTEST) -m "not cluster $(SOME)"; tests=$$?; \
 	  wait $$lint; lint=$$?; echo "==> Lint, types, and imports that run down the house"; cat .cache/lint.txt; \
 	  echo "==> Tests of the Ray engine, one after the other, begun beside the others: they mostly wait"; \

@@ -207,7 +207,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("n", [24, pytest.param(100, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("n", [16, pytest.param(100, marks=pytest.mark.exhaustive)])
 def test_real_rows_on_two_workers_equal_those_of_the_local_engine(
     n: int, cluster: None, shared: Path, tmp_path: Path
 ) -> None:
