@@ -113,11 +113,13 @@ class Canvas:
         changed = [fix_ticks(axis) for axis in both_axes]
         if any(changed):
             lay_out(figure)
-        figure.set_layout_engine("none")
         panel_width = min(axes.get_position().width for axes in self.panels) * width_in
         titles = self._names(headings, panel_width, style.font, notes_below=lines == 2)
         for axes, title in zip(self.panels, titles, strict=True):
             axes.set_title(title)
+        if any(axis.get_offset_text().get_text() for axis in both_axes):  # a power of ten lifts the title beside it
+            lay_out(figure)
+        figure.set_layout_engine("none")
         for axis in both_axes:
             add_minor_ticks(axis)
         return figure
@@ -159,6 +161,8 @@ def make_canvas(style: Style, count: int, most_columns: int = 4) -> Canvas:
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for empty in grid[count:]:
         empty.remove()
+    for axes in grid[:count]:
+        axes.yaxis.OFFSETTEXTPAD = 4  # points: a power of ten stands clear of the panel
     return Canvas(figure, tuple(grid[:count]), style, columns)
 
 
