@@ -20,8 +20,8 @@ from benchmarks.works import SAMPLE
 from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.prism.settings import Precision

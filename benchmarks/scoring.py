@@ -20,8 +20,8 @@ from benchmarks.timing import side_by_side
 from benchmarks.works import ROOT
 from gradprism.data.encode import make_encoder
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 

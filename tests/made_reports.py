@@ -10,8 +10,8 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.settings import recipe_text
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import open_examples
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables

@@ -9,8 +9,8 @@ import polars as pl
 
 from gradprism import Run, open_run
 from gradprism.core.settings import recipe_text
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import open_examples
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.record import data_record

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from gradprism.core.console import HarmlessConsole, shown
+from gradprism.core.console import HarmlessConsole, escaped
 from gradprism.core.terminal_tables import plain_table, summary_table
 
 HARM = "\x1b[31mred\x1b[0m \x1b]0;owned\x07 \u202egnol\u2066 \x00 \x9b2J \r \ud83d \u2028 [bold]x[/bold] :smile:"
@@ -25,9 +25,9 @@ def printed(*renderables: object, width: int = 200, **options: object) -> str:
 
 
 def test_escapes_are_written_out() -> None:
-    assert shown(HARM) == SAFE
-    assert shown("line\n\ttab é 👨‍👩‍👧 漢") == "line\n\ttab é 👨‍👩‍👧 漢"
-    assert shown("\U000e0041") == r"\U000e0041"
+    assert escaped(HARM) == SAFE
+    assert escaped("line\n\ttab é 👨‍👩‍👧 漢") == "line\n\ttab é 👨‍👩‍👧 漢"
+    assert escaped("\U000e0041") == r"\U000e0041"
 
 
 def test_text_tables_panels_and_titles_are_harmless() -> None:

@@ -14,8 +14,8 @@ from tokenizers.processors import TemplateProcessing
 
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import RowProblemError
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.data.source import open_examples
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 

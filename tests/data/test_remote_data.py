@@ -20,10 +20,10 @@ from tests.conftest import SAMPLE
 from tests.object_store import Bucket
 
 from gradprism import GradPrismError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.data.writing import arrow_schema, written_whole
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 
 pytestmark = pytest.mark.slow  # two servers
 
@@ -90,7 +90,7 @@ def test_rows_are_written_to_the_store_whole_or_not_at_all(bucket: Bucket) -> No
     rows = [{"a": i, "b": "x" * i} for i in range(600)]
     schema = arrow_schema(opened(bucket.put("a.parquet", parquet())).sources, rows)
     assert schema.names == list(json.loads(RAW.splitlines()[0]))  # as declared
-    target = place(f"{bucket.url}/rows.jsonl")
+    target = to_path(f"{bucket.url}/rows.jsonl")
     with written_whole(target, None) as writer:
         for row in rows:
             writer.write(row)
@@ -101,7 +101,7 @@ def test_rows_are_written_to_the_store_whole_or_not_at_all(bucket: Bucket) -> No
     assert len(bucket.objects()["rows.jsonl"].splitlines()) == 600
     with (
         pytest.raises(GradPrismError, match="no such bucket"),
-        written_whole(place("s3://no-such-bucket-here/x.jsonl"), None),
+        written_whole(to_path("s3://no-such-bucket-here/x.jsonl"), None),
     ):
         pass
 

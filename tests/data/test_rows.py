@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, Turn
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 
 Row = dict[str, Any]
 

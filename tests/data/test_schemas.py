@@ -12,10 +12,10 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data import recognise
 from gradprism.data.columns import COLUMN_ROLES, parse_columns
 from gradprism.data.example import RowProblemError, Turn
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.recognise import find_columns
 from gradprism.data.schemas import SCHEMAS, Columns, Content, Filled, RowReader, Schema, Turns
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 
 Row = dict[str, Any]
 

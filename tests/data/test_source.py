@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 
 Row = dict[str, Any]
 
@@ -305,7 +305,7 @@ def test_the_fingerprint_does_not_depend_on_the_format(tmp_path: Path) -> None:
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "rows.jsonl", numbered(5))
     code = (
-        "import sys; from gradprism.data.source import open_examples\n"
+        "import sys; from gradprism.data.example_set import open_examples\n"
         "from gradprism.data.settings import ReadSettings\n"
         "print(open_examples(sys.argv[1], ReadSettings(sample=3)).fingerprint)"
     )

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import open_examples
 
 
 def written(folder: Path, *names: str) -> Path:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import read_file
-from gradprism.data.given import Source
+from gradprism.data.sources import Source
 from gradprism.data.writing import arrow_schema, written_whole
 
 Row = dict[str, Any]

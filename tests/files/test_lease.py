@@ -17,7 +17,7 @@ from tests.runs.test_object_store import ABOUT, NOTHING
 from gradprism import GradPrismError
 from gradprism.files import lease
 from gradprism.files.lease import Holder, Lease, read_holder
-from gradprism.files.places import place, remote
+from gradprism.files.paths import as_remote, to_path
 from gradprism.files.storage_errors import StorageError
 from gradprism.metrics.tables import SCORES
 from gradprism.runs.parts import publish_scores
@@ -35,7 +35,7 @@ def left(bucket: Bucket, **changes: Any) -> None:
 
 
 def writer(bucket: Bucket, heard: list[str] | None = None) -> RunWriter:
-    return RunWriter(place(f"{bucket.url}/run"), ABOUT, (heard if heard is not None else []).append)
+    return RunWriter(to_path(f"{bucket.url}/run"), ABOUT, (heard if heard is not None else []).append)
 
 
 def test_one_writes_and_the_other_is_told_who(bucket: Bucket) -> None:
@@ -43,7 +43,7 @@ def test_one_writes_and_the_other_is_told_who(bucket: Bucket) -> None:
         said = rf"Another process is writing the run {bucket.url}/run: process {os.getpid()} on .+, since 20..-.*--out"
         with pytest.raises(GradPrismError, match=said):
             writer(bucket)
-        with pytest.raises(GradPrismError, match=said), locked_run(place(f"{bucket.url}/run"), ABOUT):
+        with pytest.raises(GradPrismError, match=said), locked_run(to_path(f"{bucket.url}/run"), ABOUT):
             pass
     assert "run/.lock" not in bucket.objects()
     with writer(bucket):
@@ -51,7 +51,7 @@ def test_one_writes_and_the_other_is_told_who(bucket: Bucket) -> None:
 
 
 def test_of_many_that_begin_at_once_one_gets_it(bucket: Bucket) -> None:
-    run, got, refused = remote(place(f"{bucket.url}/run")), [], []
+    run, got, refused = as_remote(to_path(f"{bucket.url}/run")), [], []
     start = threading.Barrier(6)
 
     def begin() -> None:
@@ -104,13 +104,13 @@ def test_what_cannot_be_understood_is_taken_over(bucket: Bucket) -> None:
     bucket.put("run/.lock", b"{}")
     heard: list[str] = []
     with writer(bucket, heard):
-        assert read_holder(remote(place(f"{bucket.url}/run/.lock"))) is not None
+        assert read_holder(as_remote(to_path(f"{bucket.url}/run/.lock"))) is not None
     assert "an unreadable lease" in heard[0]
 
 
 def test_it_is_renewed_and_one_that_was_lost_publishes_nothing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
-    file = remote(place(f"{bucket.url}/run/.lock"))
+    file = as_remote(to_path(f"{bucket.url}/run/.lock"))
     with writer(bucket) as mine:
         first = read_holder(file)
         wait_until(lambda: read_holder(file) != first)
@@ -138,7 +138,7 @@ def test_it_outlives_a_store_that_fails_for_a_while(
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     with writer(bucket) as mine:
-        file = remote(place(f"{bucket.url}/run/.lock"))
+        file = as_remote(to_path(f"{bucket.url}/run/.lock"))
         first = read_holder(file)
         faulty_store.faults["PUT"] = ["denied", "denied", "denied"]
         wait_until(lambda: not faulty_store.faults["PUT"])
@@ -150,7 +150,7 @@ def test_a_renewal_that_the_store_refused_does_not_count(
     bucket: Bucket, faulty_store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
-    stored_lease = remote(place(f"{bucket.url}/run/.lock"))
+    stored_lease = as_remote(to_path(f"{bucket.url}/run/.lock"))
     with writer(bucket) as mine:
         held = lease._LEASES[f"{bucket.url}/run"]
         faulty_store.faults["PUT"] = ["denied"] * 1000

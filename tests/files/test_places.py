@@ -6,30 +6,30 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.files.places import is_named, is_shared, names_in, place, remote
+from gradprism.files.paths import as_remote, is_remote, list_names, names_path, to_path
 
 
 @pytest.mark.parametrize("named", ["runs/a", "/runs/a", "~/a", "C:\\runs", "owner/name", "a=b/c", "hf://datasets/a/b"])
 def test_what_is_no_url_is_a_path_as_before(named: str) -> None:
-    assert place(named) == Path(named).expanduser()
-    assert not is_shared(place(named))
+    assert to_path(named) == Path(named).expanduser()
+    assert not is_remote(to_path(named))
 
 
 def test_a_file_url_is_a_local_path() -> None:
-    assert place("file:///runs/a%20b") == Path("/runs/a b")
+    assert to_path("file:///runs/a%20b") == Path("/runs/a b")
 
 
 def test_urls_keep_their_slashes_and_can_be_named_again() -> None:
-    run = place("S3://bucket/some/run/")
+    run = to_path("S3://bucket/some/run/")
     assert str(run) == "s3://bucket/some/run"
-    assert place(run) == run == place(Path("s3://bucket/some/run")) == run.resolve() == run.expanduser()
-    assert place("s3://bucket/a//b [1]?.jsonl").name == "b [1]?.jsonl"
-    assert is_shared(run)
-    assert is_named(run)
+    assert to_path(run) == run == to_path(Path("s3://bucket/some/run")) == run.resolve() == run.expanduser()
+    assert to_path("s3://bucket/a//b [1]?.jsonl").name == "b [1]?.jsonl"
+    assert is_remote(run)
+    assert names_path(run)
 
 
 def test_names_of_a_place() -> None:
-    data = place("s3://bucket/data/rows.jsonl.gz")
+    data = to_path("s3://bucket/data/rows.jsonl.gz")
     assert (data.name, data.stem, data.suffix, data.suffixes) == (
         "rows.jsonl.gz",
         "rows.jsonl",
@@ -37,14 +37,14 @@ def test_names_of_a_place() -> None:
         [".jsonl", ".gz"],
     )
     assert str(data.with_name("other")) == str(data.parent / "other") == "s3://bucket/data/other"
-    whole = place("s3://bucket")
+    whole = to_path("s3://bucket")
     assert whole.name == "bucket"
     assert whole.parent == whole
-    assert sorted([place("s3://b/b"), place("s3://b/a")])[0].name == "a"
+    assert sorted([to_path("s3://b/b"), to_path("s3://b/a")])[0].name == "a"
 
 
 def test_a_place_goes_to_another_process() -> None:
-    run = place("s3://bucket/run")
+    run = to_path("s3://bucket/run")
     assert pickle.loads(pickle.dumps(run)) == run
 
 
@@ -61,18 +61,18 @@ def test_a_place_goes_to_another_process() -> None:
 )
 def test_refused_and_no_secret_repeated(url: str, words: str) -> None:
     with pytest.raises(GradPrismError, match=words) as refused:
-        place(url)
+        to_path(url)
     assert "p4ss" not in str(refused.value)
 
 
 def test_a_container_of_an_account_is_no_password() -> None:
-    assert place("abfss://container@account.dfs.core.windows.net/run").name == "run"
-    assert place("http://localhost:8000/rows.jsonl").name == "rows.jsonl"
+    assert to_path("abfss://container@account.dfs.core.windows.net/run").name == "run"
+    assert to_path("http://localhost:8000/rows.jsonl").name == "rows.jsonl"
 
 
 def test_a_web_server_is_only_read_from() -> None:
     with pytest.raises(GradPrismError, match="can only be read"):
-        place("https://host/run").write_bytes(b"")
+        to_path("https://host/run").write_bytes(b"")
 
 
 @pytest.mark.parametrize(("url", "extra"), [("gs://b/run", "gcs"), ("az://b/run", "azure"), ("s3://b/run", "s3")])
@@ -80,27 +80,27 @@ def test_a_missing_library_is_named(url: str, extra: str, monkeypatch: pytest.Mo
     for name in ("s3fs", "gcsfs", "adlfs"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(GradPrismError, match=rf"pip install 'gradprism\[{extra}\]'"):
-        place(url).exists()
+        to_path(url).exists()
 
 
 def test_folders(tmp_path: Path) -> None:
-    assert names_in(tmp_path / "nothing") == []
+    assert list_names(tmp_path / "nothing") == []
     (tmp_path / "b").touch()
     (tmp_path / "a").mkdir()
-    assert names_in(tmp_path) == ["a", "b"]
-    assert names_in(tmp_path / "b") == []
+    assert list_names(tmp_path) == ["a", "b"]
+    assert list_names(tmp_path / "b") == []
 
 
 def test_a_store_that_every_process_has_of_its_own() -> None:
     """The part that needs no server: any of fsspec's stores has it."""
-    folder = place("memory://bucket/folder")
-    assert names_in(folder) == []
+    folder = to_path("memory://bucket/folder")
+    assert list_names(folder) == []
     (folder / "a").write_bytes(b"0123456789")
-    remote(folder / "b").create(b"")
-    assert names_in(folder) == ["a", "b"]
+    as_remote(folder / "b").create(b"")
+    assert list_names(folder) == ["a", "b"]
     assert (folder.is_dir(), (folder / "a").is_file(), (folder / "c").exists()) == (True, True, False)
     with (folder / "a").open("rb") as file:
         assert (file.read(3), file.seek(-2, 2), file.read(), file.read()) == (b"012", 8, b"89", b"")
     (folder / "b").unlink()
     (folder / "b").unlink(missing_ok=True)
-    assert names_in(folder) == ["a"]
+    assert list_names(folder) == ["a"]

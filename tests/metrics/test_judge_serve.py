@@ -26,8 +26,8 @@ pytest.importorskip("openai")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import open_examples
 from gradprism.metrics.judge.client import Endpoint
 from gradprism.metrics.judge.endpoint import EndpointJudge
 from gradprism.metrics.judge.prompts import Prompt

@@ -20,8 +20,8 @@ from tests.made_reports import made_report, with_effects
 from gradprism import GradPrismError, open_run
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import MOST_EXAMPLES
-from gradprism.comparison.evidence import ALPHA
 from gradprism.comparison.findings import CONTROL_RULE, KINDS
+from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
 from gradprism.metrics.titles import headed, title
 from gradprism.report import write_report

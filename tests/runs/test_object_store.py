@@ -28,7 +28,7 @@ import gradprism
 from gradprism import GradPrismError, Run, open_run
 from gradprism.data.formats import read_file
 from gradprism.files import atomic as disk
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.files.remote import RemotePath
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
@@ -67,7 +67,7 @@ def made(path: Path) -> Run:
 
 
 def test_tables_are_those_of_a_local_run(bucket: Bucket, tmp_path: Path) -> None:
-    here, there = made(tmp_path / "run"), made(place(f"{bucket.url}/run"))
+    here, there = made(tmp_path / "run"), made(to_path(f"{bucket.url}/run"))
     for table in ("examples", "spectra", "similarity"):
         assert there.scan(table).collect_schema() == here.scan(table).collect_schema()
         assert_frame_equal(there.scan(table).collect(), here.scan(table).collect())
@@ -86,7 +86,7 @@ def files(folder: Path) -> list[str]:
 
 def test_only_the_columns_that_are_used_are_read(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).lognormal(1, 1, (200, 4, 10))
-    run = given_run(place(f"{bucket.url}/run"), values, range(200))
+    run = given_run(to_path(f"{bucket.url}/run"), values, range(200))
     (part,) = [len(content) for key, content in bucket.objects().items() if "spectra" in key]
     read = counted(monkeypatch)
     found = run.scan("spectra").select("layer").collect()
@@ -111,7 +111,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_large_files_are_read_in_few_requests_of_bounded_size(
     bucket: Bucket, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = place(bucket.put(name, LARGE[name]()))
+    path = to_path(bucket.put(name, LARGE[name]()))
     read = counted(monkeypatch)
     assert sum(record.fields is not None for record in read_file(path)) == N_LARGE
     assert max(read) <= 4 << 20
@@ -191,7 +191,7 @@ def test_answers_of_a_judge_stay_in_the_users_cache(
 
 
 def test_a_worker_publishes_while_another_process_holds_the_run(bucket: Bucket) -> None:
-    run = place(f"{bucket.url}/run")
+    run = to_path(f"{bucket.url}/run")
     with RunWriter(run, ABOUT) as writer:
         assert writer.done == frozenset()
         code = (
@@ -209,7 +209,7 @@ def test_a_worker_publishes_while_another_process_holds_the_run(bucket: Bucket) 
 
 
 def test_what_another_client_publishes_is_seen_at_once(bucket: Bucket, tmp_path: Path) -> None:
-    run = made(place(f"{bucket.url}/run"))
+    run = made(to_path(f"{bucket.url}/run"))
     assert run.scan("examples").collect().height == 10
     last = bucket.objects()["run/examples/part-00002.parquet"]
     bucket.put("run/examples/part-00003.parquet", last)
@@ -219,20 +219,20 @@ def test_what_another_client_publishes_is_seen_at_once(bucket: Bucket, tmp_path:
 
 
 def test_a_part_without_examples_does_not_count(bucket: Bucket) -> None:
-    run = made(place(f"{bucket.url}/run"))
+    run = made(to_path(f"{bucket.url}/run"))
     bucket.client.delete_object(Bucket=bucket.name, Key="run/examples/part-00001.parquet")
     assert open_run(run.path).counts.done == 6
     assert set(run.scan("spectra").collect()["row"]) == {0, 2, 3, 8, 9}
 
 
 def test_other_settings_and_foreign_places_are_refused(bucket: Bucket) -> None:
-    with RunWriter(place(f"{bucket.url}/run"), ABOUT) as writer:
+    with RunWriter(to_path(f"{bucket.url}/run"), ABOUT) as writer:
         writer.publish(0, NOTHING)
     with pytest.raises(GradPrismError, match="a: the run has 1, now 2"):
-        RunWriter(place(f"{bucket.url}/run"), {**ABOUT, "identity": {"a": 2}})
+        RunWriter(to_path(f"{bucket.url}/run"), {**ABOUT, "identity": {"a": 2}})
     bucket.put("things/precious.txt", b"1")
     with pytest.raises(GradPrismError, match=r"is not a run .it holds precious\.txt"):
-        RunWriter(place(f"{bucket.url}/things"), ABOUT)
+        RunWriter(to_path(f"{bucket.url}/things"), ABOUT)
     with pytest.raises(GradPrismError, match="is not a run: it holds no"):
         open_run(f"{bucket.url}/things")
     assert [key for key in bucket.objects() if key.endswith(".lock")] == []
@@ -260,7 +260,7 @@ def test_a_bucket_that_is_not_there(bucket: Bucket, tiny_checkpoint: Path) -> No
 
 def test_a_web_server_takes_no_runs() -> None:
     with pytest.raises(GradPrismError, match="can only be read"):
-        RunWriter(place("https://127.0.0.1:9/run"), ABOUT)
+        RunWriter(to_path("https://127.0.0.1:9/run"), ABOUT)
 
 
 def test_no_credentials(bucket: Bucket) -> None:
@@ -289,7 +289,7 @@ def test_a_store_that_recovers_ends_nothing(
     bucket: Bucket, faulty_store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "PAUSES", (0.01, 0.01))
-    with RunWriter(place(f"{bucket.url}/run"), ABOUT) as writer:
+    with RunWriter(to_path(f"{bucket.url}/run"), ABOUT) as writer:
         faulty_store.faults["PUT"] = ["busy", "busy"]
         writer.publish(0, NOTHING)
         faulty_store.faults["PUT"] = ["drop"]
@@ -301,7 +301,7 @@ def test_a_store_that_stays_away_is_one_plain_error(
     bucket: Bucket, faulty_store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "PAUSES", (0.01,))
-    with RunWriter(place(f"{bucket.url}/run"), ABOUT) as writer:
+    with RunWriter(to_path(f"{bucket.url}/run"), ABOUT) as writer:
         writer.publish(0, NOTHING)
         faulty_store.faults["PUT"] = ["busy"] * 99
         with pytest.raises(GradPrismError, match="already published is safe") as failed:
@@ -312,7 +312,7 @@ def test_a_store_that_stays_away_is_one_plain_error(
 
 
 def test_reading_that_breaks_off_is_one_plain_error(bucket: Bucket, faulty_store: FaultyStore) -> None:
-    run = made(place(f"{bucket.url}/run"))
+    run = made(to_path(f"{bucket.url}/run"))
     lazy = run.scan("spectra").select("row", "nuclear_norm")
     faulty_store.faults["GET"] = ["denied"] * 99
     with pytest.raises(GradPrismError, match=r"spectra/part-0000\d\.parquet: access was denied"):
@@ -332,7 +332,7 @@ def test_an_upload_whose_connection_breaks_leaves_what_was_there(
     faulty_store.faults["PUT"] = ["drop"] * 99
     for name in ("whole", "new"):
         with pytest.raises(GradPrismError, match=r"the storage (cannot be reached|failed)"):
-            disk.replace(place(f"{bucket.url}/{name}"), os.urandom(3 << 20))
+            disk.replace(to_path(f"{bucket.url}/{name}"), os.urandom(3 << 20))
     assert bucket.objects() == {"whole": b"before"}
 
 
@@ -348,7 +348,7 @@ def test_of_an_upload_in_pieces_that_breaks_nothing_is_left(bucket: Bucket, faul
 
 def test_a_writer_killed_in_the_middle_of_an_upload_leaves_nothing(bucket: Bucket, faulty_store: FaultyStore) -> None:
     faulty_store.faults["PUT"] = ["stall"]
-    code = f"from gradprism.files.places import place; place('{bucket.url}/part').write_bytes(bytes(8 << 20))"
+    code = f"from gradprism.files.paths import to_path; to_path('{bucket.url}/part').write_bytes(bytes(8 << 20))"
     writer = subprocess.Popen([sys.executable, "-c", code])
     assert faulty_store.stalled.wait(60)
     writer.send_signal(signal.SIGKILL)
@@ -358,7 +358,7 @@ def test_a_writer_killed_in_the_middle_of_an_upload_leaves_nothing(bucket: Bucke
 
 
 def test_the_end_of_a_process_is_quiet(bucket: Bucket) -> None:
-    made(place(f"{bucket.url}/run"))
+    made(to_path(f"{bucket.url}/run"))
     code = f"import gradprism; run = gradprism.open_run('{bucket.url}/run'); print(run.counts.done, run.spectra.height)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["10", "36"]

@@ -172,8 +172,8 @@ def selectable(path: Path, names: Sequence[str]) -> Run:
     """A run whose recipe names data that are there."""
     data = path.parent / "rows.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"p{i}", "completion": "c" * (i + 1)}) + "\n" for i in range(N)))
+    from gradprism.data.example_set import open_examples
     from gradprism.data.settings import ReadSettings
-    from gradprism.data.source import open_examples
     from gradprism.runs.record import data_record
 
     recipe = ScoreRecipe(data=(str(data),), metric="ifd", out=str(path))

@@ -187,8 +187,8 @@ def test_a_run_goes_on_with_the_day_on_which_it_began(
 def test_the_day_is_in_the_tokens_and_no_setting_of_other_templates(dated: str, data: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
+    from gradprism.data.example_set import open_examples
     from gradprism.data.settings import ReadSettings
-    from gradprism.data.source import open_examples
 
     tokenizer = AutoTokenizer.from_pretrained(dated)
     (example, *_) = open_examples(data, ReadSettings())

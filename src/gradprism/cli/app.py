@@ -16,10 +16,10 @@ def _format_usage_error(error: CycloptsError) -> Text:
     problems = getattr(error.__cause__, "errors", None)  # pydantic's; the library itself is not loaded for it
     if problems is None:
         return Text(f"gradprism: {error}")
-    from gradprism.core.settings import given
+    from gradprism.core.settings import quote_given
 
     lines = [
-        f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']}{given(problem)}"
+        f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']}{quote_given(problem)}"
         for problem in problems()
     ]
     return Text(f"gradprism: {'; '.join(lines)}")
@@ -40,9 +40,9 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         status = app(sys.argv[1:] if words is None else words)
     except GradPrismError as error:
-        from gradprism.core.console import shown
+        from gradprism.core.console import escaped
 
-        print(shown(f"gradprism: {error}"), file=sys.stderr)  # noqa: T201
+        print(escaped(f"gradprism: {error}"), file=sys.stderr)  # noqa: T201
         status = 2
     except KeyboardInterrupt:
         print("gradprism: stopped", file=sys.stderr)  # noqa: T201

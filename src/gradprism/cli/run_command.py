@@ -8,7 +8,7 @@ from gradprism.core.options import Json, Quiet
 from gradprism.core.settings import Settings
 from gradprism.engine.options import Engine
 from gradprism.engine.settings import EngineSettings
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     json
         Print the summary as JSON on stdout.
     """
-    path = place(recipe)
+    path = to_path(recipe)
     module, loaded = load_verb_and_recipe(path)
     if out:
         loaded = loaded.model_copy(update={"out": out})

@@ -13,7 +13,7 @@ from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.settings import checked, recipe_text
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.runs.record import machine_record
 from gradprism.runs.run import Run, open_run
 
@@ -50,15 +50,15 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
     from gradprism.comparison.compare_groups import compare_groups
 
     if recipe.out is not None:
-        refuse_other_files(place(recipe.out))
-    absolute = {name: str(place(path).resolve()) for name, path in recipe.runs.items()}
+        refuse_other_files(to_path(recipe.out))
+    absolute = {name: str(to_path(path).resolve()) for name, path in recipe.runs.items()}
     recipe = recipe.model_copy(update={"runs": absolute})
     runs = {name: open_run(path) for name, path in absolute.items()}
     refuse_unmeasured(runs.values(), recipe.compare.incomplete)
     groups, notes = _groups_of(runs, recipe.compare)
     comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes)
     if recipe.out is not None:
-        folder = place(recipe.out)
+        folder = to_path(recipe.out)
         save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})
     return comparison
 
@@ -121,7 +121,7 @@ def _name_and_path(text: str) -> tuple[str, str]:
 
 
 def _folder_name(path: str) -> str:
-    return place(path).resolve().name
+    return to_path(path).resolve().name
 
 
 def _path(run: Given) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import GroupMatrix, read_groups
 from gradprism.comparison.comparable import comparable_metrics, refuse_other_models
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EFFECTS, EXAMPLES
@@ -15,6 +14,7 @@ from gradprism.comparison.contrast import Side, contrast
 from gradprism.comparison.decay import decay_table
 from gradprism.comparison.descriptive import describe_group
 from gradprism.comparison.findings import findings, is_spectral
+from gradprism.comparison.group_matrix import GroupMatrix, read_groups
 from gradprism.comparison.grouping import GroupRows
 from gradprism.comparison.layer_curves import mad_table, rd_table
 from gradprism.comparison.notes import group_notes, run_notes

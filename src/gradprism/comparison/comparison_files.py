@@ -15,8 +15,8 @@ from gradprism.comparison.paper_table import paper_latex, paper_table, summary
 from gradprism.core.errors import GradPrismError
 from gradprism.correlation.table_files import with_missing_columns, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import disk_errors, json_bytes, replace
-from gradprism.files.places import place
+from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.paths import to_path
 from gradprism.files.reading import read_parquet
 from gradprism.runs.layout import COMPARISON_FILE
 
@@ -41,14 +41,14 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
     or cannot be written.
     """
     refuse_other_files(folder)
-    with disk_errors(folder, "the comparison"):
+    with write_errors(folder, "the comparison"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _UNFINISHED).touch()
         (folder / COMPARISON_FILE).unlink(missing_ok=True)
         write_tables(folder, {name: getattr(comparison, name) for name in TABLES})
         for name, text in {**_summaries(comparison), **texts}.items():
-            replace(folder / name, text.encode())
-        replace(folder / COMPARISON_FILE, json_bytes(_record(comparison)))
+            write_whole(folder / name, text.encode())
+        write_whole(folder / COMPARISON_FILE, json_bytes(_record(comparison)))
         (folder / _UNFINISHED).unlink()
 
 
@@ -57,7 +57,7 @@ def open_comparison(path: str | Path) -> Comparison:
 
     Columns that an earlier version did not write are null.
     """
-    folder = place(path)
+    folder = to_path(path)
     record = _read_record(folder)
     try:
         frames = {
@@ -78,7 +78,7 @@ def open_comparison(path: str | Path) -> Comparison:
 
 def is_comparison(path: str | Path) -> bool:
     """Return whether a folder holds a comparison."""
-    return (place(path) / COMPARISON_FILE).is_file()
+    return (to_path(path) / COMPARISON_FILE).is_file()
 
 
 def _record(comparison: Comparison) -> dict[str, Any]:

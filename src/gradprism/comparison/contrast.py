@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import Features, GroupMatrix
 from gradprism.comparison.comparison_tables import EFFECTS
+from gradprism.comparison.group_matrix import Features, GroupMatrix
 from gradprism.comparison.settings import CompareSettings
 from gradprism.prism.measures import known_measures
 from gradprism.stats.bootstrap import Resampled, bca_interval, resample_means

@@ -7,8 +7,8 @@ a high index would be that of the longest examples alone.
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import GroupMatrix
 from gradprism.comparison.comparison_tables import DECAY
+from gradprism.comparison.group_matrix import GroupMatrix
 
 MOST_EXAMPLES = 200  # of a group; quantiles of thousands of gradients each
 MOST_POINTS = 48

@@ -1,6 +1,6 @@
 """Verdicts on differences, raw and length-controlled: a kind and a sentence for each, from the numbers alone.
 
-When a control finds a difference, leaves little or cannot say is written in `gradprism.comparison.evidence`.
+When a control finds a difference, leaves little or cannot say is written in `gradprism.comparison.length_controls`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from gradprism.comparison.comparison import Finding
-from gradprism.comparison.evidence import (
+from gradprism.comparison.length_controls import (
     ADJUSTED_P,
     ALPHA,
     LEFT,

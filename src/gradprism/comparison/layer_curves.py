@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import Features
 from gradprism.comparison.comparison_tables import MAD, RD
 from gradprism.comparison.contrast import Side
+from gradprism.comparison.group_matrix import Features
 from gradprism.stats.bootstrap import bca_interval
 from gradprism.stats.layer_curves import (
     mean_absolute_difference,

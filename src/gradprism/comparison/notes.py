@@ -6,9 +6,9 @@ from itertools import combinations, product
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN, GroupMatrix
 from gradprism.comparison.contrast import LENGTHS, match_on_length
 from gradprism.comparison.decay import MOST_EXAMPLES
+from gradprism.comparison.group_matrix import MEAN, GroupMatrix
 from gradprism.comparison.grouping import GroupRows
 from gradprism.metrics.titles import title
 from gradprism.runs.own_settings import DECIDING, notes_on_settings

@@ -9,7 +9,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_files import is_comparison, open_comparison
 from gradprism.comparison.settings import CompareSettings
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.runs.layout import RUN_FILE
 from gradprism.runs.run import Run, open_run
 
@@ -52,13 +52,13 @@ def folder_of(item: Given) -> Path | None:
     if isinstance(item, Run):
         return item.path
     (path,) = names_of_runs([str(item)]).values()
-    return place(path)
+    return to_path(path)
 
 
 def _run_path(item: str | Path | Run) -> str:
     """Return the path of a run, as NAME=PATH where it was given so. Raises `GradPrismError` for another folder."""
     path = str(item.path if isinstance(item, Run) else item)
-    folder = place(path)
+    folder = to_path(path)
     if folder.is_dir() and not (folder / RUN_FILE).is_file():
         raise GradPrismError(
             f"{folder} is neither a comparison nor a run: it holds neither comparison.json nor {RUN_FILE}. "

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
-from gradprism.comparison.evidence import ADJUSTED_P, ALPHA
-from gradprism.core.markdown import head, line
+from gradprism.comparison.group_matrix import MEAN
+from gradprism.comparison.length_controls import ADJUSTED_P, ALPHA
+from gradprism.core.markdown import header_lines, table_row
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
@@ -74,22 +74,22 @@ def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
     """Write means, gap, AUC and p of one contrast as a Markdown table."""
     table = paper_table(comparison).filter((pl.col("first") == first) & (pl.col("second") == second))
     heads = ["measure", "projection", first, second, "gap", "95% interval", "AUC", ADJUSTED_P]
-    lines = [*head(heads, 2)]
+    lines = [*header_lines(heads, 2)]
     for row in table.iter_rows(named=True):
         values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
         interval = _interval_in_words(row, "gap")
         cells = [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
-        lines.append(line(cells))
+        lines.append(table_row(cells))
     return "\n".join(lines)
 
 
 def _mad_markdown(comparison: Comparison) -> str:
     """Write MAD of each group, its mean over projections, as a Markdown table: all layers, then thirds of depth."""
-    lines = [*head(["group", "measure", "all layers", "95% interval", *THIRDS], 2)]
+    lines = [*header_lines(["group", "measure", "all layers", "95% interval", *THIRDS], 2)]
     for row in comparison.mad.filter(pl.col("projection") == MEAN).iter_rows(named=True):
         thirds = [number(row[f"mad_{third}"]) for third in THIRDS]
         cells = [row["group"], title(row["measure"]), number(row["mad"]), _interval_in_words(row, "mad"), *thirds]
-        lines.append(line(cells))
+        lines.append(table_row(cells))
     return "\n".join(lines)
 
 

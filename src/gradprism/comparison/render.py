@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.evidence import ADJUSTED_P, controls, raw_difference
 from gradprism.comparison.findings import said_of
+from gradprism.comparison.length_controls import ADJUSTED_P, controls, raw_difference
 from gradprism.core.numbers import number, probability, share
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import title

@@ -16,7 +16,7 @@ _HARMFUL = re.compile(
 )
 
 
-def shown(text: str) -> str:
+def escaped(text: str) -> str:
     r"""Return the text with each character that controls a terminal written as an escape, such as `\x1b`."""
     return _HARMFUL.sub(lambda match: _escape(ord(match[0])), text)
 
@@ -42,7 +42,7 @@ class HarmlessConsole(Console):
 def _harmless(renderable: Any) -> Any:
     """Return a renderable with every text in it escaped. Tables, panels and paddings are changed in place."""
     if isinstance(renderable, str):
-        return shown(renderable)
+        return escaped(renderable)
     if isinstance(renderable, Text):
         return _escaped(renderable)
     if isinstance(renderable, Group):
@@ -66,6 +66,6 @@ def _escaped(text: Text) -> Text:
     for piece in pieces:
         if _HARMFUL.fullmatch(piece.plain):
             styles = [span.style for span in piece.spans]
-            piece.plain = shown(piece.plain)
+            piece.plain = escaped(piece.plain)
             piece.spans = [Span(0, len(piece), style) for style in styles]
     return text.blank_copy().join(pieces) if positions else text

@@ -6,13 +6,13 @@ from typing import Any
 from gradprism.core.numbers import number
 
 
-def head(heads: Sequence[str], words: int) -> Iterator[str]:
+def header_lines(heads: Sequence[str], words: int) -> Iterator[str]:
     """Yield the two header lines of a table: the first `words` columns aligned left, the others right."""
-    yield line(heads)
-    yield line(["---"] * words + ["---:"] * (len(heads) - words))
+    yield table_row(heads)
+    yield table_row(["---"] * words + ["---:"] * (len(heads) - words))
 
 
-def line(cells: Iterable[object]) -> str:
+def table_row(cells: Iterable[object]) -> str:
     """Return one row of a table, with `|` escaped and line breaks replaced by spaces."""
     words = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(words)} |"

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from gradprism.core.console import HarmlessConsole, shown
+from gradprism.core.console import HarmlessConsole, escaped
 from gradprism.core.progress import NoProgress, Progress
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -74,7 +74,7 @@ class PlainLines:
 
     def say(self, text: str) -> None:
         """Print the name of a stage."""
-        print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
+        print(escaped(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def start(self, rows: int, done: int, what: str) -> None:
         """Print what is computed, for how many rows, and how many of them are done."""
@@ -129,7 +129,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Show the name of a stage beside the bar."""
-        self._progress.update(self._task, description=shown(text))
+        self._progress.update(self._task, description=escaped(text))
 
     def start(self, rows: int, done: int, what: str) -> None:
         """Set the total, and the rows that are done."""
@@ -139,7 +139,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Show a note behind the name of the work."""
-        self._progress.update(self._task, description=shown(f"{self._what} ({text})" if text else self._what))
+        self._progress.update(self._task, description=escaped(f"{self._what} ({text})" if text else self._what))
 
     def batch(self, examples: int, tokens: int | None) -> None:
         """Advance the bar. Raises `KeyboardInterrupt` if an interrupt came during the batch."""

@@ -61,13 +61,13 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}{given(problem)}"
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}{quote_given(problem)}"
             for problem in error.errors()
         ]
         raise GradPrismError("Settings not understood:\n  " + "\n  ".join(lines)) from None
 
 
-def given(problem: Mapping[str, Any]) -> str:
+def quote_given(problem: Mapping[str, Any]) -> str:
     """Quote the value that pydantic refused; nothing for an address, which may hold a password."""
     hidden = problem["type"] == "missing" or "base_url" in problem["loc"]
     return "" if hidden else f" (given: {problem['input']!r})"

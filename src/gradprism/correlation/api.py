@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.core.optional import need
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.runs.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -32,5 +32,5 @@ def correlate(
     opened = run if isinstance(run, Run) else open_run(run)
     found = analysis.correlate(opened, [name for name in names if name], incomplete_ok=incomplete)
     if out is not None:
-        found.save(place(out))
+        found.save(to_path(out))
     return found

@@ -13,7 +13,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import disk_errors
+from gradprism.files.atomic import write_errors
 from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
@@ -53,7 +53,7 @@ class Correlations:
         """
         if any((folder / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
             raise GradPrismError(f"{folder} is a run or a comparison, with tables of its own. Choose another --out.")
-        with disk_errors(folder, "the correlations"):
+        with write_errors(folder, "the correlations"):
             folder.mkdir(parents=True, exist_ok=True)
             write_tables(folder, {"correlations": self.table})
             write_csv(folder, "matrix_raw", self.raw)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from gradprism.files.atomic import parquet_bytes, replace
+from gradprism.files.atomic import parquet_bytes, write_whole
 
 
 def write_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     """Write NAME.parquet and NAME.csv for each table, each file whole or not at all; lists are text in CSV."""
     for name, table in tables.items():
-        replace(folder / f"{name}.parquet", parquet_bytes(table))
+        write_whole(folder / f"{name}.parquet", parquet_bytes(table))
         write_csv(folder, name, table)
 
 
@@ -19,7 +19,7 @@ def write_csv(folder: Path, name: str, table: pl.DataFrame) -> None:
     """Write NAME.csv, whole or not at all, with lists as text."""
     lists = [column for column, kind in table.schema.items() if isinstance(kind, pl.List)]
     flat = table.with_columns(pl.col(column).cast(pl.List(pl.String)).list.join(" ") for column in lists)
-    replace(folder / f"{name}.csv", flat.write_csv().encode())
+    write_whole(folder / f"{name}.csv", flat.write_csv().encode())
 
 
 def with_missing_columns(table: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import AS_REQUESTED
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate, prints_date
-from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, answers_in_loss
+from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn, positions_of_scored_answers
 from gradprism.data.settings import TextSettings
 
 BUILTIN_TEMPLATES = ("auto", "paper", "chat")
@@ -100,7 +100,7 @@ class Encoder(ABC):
 
     def scored(self, turns: Sequence[Turn]) -> list[int]:
         """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
-        return answers_in_loss(turns, self.settings.turns)
+        return positions_of_scored_answers(turns, self.settings.turns)
 
 
 class PaperEncoder(Encoder):

@@ -56,14 +56,14 @@ class Turn:
 _BEYOND_CONTENT = tuple((each.name, each.default) for each in fields(Turn)[2:])
 
 
-def answers_in_loss(turns: Sequence[Turn], which: Literal["all", "last"]) -> list[int]:
+def positions_of_scored_answers(turns: Sequence[Turn], which: Literal["all", "last"]) -> list[int]:
     """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
     answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     wanted = answers if which == "all" else answers[-1:]
     return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]
 
 
-def judged_turns(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+def turns_to_judge(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """Return the turns up to the last answer in the loss, which judges and reward models judge; all if none answers.
 
     Raises `RowProblemError` where every answer is context.

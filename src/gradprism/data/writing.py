@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradprism.core.errors import GradPrismError
-from gradprism.data.given import Source
 from gradprism.data.record import Row
+from gradprism.data.sources import Source
 from gradprism.files.atomic import whole_file
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 
 WRITTEN_SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 256  # rows held at a time
@@ -25,7 +25,7 @@ _BATCH = 256  # rows held at a time
 
 def refuse_replacing(targets: Iterable[Path], sources: Iterable[Source]) -> None:
     """Raise `GradPrismError` where a file that is to be written is one that is read."""
-    read = {place(source.name).resolve() for source in sources}
+    read = {to_path(source.name).resolve() for source in sources}
     for target in targets:
         if target.resolve() in read:
             raise GradPrismError(f"{target} holds the data that is read. Choose another --out.")
@@ -115,7 +115,7 @@ def arrow_schema(sources: Sequence[Source], rows: Iterable[Row]) -> pa.Schema:
     """
     with _arrow_errors():
         if all(source.format == "Parquet" and Path(source.name).suffix in (".parquet", ".pq") for source in sources):
-            declared = [_declared_schema(place(source.name)) for source in sources]
+            declared = [_declared_schema(to_path(source.name)) for source in sources]
             return pa.unify_schemas(declared, promote_options="permissive")
         return pa.unify_schemas([*_inferred_schemas(rows)], promote_options="permissive")
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, cast
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Progress
-from gradprism.data.source import ExampleSet
+from gradprism.data.example_set import ExampleSet
 from gradprism.engine import local
 from gradprism.engine.session import session
 from gradprism.engine.settings import EngineSettings

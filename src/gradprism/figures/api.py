@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradprism.comparison.comparison_files import is_comparison
 from gradprism.comparison.opening import Given, comparisons_of
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 
 if TYPE_CHECKING:
     from gradprism.figures import Drawn
@@ -36,9 +36,9 @@ def draw_figures(
 
 def _figure_folder(given: Sequence[Given], out: str | Path | None) -> Path:
     if out is not None:
-        return place(out)
+        return to_path(out)
     if len(given) == 1 and isinstance(given[0], str | Path) and is_comparison(given[0]):
-        return place(given[0]) / "figures"
+        return to_path(given[0]) / "figures"
     raise GradPrismError(
         "Expected --out, a folder for the figures: only a single saved comparison has its own, DIR/figures."
     )

@@ -12,7 +12,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import Style, style_named
-from gradprism.files.atomic import replace
+from gradprism.files.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def write_figure(figure: "Figure", file: Path, style: str = "neurips") -> None:
 
     file_format = file.suffix.lstrip(".")
     _check_formats([file_format])
-    replace(file, figure_bytes(figure, file_format, style_named(style)))
+    write_whole(file, figure_bytes(figure, file_format, style_named(style)))
 
 
 def available(comparisons: Comparison | Sequence[Comparison]) -> list[str]:
@@ -138,9 +138,9 @@ def _draw_files(
     made = make(plot, style)
     files = tuple(out / f"{plot.name}.{name}" for name in formats)
     for file, name in zip(files, formats, strict=True):
-        replace(file, figure_bytes(made, name, style))
+        write_whole(file, figure_bytes(made, name, style))
     csv = out / f"{plot.name}.csv"
-    replace(csv, plot.data.write_csv().encode())
+    write_whole(csv, plot.data.write_csv().encode())
     return Drawn(plot.name, files, csv, plot.caption)
 
 
@@ -157,4 +157,4 @@ def _write_captions(
     ]
     missing = [(plot.name, plot.reason) for plot in plots.values() if isinstance(plot, Missing)]
     content = captions(out, entries, comparisons, Unseen(missing, _by_default(plots)))
-    replace(out / CAPTIONS, content.encode("utf-8", "replace"))
+    write_whole(out / CAPTIONS, content.encode("utf-8", "replace"))

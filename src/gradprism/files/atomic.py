@@ -14,7 +14,7 @@ from typing import IO, Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import is_shared, remote
+from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import RemotePath
 from gradprism.files.storage_errors import StorageError
 
@@ -26,9 +26,9 @@ def json_bytes(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, indent=2, ensure_ascii=False).encode()
 
 
-def clear_leftovers(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Make the folder of a table, and delete half-written files of a killed process; an object store has none."""
-    if is_shared(folder):
+    if is_remote(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(".*.partial"):
@@ -42,10 +42,10 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def replace(target: Path, content: bytes) -> None:
+def write_whole(target: Path, content: bytes) -> None:
     """Write a file so that it is seen whole or not at all, whatever happens meanwhile."""
-    if is_shared(target):
-        _put(remote(target), content)
+    if is_remote(target):
+        _put(as_remote(target), content)
     else:
         with whole_file(target) as file:
             file.write(content)
@@ -58,11 +58,11 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
     On a disk it is renamed into place when its bytes are there, so that no crash leaves a torn file; what goes to an
     object store is written to a local file first, and uploaded from there.
     """
-    if is_shared(target):
+    if is_remote(target):
         with NamedTemporaryFile() as file:
             yield file
             file.flush()
-            remote(target).upload(Path(file.name))
+            as_remote(target).upload(Path(file.name))
         return
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -89,7 +89,7 @@ def _put(target: RemotePath, content: bytes) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path, what: str = "the run") -> Iterator[None]:
+def write_errors(path: Path, what: str = "the run") -> Iterator[None]:
     """Raise failures of the disk or the store as `GradPrismError`, with what to do."""
     safe = "what was already published is safe and will not be computed again."
     try:

@@ -128,7 +128,7 @@ class Lease:
                 self._me = renewed  # only now: a store that has not taken it will let others take over
 
 
-def check_lease(run: Path) -> None:
+def check_lease_held(run: Path) -> None:
     """Raise `GradPrismError` where this process held a run in an object store and another has taken it over."""
     if lease := _LEASES.get(str(run)):
         lease.check()

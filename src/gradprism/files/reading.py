@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gradprism.files.places import is_shared, remote
+from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import RemotePath
 from gradprism.files.remote_files import StoredFile
 
@@ -17,12 +17,12 @@ def scan_parts(parts: Sequence[Path]) -> pl.LazyFrame:
     Objects of a store are read through fsspec and not by polars itself, which is about two and a half times as fast but
     takes credentials and endpoint from settings of its own.
     """
-    return _scan_objects([remote(part) for part in parts]) if is_shared(parts[0]) else pl.scan_parquet(list(parts))
+    return _scan_objects([as_remote(part) for part in parts]) if is_remote(parts[0]) else pl.scan_parquet(list(parts))
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
     """Read one file whole. Raises an error of polars, an `OSError` or a `GradPrismError`."""
-    return pl.read_parquet(io.BytesIO(path.read_bytes()) if is_shared(path) else path)
+    return pl.read_parquet(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
 
 
 def _scan_objects(parts: Sequence[RemotePath]) -> pl.LazyFrame:

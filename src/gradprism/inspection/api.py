@@ -10,8 +10,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import describe_text
 from gradprism.data.encode import Encoded, Encoder, choose_template, make_encoder, with_date
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.inspection.unusual_rows import UnusualRows
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.positions import position_limit

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from gradprism.core.console import shown
+from gradprism.core.console import escaped
 from gradprism.core.terminal_tables import spaced, summary_table
 from gradprism.data.example import Example
-from gradprism.data.source import SchemaCount
+from gradprism.data.example_set import SchemaCount
 from gradprism.inspection.api import InspectedExample, Inspection
 
 _LOSS_STYLE = "#000000 on #87d787"
@@ -38,7 +38,7 @@ def _sources_table(found: Inspection) -> RenderableType:
         rows.append(("also kept", f"{', '.join(map(str, kept))}  (to group and select by)"))
     if examples.unused:
         rows.append(("not used", _unused_columns(examples.unused)))
-    return summary_table((name, shown(text)) for name, text in rows)
+    return summary_table((name, escaped(text)) for name, text in rows)
 
 
 def _schema_line(schema: SchemaCount) -> str:
@@ -63,31 +63,31 @@ def _example_panel(item: InspectedExample, colour: bool, why: str | None = None)
         cut = ", truncated" if item.encoded.truncated else ""
         title += f"   {item.encoded.n_tokens:,} tokens, {item.encoded.n_response_tokens:,} in the loss{cut}"
     style = "red" if item.problem else "yellow" if why else "dim"
-    about = [Text(shown(f"unusual: {why}"), style="yellow")] if why and not item.problem else []
+    about = [Text(escaped(f"unusual: {why}"), style="yellow")] if why and not item.problem else []
     body = Text("\n").join([*about, _example_text(item, colour)])
-    return Panel(body, title=Text(shown(title)), title_align="left", border_style=style)
+    return Panel(body, title=Text(escaped(title)), title_align="left", border_style=style)
 
 
 def _example_text(item: InspectedExample, colour: bool) -> Text:
     if item.problem:
-        problem = Text(shown(f"skipped: {item.problem}"), style="red")
+        problem = Text(escaped(f"skipped: {item.problem}"), style="red")
         return Text("\n").join([problem, *_turn_lines(item.example)])
     if not item.pieces:
         return Text("\n").join(_turn_lines(item.example))
-    return Text.assemble(*(_mark_loss(shown(_shorten(piece)), in_loss, colour) for piece, in_loss in item.pieces))
+    return Text.assemble(*(_mark_loss(escaped(_shorten(piece)), in_loss, colour) for piece, in_loss in item.pieces))
 
 
 def _turn_lines(example: Example) -> Iterator[Text]:
     """Yield the tools of an example, and each turn with all that it says."""
     for label, objects in (("tools", example.tools), ("documents", example.documents)):
         if objects:
-            yield Text.assemble((f"{label}: ", "bold"), shown(_shorten(json.dumps(objects, ensure_ascii=False))))
+            yield Text.assemble((f"{label}: ", "bold"), escaped(_shorten(json.dumps(objects, ensure_ascii=False))))
     if example.template_options:
         options = json.dumps(example.template_options, ensure_ascii=False)
-        yield Text.assemble(("for the template: ", "bold"), shown(_shorten(options)))
+        yield Text.assemble(("for the template: ", "bold"), escaped(_shorten(options)))
     for turn in example.turns:
         note = "" if turn.in_loss else " (not in the loss)"
-        yield Text.assemble((f"{turn.role}{note}: ", "bold"), shown(_shorten(turn.text)))
+        yield Text.assemble((f"{turn.role}{note}: ", "bold"), escaped(_shorten(turn.text)))
 
 
 def _mark_loss(text: str, in_loss: bool, colour: bool) -> str | tuple[str, str]:
@@ -112,9 +112,9 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
     yield "conversations", f"{found.examples.n_conversations:,} (rows of turns; the others are a prompt and a response)"
     yield "example id", "the data's own" if found.examples.has_ids else "row number (no `id`, or not unique)"
     if found.template:
-        yield "template", shown(found.template)
+        yield "template", escaped(found.template)
     for what, n in sorted(found.left_out.items(), key=lambda item: -item[1]):
-        yield "not shown", Text(shown(f"the {what} of {_n_rows(n)}: the template leaves it out"), style="yellow")
+        yield "not shown", Text(escaped(f"the {what} of {_n_rows(n)}: the template leaves it out"), style="yellow")
     if found.lengths:
         yield "tokens", f"{sum(found.lengths):,}; an example has {_range_and_median(found.lengths)}"
         yield (
@@ -124,7 +124,7 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
         yield "truncated", f"{found.n_truncated:,}"
         yield "", Text.assemble("tokens marked ", _mark_loss("like this", True, colour), " carry the loss")
     for problem, n in sorted(found.problems.items(), key=lambda item: -item[1])[:_MOST_PROBLEMS]:
-        yield "skipped", Text(shown(f"{n:,} x {problem}"), style="red")
+        yield "skipped", Text(escaped(f"{n:,} x {problem}"), style="red")
 
 
 def _range_and_median(lengths: tuple[int, ...]) -> str:

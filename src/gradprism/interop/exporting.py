@@ -11,7 +11,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.data.example import Example
 from gradprism.data.writing import refuse_replacing, written_whole
-from gradprism.files.places import is_shared, place
+from gradprism.files.paths import is_remote, to_path
 from gradprism.files.reading import read_parquet
 from gradprism.interop.line_writer import CosineKinds, line_of
 from gradprism.runs.layout import part_path, published_parts
@@ -38,7 +38,7 @@ def export_paper(
     that was moved, or was Python objects: its texts go into the file. Raises `GradPrismError`.
     """
     watch = observer or NoProgress()
-    opened, target = run if isinstance(run, Run) else open_run(run), place(out)
+    opened, target = run if isinstance(run, Run) else open_run(run), to_path(out)
     _refuse_export(opened, target)
     watch.say("Reading the data")
     examples = open_source_data(opened, data)
@@ -58,7 +58,7 @@ def _refuse_export(run: Run, target: Path) -> None:
         raise GradPrismError(f"The run {run.path} has no spectra. Expected a run of gradprism spectra or import.")
     if not target.name.endswith(".jsonl"):
         raise GradPrismError(f"Given --out {target}. Expected the name of a file that ends in .jsonl.")
-    if not is_shared(target) and not target.parent.is_dir():
+    if not is_remote(target) and not target.parent.is_dir():
         raise GradPrismError(f"Given --out {target}. Expected an existing folder: there is no folder {target.parent}.")
 
 

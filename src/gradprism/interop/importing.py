@@ -16,12 +16,12 @@ from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import recipe_text
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.record import Record
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.session import session
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
-from gradprism.files.places import absolute, is_named, place
+from gradprism.files.paths import absolute_path, names_path, to_path
 from gradprism.interop.line_reader import Layout, Line, layout_of, read_line
 from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, WeightKey, weight_key
 from gradprism.interop.noise import NOISE_FLOOR
@@ -56,7 +56,7 @@ def import_paper(
     there; a new temporary one where None. `options`: those of the command, e.g. `model="smollm2-135m"`, whose tokenizer
     gives the token counts. Raises `GradPrismError`; a bad line never does, it becomes a failed row with its reason.
     """
-    files = (data,) if is_named(data) else tuple(data)  # type: ignore[arg-type]
+    files = (data,) if names_path(data) else tuple(data)  # type: ignore[arg-type]
     folder = str(out or tempfile.mkdtemp(prefix="gradprism-"))
     return run_recipe(ImportRecipe.from_options(tuple(map(str, files)), folder, **options), observer)
 
@@ -70,7 +70,7 @@ def run_recipe(recipe: ImportRecipe, observer: Progress | None = None) -> Run:
     origin = _origin(recipe, first, watch)
     examples = examples_of(recipe)
     recipe = _resolved(recipe, origin)
-    with RunWriter(place(recipe.out), _description(recipe, examples, first, origin), watch.say) as writer:
+    with RunWriter(to_path(recipe.out), _description(recipe, examples, first, origin), watch.say) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
         n_done = rows_in(writer.done, recipe.part_rows, len(examples))
         watch.start(len(examples), n_done, "Importing")
@@ -218,7 +218,7 @@ def _origin(recipe: ImportRecipe, first: _First, watch: Progress) -> _Origin:
     shapes = _shapes(checkpoint.load_skeleton(), first, checkpoint.name)
     model = model_record(checkpoint, config) | {"dtype": given.made_in} | found
     others = sorted({*range(model["layers"] or 0)} - {*layout.layers})
-    text = resolve_text(recipe.text, checkpoint, config, 0, identity_of(place(recipe.out))).settings
+    text = resolve_text(recipe.text, checkpoint, config, 0, identity_of(to_path(recipe.out))).settings
     encoder = make_encoder(checkpoint.load_tokenizer(), text)
     return _Origin(model | {"skipped_layers": others, "notes": []}, encoder, shapes)
 
@@ -246,8 +246,8 @@ def _shapes(skeleton: Any, first: _First, name: str) -> dict[WeightKey, tuple[in
 def _resolved(recipe: ImportRecipe, origin: _Origin) -> ImportRecipe:
     """Return the recipe with absolute paths, so that it can be replayed from anywhere."""
     changes: dict[str, Any] = {
-        "data": tuple(map(absolute, recipe.data)),
-        "out": str(place(recipe.out).resolve()),
+        "data": tuple(map(absolute_path, recipe.data)),
+        "out": str(to_path(recipe.out).resolve()),
     }
     if recipe.origin.model and origin.encoder:
         named = resolved_checkpoint(CheckpointSettings(model=recipe.origin.model)).model

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.data.example import Example, judged_turns
+from gradprism.data.example import Example, turns_to_judge
 from gradprism.interop.naming import OWN_KEYS, WeightKey, same_layer_name
 
 Row = Mapping[str, Any]
@@ -48,7 +48,7 @@ def line_of(
 
 def paper_texts(example: Example) -> dict[str, str]:
     """Return a conversation as the `paper` template has it: in lines what stands before the last answer in the loss."""
-    *before, answer = judged_turns(example.answered)
+    *before, answer = turns_to_judge(example.answered)
     texts = {"output": answer.text}
     if [turn.role for turn in before] == ["system", "user"]:
         texts["system"] = before.pop(0).text

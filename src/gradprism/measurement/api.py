@@ -8,10 +8,10 @@ from typing import Any
 
 from gradprism.core.progress import NoProgress, Progress, Say
 from gradprism.core.settings import recipe_text
+from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import IN_MEMORY
-from gradprism.data.source import ExampleSet
 from gradprism.engine.run import refuse_engine, run_task
-from gradprism.files.places import absolute, is_named, place
+from gradprism.files.paths import absolute_path, names_path, to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.task import MeasureTask, arithmetic_there
 from gradprism.models.checkpoints import find_checkpoint
@@ -48,9 +48,9 @@ def spectra(
     `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
     Raises `GradPrismError`, but not for an example that cannot be measured: it becomes a row with its reason.
     """
-    if is_named(data):
+    if names_path(data):
         data = (data,)
-    are_paths = isinstance(data, list | tuple) and all(map(is_named, data))
+    are_paths = isinstance(data, list | tuple) and all(map(names_path, data))
     source: ModelSource | None = None
     if not isinstance(model, str | Path):
         source = LoadedModel(model, tokenizer)
@@ -86,7 +86,7 @@ def run_recipe(
     examples = examples_of(recipe, data)
     source = model or find_checkpoint(recipe.checkpoint, progress.say)
     config = source.load_config()
-    out = place(recipe.out)
+    out = to_path(recipe.out)
     text = resolve_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
     recipe = _resolved(recipe, text)
     with RunWriter(out, _description(recipe, examples, source, config, text, progress.say), progress.say) as writer:
@@ -108,11 +108,11 @@ def run_recipe(
 def _resolved(recipe: SpectraRecipe, text: ResolvedText) -> SpectraRecipe:
     """Return the recipe with absolute paths, so that it can be replayed from anywhere, and with the resolved text."""
     changes = {
-        "data": tuple(map(absolute, recipe.data)),
+        "data": tuple(map(absolute_path, recipe.data)),
         "text": text.settings,
         "checkpoint": resolved_checkpoint(recipe.checkpoint),
         "prism": resolved_prism(recipe.prism),
-        "out": str(place(recipe.out).resolve()),
+        "out": str(to_path(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.atomic import replace
+from gradprism.files.atomic import write_whole
 from gradprism.models.builtin import BuiltinModel, cache_folder
 
 DIGITS = 32  # of a digest, hexadecimal; earlier ones had 16, and were of the first and last MiB of each file alone
@@ -91,7 +91,7 @@ def _remember(file: Path, state: Sequence[int], digest: str) -> None:
     text = json.dumps({"file": str(file.resolve()), "state": state, "sha256": digest})
     with suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        replace(entry, text.encode())
+        write_whole(entry, text.encode())
 
 
 def _entry_of(file: Path) -> Path:

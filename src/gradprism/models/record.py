@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gradprism.files.places import absolute
+from gradprism.files.paths import absolute_path
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.sources import ModelSource
@@ -42,7 +42,7 @@ def resolved_checkpoint(checkpoint: CheckpointSettings) -> CheckpointSettings:
     """Make the paths of a checkpoint absolute; hub ids and built-in names stay."""
     builtin = checkpoint.model in BUILTIN_MODELS
     changes = {
-        "model": checkpoint.model if builtin else absolute(checkpoint.model),
-        "adapter": checkpoint.adapter and absolute(checkpoint.adapter),
+        "model": checkpoint.model if builtin else absolute_path(checkpoint.model),
+        "adapter": checkpoint.adapter and absolute_path(checkpoint.adapter),
     }
     return checkpoint.model_copy(update=changes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
 from gradprism.data.settings import TextSettings
-from gradprism.files.places import absolute
+from gradprism.files.paths import absolute_path
 from gradprism.models.positions import position_limit
 from gradprism.models.sources import ModelSource
 
@@ -29,7 +29,7 @@ def resolve_text(
     """Resolve template, date and greatest length. Of a run that is resumed, `recorded` is its identity; else empty."""
     tokenizer = source.load_tokenizer()
     settings, why = choose_template(text, tokenizer, n_conversations)
-    template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute(settings.template)
+    template = settings.template if settings.template in BUILTIN_TEMPLATES else absolute_path(settings.template)
     settings = with_date(settings, tokenizer, recorded.get("text.date")).at_most(position_limit(config))
     return ResolvedText(settings.model_copy(update={"template": template}), why)
 

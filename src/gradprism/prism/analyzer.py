@@ -11,7 +11,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import OnBatch, count_nothing
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
-from gradprism.data.source import open_examples
+from gradprism.data.example_set import open_examples
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.full_precision import full_products, model_itself

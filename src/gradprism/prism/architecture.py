@@ -2,13 +2,13 @@
 
 import hashlib
 
-from gradprism.files.places import absolute
+from gradprism.files.paths import absolute_path
 from gradprism.prism.settings import PrismSettings
 
 
 def resolved_prism(prism: PrismSettings) -> PrismSettings:
     """Return the settings with the path of the architecture description made absolute."""
-    return prism.model_copy(update={"architecture": absolute(prism.architecture)}) if prism.architecture else prism
+    return prism.model_copy(update={"architecture": absolute_path(prism.architecture)}) if prism.architecture else prism
 
 
 def architecture_digest(prism: PrismSettings) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradprism.comparison.opening import Given, comparisons_of, folder_of
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 
 if TYPE_CHECKING:
     from gradprism.report import WrittenReport
@@ -36,7 +36,7 @@ def write_report(
 
 def _output_path(given: Sequence[Given], out: str | Path | None) -> Path:
     if out is not None:
-        return place(out)
+        return to_path(out)
     folder = folder_of(given[0]) if len(given) == 1 else None
     if folder is None:
         raise GradPrismError(

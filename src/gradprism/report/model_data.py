@@ -8,8 +8,8 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison, Finding, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
-from gradprism.comparison.evidence import controls, raw_difference
 from gradprism.comparison.findings import KINDS
+from gradprism.comparison.length_controls import controls, raw_difference
 from gradprism.report.header import header_lines
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
 from gradprism.report.paths import base_name, known_paths, without_paths

@@ -8,8 +8,8 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Say, say_nothing
-from gradprism.files.atomic import replace
-from gradprism.files.places import place
+from gradprism.files.atomic import write_whole
+from gradprism.files.paths import to_path
 from gradprism.report.draft import Draft, Rendered
 
 
@@ -43,7 +43,7 @@ def write_report(
     if not comparisons:
         raise GradPrismError("A report needs at least one comparison; none was given.")
     need("plotly.offline", "report")
-    path, most_bytes = place(out), int(max_mb * 1e6)
+    path, most_bytes = to_path(out), int(max_mb * 1e6)
     draft = Draft(comparisons, seed, texts, progress or say_nothing, most_bytes)
     rendered = _largest_that_fits(draft)
     _write(path, rendered.content)
@@ -68,6 +68,6 @@ def _write(path: Path, content: bytes) -> None:
         raise GradPrismError(f"{path} is a folder; --out of a report is the file to write, such as report.html.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise GradPrismError(f"Cannot write the report {path}: {error}. Choose another --out.") from error

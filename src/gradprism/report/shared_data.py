@@ -6,8 +6,8 @@ from typing import Any
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import MOST_EXAMPLES
-from gradprism.comparison.evidence import ALPHA
 from gradprism.comparison.findings import CONTROL_RULE, KINDS
+from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.colours import (
     GROUP_COLOURS,
     GROUP_DASHES,

@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
-from gradprism.data.example import Example, answers_in_loss
+from gradprism.data.example import Example, positions_of_scored_answers
 from gradprism.report.paths import first_line, known_paths
 from gradprism.runs.run import open_run
 from gradprism.runs.source_data import open_source_data
@@ -68,7 +68,7 @@ def _read_run(name: str, rows: set[int]) -> Iterator[tuple[tuple[str, int], tupl
 
 def turn_texts(example: Example, answers: Literal["all", "last"]) -> tuple[TurnText, ...]:
     """Return all turns of an example, cut to the page's limits; `answers` are those in the loss of its run."""
-    in_loss, left, turns = answers_in_loss(example.turns, answers), _MOST_OF_EXAMPLE, list[TurnText]()
+    in_loss, left, turns = positions_of_scored_answers(example.turns, answers), _MOST_OF_EXAMPLE, list[TurnText]()
     for index, turn in enumerate(example.turns):
         content = turn.text[: min(MOST_CHARACTERS, left)]
         left -= len(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import names_in
+from gradprism.files.paths import list_names
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -31,12 +31,12 @@ def score_table(metric: str) -> str:
 def scored_metrics(run: Path) -> list[str]:
     """Return the names of the metrics in a run, complete or not."""
     scores = run / "scores"
-    return [name for name in names_in(scores) if (scores / name / SCORE_FILE).is_file()]
+    return [name for name in list_names(scores) if (scores / name / SCORE_FILE).is_file()]
 
 
 def published_parts(run: Path, table: str = "examples") -> list[int]:
     """Return the indices of the published parts, ascending. Of the spectra's tables `examples` is written last."""
-    names = names_in(run / table)
+    names = list_names(run / table)
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"part-(\d+)\.parquet", name)))
 
 

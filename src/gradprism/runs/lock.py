@@ -8,9 +8,9 @@ from filelock import FileLock, Timeout
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
-from gradprism.files.atomic import disk_errors
+from gradprism.files.atomic import write_errors
 from gradprism.files.lease import Lease
-from gradprism.files.places import is_shared, names_in, remote
+from gradprism.files.paths import as_remote, is_remote, list_names
 from gradprism.runs.layout import LOCK_FILE, RUN_FILE, read_record
 
 
@@ -27,12 +27,12 @@ def lock_run(path: Path, say: Callable[[str], None] = say_nothing) -> RunLock:
     `say` reports when the lease of a dead process is taken over. Raises `GradPrismError` where the folder cannot be
     written, holds something other than a run, or is being written by another process.
     """
-    if is_shared(path):
-        remote(path).refuse_read_only()
-        with disk_errors(path):
+    if is_remote(path):
+        as_remote(path).refuse_read_only()
+        with write_errors(path):
             _refuse_other_files(path)
-            return Lease(remote(path), LOCK_FILE, say)
-    with disk_errors(path):
+            return Lease(as_remote(path), LOCK_FILE, say)
+    with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_other_files(path)
         lock = FileLock(path / LOCK_FILE)
@@ -49,7 +49,7 @@ def _refuse_other_files(path: Path) -> None:
     if (path / RUN_FILE).exists():
         read_record(path)
         return
-    others = [name for name in names_in(path) if not name.startswith(".")]
+    others = [name for name in list_names(path) if not name.startswith(".")]
     if others:
         raise GradPrismError(
             f"{path} is not empty and is not a run (it holds {', '.join(others[:3])}, no {RUN_FILE}). "

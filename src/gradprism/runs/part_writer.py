@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import polars as pl
 
-from gradprism.files.atomic import disk_errors, json_bytes, replace
-from gradprism.files.lease import check_lease
+from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.lease import check_lease_held
 from gradprism.runs.layout import published_parts
 from gradprism.runs.parts import read_part
 
@@ -49,13 +49,13 @@ class PartWriter(ABC, Generic[Part]):
 
     def check(self) -> None:
         """Raise `GradPrismError` where this process has lost the run to another."""
-        check_lease(self.run)
+        check_lease_held(self.run)
 
     def update(self, **changes: Any) -> None:
         """Change entries of the record, and write it."""
         self.record.update(changes)
         self.check()
-        with disk_errors(self.run):
+        with write_errors(self.run):
             self._write_record()
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
@@ -66,4 +66,4 @@ class PartWriter(ABC, Generic[Part]):
         return read_part(self.run, self.table, index)
 
     def _write_record(self) -> None:
-        replace(self.record_file, json_bytes(self.record))
+        write_whole(self.record_file, json_bytes(self.record))

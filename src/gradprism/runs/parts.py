@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.atomic import disk_errors, parquet_bytes, replace
-from gradprism.files.lease import check_lease
+from gradprism.files.atomic import parquet_bytes, write_errors, write_whole
+from gradprism.files.lease import check_lease_held
 from gradprism.files.reading import read_parquet
 from gradprism.prism.tables import Tables
 from gradprism.runs.layout import TABLES, part_path, score_table
@@ -22,17 +22,17 @@ def publish_part(run: Path, index: int, tables: Tables) -> None:
     `run` is locked by a `RunWriter`, in this or another process. Raises `GradPrismError` where the part cannot be
     written, or where this process has lost the lock to another.
     """
-    check_lease(run)
-    with disk_errors(run):
+    check_lease_held(run)
+    with write_errors(run):
         for table in TABLES:
-            replace(part_path(run, table, index), parquet_bytes(getattr(tables, table)))
+            write_whole(part_path(run, table, index), parquet_bytes(getattr(tables, table)))
 
 
 def publish_scores(run: Path, metric: str, index: int, scores: pl.DataFrame) -> None:
     """Write one part of a metric's scores, as `publish_part` does; `metric` is its name in the run."""
-    check_lease(run)
-    with disk_errors(run):
-        replace(part_path(run, score_table(metric), index), parquet_bytes(scores))
+    check_lease_held(run)
+    with write_errors(run):
+        write_whole(part_path(run, score_table(metric), index), parquet_bytes(scores))
 
 
 def read_part(run: Path, table: str, index: int) -> pl.DataFrame:

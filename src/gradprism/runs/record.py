@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import psutil
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.session import utc_now
 
 

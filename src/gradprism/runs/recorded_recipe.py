@@ -6,7 +6,7 @@ from pathlib import Path
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import checked, read_yaml
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.files.places import names_in
+from gradprism.files.paths import list_names
 from gradprism.models.settings import CheckpointSettings
 from gradprism.runs.layout import RECIPE_FILE, score_table
 
@@ -45,5 +45,5 @@ def read_recorded_recipe(path: Path) -> RecordedRecipe:
 
 def recipe_paths(run: Path) -> list[Path]:
     """Return the paths of the recipes of a run's spectra and of its scores, each of which names the data."""
-    scores = (run / score_table(name) / RECIPE_FILE for name in names_in(run / "scores"))
+    scores = (run / score_table(name) / RECIPE_FILE for name in list_names(run / "scores"))
     return [path for path in (run / RECIPE_FILE, *scores) if path.is_file()]

@@ -11,7 +11,7 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.files.reading import scan_parts
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
@@ -288,4 +288,4 @@ def open_run(path: str | Path) -> Run:
 
     Raises `GradPrismError` where it is not a run.
     """
-    return Run(place(path))
+    return Run(to_path(path))

@@ -11,8 +11,8 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
-from gradprism.files.atomic import clear_leftovers, disk_errors, json_bytes, replace
-from gradprism.files.places import is_shared
+from gradprism.files.atomic import json_bytes, prepare_folder, write_errors, write_whole
+from gradprism.files.paths import is_remote
 from gradprism.runs.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -37,11 +37,11 @@ def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], 
     """
     lock = lock_run(path, say)
     try:
-        with disk_errors(path):
+        with write_errors(path):
             if (path / RUN_FILE).exists():
                 refuse_other_data(path, read_record(path)["data"], description["data"])
             else:
-                replace(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
+                write_whole(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
         yield path
     finally:
         lock.release()
@@ -58,11 +58,11 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
         self.run, self.table = run, score_table(metric)
         self.folder = run / self.table
         self.record_file = self.folder / SCORE_FILE
-        with disk_errors(run):
-            clear_leftovers(self.folder)
+        with write_errors(run):
+            prepare_folder(self.folder)
             self.record = self._join(metric, description)
             self._write_record()
-            replace(self.folder / RECIPE_FILE, recipe.encode())
+            write_whole(self.folder / RECIPE_FILE, recipe.encode())
 
     def publish(self, index: int, part: pl.DataFrame) -> None:
         """Write one part, replacing an earlier one."""
@@ -71,7 +71,7 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
     @property
     def publish_elsewhere(self) -> Callable[[int, pl.DataFrame], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_scores, self.run, self.folder.name) if is_shared(self.run) else None
+        return partial(publish_scores, self.run, self.folder.name) if is_remote(self.run) else None
 
     def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.runs.layout import RECIPE_FILE
 from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
 from gradprism.runs.run import Run

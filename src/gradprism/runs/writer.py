@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.progress import say_nothing
-from gradprism.files.atomic import clear_leftovers, disk_errors, replace
-from gradprism.files.places import is_shared
+from gradprism.files.atomic import prepare_folder, write_errors, write_whole
+from gradprism.files.paths import is_remote
 from gradprism.prism.tables import Tables
 from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
 from gradprism.runs.lock import lock_run
@@ -31,11 +31,11 @@ class RunWriter(PartWriter[Tables]):
         self.table, self.record_file = "examples", path / RUN_FILE
         self._lock = lock_run(path, say)
         try:
-            with disk_errors(path):
+            with write_errors(path):
                 self.record = self._join(description)
                 self._write_record()  # first, since a folder with tables and no record would be refused
                 for table in TABLES:
-                    clear_leftovers(path / table)
+                    prepare_folder(path / table)
         except BaseException:
             self._lock.release()
             raise
@@ -55,7 +55,7 @@ class RunWriter(PartWriter[Tables]):
     @property
     def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_part, self.path) if is_shared(self.path) else None
+        return partial(publish_part, self.path) if is_remote(self.path) else None
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain.
@@ -69,8 +69,8 @@ class RunWriter(PartWriter[Tables]):
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file into the run, atomically."""
-        with disk_errors(self.path):
-            replace(self.path / name, text.encode())
+        with write_errors(self.path):
+            write_whole(self.path / name, text.encode())
 
     def _join(self, description: Mapping[str, Any]) -> dict[str, Any]:
         if not (self.path / RUN_FILE).exists():

@@ -14,11 +14,11 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress, say_nothing
 from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
 from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
-from gradprism.files.places import absolute, is_named, is_shared, place
+from gradprism.files.paths import absolute_path, is_remote, names_path, to_path
 from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
@@ -90,15 +90,15 @@ def score_recipe(
             "Given a loaded reward model; expected its name or folder, so that the run can be made again. "
             "gradprism.reward(data, model, tokenizer=tokenizer) scores with a loaded one."
         )
-    named = (str(data),) if is_named(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
+    named = (str(data),) if names_path(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
     names = metric if isinstance(metric, str) else ",".join(metric)
     return ScoreRecipe.from_options(named, names, str(out or tempfile.mkdtemp(prefix="gradprism-")), **options), source
 
 
 def _are_paths(data: Any) -> bool:
-    if data is None or is_named(data):
+    if data is None or names_path(data):
         return True
-    return isinstance(data, list | tuple) and len(data) > 0 and all(map(is_named, data))
+    return isinstance(data, list | tuple) and len(data) > 0 and all(map(names_path, data))
 
 
 def run_scores(
@@ -122,8 +122,8 @@ def run_scores(
         make_metric(name, recipe, model, progress.say) for name in recipe.metrics
     ]  # refuses what is missing before any work
     if not recipe.name or recipe.name in recipe.metrics:  # not stored under another name
-        _refuse_other_settings(metrics, place(recipe.out))
-    with locked_run(place(recipe.out), description, progress.say) as run:
+        _refuse_other_settings(metrics, to_path(recipe.out))
+    with locked_run(to_path(recipe.out), description, progress.say) as run:
         writers = [_make_writer(run, metric, recipe) for metric in metrics]  # refuses settings that differ
         for metric, writer in zip(metrics, writers, strict=True):
             _score(metric, writer, recipe, examples, progress, retry_failed)
@@ -142,7 +142,7 @@ def plan_scores(
 def _plan_metric(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
     """Count the work of a metric on the parts that are not scored yet."""
     metric = make_metric(name, recipe, model, say_nothing, will_score=False)
-    done = published_parts(place(recipe.out), score_table(recipe.name or name))
+    done = published_parts(to_path(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {
         field.name: sum(getattr(plan, field.name) for plan in plans) for field in fields(Plan) if field.name != "exact"
@@ -180,7 +180,7 @@ def _opened(
 
 def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
     """Return the recipe with the model and text of the existing run's spectra, where it does not name its own."""
-    path = place(recipe.out) / RECIPE_FILE
+    path = to_path(recipe.out) / RECIPE_FILE
     made = read_recorded_recipe(path) if reads_text(recipe.metrics) and path.is_file() else None
     if made is None or made.verb == "score" or made.checkpoint is None:
         return recipe
@@ -226,7 +226,7 @@ def _with_data_of_run(recipe: ScoreRecipe) -> ScoreRecipe:
             "Given options that choose rows (--rows, --sample, --limit, ...) and no data. The rows of a run are chosen "
             "when it is made: leave these options out, or name data files too."
         )
-    recipes = [read_recorded_recipe(path) for path in recipe_paths(place(recipe.out))]
+    recipes = [read_recorded_recipe(path) for path in recipe_paths(to_path(recipe.out))]
     made = next((item for item in recipes if item.data != IN_MEMORY), None) or next(iter(recipes), None)
     if made is None:
         raise GradPrismError(
@@ -240,16 +240,16 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
 
     def full(group: Any, *names: str) -> Any:
         given = {name: getattr(group, name) for name in names}
-        return group.model_copy(update={name: absolute(text) for name, text in given.items() if text})
+        return group.model_copy(update={name: absolute_path(text) for name, text in given.items() if text})
 
     changes = {
-        "data": tuple(map(absolute, recipe.data)),
+        "data": tuple(map(absolute_path, recipe.data)),
         "checkpoint": recipe.checkpoint and resolved_checkpoint(recipe.checkpoint),
         "text": full(recipe.text, *(["template"] if Path(recipe.text.template).suffix else [])),
         "requests": _with_full_cache(recipe.requests),
         "judge": _local_judge(full(recipe.judge, "judge_template")),
         "reward": full(recipe.reward, "reward_model", "reward_template"),
-        "out": str(place(recipe.out).resolve()),
+        "out": str(to_path(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
 
@@ -257,15 +257,15 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
 def _with_full_cache(requests: RequestSettings) -> RequestSettings:
     if requests.cache is None:
         return requests
-    cache = place(requests.cache)
-    if is_shared(cache):
+    cache = to_path(requests.cache)
+    if is_remote(cache):
         raise GradPrismError(f"--cache {cache}: expected a local file; answers are looked up in it one by one.")
     return requests.model_copy(update={"cache": str(cache.resolve())})
 
 
 def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     kind, colon, model = (judge.judge or "").partition(":")
-    return judge.model_copy(update={"judge": f"local:{absolute(model)}"}) if colon and kind == "local" else judge
+    return judge.model_copy(update={"judge": f"local:{absolute_path(model)}"}) if colon and kind == "local" else judge
 
 
 def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
@@ -308,7 +308,7 @@ def _with_reward_date(recipe: ScoreRecipe) -> ScoreRecipe:
 
 def _identity_with(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
     """Return the first identity in the run that has a setting: of the recipe's scores, the spectra, or other scores."""
-    run = place(recipe.out)
+    run = to_path(recipe.out)
     own = [recipe.name] if recipe.name else recipe.metrics
     scores = {name: read_score_record(run, name)["identity"] for name in scored_metrics(run)}
     ordered = [*(scores.pop(name) for name in own if name in scores), identity_of(run), *scores.values()]

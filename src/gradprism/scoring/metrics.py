@@ -10,7 +10,7 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
-from gradprism.files.places import is_shared, place
+from gradprism.files.paths import is_remote, to_path
 from gradprism.metrics.context import KnownSums, MetricContext
 from gradprism.metrics.metric import Metric
 from gradprism.metrics.registry import find_metric_classes, known_metrics
@@ -38,7 +38,7 @@ def make_metric(
     or judge that the metric needs.
     """
     context = MetricContext(
-        recipe, say, _answers_file(recipe), partial(known_sums, place(recipe.out)), source, classifier, will_score
+        recipe, say, _answers_file(recipe), partial(known_sums, to_path(recipe.out)), source, classifier, will_score
     )
     metric = known_metrics()[name]
     if recipe.own and not metric.settings.model_fields:
@@ -64,8 +64,8 @@ def reads_text(names: Iterable[str]) -> bool:
 
 def _answers_file(recipe: ScoreRecipe) -> Path:
     """Return the cache file of a judge's answers: in the run, or in the user's cache folder for a run in a store."""
-    run = place(recipe.out)
-    return place(recipe.requests.cache or (cache_folder().parent if is_shared(run) else run) / "judge-cache.sqlite")
+    run = to_path(recipe.out)
+    return to_path(recipe.requests.cache or (cache_folder().parent if is_remote(run) else run) / "judge-cache.sqlite")
 
 
 def known_sums(run: Path, identity: Mapping[str, Any]) -> KnownSums:

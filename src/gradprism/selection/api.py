@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
-from gradprism.data.source import ExampleSet, open_examples
-from gradprism.files.places import absolute, is_named, place
+from gradprism.files.paths import absolute_path, names_path, to_path
 from gradprism.runs.layout import RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run, open_run
@@ -74,21 +74,21 @@ def _names_of(data_or_run: Any) -> tuple[str, ...] | None:
     """Return paths and hub ids as text; None for Python objects."""
     if isinstance(data_or_run, Run):
         return (str(data_or_run.path),)
-    if is_named(data_or_run):
+    if names_path(data_or_run):
         return (str(data_or_run),)
-    if isinstance(data_or_run, list | tuple) and data_or_run and all(map(is_named, data_or_run)):
+    if isinstance(data_or_run, list | tuple) and data_or_run and all(map(names_path, data_or_run)):
         return tuple(map(str, data_or_run))
     return None
 
 
 def _absolute(recipe: SelectRecipe) -> SelectRecipe:
-    out = None if recipe.out is None else str(place(recipe.out).resolve())
-    return recipe.model_copy(update={"data": tuple(map(absolute, recipe.data)), "out": out})
+    out = None if recipe.out is None else str(to_path(recipe.out).resolve())
+    return recipe.model_copy(update={"data": tuple(map(absolute_path, recipe.data)), "out": out})
 
 
 def _open_inputs(recipe: SelectRecipe, objects: Any, data: Any) -> tuple[Run | None, ExampleSet]:
     """Open a run and its data, or data alone. Raises `GradPrismError` for several runs, or options of reading."""
-    runs = [name for name in recipe.data if (place(name) / RUN_FILE).is_file()]
+    runs = [name for name in recipe.data if (to_path(name) / RUN_FILE).is_file()]
     if not runs:
         if data is not None:
             raise GradPrismError(

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.core.markdown import head, line
+from gradprism.core.markdown import header_lines, table_row
 from gradprism.core.settings import recipe_text
+from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import ReadSettings
-from gradprism.data.source import ExampleSet
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectRecipe, SelectSettings
 from gradprism.stats.ranking import TIE_RULE
@@ -60,7 +60,7 @@ def _markdown(frame: pl.DataFrame) -> str:
 
 
 def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    return "\n".join([*head(header, len(header)), *(line(map(_cell, row)) for row in rows)])
+    return "\n".join([*header_lines(header, len(header)), *(table_row(map(_cell, row)) for row in rows)])
 
 
 def _cell(value: Any) -> str:

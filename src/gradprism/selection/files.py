@@ -10,11 +10,11 @@ import polars as pl
 import pyarrow as pa
 
 from gradprism.core.errors import GradPrismError
+from gradprism.data.example_set import ExampleSet
 from gradprism.data.record import Row
-from gradprism.data.source import ExampleSet
 from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
-from gradprism.files.atomic import replace as replace_file
-from gradprism.files.places import place
+from gradprism.files.atomic import write_whole as replace_file
+from gradprism.files.paths import to_path
 from gradprism.selection.data_card import data_card
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectRecipe
@@ -37,7 +37,7 @@ def write_selection(
     theirs (`taken_names`) has: the row number, the response's length, the metrics, and the reason in the rows left
     out. Raises `GradPrismError` where a file would replace the data itself, or cannot be written.
     """
-    out = place(recipe.out)
+    out = to_path(recipe.out)
     files = files_of(out, selection)
     refuse_replacing([*files.values(), _card(out)], examples.sources)
     added = _added_columns(selection, taken_names)

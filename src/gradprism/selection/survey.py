@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.data.example import Example
-from gradprism.data.source import ExampleSet
+from gradprism.data.example_set import ExampleSet
 
 _LONGEST_NUMBER = 32  # characters
 

@@ -8,7 +8,7 @@ from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import recipe_text
-from gradprism.files.places import is_shared, place
+from gradprism.files.paths import is_remote, to_path
 from gradprism.runs.layout import RECIPE_FILE
 from gradprism.study.done import Done
 from gradprism.study.files import publish, write
@@ -53,7 +53,7 @@ def plan_study(recipe: StudyRecipe, observer: Progress | None = None) -> "Plan":
 
 def _work_through(recipe: StudyRecipe, watch: Progress) -> dict[str, str]:
     """Do all steps that are not done; return the reasons of those that failed."""
-    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(place(recipe.out)), LastModel()
+    steps, failed, done, models = steps_of(recipe), dict[str, str](), Done(to_path(recipe.out)), LastModel()
     away = set[str]()  # models and data of a hub that were unavailable
     for number, planned in enumerate(steps, 1):
         step = _without_missing_comparisons(planned, failed)
@@ -104,7 +104,7 @@ def _hub_sources(recipe: StepRecipe) -> dict[str, str]:
     named = [(f"data {name} {read.config} {read.split}", name) for name in getattr(recipe, "data", ()) if read]
     if checkpoint is not None:
         named.append((f"model {checkpoint.model} {checkpoint.revision}", checkpoint.model))
-    return {key: name for key, name in named if not is_shared(place(name)) and not place(name).exists()}
+    return {key: name for key, name in named if not is_remote(to_path(name)) and not to_path(name).exists()}
 
 
 @dataclass(frozen=True)

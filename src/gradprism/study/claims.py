@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.evidence import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.comparison.findings import finding
+from gradprism.comparison.group_matrix import MEAN
+from gradprism.comparison.length_controls import LEFT, SIGNS, Row, controls, raw_difference
 from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.settings import Claim, StudyRecipe, matching
 from gradprism.study.steps import comparison_name

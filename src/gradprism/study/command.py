@@ -12,7 +12,7 @@ from gradprism.core.options import Flag, Json, Quiet, Several
 from gradprism.core.settings import checked, read_yaml
 from gradprism.engine.options import Engine
 from gradprism.engine.settings import EngineSettings
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.study.overrides import with_data, with_limit, with_models
 from gradprism.study.settings import StudyRecipe
 
@@ -58,7 +58,7 @@ def study(
     json
         Print the verdicts as JSON on stdout.
     """
-    path = place(recipe)
+    path = to_path(recipe)
     values = read_yaml(path)
     if (verb := values.get("verb")) != "study":
         raise GradPrismError(
@@ -100,10 +100,10 @@ def located(
 ) -> StudyRecipe:
     """Return a recipe with an absolute root, that of `data` if given; with these models, and `limit` rows a set."""
     own = folder if recipe.root == "." else folder / recipe.root
-    root = place(data) if data is not None else own
+    root = to_path(data) if data is not None else own
     if models:
         recipe = with_models(recipe, models)
-    recipe = recipe.model_copy(update={"root": str(root.resolve()), "out": str(place(recipe.out).resolve())})
+    recipe = recipe.model_copy(update={"root": str(root.resolve()), "out": str(to_path(recipe.out).resolve())})
     if data is not None:
         recipe = with_data(recipe, root.resolve())
     return recipe if limit is None else with_limit(recipe, limit)

@@ -8,8 +8,8 @@ from typing import TypedDict
 
 from gradprism import __version__
 from gradprism.core.errors import GradPrismError
-from gradprism.files.atomic import disk_errors, json_bytes, replace
-from gradprism.files.places import is_shared, place
+from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.paths import is_remote, to_path
 from gradprism.runs.layout import RUN_FILE
 from gradprism.study.kinds import kind_of
 from gradprism.study.steps import Step, StepRecipe
@@ -56,9 +56,9 @@ class Done:
         if digest is None:
             return
         self._steps[step.name] = {"asked": digest, "files": _files_read(step.recipe)}
-        with disk_errors(self._file, "the study"):
+        with write_errors(self._file, "the study"):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            replace(self._file, json_bytes(self._steps))
+            write_whole(self._file, json_bytes(self._steps))
 
     def _digest(self, step: Step) -> str | None:
         """Return the digest of settings, steps before and results; None where one of these is missing."""
@@ -77,8 +77,8 @@ def _files_read(recipe: StepRecipe) -> dict[str, str]:
     for part, name in _FILES:
         settings = getattr(recipe, part, None)
         named.append(getattr(settings, name, None))
-    paths = [place(name) for name in named if name is not None]
-    return {str(file): _size_and_time(file) for path in paths if not is_shared(path) for file in _files_in(path)}
+    paths = [to_path(name) for name in named if name is not None]
+    return {str(file): _size_and_time(file) for path in paths if not is_remote(path) for file in _files_in(path)}
 
 
 _FILES = (("checkpoint", "model"), ("checkpoint", "adapter"), ("text", "template"), ("prism", "architecture"))

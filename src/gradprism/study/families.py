@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN
 from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.group_matrix import MEAN
 from gradprism.core.errors import GradPrismError
 from gradprism.prism.tables import MEASURES
 from gradprism.stats.bootstrap import percentile_interval, times_drawn

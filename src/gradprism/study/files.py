@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradprism.core.progress import Progress
-from gradprism.files.atomic import disk_errors, parquet_bytes
-from gradprism.files.atomic import replace as replace_file
-from gradprism.files.places import names_in, place
+from gradprism.files.atomic import parquet_bytes, write_errors
+from gradprism.files.atomic import write_whole as replace_file
+from gradprism.files.paths import list_names, to_path
 from gradprism.runs.run import Run
 from gradprism.study.done import Done
 from gradprism.study.settings import StudyRecipe
@@ -34,7 +34,7 @@ def publish(result: "StudyResult", watch: Progress, command: str) -> None:
         out.write(f"tables/{name}.csv", table.write_csv().encode())
     drawn = Drawings(dict(_draw(_claim_plots(result), out, watch)), dict(_draw(_depth_plots(result), out, watch)))
     out.write(PAGE, page(result, drawn, [*_provenance(result, command)]).encode())
-    with disk_errors(place(result.recipe.out), "the study"):
+    with write_errors(to_path(result.recipe.out), "the study"):
         out.remove_others(result.failed)
 
 
@@ -51,9 +51,9 @@ class _Published:
 
     def remove_others(self, failed: Iterable[str]) -> None:
         """Remove tables, figures and reports that only an earlier result had; no files of anybody else."""
-        out = place(self._recipe.out)
+        out = to_path(self._recipe.out)
         for folder in ("tables", "figures"):
-            for name in names_in(out / folder):
+            for name in list_names(out / folder):
                 if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in self._names:
                     (out / folder / name).unlink()
         kept = {f"reports/{name}.html" for name in self._recipe.all_contrasts} - {*failed}
@@ -144,7 +144,7 @@ def _summed(name: str, runs: list[Run]) -> str:
 
 def write(recipe: StudyRecipe, name: str, content: bytes) -> None:
     """Write a file below the study's folder, whole. Raises `GradPrismError` where it cannot be written."""
-    path = place(recipe.out) / name
-    with disk_errors(path, "the study"):
+    path = to_path(recipe.out) / name
+    with write_errors(path, "the study"):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)

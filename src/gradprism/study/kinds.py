@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradprism.comparison import api as compare
 from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.progress import Progress
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.measurement import api as spectra
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
@@ -77,17 +77,17 @@ def kind_of(recipe: StepRecipe) -> Kind:
 
 
 def _run_results(recipe: SpectraRecipe) -> list[str]:
-    out = place(recipe.out)
+    out = to_path(recipe.out)
     return [f"{[published_parts(out, table) for table in TABLES]} {_digest(out / RUN_FILE)}"]
 
 
 def _score_results(recipe: ScoreRecipe) -> list[str]:
-    out, table = place(recipe.out), score_table(recipe.name or recipe.metric)
+    out, table = to_path(recipe.out), score_table(recipe.name or recipe.metric)
     return [f"{published_parts(out, table)} {_digest(out / table / SCORE_FILE)}"]
 
 
 def _selection_results(recipe: SelectRecipe) -> list[str]:
-    out = place(recipe.out)
+    out = to_path(recipe.out)
     ends = ("high", "low") if recipe.select.is_two_groups else ()
     return [_digest(file) for file in [out.with_name(f"{out.stem}.{end}{out.suffix}") for end in ends] or [out]]
 
@@ -103,10 +103,10 @@ KINDS: dict[type, Kind] = {
     ScoreRecipe: Kind(lambda recipe, watch, _: run_scores(recipe, watch), _score_results),
     SelectRecipe: Kind(lambda recipe, *_: select.run_recipe(recipe), _selection_results),
     CompareRecipe: Kind(
-        lambda recipe, *_: compare.run_recipe(recipe), lambda recipe: [_digest(place(recipe.out) / COMPARISON_FILE)]
+        lambda recipe, *_: compare.run_recipe(recipe), lambda recipe: [_digest(to_path(recipe.out) / COMPARISON_FILE)]
     ),
     ReportSettings: Kind(
         lambda recipe, *_: write_report(*recipe.comparisons, out=recipe.out),
-        lambda recipe: [_digest(place(recipe.out))],
+        lambda recipe: [_digest(to_path(recipe.out))],
     ),
 }

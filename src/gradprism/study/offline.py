@@ -10,10 +10,10 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import Encoder, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
+from gradprism.data.example_set import open_examples
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.data.source import open_examples
-from gradprism.files.places import is_shared, place
+from gradprism.files.paths import is_remote, to_path
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.positions import position_limit
@@ -111,14 +111,14 @@ def local_model(settings: CheckpointSettings, say: Callable[[str], None]) -> Loc
             with suppress(GradPrismError):  # a folder that holds a tokenizer alone is enough to count tokens
                 config = checkpoint.load_config()
     except GradPrismError as error:
-        on_hub = checkpoint is not None and not place(checkpoint.location).is_dir()
+        on_hub = checkpoint is not None and not to_path(checkpoint.location).is_dir()
         return LocalModel(missing=_ON_HUB if on_hub else first_line(error))
     return LocalModel(checkpoint, tokenizer, config)
 
 
 def local_rows(data: tuple[str, ...], read: ReadSettings) -> LocalRows | str:
     """Read the rows that a run would read, or return the reason why they are missing."""
-    if any(is_shared(place(name)) for name in data):
+    if any(is_remote(to_path(name)) for name in data):
         return "at a URL; a plan downloads nothing"
     try:
         with local_files_only():
@@ -129,11 +129,11 @@ def local_rows(data: tuple[str, ...], read: ReadSettings) -> LocalRows | str:
     except GradPrismError as error:
         if any(map(_is_hub_name, data)):
             return _ON_HUB
-        return first_line(error) if all(place(name).exists() for name in data) else "no such file"
+        return first_line(error) if all(to_path(name).exists() for name in data) else "no such file"
 
 
 def _is_hub_name(name: str) -> bool:
-    path = place(name)
+    path = to_path(name)
     return not path.exists() and data_suffix(path) not in SUFFIXES and not name.startswith((".", "/", "~"))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradprism.core.markdown import head, line
+from gradprism.core.markdown import header_lines, table_row
 from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
 from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult
@@ -49,18 +49,18 @@ def _claims_table(result: StudyResult) -> str:
     """Yield the row of a claim with its counts, and a row for each model with its numbers."""
     whole, cut = result.recipe.first_text, cuts(result.judged)
     return "\n".join([
-        *head(["claim", "verdict", "raw", "length-controlled", *cut], 2),
+        *header_lines(["claim", "verdict", "raw", "length-controlled", *cut], 2),
         *(row for each in result.judged for row in _claim_rows(each, whole, [RAW, CONTROLLED, *cut])),
     ])  # fmt: skip
 
 
 def _claim_rows(each: JudgedClaim, whole: str, columns: Sequence[str]) -> Iterator[str]:
-    yield line([f"**{each.claim.says}**", f"**{each.verdict}**", *(_counted(each, column) for column in columns)])
+    yield table_row([f"**{each.claim.says}**", f"**{each.verdict}**", *(_counted(each, column) for column in columns)])
     found = [*averages(each, whole)]
     for model in dict.fromkeys(average.model for average in found):
         own = [(average.column, _with_contrasts(average)) for average in found if average.model == model]
         cells = ("<br>".join(words for of, words in own if of == column) or "–" for column in columns)
-        yield line([model, "", *cells])
+        yield table_row([model, "", *cells])
 
 
 def _with_contrasts(average: Average) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN
-from gradprism.core.markdown import head, line, with_interval
+from gradprism.comparison.group_matrix import MEAN
+from gradprism.core.markdown import header_lines, table_row, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
 from gradprism.study.claims import means, table_kind
@@ -85,7 +85,7 @@ def _by_projection(rows: pl.DataFrame) -> Iterator[str]:
     is_separation = table_kind(rows) == "separation"
     held, ends = ("held_difference", "held_difference") if is_separation else ("partial_spearman", "partial")
     figures = ("gap", "length-controlled" if is_separation else "partial ρ")
-    yield from head(["model", "contrast", *(f"{name}, {figure}" for name in names for figure in figures)], 2)
+    yield from header_lines(["model", "contrast", *(f"{name}, {figure}" for name in names for figure in figures)], 2)
     for (model, contrast), part in others.group_by("model", "contrast", maintain_order=True):
         found = {row["projection"]: row for row in part.iter_rows(named=True)}
         cells = [
@@ -96,7 +96,7 @@ def _by_projection(rows: pl.DataFrame) -> Iterator[str]:
                 if name in found else ("–", "–")
             )
         ]  # fmt: skip
-        yield line([model, contrast, *cells])
+        yield table_row([model, contrast, *cells])
 
 
 def _text_table(rows: pl.DataFrame) -> Iterator[str]:
@@ -108,7 +108,7 @@ def _text_table(rows: pl.DataFrame) -> Iterator[str]:
 def _effects(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "first", "second", "gap", "AUC", "p adjusted (BH)", "length-matched pairs",
              "regression", "partial ρ", "raw", "length-controlled"]  # fmt: skip
-    yield from head(heads, 2)
+    yield from header_lines(heads, 2)
     for row in rows.iter_rows(named=True):
         log = row["regression_scale"] == "log"
         auc = f"{share(row['auc'])} [{share(row['auc_low'])}, {share(row['auc_high'])}]"
@@ -118,7 +118,7 @@ def _effects(rows: pl.DataFrame) -> Iterator[str]:
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
                  number(row["mean_second"]), with_interval(row, "difference"), auc, probability(row["q"]), pairs,
                  regression, partial, row["raw"], row["held"]]  # fmt: skip
-        yield line(cells)
+        yield table_row(cells)
 
 
 def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -> str:
@@ -130,43 +130,45 @@ def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -
 
 
 def _changes(rows: pl.DataFrame) -> Iterator[str]:
-    yield from head(["model", "contrast", "measure", "first", "second", "shows it"], 3)
+    yield from header_lines(["model", "contrast", "measure", "first", "second", "shows it"], 3)
     for row in rows.iter_rows(named=True):
         means = [with_interval(row, f"mean_{one}", one) for one in ("first", "second")]
-        yield line([row["model"], row["contrast"], title(row["measure"]), *means, row["raw"]])
+        yield table_row([row["model"], row["contrast"], title(row["measure"]), *means, row["raw"]])
 
 
 def _separations(rows: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations",
              "the same, length-controlled", "raw", "length-controlled"]  # fmt: skip
-    yield from head(heads, 2)
+    yield from header_lines(heads, 2)
     for row in rows.iter_rows(named=True):
         held = with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
                  share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"]),
                  with_interval(row, "difference"), held, row["raw"], row["held"]]  # fmt: skip
-        yield line(cells)
+        yield table_row(cells)
 
 
 def _cosines(rows: pl.DataFrame) -> Iterator[str]:
     """Yield a row for each model and pair; every set is in the table that the page names."""
     heads = ["model", "pair", "sets", "near 0", "median of size, over sets", "largest: set", "its median of size",
              "its 95% of sizes below", "its mean"]  # fmt: skip
-    yield from head(heads, 2)
+    yield from header_lines(heads, 2)
     for (model, pair), sets in rows.group_by("model", "pair", maintain_order=True):
         ordered = sets.sort("median_abs")
         least, last = ordered.row(0, named=True), ordered.row(-1, named=True)
         values = (with_interval(last, name) for name in ("median_abs", "q95_abs", "mean"))
         middle = f"{number(least['median_abs'])} to {number(last['median_abs'])}"
         near = (sets["raw"] == "shown").sum()
-        yield line([model, pair, sets.height, near, middle, last["set"], *values])
+        yield table_row([model, pair, sets.height, near, middle, last["set"], *values])
 
 
 def _curves(rows: pl.DataFrame) -> Iterator[str]:
-    yield from head(["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1)
+    yield from header_lines(
+        ["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1
+    )
     for row in rows.iter_rows(named=True):
         values = [with_interval(row, "median"), with_interval(row, "below_same_model", "below")]
-        yield line([row["contrast"], row["n_pairs"], row["n_sets"], *values, row["raw"]])
+        yield table_row([row["contrast"], row["n_pairs"], row["n_sets"], *values, row["raw"]])
 
 
 _KINDS = {"effects": _effects, "separation": _separations, "cosines": _cosines, "curves": _curves, "changes": _changes}

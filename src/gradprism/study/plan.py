@@ -9,7 +9,7 @@ from typing import Any, Literal
 from gradprism.core.errors import GradPrismError
 from gradprism.data.encode import PaperEncoder
 from gradprism.engine.shards import rows_in
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.device import find_device
 from gradprism.models.rate import multiplication_rate
@@ -127,7 +127,7 @@ class Planner:
         self._recipe, self._say = recipe, say
         self._local_model, self._local_rows = cache(local_model), cache(local_rows)  # each is read once
         self._steps = {step.name: step for step in steps_of(recipe)}
-        self._done = Done(place(recipe.out))
+        self._done = Done(to_path(recipe.out))
         self._missing: dict[tuple[str, str], Missing] = {}
 
     def plan(self) -> Plan:
@@ -147,7 +147,7 @@ class Planner:
             return PlannedStep(step.name, is_done)
         rows, tokens, basis = self._size(step, made)
         table = score_table(str(made.name)) if isinstance(made, ScoreRecipe) else "examples"
-        parts = [] if self._is_refused(step.name, made) else published_parts(place(made.out), table)
+        parts = [] if self._is_refused(step.name, made) else published_parts(to_path(made.out), table)
         done = rows_in(parts, made.part_rows, len(parts) * made.part_rows if rows is None else rows)
         return PlannedStep(step.name, is_done or done == rows, rows, max(done, 0), tokens, basis)
 
@@ -180,7 +180,7 @@ class Planner:
     def _origin(self, step: Step) -> Step:
         """Return the step that reads the rows of a step: itself, or the first of those that are to make its set."""
         made = step.recipe
-        if not step.needs or (isinstance(made, SpectraRecipe) and place(made.data[0]).exists()):
+        if not step.needs or (isinstance(made, SpectraRecipe) and to_path(made.data[0]).exists()):
             return step
         return self._origin(self._steps[step.needs[0]])
 
@@ -199,7 +199,7 @@ class Planner:
         """Return whether a run was begun with other settings, with which it would be refused; name it then."""
         names: list[str] = []
         with suppress(GradPrismError):
-            if isinstance(made, SpectraRecipe) and (begun := identity_of(place(made.out))):
+            if isinstance(made, SpectraRecipe) and (begun := identity_of(to_path(made.out))):
                 now = made.identity()
                 names = sorted(key for key in now if not key.startswith(_RESOLVED) and begun.get(key) != now[key])
         if names:
@@ -234,7 +234,7 @@ class Planner:
         for step in self._steps.values():
             if isinstance(step.recipe, SpectraRecipe) and (parameters := self._parameters(step.recipe)):
                 with suppress(GradPrismError):
-                    sessions = read_record(place(step.recipe.out)).get("sessions", ())
+                    sessions = read_record(to_path(step.recipe.out)).get("sessions", ())
                     worked = [session for session in sessions if session["tokens"]]
                     seconds += sum(session["seconds"] for session in worked)
                     work += parameters * sum(session["tokens"] for session in worked)

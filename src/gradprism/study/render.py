@@ -5,7 +5,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.study.claims import Count
 from gradprism.study.files import PAGE
 from gradprism.study.overview import cuts
@@ -26,7 +26,7 @@ def study_of(result: StudyResult) -> RenderableType:
     said = "n/m: of m comparisons n show the claim; in brackets: too few are decided for a verdict"
     lines.append(Text(f"\n{said}", style="dim"))
     lines += [Text(f"{name}: {reason.splitlines()[0]}", style="yellow") for name, reason in result.failed.items()]
-    return Group(*lines, Text(f"\nThe study is in {recipe.out}; begin with {place(recipe.out) / PAGE}."))
+    return Group(*lines, Text(f"\nThe study is in {recipe.out}; begin with {to_path(recipe.out) / PAGE}."))
 
 
 def _fraction(each: JudgedClaim, column: str) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from gradprism.comparison.comparison_files import is_comparison, open_comparison
 from gradprism.core.errors import GradPrismError
-from gradprism.files.places import place
+from gradprism.files.paths import to_path
 from gradprism.runs.layout import RUN_FILE
 from gradprism.runs.run import Run, open_run
 from gradprism.study import tables as study_tables
@@ -131,7 +131,7 @@ def _opened(recipe: StudyRecipe, failed: dict[str, str]) -> dict[tuple[str, str,
     runs = {}
     for text, model, name in product(recipe.texts, recipe.models, recipe.all_sets):
         step = run_name(model, text, name)
-        folder = place(recipe.out) / step
+        folder = to_path(recipe.out) / step
         if step in failed or not (folder / RUN_FILE).is_file():
             continue
         try:
@@ -146,7 +146,7 @@ def _opened(recipe: StudyRecipe, failed: dict[str, str]) -> dict[tuple[str, str,
 def _compared(recipe: StudyRecipe, failed: dict[str, str]) -> Iterator[Compared]:
     for text, model, contrast in product(recipe.texts, recipe.models, recipe.all_contrasts):
         name = comparison_name(model, text, contrast)
-        folder = place(recipe.out) / name
+        folder = to_path(recipe.out) / name
         if name in failed or not is_comparison(folder):
             continue
         try:

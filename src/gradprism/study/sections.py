@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from gradprism.comparison.cohort import MEAN
-from gradprism.core.markdown import head, line, with_interval
+from gradprism.comparison.group_matrix import MEAN
+from gradprism.core.markdown import header_lines, table_row, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import headed, title
 from gradprism.study.result import StudyResult
@@ -46,17 +46,17 @@ def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
 
 
 def _best_rows(table: pl.DataFrame) -> Iterator[str]:
-    yield from head(["model", "contrast", "n", "best measure", "ρ given lengths", "p adjusted (BH)", "stays best",
-                     "added R²", *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
+    yield from header_lines(["model", "contrast", "n", "best measure", "ρ given lengths", "p adjusted (BH)",
+                             "stays best", "added R²", *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
     keys = ["model", "contrast", "metric"]
     for (model, contrast, _), rows in table.group_by(keys, maintain_order=True):
         best = best_of(rows)
         if best is None:
-            yield line([model, contrast, "–", "lengths explain all, or rows are too few", *["–"] * 6])
+            yield table_row([model, contrast, "–", "lengths explain all, or rows are too few", *["–"] * 6])
             continue
         main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
         name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["overlap"] else " †"
-        yield line([
+        yield table_row([
             model, contrast, best["n"], name, with_interval(best, "partial") + mark,
             probability(best["partial_q"]), share(best["best"]), number(best["gain"], 2),
             *(with_interval(each[0], "partial") + mark if each else "–" for each in main),
@@ -65,14 +65,14 @@ def _best_rows(table: pl.DataFrame) -> Iterator[str]:
 
 def _measure_rows(table: pl.DataFrame) -> Iterator[str]:
     heads = ["model", "measure", "contrasts", "median size of ρ", "given lengths", "of those adjusted p < 0.05"]
-    yield from head(heads, 2)
+    yield from header_lines(heads, 2)
     means = table.filter(pl.col("projection") == MEAN)
     found = means.group_by("model", "measure", maintain_order=True).agg(
         pl.col("partial").is_not_null().sum().alias("n"), pl.col("spearman").abs().median(),
         pl.col("partial").abs().median(), (pl.col("partial_q") < 0.05).sum().alias("clear"),
     )  # fmt: skip
     for row in found.sort("model", "partial", descending=[False, True], maintain_order=True).iter_rows(named=True):
-        yield line([row["model"], title(row["measure"]), row["n"], share(row["spearman"]), share(row["partial"]),
+        yield table_row([row["model"], title(row["measure"]), row["n"], share(row["spearman"]), share(row["partial"]),
                     row["clear"]])  # fmt: skip
 
 
@@ -92,11 +92,11 @@ def _agreement(table: pl.DataFrame) -> str:
 
 
 def _agreement_rows(rows: pl.DataFrame) -> Iterator[str]:
-    yield from head(["contrast", "models", "n", "ρ", "ρ given lengths"], 2)
+    yield from header_lines(["contrast", "models", "n", "ρ", "ρ given lengths"], 2)
     for row in rows.iter_rows(named=True):
         raw = with_interval({"raw": row["spearman"], "raw_low": row["low"], "raw_high": row["high"]}, "raw")
         models = f"{row['first_model']}, {row['second_model']}"
-        yield line([row["contrast"], models, row["n"], raw, with_interval(row, "partial")])
+        yield table_row([row["contrast"], models, row["n"], raw, with_interval(row, "partial")])
 
 
 def _depth(result: StudyResult, depth: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from gradprism.comparison.settings import CompareRecipe
 from gradprism.core.settings import Settings
 from gradprism.data.formats import SUFFIXES, data_suffix
 from gradprism.data.settings import ReadSettings, TextSettings
-from gradprism.files.places import is_shared, place
+from gradprism.files.paths import is_remote, to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
 from gradprism.scoring.settings import ScoreRecipe
@@ -149,13 +149,13 @@ def _sources(recipe: StudyRecipe, where: StudySet) -> tuple[str, ...]:
     """Return files as paths below the root; URLs and hub ids unchanged."""
     found = []
     for source in where.sources:
-        below = place(source) if is_shared(place(source)) else place(recipe.root) / source
+        below = to_path(source) if is_remote(to_path(source)) else to_path(recipe.root) / source
         found.append(str(below) if data_suffix(below) in SUFFIXES or below.exists() else source)
     return tuple(found)
 
 
 def _path(recipe: StudyRecipe, name: str) -> str:
-    return str(place(recipe.out) / name)
+    return str(to_path(recipe.out) / name)
 
 
 def _narrowed(kind: type[Kind], values: BaseModel) -> Kind:

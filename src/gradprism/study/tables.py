@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.evidence import LEFT
+from gradprism.comparison.length_controls import LEFT
 from gradprism.comparison.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import Run

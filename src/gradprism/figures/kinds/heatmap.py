@@ -14,7 +14,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import LinearLocator
 
 from gradprism.comparison.comparison import Comparison, Group
-from gradprism.comparison.evidence import ALPHA
+from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.canvas import Canvas, Heading, make_canvas, sample_size
 from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR
 from gradprism.figures.means import MAIN_MEASURES

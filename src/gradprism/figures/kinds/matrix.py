@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.evidence import ALPHA
+from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.canvas import lay_out
 from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR
 from gradprism.figures.lines import Values

@@ -13,7 +13,7 @@ from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gradprism.core.errors import GradPrismError
-from gradprism.data.example import Example, RowProblemError, Turn, judged_turns
+from gradprism.data.example import Example, RowProblemError, Turn, turns_to_judge
 from gradprism.metrics.judge.judge import Messages
 
 VARIABLES = ("instruction", "response", "conversation", "tools")
@@ -89,7 +89,7 @@ class Prompt:
         """
         if example.problem:
             raise RowProblemError(example.problem)
-        turns = judged_turns(example.turns)
+        turns = turns_to_judge(example.turns)
         if not _instruction(turns).strip():
             raise RowProblemError("empty instruction")
         try:
@@ -104,7 +104,7 @@ class Prompt:
 
     def shows(self, example: Example) -> bool:
         """Return whether the template itself contains this example's instruction, as a sample question."""
-        instruction = _instruction(judged_turns(example.turns)).strip()
+        instruction = _instruction(turns_to_judge(example.turns)).strip()
         return len(instruction.split()) >= _FEWEST_WORDS and instruction in self.text
 
     @cached_property

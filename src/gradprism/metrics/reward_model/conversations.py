@@ -6,7 +6,7 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.data.answers import find_answers
 from gradprism.data.chat_template import ChatTemplate
-from gradprism.data.example import Example, RowProblemError, judged_turns
+from gradprism.data.example import Example, RowProblemError, turns_to_judge
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ConversationEncoder:
 
         Raises `RowProblemError` where it cannot be rendered, or the template leaves out a part of that answer.
         """
-        turns = judged_turns(example.answered)
+        turns = turns_to_judge(example.answered)
         if not turns or turns[-1].is_empty:
             raise RowProblemError("empty response")
         text = find_answers(self._template, replace(example, turns=turns), [len(turns) - 1]).text

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.settings import given
+from gradprism.core.settings import quote_given
 from gradprism.models.projections.fused import QKV, Order
 from gradprism.models.projections.naming import ATTENTION, MLP
 
@@ -133,7 +133,7 @@ def read_architecture(path: str | Path) -> Architecture:
 
 def _problem_in_words(problem: Any) -> str:
     setting = ".".join(str(name) for name in problem["loc"]) or "file"
-    return f"{setting}: {problem['msg'].removeprefix('Value error, ')}{given(problem)}"
+    return f"{setting}: {problem['msg'].removeprefix('Value error, ')}{quote_given(problem)}"
 
 
 def _line_of(tree: Any, setting: tuple[Any, ...]) -> int:

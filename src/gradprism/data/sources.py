@@ -10,7 +10,7 @@ from gradprism.data.formats import SUFFIXES, data_suffix, file_format, read_file
 from gradprism.data.record import Record
 from gradprism.data.settings import ReadSettings
 from gradprism.data.splits import data_files, refuse_other_split
-from gradprism.files.places import is_named, is_shared, place
+from gradprism.files.paths import is_remote, names_path, to_path
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ def sources_of(data: Any, settings: ReadSettings) -> tuple[Source, ...]:
 
     Raises `GradPrismError` for what is not there, cannot be read, or has splits of which none is chosen.
     """
-    if is_named(data):
+    if names_path(data):
         data = (data,)
-    if isinstance(data, Sequence) and data and all(map(is_named, data)):
+    if isinstance(data, Sequence) and data and all(map(names_path, data)):
         return tuple(source for name in data for source in _sources_of_name(str(name), settings))
     return (_source_of_objects(data),)
 
@@ -57,10 +57,10 @@ def _record_of_object(row: object) -> Record:
 
 
 def _sources_of_name(name: str, settings: ReadSettings) -> Iterator[Source]:
-    path = place(name)
+    path = to_path(name)
     if path.is_dir():
         yield from _sources_of_folder(path, settings)
-    elif path.exists() or data_suffix(path) in SUFFIXES or is_shared(path) or name.startswith((".", "/", "~")):
+    elif path.exists() or data_suffix(path) in SUFFIXES or is_remote(path) or name.startswith((".", "/", "~")):
         if not path.exists():
             raise GradPrismError(f"No such file: {name}")
         refuse_other_split(path, settings)

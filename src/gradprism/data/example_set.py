@@ -15,11 +15,11 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.cells import is_empty, is_missing
 from gradprism.data.columns import listed, parse_columns, refuse_unknown_columns, response_parts
 from gradprism.data.example import Example, RowProblemError
-from gradprism.data.given import Source, sources_of
 from gradprism.data.recognise import EXPECTED, find_columns, scalars_of_unknown
 from gradprism.data.record import Record
 from gradprism.data.schemas import PAIR_ROLES, ColumnMap, Content, role_rank
 from gradprism.data.settings import ReadSettings
+from gradprism.data.sources import Source, sources_of
 
 
 @dataclass(frozen=True)

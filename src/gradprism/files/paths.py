@@ -12,7 +12,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNORECASE)
 
 
-def place(named: object) -> Path:
+def to_path(named: object) -> Path:
     """Return the local path, `~` expanded, or the remote one that a text names (`s3://bucket/run`). Opens nothing.
 
     A remote path is no `pathlib.Path`; it is typed as one, of which it has the part that is used here. Raises
@@ -47,23 +47,23 @@ def _remote_path(url: str, protocol: str) -> RemotePath:
     return RemotePath(f"{protocol}://{host}/{rest}".rstrip("/"))
 
 
-def is_shared(place: object) -> bool:
+def is_remote(place: object) -> bool:
     """Return whether a path is remote: the same for every machine, as URLs are and local paths never."""
     return isinstance(place, RemotePath)
 
 
-def remote(place: object) -> RemotePath:
+def as_remote(place: object) -> RemotePath:
     """Return a remote path as the `RemotePath` that it is at run time."""
     assert isinstance(place, RemotePath)
     return place
 
 
-def is_named(given: object) -> TypeGuard[str | Path]:
+def names_path(given: object) -> TypeGuard[str | Path]:
     """Return whether an argument names a path: a text, a local path, or what `place` returns."""
     return isinstance(given, str | Path | RemotePath)
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """Return the sorted names in a folder, listed afresh; none where there is no such folder."""
     try:
         return sorted(item.name for item in folder.iterdir())
@@ -71,7 +71,7 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def absolute(name: str) -> str:
+def absolute_path(name: str) -> str:
     """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
-    path = place(name)
-    return str(path.resolve()) if is_shared(path) or path.exists() else name
+    path = to_path(name)
+    return str(path.resolve()) if is_remote(path) or path.exists() else name
