@@ -46,8 +46,8 @@ def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
 
 
 def _best_rows(table: pl.DataFrame) -> Iterator[str]:
-    yield from header_lines(["model", "contrast", "n", "best measure", "ρ given lengths", "p adjusted (BH)",
-                             "stays best", "added R²", *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)  # fmt: skip
+    columns = ["model", "contrast", "n", "best measure", "ρ given lengths", "p adjusted (BH)", "stays best", "added R²"]
+    yield from header_lines([*columns, *(f"{title(name)}, ρ given lengths" for name in MAIN)], 2)
     keys = ["model", "contrast", "metric"]
     for (model, contrast, _), rows in table.group_by(keys, maintain_order=True):
         best = best_of(rows)
