@@ -183,7 +183,7 @@ def test_other_weights_on_another_machine_are_refused(tiny_checkpoint: Path) -> 
 def test_a_model_that_is_loaded_here_is_refused(tiny_checkpoint: Path, make_model: Any, tokenizer: Any) -> None:
     import gradprism
 
-    with pytest.raises(GradPrismError, match="whose workers load it for themselves"):
+    with pytest.raises(GradPrismError, match="whose workers load the model themselves"):
         gradprism.spectra([{"prompt": "a", "response": "b"}], make_model("llama"), tokenizer=tokenizer, engine="ray")
 
 
