@@ -115,7 +115,7 @@ def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
     with_failed_rows: Again, without_failures: gradprism.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spectra are replaced before the examples: rows that still count as failed have some, and get no second ones."""
-    real = parts_module.replace
+    real = parts_module.write_whole
 
     def killed(path: Path, content: bytes) -> None:
         if path.parent.name == "examples":
@@ -123,7 +123,7 @@ def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
         real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts_module, "replace", killed)
+        patch.setattr(parts_module, "write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             with_failed_rows(retry_failed=True)
     assert_same_tables(with_failed_rows(retry_failed=True), without_failures)

@@ -281,7 +281,7 @@ def test_real_rows_with_smollm2(n: int, smollm2: tuple[Any, Any], sample_rows: R
     matched = gradprism.ifd(rows, model, tokenizer=tokenizer)
     found = gradprism.ifd(rows, model, tokenizer=tokenizer, style="superfiltering")
     usable = found.filter(pl.col("status") == "ok")["row"].to_list()
-    assert len(usable) >= 0.95 * n  # the rest are answers of a single token
+    assert len(usable) >= n - 2  # the rest are answers of a single token
     for row in usable[::5]:  # the others would take minutes more
         expected = superfiltering(true_model, tokenizer, rows[row], 2048)
         assert found["value"][row] == pytest.approx(expected, rel=1e-5, abs=1e-10)

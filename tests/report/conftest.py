@@ -1,4 +1,4 @@
-"""A real Chromium, started once."""
+"""A real Chromium, started once a file."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ def chromium() -> str | None:
     return os.environ.get("GRADPRISM_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright holds an event loop as long as it runs, in which no other may
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     path = chromium()

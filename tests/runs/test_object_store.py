@@ -332,7 +332,7 @@ def test_an_upload_whose_connection_breaks_leaves_what_was_there(
     faulty_store.faults["PUT"] = ["drop"] * 99
     for name in ("whole", "new"):
         with pytest.raises(GradPrismError, match=r"the storage (cannot be reached|failed)"):
-            disk.replace(to_path(f"{bucket.url}/{name}"), os.urandom(3 << 20))
+            disk.write_whole(to_path(f"{bucket.url}/{name}"), os.urandom(3 << 20))
     assert bucket.objects() == {"whole": b"before"}
 
 
