@@ -7,7 +7,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
   `difficulty`, `reward`, `length`, `loss`, `perplexity`
 - `metric_values`: any number of a run's examples by its name, such as `ifd` or `effective_rank:q@10-19`
 - `corpus_tags`: how often each tag occurs in a set
-- `compare`: groups of examples, raw and at equal length -> `Comparison`; `open_comparison` reads a saved one
+- `compare`: groups of examples, raw and length-controlled -> `Comparison`; `open_comparison` reads a saved one
 - `correlate`: metrics and measures of a run with each other; `draw_figures`, `write_report`: of comparisons and runs
 - `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file
 - `select`: subsets of a run or of data, by any metric

@@ -211,7 +211,7 @@ def test_show_compares_groups_raw_and_at_equal_length(spectra: Any, tmp_path: Pa
     assert spectra(SAMPLE, "--limit", 16).returncode == 0
     done = run("show", tmp_path / "run", "--by", "kind")
     assert done.returncode == 0, done.stderr
-    for words in ("16 ok, 0 skipped, 0 failed = 16", "careful", "careless", "bare", "steps", "at equal length"):
+    for words in ("16 ok, 0 skipped, 0 failed = 16", "careful", "careless", "bare", "steps", "length-controlled"):
         assert words in done.stdout
     groups = json.loads(run("show", tmp_path / "run", "--by", "kind", "--json").stdout)["groups"]["effective_rank"]
     assert [row["group"] for row in groups] == ["bare", "careful", "careless", "steps"]

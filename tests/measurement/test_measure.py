@@ -157,7 +157,7 @@ def test_the_demo_path_on_a_few_rows(tmp_path: Path) -> None:
         "30 layers",
         "Effective rank by kind",
         "careless",
-        "at equal length",
+        "length-controlled",
     ):
         assert words in done.stdout
     made = gradprism.open_run(tmp_path / "run")

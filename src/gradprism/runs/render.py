@@ -115,11 +115,11 @@ def _group_tables(run: Run, by: str) -> Iterator[RenderableType]:
                 Text(str(row["group"])), f"{row['rows']:,}", number(row["response tokens"]), number(row["loss"]),
                 *(number(row[name]) for name in shown),
             )  # fmt: skip
-            equal = [number(row[f"{name} at equal length"]) for name in shown]
-            drawn.add_row("  at equal length", "", "", "", *equal, style="dim", end_section=True)
+            controlled = [number(row[f"{name} at equal length"]) for name in shown]
+            drawn.add_row("  length-controlled", "", "", "", *controlled, style="dim", end_section=True)
         yield drawn
     yield Text(
-        "At equal length: the group's geometric mean after regressing the log measure on group, log prompt tokens "
+        "Length-controlled: the group's geometric mean after regressing the log measure on group, log prompt tokens "
         "and log response tokens. Groups that differ above it but agree there differ in length.",
         style="dim",
     )
