@@ -21,7 +21,7 @@ _LEGEND = (
     f"examples. AUC: how often a random row of the first exceeds one of the second. {ADJUSTED_P}: permutation p, "
     "Benjamini-Hochberg over layers and projections of a measure."
 )
-_ADJUSTED_P = "p adjusted\n(BH)"  # in a heading
+_ADJUSTED_P = "p adj.\n(BH)"  # in a heading, which leaves names of groups their room at 80 columns
 _IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
 _DIFFERENCE = {"positive": "higher", "negative": "lower", "missing": "–"}
