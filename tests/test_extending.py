@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import gradprism
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.titles import title, titles
-from gradprism.prism.measures import known_measures
+from gradprism.prism.measures import Measure, known_measures
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -141,3 +143,19 @@ def test_the_metric_of_the_page_is_twenty_lines() -> None:
     block = next(each for each in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "class TypeTokenRatio" in each)
     lines = [line for line in block.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 20
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [(lambda s: s, r"gave Tensor of shape \(2, 3\) for 2 spectra. Expected a tensor of shape \(2,\)"),
+     (lambda s: 1.0, "gave float for 2 spectra")],
+)  # fmt: skip
+def test_a_measure_that_gives_no_number_for_each_spectrum_is_named(function: Any, problem: str) -> None:
+    with pytest.raises(GradPrismError, match=f"The measure odd {problem}"):
+        Measure("odd", "odd", function=function).compute(torch.ones(2, 3))
+
+
+def test_what_is_not_finite_is_no_value() -> None:
+    found = Measure("odd", "odd", function=lambda s: 1 / s.amin(-1)).compute(torch.tensor([[2.0, 1.0], [1.0, 0.0]]))
+    assert found.tolist()[0] == 1.0
+    assert found.isnan().tolist() == [False, True]

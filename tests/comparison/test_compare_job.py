@@ -1,17 +1,20 @@
 """`gradprism compare` and `gradprism.compare` on runs as a user has them: how groups are made, and what is refused."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from tests.command import run as gradprism_command
 from tests.made_groups import given_run
 
 import gradprism
 from gradprism import GradPrismError
 from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.render import render_comparison
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.run import open_run
 from gradprism.runs.values import metric_values
@@ -303,6 +306,12 @@ def test_measures_are_compared_by_name(tmp_path: Path) -> None:
             mean = means.filter(measure=measure, group=kind)["mean"].item()
             assert mean == pytest.approx(sum(rows) / 8)
     assert {each.measure for each in found.findings} == {"leading_share", "gradient_l2"}
+    shown = Console(width=80, file=io.StringIO(), record=True)
+    shown.print(render_comparison(found))
+    text = shown.export_text()
+    assert "leading share" in text
+    assert "gradient L2 norm" in text
+    assert "effective rank" not in text
     everything = quick(run, by="kind", measures="all")
     assert {*MEASURES, "nuclear_norm_over_loss", "gradient_l2"} <= {*everything.effects["measure"]}
     with pytest.raises(GradPrismError, match=r"--measures rank: the run .* has nuclear_norm"):

@@ -43,8 +43,8 @@ def _sections(comparison: Comparison) -> Iterator[RenderableType]:
     yield summary_table(comparison.summary_lines)
     means = comparison.effects.filter(pl.col("layer").is_null())
     if len(comparison.contrasts) == 1:
-        yield _mean_table(means, *comparison.contrasts[0])
-        yield _length_control_table(means)
+        yield _mean_table(comparison, means)
+        yield _length_control_table(comparison, means)
     elif comparison.contrasts:
         yield _contrast_table(comparison, means)
     if len(comparison.contrasts) < 2 and comparison.mad.height:
@@ -55,6 +55,13 @@ def _sections(comparison: Comparison) -> Iterator[RenderableType]:
         yield Text(_LEGEND, style="dim")
 
 
+def _shown_measures(comparison: Comparison) -> tuple[str, ...]:
+    """Return the measures to show in full: those asked for by name, otherwise the two of the papers."""
+    if comparison.about.get("settings", {}).get("measures"):
+        return comparison.measures
+    return tuple(measure for measure in _IN_FULL if measure in comparison.measures)
+
+
 def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     """Tabulate the mean over projections for each contrast and measure."""
     headings = ["", "gap", "95% interval", "AUC", _ADJUSTED_P, "verdict"]
@@ -62,7 +69,7 @@ def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableTyp
     kinds = {(each.first, each.second, each.measure): each.kind for each in comparison.findings}
     means = {(row["first"], row["second"], row["measure"]): row
              for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}  # fmt: skip
-    for measure in _IN_FULL:
+    for measure in _shown_measures(comparison):
         table.add_row(title(measure), style="bold")
         for pair in comparison.contrasts:
             if row := means.get((*pair, measure)):
@@ -75,10 +82,11 @@ def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableTyp
     return table
 
 
-def _mean_table(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
+def _mean_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
+    first, second = comparison.contrasts[0]
     headings = ["", first, second, "gap", "95% interval", "AUC", _ADJUSTED_P]
     table = plain_table(f"{first} against {second}, mean over layers", headings)
-    for measure in _IN_FULL:
+    for measure in _shown_measures(comparison):
         found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
         table.add_row(title(measure), style="bold")
         for row in found:
@@ -88,12 +96,12 @@ def _mean_table(rows: pl.DataFrame, first: str, second: str) -> RenderableType:
     return table
 
 
-def _length_control_table(rows: pl.DataFrame) -> RenderableType:
+def _length_control_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     """Tabulate the raw difference of each measure's mean over projections, and its three length controls."""
     headings = ["", "estimate", "95% interval", _ADJUSTED_P, "finding"]
     table = plain_table("Mean over layers and projections, length-controlled", headings)
     means = {row["measure"]: row for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}
-    for measure in _IN_FULL:
+    for measure in _shown_measures(comparison):
         if row := means.get(measure):
             raw = raw_difference(row)
             lines = [(raw, _DIFFERENCE.get(raw.found, "none shown"))]
@@ -110,7 +118,7 @@ def _mad_table(comparison: Comparison) -> RenderableType:
     headings = ["", "all layers", "95% interval", *THIRDS]
     table = plain_table(f"Roughness over layers: {MAD_IN_WORDS}", headings)
     rows = comparison.mad.filter(pl.col("projection") == "mean")
-    for measure in _IN_FULL:
+    for measure in _shown_measures(comparison):
         found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
         table.add_row(title(measure), style="bold")
         for row in found:

@@ -47,14 +47,29 @@ class Measure:
     """True if it is compared and correlated by default."""
 
     def compute(self, singular_values: "Float[Tensor, 'batch n']") -> "Float[Tensor, ' batch']":
-        """Compute the value of each spectrum of a stack."""
+        """Compute the value of each spectrum of a stack, NaN where it is not finite.
+
+        Raises `GradPrismError` where the function gives anything else than one number for each spectrum.
+        """
         function = self.function
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = getattr(import_module(module), name)
         assert callable(function)
         values: Tensor = function(singular_values)
-        return values
+        n = len(singular_values)
+        if getattr(values, "shape", None) != (n,):
+            raise GradPrismError(
+                f"The measure {self.name} gave {_described(values)} for {n} spectra. Expected a tensor of shape ({n},), "
+                "one number for each."
+            )
+        values = values.double()
+        return values.where(values.isfinite(), float("nan"))
+
+
+def _described(values: object) -> str:
+    shape = getattr(values, "shape", None)
+    return type(values).__name__ if shape is None else f"{type(values).__name__} of shape {tuple(shape)}"
 
 
 def _quotient(above: str, below: str) -> pl.Expr:
@@ -118,7 +133,7 @@ def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float
     import torch
 
     columns = {name: measure.compute(spectra) for name, measure in stored_measures().items()}
-    values = torch.stack([column.double() for column in columns.values()], 1).tolist()
+    values = torch.stack([*columns.values()], 1).tolist()
     return [dict(zip(columns, row, strict=True)) for row in values]
 
 
