@@ -60,8 +60,8 @@ class Measure:
         n = len(singular_values)
         if getattr(values, "shape", None) != (n,):
             raise GradPrismError(
-                f"The measure {self.name} gave {_described(values)} for {n} spectra. Expected a tensor of shape ({n},), "
-                "one number for each."
+                f"The measure {self.name} gave {_described(values)} for {n} spectra. Expected a tensor of "
+                f"shape ({n},): one number for each."
             )
         values = values.double()
         return values.where(values.isfinite(), float("nan"))

@@ -89,4 +89,5 @@ def _completeness(comparison: Comparison) -> str:
 def _settings_in_words(settings: Mapping[str, Any]) -> str:
     none = ("None", "False", "[]", "()")
     given = {name.replace("_", " "): value for name, value in settings.items() if str(value) not in none}
+    given |= {name: " and ".join(map(str, value)) for name, value in given.items() if isinstance(value, list)}
     return ", ".join(name if value is True else f"{name} {value}" for name, value in given.items())
