@@ -13,20 +13,15 @@ if TYPE_CHECKING:
     from tests.object_store import Bucket, FaultyStore
 
 # Shapes in signatures are checked while tests run; this must come before anything of the package is imported.
-_SHAPED = (
-    "capture",
-    "factors",
-    "norms_and_ranks",
-    "precision",
-    "prism",
-    "products",
-    "reducer",
-    "similarity",
-    "spectrum",
-)
-install_import_hook(
-    [*(f"gradprism.prism.{name}" for name in _SHAPED), "gradprism.models.likelihood"], "beartype.beartype"
-)
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+_SHAPED = [
+    ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+    for folder in ("prism", "models")
+    for file in sorted((SOURCE / "gradprism" / folder).rglob("*.py"))
+    if "\nfrom jaxtyping import" in file.read_text(encoding="utf-8")
+]
+assert _SHAPED, "no module has shapes in its signatures"
+install_import_hook(_SHAPED, "beartype.beartype")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
