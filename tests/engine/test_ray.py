@@ -1,6 +1,6 @@
 """The Ray engine against real faults, on a real cluster of this machine; the work itself is a toy.
 
-What the same faults do to a run of gradients: tests/test_ray_runs.py.
+What the same faults do to a run of gradients: tests/engine/test_ray_runs.py.
 """
 
 from collections.abc import Iterator
