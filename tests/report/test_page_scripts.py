@@ -53,6 +53,11 @@ def test_numbers_on_the_page(run_script: Any) -> None:
 
 
 @pytest.mark.slow  # starts Chromium
+def test_a_median_between_two_whole_numbers_keeps_its_half(run_script: Any) -> None:
+    assert run_script("numbers", "given.map(medianCount)", [4.5, 174.0, 1524.5, None]) == ["4.5", "174", "1,524.5", "–"]
+
+
+@pytest.mark.slow  # starts Chromium
 def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_is_zero(run_script: Any) -> None:
     values = np.array([0.5, 0.25, 0.0, 0.125, 0.03125])
     codes = log_codes(values[None, None, :, None], -6.0, 0.0, 127)

@@ -26,6 +26,11 @@ function whole(value) {
   return formatted(value, { maximumFractionDigits: 0 });
 }
 
+/** A median of whole numbers, which may lie between two of them. */
+function medianCount(value) {
+  return formatted(value, { maximumFractionDigits: 1 });
+}
+
 /** An area under a curve or a correlation: two decimals. */
 function share(value) {
   return formatted(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });

@@ -29,8 +29,8 @@ function groupTable({ groups }) {
     el("span", { class: "group" }, swatch(groupColour(place)), bdi(group.name)),
     el("span", { class: "stacked" }, bdi(group.rule), el("small", null, bdi(group.run))),
     ...counts(group),
-    whole(group.median_prompt_tokens),
-    whole(group.median_response_tokens),
+    medianCount(group.median_prompt_tokens),
+    medianCount(group.median_response_tokens),
   ]);
   return table("The groups and their rows", heads, rows, { texts: 2 });
 }
