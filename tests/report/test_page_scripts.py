@@ -1,5 +1,7 @@
 """The page's scripts beside the package's own code: numbers are read alike, packed curves are undone."""
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -71,3 +73,14 @@ def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_
         assert over_layers(layers)[0] == [1, pytest.approx(expected, rel=0.06)]
     for layers in ([0, 0, 1, 0, 0], [0, 0, 0, 0, 0]):
         assert over_layers(layers) is None
+
+
+def test_no_script_replaces_a_name_of_another() -> None:
+    """Every script of the page shares one scope, in which the later of two functions of a name is the only one."""
+    scripts = [item.read_text(encoding="utf-8") for item in (files("gradprism.report") / "assets").iterdir()
+               if item.name.endswith(".js")]  # fmt: skip
+    names = [
+        name for text in scripts for name in re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", text, re.M)
+    ]
+    assert len(names) > 100
+    assert not [name for name, times in Counter(names).items() if times > 1]
