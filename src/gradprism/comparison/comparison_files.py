@@ -15,9 +15,10 @@ from gradprism.comparison.paper_table import paper_latex, paper_table, summary
 from gradprism.core.errors import GradPrismError
 from gradprism.correlation.table_files import with_missing_columns, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.atomic import write_errors, write_whole
+from gradprism.files.parquet import read_parquet
 from gradprism.files.paths import to_path
-from gradprism.files.reading import read_parquet
+from gradprism.files.records import record_bytes
 from gradprism.runs.layout import COMPARISON_FILE
 
 FORMAT_VERSION = 1
@@ -48,7 +49,7 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
         write_tables(folder, {name: getattr(comparison, name) for name in TABLES})
         for name, text in {**_summaries(comparison), **texts}.items():
             write_whole(folder / name, text.encode())
-        write_whole(folder / COMPARISON_FILE, json_bytes(_record(comparison)))
+        write_whole(folder / COMPARISON_FILE, record_bytes(_record(comparison)))
         (folder / _UNFINISHED).unlink()
 
 

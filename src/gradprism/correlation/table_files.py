@@ -5,7 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gradprism.files.atomic import parquet_bytes, write_whole
+from gradprism.files.atomic import write_whole
+from gradprism.files.parquet import parquet_bytes
 
 
 def write_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:

@@ -1,17 +1,13 @@
 """Write files whole or not at all, on a disk or in an object store, with failures as one error."""
 
 import errno
-import io
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any
-
-import polars as pl
+from typing import IO
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.paths import as_remote, is_remote
@@ -21,11 +17,6 @@ from gradprism.files.storage_errors import StorageError
 PAUSES = (2.0, 8.0, 20.0)  # seconds before a part is uploaded once more; the client itself tries several times each
 
 
-def json_bytes(values: Mapping[str, Any]) -> bytes:
-    """Return a record as indented JSON in UTF-8."""
-    return json.dumps(values, indent=2, ensure_ascii=False).encode()
-
-
 def prepare_folder(folder: Path) -> None:
     """Make the folder of a table, and delete half-written files of a killed process; an object store has none."""
     if is_remote(folder):
@@ -33,13 +24,6 @@ def prepare_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(".*.partial"):
         left_over.unlink()
-
-
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """Return a table as a Parquet file in memory: polars leaves a torn file on a full disk without an error."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def write_whole(target: Path, content: bytes) -> None:

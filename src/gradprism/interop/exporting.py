@@ -11,8 +11,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.data.example import Example
 from gradprism.data.writing import refuse_replacing, written_whole
+from gradprism.files.parquet import read_parquet
 from gradprism.files.paths import is_remote, to_path
-from gradprism.files.reading import read_parquet
 from gradprism.interop.line_writer import CosineKinds, line_of
 from gradprism.runs.layout import part_path, published_parts
 from gradprism.runs.run import Run, open_run

@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import polars as pl
 
-from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import check_lease_held
+from gradprism.files.records import record_bytes
 from gradprism.runs.layout import published_parts
 from gradprism.runs.parts import read_part
 
@@ -66,4 +67,4 @@ class PartWriter(ABC, Generic[Part]):
         return read_part(self.run, self.table, index)
 
     def _write_record(self) -> None:
-        write_whole(self.record_file, json_bytes(self.record))
+        write_whole(self.record_file, record_bytes(self.record))

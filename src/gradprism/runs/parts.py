@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.atomic import parquet_bytes, write_errors, write_whole
+from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import check_lease_held
-from gradprism.files.reading import read_parquet
+from gradprism.files.parquet import parquet_bytes, read_parquet
 from gradprism.prism.tables import Tables
 from gradprism.runs.layout import TABLES, part_path, score_table
 

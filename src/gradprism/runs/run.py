@@ -11,8 +11,8 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
+from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
-from gradprism.files.reading import scan_parts
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema

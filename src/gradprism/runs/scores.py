@@ -11,8 +11,9 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
-from gradprism.files.atomic import json_bytes, prepare_folder, write_errors, write_whole
+from gradprism.files.atomic import prepare_folder, write_errors, write_whole
 from gradprism.files.paths import is_remote
+from gradprism.files.records import record_bytes
 from gradprism.runs.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -41,7 +42,7 @@ def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], 
             if (path / RUN_FILE).exists():
                 refuse_other_data(path, read_record(path)["data"], description["data"])
             else:
-                write_whole(path / RUN_FILE, json_bytes({"format_version": FORMAT_VERSION, **description}))
+                write_whole(path / RUN_FILE, record_bytes({"format_version": FORMAT_VERSION, **description}))
         yield path
     finally:
         lock.release()

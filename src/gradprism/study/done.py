@@ -1,15 +1,17 @@
 """Record which steps of a study are done, so that none is done twice nor reads its data again: STUDY/steps.json."""
 
 import hashlib
-import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from gradprism import __version__
 from gradprism.core.errors import GradPrismError
-from gradprism.files.atomic import json_bytes, write_errors, write_whole
+from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.paths import is_remote, to_path
+from gradprism.files.records import RecordModel, read_record_file, record_bytes
 from gradprism.runs.layout import RUN_FILE
 from gradprism.study.kinds import kind_of
 from gradprism.study.steps import Step, StepRecipe
@@ -20,6 +22,12 @@ STEPS_FILE = "steps.json"
 class _DoneStep(TypedDict):
     asked: str  # digest of the settings, of the steps before, and of the results
     files: dict[str, str]  # size and time of every file that was read
+
+
+class _Steps(RecordModel):
+    """The model of steps.json: steps by name."""
+
+    __pydantic_extra__: dict[str, _DoneStep] = Field(init=False)
 
 
 class Done:
@@ -34,8 +42,8 @@ class Done:
         """Read what is known of the study in a folder; nothing where its file is not there or not whole."""
         self._file = folder / STEPS_FILE
         self._steps = dict[str, _DoneStep]()
-        with suppress(OSError, ValueError, TypeError):
-            self._steps = dict(json.loads(self._file.read_text(encoding="utf-8")))
+        with suppress(FileNotFoundError, GradPrismError):
+            self._steps = read_record_file(self._file, _Steps)
 
     def __contains__(self, step: Step) -> bool:
         """Return whether a step is done, given that those it needs are."""
@@ -58,7 +66,7 @@ class Done:
         self._steps[step.name] = {"asked": digest, "files": _files_read(step.recipe)}
         with write_errors(self._file, "the study"):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, json_bytes(self._steps))
+            write_whole(self._file, record_bytes(self._steps))
 
     def _digest(self, step: Step) -> str | None:
         """Return the digest of settings, steps before and results; None where one of these is missing."""

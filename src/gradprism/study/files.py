@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradprism.core.progress import Progress
-from gradprism.files.atomic import parquet_bytes, write_errors
+from gradprism.files.atomic import write_errors
 from gradprism.files.atomic import write_whole as replace_file
+from gradprism.files.parquet import parquet_bytes
 from gradprism.files.paths import list_names, to_path
 from gradprism.runs.run import Run
 from gradprism.study.done import Done
