@@ -37,7 +37,7 @@ Measured = tuple[Tables, list[dict[str, Any]]]
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((1, 450), id="one by one"),
+        pytest.param((1, 450), id="one by one", marks=pytest.mark.exhaustive),
         pytest.param((4, 600), id="a batch of four"),
         pytest.param((4, 1024), id="batches of four", marks=pytest.mark.exhaustive),  # ninety seconds
     ],

