@@ -97,6 +97,7 @@ def test_it_goes_through_every_verb(installed: None, tiny_checkpoint: Path, tmp_
     assert "type-token ratio" in Path(page.path).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_its_settings_are_checked(installed: None) -> None:
     for own, problem in (({"minimum": "many"}, "minimum"), ({"maximum": 3}, "maximum")):
         with pytest.raises(GradPrismError, match=problem):
@@ -105,6 +106,7 @@ def test_its_settings_are_checked(installed: None) -> None:
         gradprism.score(ROWS, "length", model="smollm2-135m", own={"minimum": 3})
 
 
+@pytest.mark.slow
 def test_a_run_is_never_made_with_other_measures(
     installed: None, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_full_disk_keeps_what_was_published(tiny_checkpoint: Path, small_disk:
     assert all(path.stat().st_mtime_ns == before for path, before in parts.items())
 
 
+@pytest.mark.slow
 def test_settings_and_data_that_differ_on_resume(spectra: Any, tmp_path: Path) -> None:
     data = written(tmp_path, ROW * 2)
     assert spectra(data, "--max-length", 64).returncode == 0
@@ -167,6 +168,7 @@ def test_a_model_without_separate_attention_projections(spectra: Any, tokenizer:
     refused(done, "has no projections named q, k, v, o", "mixer.in_proj")
 
 
+@pytest.mark.slow
 def test_pickled_weights_only_when_asked(spectra: Any, tiny_checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -219,6 +221,7 @@ def test_show_compares_groups_raw_and_at_equal_length(spectra: Any, tmp_path: Pa
     refused(run("show", tmp_path), "is not a run")
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(spectra: Any) -> None:
     done = spectra(SAMPLE, "--limit", 2, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

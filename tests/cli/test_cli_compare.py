@@ -80,6 +80,7 @@ def test_correlate_prints_writes_and_speaks_json(runs: Path) -> None:
         (("compare", "RUNS/high", "RUNS/other"), "different models"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_said_in_one_message(runs: Path, words: tuple[str, ...], said: str) -> None:
     done = run(*(word.replace("RUNS", str(runs)) for word in words))
     assert done.returncode == 2, done.stdout

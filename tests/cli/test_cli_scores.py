@@ -135,6 +135,7 @@ def test_an_unreachable_endpoint(rows: Path, tmp_path: Path) -> None:
     refused(done, "Cannot reach http://127.0.0.1:9/v1", "--base-url")
 
 
+@pytest.mark.slow
 def test_a_judge_that_always_refuses(rows: Path, tmp_path: Path) -> None:
     with FaultyServer(text="I cannot help with that.") as server:
         done = run("score", rows, "--metric", "difficulty", "--judge", "m", "--base-url", server.url,

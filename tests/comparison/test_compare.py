@@ -136,6 +136,7 @@ def test_what_is_saved_is_what_is_opened_and_the_csv_says_the_same(compared: Com
     assert "## high against low" in (folder / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_and_order_of_groups_only_signs(tmp_path: Path, arrays: dict) -> None:
     tokens = list(range(20, 50))
     a = given_run(tmp_path / "a", arrays["high"][:30], tokens)

@@ -19,6 +19,8 @@ from gradprism.prism.tables import MEASURES
 from gradprism.runs.run import open_run
 from gradprism.runs.values import metric_values
 
+pytestmark = pytest.mark.slow  # a comparison for each
+
 RANDOM = np.random.default_rng(11)
 
 

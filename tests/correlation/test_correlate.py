@@ -109,6 +109,7 @@ def test_lengths_are_correlated_but_not_given_themselves(run: Run) -> None:
     np.testing.assert_allclose(others["partial_q"], false_discovery_control(others["partial_p"].to_numpy()))
 
 
+@pytest.mark.slow
 def test_what_says_nothing_is_left_out_and_named(run: Run) -> None:
     found = correlate(run)
     (note,) = found.notes

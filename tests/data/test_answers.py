@@ -125,6 +125,7 @@ conversations = st.tuples(st.lists(st.one_of(others, assistants), max_size=5), a
 
 @given(style=styles, turns=conversations, which=st.sampled_from(["all", "last"]), repeats=st.booleans())
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 def test_loss_is_on_the_answers_and_their_end_of_turn(
     style: Style, turns: list[Turn], which: str, repeats: bool
 ) -> None:
@@ -135,6 +136,7 @@ def test_loss_is_on_the_answers_and_their_end_of_turn(
 
 @given(style=styles, turns=conversations)
 @settings(deadline=None, max_examples=60)
+@pytest.mark.slow
 def test_a_template_without_a_generation_prompt_has_no_header_in_the_loss(style: Style, turns: list[Turn]) -> None:
     style = replace(style, prompts=False, thought=("", "\n"))
     found = loss_texts(style.jinja, example_of(*turns))

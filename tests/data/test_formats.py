@@ -188,6 +188,7 @@ json_rows = st.lists(st.dictionaries(texts, values, max_size=3), min_size=1, max
 @given(rows=json_rows, chunk=st.integers(1, 40), escaped=st.booleans(), indent=st.sampled_from([None, 0, 3]))
 @example(rows=[{"😀": '\\"😀]},{'}, {"": -math.inf}], chunk=1, escaped=True, indent=None)
 @settings(deadline=None, max_examples=120)
+@pytest.mark.slow
 def test_any_json_array_comes_back_wherever_the_chunks_split(
     rows: Rows, chunk: int, escaped: bool, indent: int | None
 ) -> None:
@@ -347,6 +348,7 @@ def test_an_archive_damaged_in_the_middle_is_one_clear_error(compression: str, t
 
 
 @pytest.mark.parametrize("compression", ARCHIVES)
+@pytest.mark.slow
 def test_an_archive_that_ends_too_early_is_not_taken_for_whole(compression: str, tmp_path: Path) -> None:
     content = COMPRESSORS[compression](as_json_lines(many_rows()))
     with pytest.raises(GradPrismError, match="Cannot read"):

@@ -366,6 +366,7 @@ def test_no_row_raises_anything(found: list[Row]) -> None:
 
 @given(st.lists(rows, min_size=1, max_size=5), st.randoms())
 @settings(deadline=None, max_examples=100)
+@pytest.mark.slow
 def test_the_order_of_rows_does_not_matter(found: list[Row], order: Any) -> None:
     known = [GOOD, *found]
     places = list(range(len(known)))

@@ -30,6 +30,7 @@ def labels(axes: Axes) -> list[str]:
 @pytest.mark.parametrize("width", [0.9, 2.5])
 @pytest.mark.parametrize("factor", [1.01, 1.36, 3.0, 7.5, 30.0, 1e3, 1e8])
 @pytest.mark.parametrize("low", [1e-9, 0.88, 474.0, 9.1e5])
+@pytest.mark.slow
 def test_log_ticks_fit_their_room(low: float, factor: float, width: float) -> None:
     axes = panel(width)
     axes.plot([low, low * factor], [0, 1])

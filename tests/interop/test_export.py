@@ -33,6 +33,7 @@ def there_and_back(folder: Path, rows: list[Fields], **options: Any) -> tuple[Ru
 
 
 @pytest.mark.parametrize("form", ["spectra", "sums", "no cosines"])
+@pytest.mark.slow
 def test_there_and_back_is_exact(tmp_path: Path, form: str) -> None:
     rows = paper_rows(7, tokens=[4, 5, 6, 7, 20, 30, 3])
     rows[2]["id"], rows[3]["reward"] = "an id", float("nan")

@@ -225,6 +225,7 @@ def test_nothing_to_import(tmp_path: Path, content: str, says: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_model_gives_shapes_and_tokens(
     tmp_path: Path, tiny_checkpoint: Path, sample_rows: list[dict[str, str]]
 ) -> None:

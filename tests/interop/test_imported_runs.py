@@ -31,6 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     }
 
 
+@pytest.mark.slow
 def test_a_comparison_says_nothing_at_equal_length(runs: dict[str, Run]) -> None:
     found = gradprism.compare(long=runs["long"], short=runs["short"], resamples=199)
     assert all(found.effects[name].null_count() == found.effects.height for name in CONTROLS)
@@ -46,6 +47,7 @@ def test_a_comparison_says_nothing_at_equal_length(runs: dict[str, Run]) -> None
     assert "unnamed model" in repr(found)
 
 
+@pytest.mark.slow
 def test_groups_of_one_file_by_its_own_columns(runs: dict[str, Run], tmp_path: Path) -> None:
     for words in (("column:kind",), ("column:reward", "--quantile", 0.25), ("loss", "--quantile", 0.25)):
         done = run("compare", runs["long"].path, "--by", *words, "--resamples", 199, "--out", tmp_path / words[0][-4:])

@@ -32,6 +32,7 @@ def text_of(row: dict[str, str]) -> str:
     return row["instruction"] + (f"\n{row['input']}" if row.get("input") else "") + "\n"
 
 
+@pytest.mark.slow
 def test_ifd_scores_exactly_the_same_tokens_with_and_without_the_prompt(
     model: Any, true_model: TrueModel, tokenizer: Any, sample_rows: Rows
 ) -> None:

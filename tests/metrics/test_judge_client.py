@@ -31,6 +31,8 @@ from gradprism.metrics.judged import Difficulty, Instag, make_judged
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.settings import ExecutionSettings
 
+pytestmark = pytest.mark.slow  # waits for servers
+
 
 def rows(n: int, text: str = "Question") -> list[Example]:
     return [
@@ -70,7 +72,6 @@ def values(metric: Any, examples: list[Example], on_batch: Any = count_nothing) 
     return [score.value for score in metric.score(examples, on_batch)]
 
 
-@pytest.mark.slow  # waits as a client must
 def test_every_fault_is_survived_and_nothing_is_asked_again_after_its_answer(make: Make) -> None:
     faults = ["none", "busy", "error", "drop", "cut", "hang", "malformed", "slow", "trickle", "none", "error", "drop"]
     with FaultyServer(*faults) as server:

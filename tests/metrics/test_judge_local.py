@@ -80,6 +80,7 @@ def by_hand(model: Any, tokenizer: Any, prompt: str) -> tuple[float, float]:
     return math.fsum(number * share for number, share in p.items()) / mass, mass
 
 
+@pytest.mark.slow
 def test_difficulty_is_the_expected_value_together_or_alone(
     make: Callable[..., Metric], make_model: Any, tokenizer: Any, template: str
 ) -> None:

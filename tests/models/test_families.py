@@ -41,6 +41,7 @@ def measured(family: Family, model: Any, tokenizer: Any) -> Any:
 
 
 @pytest.mark.parametrize("family", EACH)
+@pytest.mark.slow
 def test_every_projection_equals_autograd_on_its_weight(family: Family, tokenizer: Any) -> None:
     """In fp32, as users run it, within 3e-5 (the largest seen is 6e-6); in fp64, where only the method can err, 2e-6.
 

@@ -82,6 +82,7 @@ def assert_equal(found: Tables, expected: Tables) -> None:
 
 @pytest.mark.parametrize("ambient", AMBIENT)
 @pytest.mark.parametrize("family", ["llama", pytest.param("gemma3", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_what_the_process_has_set_changes_nothing(
     ambient: str, family: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: Rows
 ) -> None:

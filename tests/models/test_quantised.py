@@ -77,6 +77,7 @@ def quantised(folder: Path, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_quantised_on_loading(name: str, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any) -> None:
     model = loaded(tiny_checkpoint, quantization=name)
     weights = dequantised(model)
@@ -147,6 +148,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("method", SAVED)
+@pytest.mark.slow
 def test_checkpoints_of_other_makers(
     method: str, tiny_checkpoint: Path, make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -330,6 +332,7 @@ def test_a_quantised_output_layer_goes_the_models_own_way(tiny_checkpoint: Path,
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_4bit_layers_compute_in_the_type_asked_for(dtype: Any, tiny_checkpoint: Path, tmp_path: Path) -> None:
     import transformers as hf
 
@@ -355,6 +358,7 @@ def test_4bit_layers_compute_in_the_type_of_the_checkpoint(
     assert GradientAnalyzer(model, tokenizer).analyze(EXAMPLES).examples["status"].to_list() == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_a_run_knows_how_its_model_was_quantised(
     tiny_checkpoint: Path, sample_rows: list[dict[str, str]], tmp_path: Path
 ) -> None:
@@ -369,6 +373,7 @@ def test_a_run_knows_how_its_model_was_quantised(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_fingerprint_of_a_quantised_model_knows_its_scales(
     name: str, tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path
 ) -> None:

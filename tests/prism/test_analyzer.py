@@ -68,6 +68,7 @@ def test_an_example_with_a_non_finite_loss_leaves_its_batch_mates_alone(
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_and_goes_on(
     error: Exception, make_model: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

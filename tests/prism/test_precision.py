@@ -108,6 +108,7 @@ def test_a_value_that_is_not_finite_stays_so_in_int8() -> None:
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("arithmetic", ["bf16 autocast", "int8 products"])
+@pytest.mark.slow
 def test_measures_stay_close(
     arithmetic: Arithmetic, family: str, make_model: Callable[..., Any], tokenizer: Any,
     sample_rows: list[dict[str, str]],

@@ -114,6 +114,7 @@ def test_mlp_projections(make_model: Callable[..., Any], tokenizer: Any) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_a_batch_gives_the_numbers_of_each_example_alone(
     family: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: list[dict[str, str]]
 ) -> None:

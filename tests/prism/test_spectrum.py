@@ -34,6 +34,7 @@ def factor_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(deadline=None, max_examples=300)
 @given(factor_pairs())
+@pytest.mark.slow
 def test_equals_an_fp64_svd_of_the_gradient(pair: tuple[np.ndarray, np.ndarray]) -> None:
     x, d = pair
     kept = int((d != 0).any(axis=1).sum())
@@ -51,6 +52,7 @@ def test_equals_an_fp64_svd_of_the_gradient(pair: tuple[np.ndarray, np.ndarray])
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(factor_pairs(), min_size=1, max_size=6))
+@pytest.mark.slow
 def test_a_stack_gives_what_each_gradient_gives_alone(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     factors = [Factors.of(torch.from_numpy(x), torch.from_numpy(d)) for x, d in pairs]
     for (x, d), values in zip(pairs, spectra_of(factors, [solve(factors)]), strict=True):

@@ -20,6 +20,7 @@ def run(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return gradprism.spectra(SAMPLE, tiny_checkpoint, out=out, limit=12, part_rows=5, max_length=400)
 
 
+@pytest.mark.slow
 def test_the_files_hold_the_public_format(run: Run) -> None:
     for table, schema in (("examples", EXAMPLES), ("spectra", SPECTRA), ("similarity", SIMILARITY)):
         assert sorted(path.name for path in (run.path / table).iterdir()) == [f"part-0000{i}.parquet" for i in range(3)]

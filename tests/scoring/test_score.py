@@ -70,6 +70,7 @@ def test_other_settings_take_nothing_from_the_spectra(
     assert sum(seen) > 0
 
 
+@pytest.mark.slow
 def test_the_run_of_scores_alone_may_get_spectra_later(tiny_checkpoint: Path, rows: Rows, tmp_path: Path) -> None:
     run = gradprism.score(rows, "length", model=str(tiny_checkpoint), out=tmp_path / "run")
     assert not run.has_spectra

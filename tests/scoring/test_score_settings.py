@@ -18,6 +18,8 @@ from gradprism.data.encode import make_encoder
 from gradprism.data.settings import TextSettings
 from gradprism.scoring import api as score_job
 
+pytestmark = pytest.mark.slow  # a run and scores for each
+
 OF_SPECTRA = {"template": "chat", "max_length": 200, "turns": "last", "system": "Be brief.", "end_of_turn": False}
 DATED = "{{ strftime_now('%d %b %Y') }}\n"
 

@@ -358,6 +358,7 @@ def published(
 
 
 @pytest.mark.parametrize(("published_end", "end", "sign"), [("highest", "top", 1), ("lowest", "bottom", -1)])
+@pytest.mark.slow
 def test_the_published_200_are_found_again_up_to_ties(
     published: tuple[Path, Path, str], published_end: str, end: str, sign: int, tmp_path: Path
 ) -> None:
@@ -377,6 +378,7 @@ def test_the_published_200_are_found_again_up_to_ties(
 
 
 @pytest.mark.parametrize("ends", [200, "25%"])
+@pytest.mark.slow
 def test_published_groups_of_equal_length(published: tuple[Path, Path, str], ends: Any) -> None:
     made = select(published[0], "column:reward", top=ends, bottom=ends, match_length=True)
     high, low = (_median(made, name) for name in made.groups)

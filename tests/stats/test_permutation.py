@@ -80,6 +80,7 @@ def test_the_least_p_is_one_in_all() -> None:
     assert sign_flip_p(first, 999, random) == pytest.approx([1 / 1000])
 
 
+@pytest.mark.slow
 def test_missing_values_leave_the_test_of_those_there_are() -> None:
     random = np.random.default_rng(8)
     first, second = random.normal(size=(60, FEATURES)), random.normal(size=(80, FEATURES))

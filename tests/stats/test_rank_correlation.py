@@ -93,6 +93,7 @@ def test_a_monotone_relation_is_sure(data: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("rho", "n"), [(0.0, 30), (0.6, 60), (-0.8, 200)])
+@pytest.mark.slow
 def test_the_truth_is_covered_as_often_as_said(rho: float, n: int) -> None:
     """Normal pairs, whose rank correlation is known; Bonett & Wright's interval is a little wide where rho is high."""
     random = np.random.default_rng(1)

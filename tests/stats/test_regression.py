@@ -1,10 +1,12 @@
 """Group effects against statsmodels, and where no answer exists."""
 
+import lazy_loader
 import numpy as np
 import pytest
-import statsmodels.api as sm
 
 from gradprism.stats.regression import Coefficient, group_effect
+
+sm = lazy_loader.load("statsmodels.api", suppress_warning=True)
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ def test_the_verdict_on_a_known_truth(tmp_path: Path, gain: float, by_length: bo
     assert {name: each.all for name, each in result.counts.items()} == {"raw": 2, "held": 2, "cut": 2}
 
 
+@pytest.mark.slow
 def test_what_turns_around_at_equal_length_is_said_so(tmp_path: Path) -> None:
     """Longer responses raise the measure, and at equal length the first set lies below the second."""
     found = [compared(tmp_path, place, 0.85, True, longer=0.7) for place in range(2)]
@@ -81,6 +82,7 @@ def test_a_claim_that_length_speaks_against_fails_by_length(tmp_path: Path) -> N
     assert judged(recipe_of(2, claim=HIGHER | {"expect": "lower"}), found).verdict == "fails, by length"
 
 
+@pytest.mark.slow
 def test_what_could_not_be_compared_at_equal_length_does_not_decide(tmp_path: Path) -> None:
     """Of three comparisons that show the claim, one can be made in the window: it has no say for all."""
     found = [compared(tmp_path, place, 1.3, False) for place in range(3)]
@@ -90,6 +92,7 @@ def test_what_could_not_be_compared_at_equal_length_does_not_decide(tmp_path: Pa
     assert result.verdict == "holds"
 
 
+@pytest.mark.slow
 def test_a_window_of_too_few_tokens_decides_nothing(tmp_path: Path) -> None:
     found = [compared(tmp_path, place, 1.3, False) for place in range(2)]
     found += [compared(tmp_path, place, 0.7, False, "cut") for place in range(2)]

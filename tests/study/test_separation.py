@@ -201,6 +201,7 @@ def test_measures_that_separate_alike_in_either_direction_differ_by_nothing() ->
     assert [row[name] for name in RAW[2:]] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_intervals_cover_no_difference_as_often_as_said() -> None:
     """Two measures that separate alike (AUC 0.71) beside a length that separates more; each projection a draw."""
     random, shape = np.random.default_rng(7), (80, 5, 2)  # rows, projections, measures
