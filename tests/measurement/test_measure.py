@@ -129,11 +129,14 @@ def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
     assert_same_tables(with_failed_rows(retry_failed=True), without_failures)
 
 
-def test_a_damaged_part_is_named(with_failed_rows: Again, tmp_path: Path) -> None:
+@pytest.mark.slow  # several runs of a model
+def test_a_damaged_part_is_measured_again_with_the_failed_rows(
+    with_failed_rows: Again, without_failures: gradprism.Run, tmp_path: Path
+) -> None:
     part = tmp_path / "run" / "examples" / "part-00001.parquet"
     part.write_bytes(b"PAR1")
-    with pytest.raises(GradPrismError, match=r"part-00001\.parquet.*\n?.*Delete it"):
-        with_failed_rows(retry_failed=True)
+    assert_same_tables(with_failed_rows(retry_failed=True), without_failures)
+    assert (tmp_path / "run" / "damaged" / "examples" / part.name).read_bytes() == b"PAR1"
 
 
 @pytest.mark.slow  # several runs of a model

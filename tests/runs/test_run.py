@@ -13,6 +13,8 @@ from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA
 from gradprism.runs.layout import part_path
 from gradprism.runs.writer import RunWriter
 
+DATA = {"sources": ["made up"], "rows": 4, "fingerprint": "f"}
+
 
 @pytest.fixture(scope="module")
 def run(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -121,7 +123,7 @@ def test_keys_and_environment_do_not_reach_the_record(run: Run, monkeypatch: Any
 def test_a_run_json_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"precious": 1}')
     with pytest.raises(GradPrismError, match="format version None"):
-        RunWriter(tmp_path, {"identity": {}})
+        RunWriter(tmp_path, {"identity": {}, "data": DATA})
     assert (tmp_path / "run.json").read_text() == '{"precious": 1}'
 
 
@@ -132,8 +134,8 @@ def test_a_kill_while_the_folder_is_made_leaves_a_run(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(RunWriter, "_write_record", killed)
         with pytest.raises(KeyboardInterrupt):
-            RunWriter(tmp_path / "run", {"identity": {}})
-    with RunWriter(tmp_path / "run", {"identity": {}}) as writer:
+            RunWriter(tmp_path / "run", {"identity": {}, "data": DATA})
+    with RunWriter(tmp_path / "run", {"identity": {}, "data": DATA}) as writer:
         assert writer.done == frozenset()
 
 

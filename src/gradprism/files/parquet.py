@@ -18,6 +18,7 @@ from gradprism.files.remote_files import StoredFile
 _ENTRY = re.compile(rb'\{"run": [^{}]*"sha256": "([0-9a-f]{64})"\}')  # in the file's key-value metadata
 _NO_CHECKSUM = "0" * 64
 _MOST_ROWS = 2**24  # of a part
+_CHECKED = set[tuple[str, int, int, int]]()  # states of files whose content was right
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,14 @@ def read_label(path: Path) -> Label | None:
 
 
 def check_content(path: Path) -> None:
-    """Raise `DamagedFileError` where a file with a label is not, to the byte, what was written."""
-    footer, content = _footer(path), memoryview(path.read_bytes())
+    """Raise `DamagedFileError` where a file with a label is not, to the byte, what was written.
+
+    A file on a disk is read once in a process; of an object, which its store checks, the end alone.
+    """
+    footer = _footer(path)
+    if is_remote(path) or (state := _state(path)) in _CHECKED:
+        return
+    content = memoryview(path.read_bytes())
     if found := _ENTRY.search(footer):
         place = len(content) - 8 - len(footer) + found.start(1)
         digest = hashlib.sha256(content[:place])
@@ -76,6 +83,28 @@ def check_content(path: Path) -> None:
         digest.update(content[place + 64 :])
         if digest.hexdigest().encode() != found[1]:
             raise DamagedFileError("its content and its checksum differ")
+    _CHECKED.add(state)
+
+
+def read_rows(path: Path) -> list[int]:
+    """Read the different row numbers of a file without a label, ascending, decoding all of the file once.
+
+    Raises `DamagedFileError` where it cannot be decoded, or has no row numbers.
+    """
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = pl.from_arrow(parquet.read_table(_source(path)))
+    except (ArrowException, OSError, ValueError) as error:
+        raise DamagedFileError(f"it cannot be decoded ({str(error).splitlines()[0]})") from None
+    if not isinstance(table, pl.DataFrame) or table.schema.get("row") != pl.Int64 or table["row"].null_count():
+        raise DamagedFileError("it has no column of row numbers")
+    return table["row"].unique().sort().to_list()
+
+
+def _state(path: Path) -> tuple[str, int, int, int]:
+    found = path.stat()
+    return str(path), found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _footer(path: Path) -> bytes:

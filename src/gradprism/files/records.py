@@ -25,14 +25,15 @@ class RecordModel(BaseModel):
 def record_bytes(values: Mapping[str, Any]) -> bytes:
     """Return a record as indented JSON in UTF-8; its last entry is the checksum of the others."""
     others = {name: value for name, value in values.items() if name != CHECKSUM}
-    return json.dumps({**others, CHECKSUM: _checksum(others)}, indent=2, ensure_ascii=False).encode()
+    return json.dumps({**others, CHECKSUM: digest_of(others)}, indent=2, ensure_ascii=False).encode()
 
 
-def read_record_file(path: Path, model: type[RecordModel]) -> dict[str, Any]:
+def read_record_file(path: Path, model: type[RecordModel], version: int | None = None) -> dict[str, Any]:
     """Read a record, and return it without its checksum.
 
-    Raises `FileNotFoundError` where there is no such file, and `GradPrismError` where it is not JSON, has changed since
-    it was written, or does not hold what `model` says.
+    `version` is the `format_version` that it must have. Raises `FileNotFoundError` where there is no such file, and
+    `GradPrismError` where it is not JSON, has changed since it was written, has another version, or does not hold what
+    `model` says.
     """
     try:
         record = json.loads(_content(path))
@@ -43,11 +44,13 @@ def read_record_file(path: Path, model: type[RecordModel]) -> dict[str, Any]:
             f"Cannot read {path}: {error or type(error).__name__}. Expected a record in JSON, as gradprism wrote it; "
             "restore it from a copy."
         ) from error
-    if isinstance(record, dict) and record.pop(CHECKSUM, None) not in (None, _checksum(record)):
+    if isinstance(record, dict) and record.pop(CHECKSUM, None) not in (None, digest_of(record)):
         raise GradPrismError(
             f"{path} has changed since gradprism wrote it: its content and its checksum differ. Restore it from a "
             f'copy; where the change was meant, delete its entry "{CHECKSUM}".'
         )
+    if version is not None and (found := record.get("format_version") if isinstance(record, dict) else None) != version:
+        raise GradPrismError(f"{path} has the format version {found!r}; this gradprism reads version {version}.")
     try:
         model.model_validate(record)
     except (ValidationError, RecursionError) as error:
@@ -56,18 +59,18 @@ def read_record_file(path: Path, model: type[RecordModel]) -> dict[str, Any]:
     return record
 
 
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON of some values."""
+    plain = json.loads(json.dumps(values))  # keys are text from here on, so that their order is one
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _content(path: Path) -> bytes:
     if not is_remote(path) and path.exists() and not path.is_file():
         raise OSError("it is no file")
     if not is_remote(path) and path.stat().st_size > _MOST_BYTES:
         raise OSError(f"it has more than {_MOST_BYTES // 2**20} MB")
     return path.read_bytes()
-
-
-def _checksum(values: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a record's canonical JSON."""
-    plain = json.loads(json.dumps(values))  # keys are text from here on, so that their order is one
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _first_problem(error: ValidationError | RecursionError) -> str:

@@ -182,6 +182,13 @@ class RemotePath:
             fs, path = self.file_system()
             fs.put_file(str(file), path)
 
+    def rename(self, target: "RemotePath") -> None:
+        """Give the object another name: a copy is made, then the first is deleted."""
+        self.refuse_read_only()
+        with plain_errors(self.url):
+            fs, path = self.file_system()
+            fs.mv(path, target.file_system()[1])
+
     def touch(self) -> None:
         """Write an empty object."""
         self._write(b"")

@@ -1,13 +1,15 @@
 """The names of files in a run directory, and the reader of its record."""
 
-import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.paths import list_names
+from gradprism.files.records import read_record_file
+from gradprism.runs.record_models import RunRecord
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
@@ -15,6 +17,7 @@ COMPARISON_FILE = "comparison.json"  # of a folder that `gradprism compare` has 
 SCORE_FILE = "score.json"
 RECIPE_FILE = "recipe.yaml"
 LOCK_FILE = ".lock"
+DAMAGED = "damaged"  # folder of a run for files that are not what was written
 TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `examples` completes a part
 
 
@@ -31,7 +34,11 @@ def score_table(metric: str) -> str:
 def scored_metrics(run: Path) -> list[str]:
     """Return the names of the metrics in a run, complete or not."""
     scores = run / "scores"
-    return [name for name in list_names(scores) if (scores / name / SCORE_FILE).is_file()]
+    return [
+        name
+        for name in list_names(scores)
+        if (scores / name / SCORE_FILE).is_file() or published_parts(run, score_table(name))
+    ]
 
 
 def published_parts(run: Path, table: str = "examples") -> list[int]:
@@ -41,25 +48,18 @@ def published_parts(run: Path, table: str = "examples") -> list[int]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read run.json. Raises `GradPrismError` where it is missing, or of another format version."""
+    """Read run.json. Raises `GradPrismError` where it is missing, damaged, or of another format version."""
     try:
-        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_record_file(path / RUN_FILE, RunRecord, FORMAT_VERSION)
+    except (FileNotFoundError, NotADirectoryError):
         raise GradPrismError(f"{path} is not a run: it holds no {RUN_FILE}.") from None
-    except (OSError, ValueError) as error:
-        raise GradPrismError(f"Cannot read {path / RUN_FILE}: {error}") from error
-    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        raise GradPrismError(
-            f"{path / RUN_FILE} has the format version "
-            f"{record.get('format_version') if isinstance(record, dict) else None!r}; "
-            f"this gradprism reads version {FORMAT_VERSION}."
-        )
-    return record
 
 
 def identity_of(run: Path) -> Mapping[str, Any]:
-    """Return the identity of a run's spectra; empty where there is no run or it has no spectra."""
+    """Return the identity of a run's spectra; empty where there is no run, it cannot be read, or has no spectra."""
     if not (run / RUN_FILE).is_file():
         return {}
-    identity: Mapping[str, Any] = read_record(run).get("identity", {})
-    return identity
+    with suppress(GradPrismError):
+        identity: Mapping[str, Any] = read_record(run).get("identity", {})
+        return identity
+    return {}

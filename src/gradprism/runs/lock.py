@@ -11,7 +11,7 @@ from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import write_errors
 from gradprism.files.lease import Lease
 from gradprism.files.paths import as_remote, is_remote, list_names
-from gradprism.runs.layout import LOCK_FILE, RUN_FILE, read_record
+from gradprism.runs.layout import LOCK_FILE, RUN_FILE
 
 
 class RunLock(Protocol):
@@ -47,8 +47,7 @@ def lock_run(path: Path, say: Callable[[str], None] = say_nothing) -> RunLock:
 
 def _refuse_other_files(path: Path) -> None:
     if (path / RUN_FILE).exists():
-        read_record(path)
-        return
+        return  # what it says is read once the run is locked
     others = [name for name in list_names(path) if not name.startswith(".")]
     if others:
         raise GradPrismError(

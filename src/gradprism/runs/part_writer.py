@@ -1,17 +1,19 @@
 """The base class of the writers of spectra and of scores: publishes parts by rename, and keeps the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import check_lease_held
 from gradprism.files.records import record_bytes
-from gradprism.runs.layout import published_parts
-from gradprism.runs.parts import read_part
+from gradprism.runs.checks import Fault
+from gradprism.runs.layout import DAMAGED, part_path, published_parts
+from gradprism.runs.parts import is_of, move_aside, read_part
 
 Part = TypeVar("Part")
 
@@ -21,6 +23,8 @@ class PartWriter(ABC, Generic[Part]):
 
     run: Path
     """The run, which this process has locked."""
+    tables: tuple[str, ...]
+    """The tables whose files make a part."""
     table: str
     """The table with the status of each row; a part counts as published once this table has it."""
     record_file: Path
@@ -62,6 +66,27 @@ class PartWriter(ABC, Generic[Part]):
     def add_session(self, entry: Mapping[str, Any]) -> None:
         """Append the entry of one session to the record, and write it."""
         self.update(sessions=[*self.record["sessions"], entry])
+
+    def set_aside(self, faults: Sequence[Fault], say: Callable[[str], None]) -> None:
+        """Move the files of parts that are not whole into RUN/damaged, so that their rows are computed again."""
+        for part in sorted({fault.part for fault in faults}):
+            first = next(fault for fault in faults if fault.part == part)
+            say(
+                f"{first.file} is not what was written: {first.problem}. Its rows are computed again, and its part is "
+                f"moved into {DAMAGED}/ of the run"
+            )
+            for table in self.tables:
+                move_aside(self.run, part_path(self.run, table, part))
+
+    def record_anew(self, problem: GradPrismError, digest: str, say: Callable[[str], None]) -> None:
+        """Move a record that cannot be read aside, where the published parts name the same settings and data.
+
+        Raises `problem` where they do not.
+        """
+        if not any(is_of(part_path(self.run, self.table, index), digest) for index in self.done):
+            raise problem
+        say(f"{problem} Its parts are of these settings and data: it is written anew, without earlier sessions")
+        move_aside(self.run, self.record_file)
 
     def _statuses(self, index: int) -> pl.DataFrame:
         return read_part(self.run, self.table, index)

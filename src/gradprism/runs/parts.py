@@ -4,6 +4,8 @@ On a local disk a part gets its name once its bytes are on the disk. An object s
 complete, and never earlier: there a worker on any machine may publish, while one process has locked the run.
 """
 
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -11,28 +13,57 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import check_lease_held
-from gradprism.files.parquet import parquet_bytes, read_parquet
+from gradprism.files.parquet import DamagedFileError, Label, parquet_bytes, read_label, read_parquet
 from gradprism.prism.tables import Tables
-from gradprism.runs.layout import TABLES, part_path, score_table
+from gradprism.runs.layout import DAMAGED, TABLES, part_path, score_table
 
 
-def publish_part(run: Path, index: int, tables: Tables) -> None:
+def publish_part(run: Path, digest: str, index: int, tables: Tables) -> None:
     """Write one part of the spectra, replacing an earlier one. Its `examples` file is written last and completes it.
 
-    `run` is locked by a `RunWriter`, in this or another process. Raises `GradPrismError` where the part cannot be
-    written, or where this process has lost the lock to another.
+    `run` is locked by a `RunWriter`, in this or another process; `digest` is that of its record. Raises
+    `GradPrismError` where the part cannot be written, or where this process has lost the lock to another.
     """
     check_lease_held(run)
     with write_errors(run):
         for table in TABLES:
-            write_whole(part_path(run, table, index), parquet_bytes(getattr(tables, table)))
+            frame = getattr(tables, table)
+            write_whole(part_path(run, table, index), parquet_bytes(frame, _label(frame, digest, table, index)))
 
 
-def publish_scores(run: Path, metric: str, index: int, scores: pl.DataFrame) -> None:
+def publish_scores(run: Path, metric: str, digest: str, index: int, scores: pl.DataFrame) -> None:
     """Write one part of a metric's scores, as `publish_part` does; `metric` is its name in the run."""
     check_lease_held(run)
+    table = score_table(metric)
     with write_errors(run):
-        write_whole(part_path(run, score_table(metric), index), parquet_bytes(scores))
+        write_whole(part_path(run, table, index), parquet_bytes(scores, _label(scores, digest, table, index)))
+
+
+def _label(frame: pl.DataFrame, digest: str, table: str, index: int) -> Label:
+    return Label(digest, table, index, tuple(frame["row"].unique().sort()))
+
+
+def is_of(part: Path, digest: str) -> bool:
+    """Return whether a part names a run by its digest."""
+    with suppress(DamagedFileError, OSError):
+        label = read_label(part)
+        return label is not None and label.run == digest
+    return False
+
+
+def move_aside(run: Path, file: Path) -> None:
+    """Move a file of a run into its folder `damaged`; nothing where there is no such file."""
+    if not file.exists():
+        return
+    inside = [part for part in str(file).removeprefix(str(run)).split("/") if part]
+    target = run / DAMAGED / "/".join(inside)
+    for number in count(1):
+        if not target.exists():
+            break
+        target = target.with_name(f"{file.stem}.{number}{file.suffix}")
+    with write_errors(run):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
 
 
 def read_part(run: Path, table: str, index: int) -> pl.DataFrame:
@@ -42,5 +73,5 @@ def read_part(run: Path, table: str, index: int) -> pl.DataFrame:
         return read_parquet(part)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise GradPrismError(
-            f"Cannot read {part}: {error}.\nDelete it; the same command computes its rows again."
+            f"Cannot read {part}: {error}. `gradprism check {run}` lists what is not whole."
         ) from error

@@ -16,6 +16,7 @@ from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema
+from gradprism.runs.checks import Expected, faults_of_rows, faults_of_spectra, raise_first
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
@@ -53,10 +54,17 @@ class Run:
         """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
         if table not in _SCHEMAS:
             raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
-        parts = [part_path(self.path, table, index) for index in published_parts(self.path)]
-        if not parts:
+        if not self._whole_parts:
             return pl.LazyFrame(schema=_SCHEMAS[table])
-        return scan_parts(parts)
+        return scan_parts([part_path(self.path, table, index) for index in self._whole_parts])
+
+    @cached_property
+    def _whole_parts(self) -> list[int]:
+        """The published parts of the spectra. Raises `GradPrismError` where a file of them is not what was written."""
+        parts = published_parts(self.path)
+        if parts and self.has_spectra:
+            raise_first(self.path, faults_of_spectra(self.path, self.record))
+        return parts
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -98,13 +106,19 @@ class Run:
 
     def scan_scores(self, metric: str) -> pl.LazyFrame:
         """Return the scores of one metric as a lazy frame, which reads only the columns and rows that are used."""
-        table = score_table(metric)
-        parts = [part_path(self.path, table, index) for index in published_parts(self.path, table)]
         if metric not in self.metrics:
             raise GradPrismError(
                 f"The run {self.path} holds no scores of {metric!r}; it has {', '.join(self.metrics) or '(none)'}."
             )
-        return scan_parts(parts) if parts else pl.LazyFrame(schema=SCORES)
+        table = score_table(metric)
+        parts = published_parts(self.path, table)
+        expected = Expected.of(self.path, table, self.score_record(metric), self.record["data"])
+        raise_first(self.path, faults_of_rows(expected, parts))
+        return (
+            scan_parts([part_path(self.path, table, index) for index in parts])
+            if parts
+            else pl.LazyFrame(schema=SCORES)
+        )
 
     def score_record(self, metric: str) -> dict[str, Any]:
         """Return the record of one metric's scores: model or judge, settings, sessions."""

@@ -1,8 +1,7 @@
 """Write the scores of one metric into a run, and resume them with the same settings only."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
 from gradprism.files.paths import is_remote
-from gradprism.files.records import record_bytes
+from gradprism.files.records import read_record_file, record_bytes
+from gradprism.runs.checks import Expected, faults_of_rows
 from gradprism.runs.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -21,10 +21,12 @@ from gradprism.runs.layout import (
     SCORE_FILE,
     read_record,
     score_table,
+    scored_metrics,
 )
 from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_scores
+from gradprism.runs.record_models import ScoreRecord, made_of
 from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 
@@ -51,47 +53,78 @@ def locked_run(path: Path, description: Mapping[str, Any], say: Callable[[str], 
 class ScoreWriter(PartWriter[pl.DataFrame]):
     """Writes `scores/METRIC` of a run that this process has locked."""
 
-    def __init__(self, run: Path, metric: str, description: Mapping[str, Any], recipe: str):
+    def __init__(
+        self,
+        run: Path,
+        metric: str,
+        description: Mapping[str, Any],
+        recipe: str,
+        say: Callable[[str], None] = say_nothing,
+    ):
         """Begin the scores of a metric, or resume them if `description["identity"]` equals the recorded one.
 
-        `recipe` is the text of the settings, saved beside the scores. Raises `GradPrismError` where identities differ.
+        `recipe` is the text of the settings, saved beside the scores; `say` reports parts that are made again. Raises
+        `GradPrismError` where identities differ.
         """
         self.run, self.table = run, score_table(metric)
+        self.tables = (self.table,)
         self.folder = run / self.table
         self.record_file = self.folder / SCORE_FILE
         with write_errors(run):
             prepare_folder(self.folder)
-            self.record = self._join(metric, description)
+            data = read_record(run)["data"]
+            self.record = self._join(metric, {**description, "digest": made_of(description["identity"], data)}, say)
+            if self.done:
+                expected = Expected.of(run, self.table, self.record, data)
+                self.set_aside(faults_of_rows(expected, sorted(self.done)), say)
             self._write_record()
             write_whole(self.folder / RECIPE_FILE, recipe.encode())
 
     def publish(self, index: int, part: pl.DataFrame) -> None:
         """Write one part, replacing an earlier one."""
-        publish_scores(self.run, self.folder.name, index, part)
+        publish_scores(self.run, self.folder.name, self.record["digest"], index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, pl.DataFrame], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_scores, self.run, self.folder.name) if is_remote(self.run) else None
+        if not is_remote(self.run):
+            return None
+        return partial(publish_scores, self.run, self.folder.name, self.record["digest"])
 
     def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain."""
         kept = self._statuses(index).filter(pl.col("status") != "failed")
         return kept, frozenset(kept["row"])
 
-    def _join(self, metric: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    def _join(self, metric: str, description: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+        new = {"metric": metric, **description}
         if not self.done:
-            return {"metric": metric, **description}
-        record = read_score_record(self.run, metric)
+            return new
+        try:
+            record = read_score_record(self.run, metric)
+        except GradPrismError as problem:
+            self.record_anew(problem, new["digest"], say)
+            return new
         refuse_differences(self.folder, record["identity"], description["identity"], "--name or --out")
         return record
+
+
+def score_identities(run: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the identity of each metric's scores; without those whose record cannot be read."""
+    found = dict[str, Mapping[str, Any]]()
+    for name in scored_metrics(run):
+        with suppress(GradPrismError):
+            found[name] = read_score_record(run, name)["identity"]
+    return found
 
 
 def read_score_record(run: Path, metric: str) -> dict[str, Any]:
     """Read score.json of a metric. Raises `GradPrismError` where it cannot be read."""
     path = run / score_table(metric) / SCORE_FILE
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GradPrismError(f"Cannot read {path}: {error}") from error
-    return record
+        return read_record_file(path, ScoreRecord)
+    except FileNotFoundError:
+        raise GradPrismError(
+            f"{path} is missing, without which the scores beside it cannot be read. Restore it from a copy, or move "
+            f"{path.parent} away and score again."
+        ) from None

@@ -7,14 +7,17 @@ from typing import Any
 
 import polars as pl
 
+from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
 from gradprism.files.paths import is_remote
 from gradprism.prism.tables import Tables
+from gradprism.runs.checks import faults_of_spectra
 from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
 from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_part, read_part
+from gradprism.runs.record_models import made_of
 from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
 
@@ -28,11 +31,13 @@ class RunWriter(PartWriter[Tables]):
         settings or data. `say` reports when the lock of a dead process is taken over.
         """
         self.path = self.run = path
-        self.table, self.record_file = "examples", path / RUN_FILE
+        self.tables, self.table, self.record_file = TABLES, "examples", path / RUN_FILE
         self._lock = lock_run(path, say)
         try:
             with write_errors(path):
-                self.record = self._join(description)
+                self.record = self._join(description, say)
+                if self.done:
+                    self.set_aside(faults_of_spectra(path, self.record), say)
                 self._write_record()  # first, since a folder with tables and no record would be refused
                 for table in TABLES:
                     prepare_folder(path / table)
@@ -50,12 +55,12 @@ class RunWriter(PartWriter[Tables]):
 
     def publish(self, index: int, part: Tables) -> None:
         """Write one part, replacing an earlier one; see `gradprism.runs.parts.publish_part`."""
-        publish_part(self.path, index, part)
+        publish_part(self.path, self.record["digest"], index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_part, self.path) if is_remote(self.path) else None
+        return partial(publish_part, self.path, self.record["digest"]) if is_remote(self.path) else None
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain.
@@ -72,13 +77,19 @@ class RunWriter(PartWriter[Tables]):
         with write_errors(self.path):
             write_whole(self.path / name, text.encode())
 
-    def _join(self, description: Mapping[str, Any]) -> dict[str, Any]:
+    def _join(self, description: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+        new = {"format_version": FORMAT_VERSION, **description}
+        new["digest"] = made_of(description["identity"], description["data"])
         if not (self.path / RUN_FILE).exists():
-            return {"format_version": FORMAT_VERSION, **description}
-        record = read_record(self.path)
+            return new
+        try:
+            record = read_record(self.path)
+        except GradPrismError as problem:
+            self.record_anew(problem, new["digest"], say)
+            return new
         if self.done:
             refuse_differences(self.path, record["identity"], description["identity"])
             return record
         if any(scored_metrics(self.path)):
             refuse_other_data(self.path, record["data"], description["data"])
-        return {"format_version": FORMAT_VERSION, **description}  # without spectra there is nothing to conflict with
+        return new  # without spectra there is nothing to conflict with

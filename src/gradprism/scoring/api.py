@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.progress import NoProgress, Progress, say_nothing
+from gradprism.core.progress import NoProgress, Progress, Say, say_nothing
 from gradprism.core.settings import recipe_text
 from gradprism.data.example import Example
 from gradprism.data.example_set import ExampleSet, open_examples
@@ -29,11 +29,11 @@ from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import resolve_text
 from gradprism.prism.tables import MEASURES
-from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table, scored_metrics
+from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
 from gradprism.runs.run import Run, open_run
-from gradprism.runs.scores import ScoreWriter, locked_run, read_score_record
+from gradprism.runs.scores import ScoreWriter, locked_run, score_identities
 from gradprism.scoring.metrics import make_metric, reads_text, refuse_unknown
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.scoring.task import ScoreTask
@@ -124,7 +124,9 @@ def run_scores(
     if not recipe.name or recipe.name in recipe.metrics:  # not stored under another name
         _refuse_other_settings(metrics, to_path(recipe.out))
     with locked_run(to_path(recipe.out), description, progress.say) as run:
-        writers = [_make_writer(run, metric, recipe) for metric in metrics]  # refuses settings that differ
+        writers = [
+            _make_writer(run, metric, recipe, progress.say) for metric in metrics
+        ]  # refuses settings that differ
         for metric, writer in zip(metrics, writers, strict=True):
             _score(metric, writer, recipe, examples, progress, retry_failed)
     return open_run(recipe.out)
@@ -268,7 +270,7 @@ def _local_judge(judge: JudgeSettings) -> JudgeSettings:
     return judge.model_copy(update={"judge": f"local:{absolute_path(model)}"}) if colon and kind == "local" else judge
 
 
-def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
+def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe, say: Say) -> ScoreWriter:
     description = {
         "complete": False,
         "about": metric.about,
@@ -277,7 +279,7 @@ def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe) -> ScoreWriter:
         "sessions": [],
     }
     own = recipe.model_copy(update={"metric": metric.name})
-    return ScoreWriter(run, recipe.name or metric.name, description, recipe_text(own))
+    return ScoreWriter(run, recipe.name or metric.name, description, recipe_text(own), say)
 
 
 def _score(
@@ -310,7 +312,7 @@ def _identity_with(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
     """Return the first identity in the run that has a setting: of the recipe's scores, the spectra, or other scores."""
     run = to_path(recipe.out)
     own = [recipe.name] if recipe.name else recipe.metrics
-    scores = {name: read_score_record(run, name)["identity"] for name in scored_metrics(run)}
+    scores = score_identities(run)
     ordered = [*(scores.pop(name) for name in own if name in scores), identity_of(run), *scores.values()]
     return next((identity for identity in ordered if identity.get(setting)), {})
 

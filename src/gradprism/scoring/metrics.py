@@ -1,6 +1,7 @@
 """Make the metrics of a recipe, and look up likelihoods of responses that the run already stores."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.prism.tables import MEASURES
 from gradprism.runs.layout import RUN_FILE, published_parts, score_table
 from gradprism.runs.run import open_run
+from gradprism.runs.scores import score_identities
 from gradprism.scoring.settings import ScoreRecipe
 
 
@@ -102,13 +104,14 @@ def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFr
         return all(made.get(name) == value for name, value in identity.items())
 
     tables = []
-    for name in run.metrics:
-        made = run.score_record(name)["identity"]
+    for name, made in score_identities(path).items():
         metric = known_metrics().get(made["metric"])
         column = metric.sums_column if metric else None
         if column and agrees(made) and published_parts(path, score_table(name)):
-            tables.append(run.scan_scores(name).with_columns(nll=column, n="n_tokens"))
+            with suppress(GradPrismError):  # what is not whole is computed again
+                tables.append(run.scan_scores(name).with_columns(nll=column, n="n_tokens"))
     made = run.record.get("identity", {})
     if agrees(made) and made.get("prism.precision") == "exact":
-        tables.append(run.scan("examples").with_columns(nll="nll_sum", n="n_response_tokens"))
+        with suppress(GradPrismError):
+            tables.append(run.scan("examples").with_columns(nll="nll_sum", n="n_response_tokens"))
     return tables

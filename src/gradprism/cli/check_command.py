@@ -1,0 +1,112 @@
+"""check: Check that every file of a run is what was written, and repair what is not."""
+
+import json as jsonlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gradprism.core.console import HarmlessConsole
+from gradprism.core.errors import GradPrismError
+from gradprism.core.options import Json, Quiet
+from gradprism.files.paths import to_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gradprism.runs.integrity import Integrity
+
+NOT_WHOLE = 3
+"""The exit status where something is not whole."""
+
+
+def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json = False) -> int:
+    """Check that every file of a run is what was written: records, spectra and scores, to the byte.
+
+    Changes nothing without --repair. Exits with status 3 where something is not whole.
+
+    Parameters
+    ----------
+    run
+        A run directory, or its URL in an object store.
+    repair
+        Compute again what is not whole, by the recipes that the run holds; files that are not what was written are
+        moved into RUN/damaged, never deleted.
+    quiet
+        Print nothing but errors.
+    json
+        Print the result as JSON.
+    """
+    from gradprism.runs.integrity import check as check_run
+
+    if repair:
+        _repair_record(run, quiet)
+    found = check_run(run)
+    if repair and not found.is_whole:
+        for each in found.checked:
+            if not each.is_whole:
+                _replay(run, each.recipe, each.name, quiet)
+        found = check_run(run)
+    if json:
+        sys.stdout.write(jsonlib.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        _show(run, found)
+    return 0 if found.is_whole else NOT_WHOLE
+
+
+def _repair_record(run: str, quiet: bool) -> None:
+    """Write run.json anew, by replaying the recipe of the run, where it cannot be read."""
+    from gradprism.runs.layout import RECIPE_FILE, read_record
+
+    recipe = to_path(run) / RECIPE_FILE
+    try:
+        read_record(to_path(run))
+    except GradPrismError:
+        if not recipe.is_file():
+            raise
+        _replay(run, recipe, "the record", quiet)
+
+
+def _replay(run: str, recipe: "Path", name: str, quiet: bool) -> None:
+    """Replay the recipe of spectra or of scores into the run, which computes what is not whole."""
+    from gradprism.cli.recipes import load_verb_and_recipe
+
+    module, settings = load_verb_and_recipe(recipe)
+    if not quiet:
+        sys.stderr.write(f"Making again what is not whole of {name}\n")
+    module.replay(settings.model_copy(update={"out": str(to_path(run))}), recipe, quiet=True, json=False)
+
+
+def _show(run: str, found: "Integrity") -> None:
+    from rich.text import Text
+
+    from gradprism.core.terminal_tables import plain_table, spaced, summary_table
+
+    parts: list[Any] = [summary_table(found.summary_lines)]
+    if found.faults:
+        table = plain_table("Files that are not what was written", ["file", "problem"], left=2)
+        for fault in found.faults:
+            table.add_row(Text(str(fault.file).removeprefix(f"{found.run}/")), Text(fault.problem))
+        parts.append(table)
+    if not found.is_whole:
+        again = ", ".join(f"{each.again} of {each.name}" for each in found.checked if not each.is_whole)
+        parts.append(Text(f"gradprism check {run} --repair makes again: {again}"))
+    for part in spaced(parts):
+        HarmlessConsole().print(part)
+
+
+def _as_json(found: "Integrity") -> dict[str, Any]:
+    return {
+        "run": str(found.run),
+        "whole": found.is_whole,
+        "checked": [
+            {
+                "name": each.name,
+                "parts": each.parts,
+                "whole": each.is_whole,
+                "to_repair": list(each.to_repair),
+                "rows_again": each.rows_again,
+                "problem": each.problem or None,
+                "files": [{"file": str(fault.file), "problem": fault.problem} for fault in each.faults],
+            }
+            for each in found.checked
+        ],
+    }

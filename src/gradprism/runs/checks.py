@@ -1,0 +1,147 @@
+"""Check the parts of a run: each file must be what was written, in its own place, with the rows that belong there."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradprism.core.errors import GradPrismError
+from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_parquet, read_rows
+from gradprism.runs.layout import TABLES, part_path, published_parts
+
+_AT_ONCE = 16  # files that are read at the same time
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file of a run that is not what was written, and why."""
+
+    file: Path
+    problem: str
+    table: str
+    part: int
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the record of a run, or of scores in it, says of the parts of a table."""
+
+    run: Path
+    table: str
+    digest: str | None  # that every part names; None where an earlier version began, whose parts name nothing
+    rows: int
+    part_rows: int | None  # None where it is not on record
+
+    @classmethod
+    def of(cls, run: Path, table: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> "Expected":
+        """Return it for a table, by the record that has its `identity`, and the run's entry on the data."""
+        return cls(run, table, record.get("digest"), data["rows"], record["identity"].get("part_rows"))
+
+    @property
+    def n_parts(self) -> int | None:
+        """The number of parts; None where it cannot be known."""
+        return None if self.part_rows is None else -(-self.rows // self.part_rows)
+
+    def n_rows(self, part: int) -> int | None:
+        """Return the number of rows of a part, 0 where the run has no such part; None where it cannot be known."""
+        return None if self.part_rows is None else max(0, min(self.part_rows, self.rows - part * self.part_rows))
+
+    def problem_of(self, part: int, rows: Sequence[int]) -> str:
+        """Return what is wrong with the number of rows in a part; empty where it is right, or cannot be known."""
+        wanted = self.n_rows(part)
+        if wanted is None:
+            return ""
+        if wanted == 0:
+            return f"the run has no part {part}"
+        return "" if len(rows) == wanted else f"it holds {len(rows):,} rows, expected {wanted:,}"
+
+
+def faults_of_rows(expected: Expected, parts: Iterable[int]) -> list[Fault]:
+    """Check parts of a table with one line a row: `examples`, or scores."""
+    seen, faults = dict[int, int](), []
+    for part, problem, rows in _read_parts(expected, parts):
+        problem = problem or expected.problem_of(part, rows)
+        if not problem and (twice := next((row for row in rows if row in seen), None)) is not None:
+            problem = f"its row {twice} is in part {seen[twice]} too"
+        if problem:
+            faults.append(_fault(expected, part, problem))
+        else:
+            seen.update(dict.fromkeys(rows, part))
+    return faults
+
+
+def faults_of_gradients(expected: Expected, parts: Iterable[int], ok: Mapping[int, Sequence[int]]) -> list[Fault]:
+    """Check parts of `spectra` or `similarity`; `ok` holds the rows of each part that were measured.
+
+    There may be spectra of further rows: a process was killed while it replaced a part, of which the examples are last.
+    """
+    faults = []
+    for part, problem, rows in _read_parts(expected, parts):
+        lacking = sorted({*ok.get(part, ())} - {*rows}) if expected.table == "spectra" and not problem else []
+        if lacking:
+            problem = f"it lacks rows that `examples` has: {', '.join(map(str, lacking[:3]))}"
+        if problem:
+            faults.append(_fault(expected, part, problem))
+    return faults
+
+
+def faults_of_spectra(run: Path, record: Mapping[str, Any]) -> list[Fault]:
+    """Check all parts of the spectra of a run."""
+    expected = {table: Expected.of(run, table, record, record["data"]) for table in TABLES}
+    parts = published_parts(run)
+    faults = faults_of_rows(expected["examples"], parts)
+    whole = sorted({*parts} - {fault.part for fault in faults})
+    ok = {part: ok_rows(part_path(run, "examples", part)) for part in whole}
+    for table in ("spectra", "similarity"):
+        faults += faults_of_gradients(expected[table], parts, ok)
+    return faults
+
+
+def ok_rows(examples: Path) -> list[int]:
+    """Return the rows that were measured, of one part of the table `examples`."""
+    return read_parquet(examples).filter(status="ok")["row"].to_list()
+
+
+def raise_first(run: Path, faults: Sequence[Fault]) -> None:
+    """Raise `GradPrismError` where there is a fault."""
+    if faults:
+        more = f" {len(faults) - 1:,} more files are not whole." if len(faults) > 1 else ""
+        raise GradPrismError(
+            f"{faults[0].file} is not what was written: {faults[0].problem}.{more} Repeat the command that made the "
+            f"run, which moves such files aside and computes their rows again; `gradprism check {run}` lists them."
+        )
+
+
+def _fault(expected: Expected, part: int, problem: str) -> Fault:
+    return Fault(part_path(expected.run, expected.table, part), problem, expected.table, part)
+
+
+def _read_parts(expected: Expected, parts: Iterable[int]) -> list[tuple[int, str, Sequence[int]]]:
+    """Return number, problem and rows of each part, in order; the problem is empty where the file is whole."""
+    numbers = list(parts)
+    with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(numbers)))) as pool:
+        found = list(pool.map(lambda part: _read_part(expected, part), numbers))
+    return [(part, problem, rows) for part, (problem, rows) in zip(numbers, found, strict=True)]
+
+
+def _read_part(expected: Expected, part: int) -> tuple[str, Sequence[int]]:
+    file = part_path(expected.run, expected.table, part)
+    try:
+        check_content(file)
+        label = read_label(file)
+        if label is None and expected.digest is None:
+            return "", read_rows(file)
+    except FileNotFoundError:
+        return "it is missing", ()
+    except (DamagedFileError, OSError) as error:
+        return str(error), ()
+    if label is None:
+        return "it does not say which run it belongs to, as every part of this run does", ()
+    if label.table != expected.table:
+        return f"it is a part of the table {label.table}", ()
+    if expected.digest not in (None, label.run):
+        return "it is of other settings or other data", ()
+    if label.part != part:
+        return f"it is part {label.part} under another name", ()
+    return "", label.rows
