@@ -125,7 +125,7 @@ def test_it_is_renewed_and_one_that_was_lost_publishes_nothing(bucket: Bucket, m
         for publish in (
             lambda: mine.publish(1, NOTHING),
             lambda: mine.update(complete=True),
-            lambda: publish_scores(mine.path, "ifd", 0, pl.DataFrame(schema=SCORES)),
+            lambda: publish_scores(mine.path, "ifd", "d", 0, pl.DataFrame(schema=SCORES)),
         ):
             with pytest.raises(GradPrismError, match=r"(?s)now written by another: .* on another-machine.*is safe"):
                 publish()

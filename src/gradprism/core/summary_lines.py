@@ -11,7 +11,9 @@ SummaryLines = Iterable[tuple[str, str]]
 
 def lines_as_text(lines: SummaryLines) -> str:
     """Write one line for each name, the texts aligned in one column."""
-    return "\n".join(f"{name:<11}{text}" for name, text in lines)
+    rows = list(lines)
+    width = max([10, *(len(name) for name, _ in rows)]) + 1
+    return "\n".join(f"{name:<{width}}{text}" for name, text in rows)
 
 
 def lines_as_html(lines: SummaryLines) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_parquet, read_rows
-from gradprism.runs.layout import TABLES, part_path, published_parts
+from gradprism.runs.layout import TABLES, part_path, published_parts, score_table
 
 _AT_ONCE = 16  # files that are read at the same time
 
@@ -25,7 +25,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the record of a run, or of scores in it, says of the parts of a table."""
+    """The parts that a table must have, by the record of a run or of scores in it."""
 
     run: Path
     table: str
@@ -55,6 +55,14 @@ class Expected:
         if wanted == 0:
             return f"the run has no part {part}"
         return "" if len(rows) == wanted else f"it holds {len(rows):,} rows, expected {wanted:,}"
+
+
+def faults_of_scores(run: Path, metric: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> list[Fault]:
+    """Check all parts of a metric's scores. Of scores that were complete, none may be missing."""
+    expected = Expected.of(run, score_table(metric), record, data)
+    parts = published_parts(run, expected.table)
+    missing = {*range(expected.n_parts or 0)} - {*parts} if record.get("complete") is True else set[int]()
+    return [_fault(expected, part, "it is missing") for part in sorted(missing)] + faults_of_rows(expected, parts)
 
 
 def faults_of_rows(expected: Expected, parts: Iterable[int]) -> list[Fault]:

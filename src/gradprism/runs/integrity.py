@@ -8,7 +8,7 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import lines_as_text
 from gradprism.files.paths import is_remote, list_names, to_path
-from gradprism.runs.checks import Expected, Fault, faults_of_rows, faults_of_spectra
+from gradprism.runs.checks import Expected, Fault, faults_of_scores, faults_of_spectra
 from gradprism.runs.layout import (
     DAMAGED,
     RECIPE_FILE,
@@ -45,7 +45,7 @@ class CheckedParts:
 
     @property
     def again(self) -> str:
-        """What a repair makes again, in words."""
+        """The parts that a repair makes again, in words."""
         if self.problem:
             return "the record"
         numbers = ", ".join(map(str, self.to_repair[:8])) + (", ..." if len(self.to_repair) > 8 else "")
@@ -60,7 +60,7 @@ class CheckedParts:
 
 @dataclass(frozen=True)
 class Integrity:
-    """What is whole in a run and what is not."""
+    """The state of a run: what is whole, and what is not."""
 
     run: Path
     checked: tuple[CheckedParts, ...]
@@ -124,7 +124,7 @@ def _check_scores(run: Path, metric: str, data: Mapping[str, Any]) -> CheckedPar
     except GradPrismError as problem:
         return CheckedParts(table, recipe, len(parts), (), (), str(problem))
     expected = Expected.of(run, table, record, data)
-    return _checked(table, recipe, parts, expected, faults_of_rows(expected, parts), record.get("complete") is True)
+    return _checked(table, recipe, parts, expected, faults_of_scores(run, metric, record, data), False)
 
 
 def _checked(

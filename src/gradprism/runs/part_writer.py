@@ -27,6 +27,8 @@ class PartWriter(ABC, Generic[Part]):
     """The tables whose files make a part."""
     table: str
     """The table with the status of each row; a part counts as published once this table has it."""
+    digest: str
+    """The digest of settings and data, which every part names."""
     record_file: Path
     record: dict[str, Any]
 

@@ -16,7 +16,7 @@ from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
 from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema
-from gradprism.runs.checks import Expected, faults_of_rows, faults_of_spectra, raise_first
+from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_first
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
@@ -49,22 +49,19 @@ class Run:
         """Open a run. Raises `GradPrismError` where the path is not one."""
         self.path = path
         self.record = read_record(path)
+        self._checked = list[int]()  # parts whose files were found to be what was written
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
         if table not in _SCHEMAS:
             raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
-        if not self._whole_parts:
-            return pl.LazyFrame(schema=_SCHEMAS[table])
-        return scan_parts([part_path(self.path, table, index) for index in self._whole_parts])
-
-    @cached_property
-    def _whole_parts(self) -> list[int]:
-        """The published parts of the spectra. Raises `GradPrismError` where a file of them is not what was written."""
         parts = published_parts(self.path)
-        if parts and self.has_spectra:
+        if not parts:
+            return pl.LazyFrame(schema=_SCHEMAS[table])
+        if parts != self._checked and self.has_spectra:
             raise_first(self.path, faults_of_spectra(self.path, self.record))
-        return parts
+            self._checked = parts
+        return scan_parts([part_path(self.path, table, index) for index in parts])
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -112,8 +109,7 @@ class Run:
             )
         table = score_table(metric)
         parts = published_parts(self.path, table)
-        expected = Expected.of(self.path, table, self.score_record(metric), self.record["data"])
-        raise_first(self.path, faults_of_rows(expected, parts))
+        raise_first(self.path, faults_of_scores(self.path, metric, self.score_record(metric), self.record["data"]))
         return (
             scan_parts([part_path(self.path, table, index) for index in parts])
             if parts

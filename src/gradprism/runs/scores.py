@@ -13,7 +13,7 @@ from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
 from gradprism.files.paths import is_remote
 from gradprism.files.records import read_record_file, record_bytes
-from gradprism.runs.checks import Expected, faults_of_rows
+from gradprism.runs.checks import faults_of_scores
 from gradprism.runs.layout import (
     FORMAT_VERSION,
     RECIPE_FILE,
@@ -74,22 +74,22 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
             prepare_folder(self.folder)
             data = read_record(run)["data"]
             self.record = self._join(metric, {**description, "digest": made_of(description["identity"], data)}, say)
+            self.digest = self.record.get("digest") or made_of(self.record["identity"], data)
             if self.done:
-                expected = Expected.of(run, self.table, self.record, data)
-                self.set_aside(faults_of_rows(expected, sorted(self.done)), say)
+                self.set_aside(faults_of_scores(run, self.folder.name, self.record, data), say)
             self._write_record()
             write_whole(self.folder / RECIPE_FILE, recipe.encode())
 
     def publish(self, index: int, part: pl.DataFrame) -> None:
         """Write one part, replacing an earlier one."""
-        publish_scores(self.run, self.folder.name, self.record["digest"], index, part)
+        publish_scores(self.run, self.folder.name, self.digest, index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, pl.DataFrame], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
         if not is_remote(self.run):
             return None
-        return partial(publish_scores, self.run, self.folder.name, self.record["digest"])
+        return partial(publish_scores, self.run, self.folder.name, self.digest)
 
     def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain."""

@@ -36,6 +36,7 @@ class RunWriter(PartWriter[Tables]):
         try:
             with write_errors(path):
                 self.record = self._join(description, say)
+                self.digest = self.record.get("digest") or made_of(self.record["identity"], self.record["data"])
                 if self.done:
                     self.set_aside(faults_of_spectra(path, self.record), say)
                 self._write_record()  # first, since a folder with tables and no record would be refused
@@ -55,12 +56,12 @@ class RunWriter(PartWriter[Tables]):
 
     def publish(self, index: int, part: Tables) -> None:
         """Write one part, replacing an earlier one; see `gradprism.runs.parts.publish_part`."""
-        publish_part(self.path, self.record["digest"], index, part)
+        publish_part(self.path, self.digest, index, part)
 
     @property
     def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_part, self.path, self.record["digest"]) if is_remote(self.path) else None
+        return partial(publish_part, self.path, self.digest) if is_remote(self.path) else None
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain.
