@@ -10,6 +10,7 @@ from .prism.analyzer import GradientAnalyzer
 from .prism.norms_and_ranks import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
 from .prism.spectrum import singular_values
 from .report.api import write_report
+from .runs.integrity import check
 from .runs.run import Run, open_run
 from .runs.score_summary import corpus_tags
 from .runs.values import metric_values
@@ -21,6 +22,7 @@ __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "check",
     "compare",
     "corpus_tags",
     "correlate",
