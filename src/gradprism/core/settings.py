@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.yaml_text import YamlProblemError, parse_yaml, read_yaml_file
 
+_GIVEN = Repr()
+_GIVEN.maxstring = _GIVEN.maxother = _GIVEN.maxlong = 120  # characters
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -70,7 +74,7 @@ def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
 def quote_given(problem: Mapping[str, Any]) -> str:
     """Quote the value that pydantic refused; nothing for an address, which may hold a password."""
     hidden = problem["type"] == "missing" or "base_url" in problem["loc"]
-    return "" if hidden else f" (given: {problem['input']!r})"
+    return "" if hidden else f" (given: {_GIVEN.repr(problem['input'])})"
 
 
 def recipe_text(recipe: BaseModel) -> str:
@@ -86,9 +90,9 @@ def iso_date(text: str | None) -> str | None:
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read the YAML mapping of a recipe. Raises `GradPrismError` where the file holds none."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GradPrismError(f"Cannot read the recipe {path}: {error}") from error
+        values = parse_yaml(read_yaml_file(path))
+    except (OSError, YamlProblemError) as error:
+        raise GradPrismError(f"Cannot read the recipe {path}: {error}") from None
     if not isinstance(values, dict):
         raise GradPrismError(f"{path} is not a recipe: expected a YAML mapping with `verb: VERB`.")
     return values

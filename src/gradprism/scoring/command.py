@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Data, Flag, Json, Quiet, Several
 from gradprism.core.settings import checked
+from gradprism.core.yaml_text import YamlProblemError, parse_yaml
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
@@ -94,10 +94,16 @@ def score(
 
 def _own_settings(texts: Sequence[str]) -> dict[str, Any]:
     """Parse texts of the form NAME=VALUE, the values as YAML. Raises `GradPrismError` for another form."""
+    values = {}
     for text in texts:
-        if not text.partition("=")[0].isidentifier() or "=" not in text:
+        name, equals, value = text.partition("=")
+        if not name.isidentifier() or not equals:
             raise GradPrismError(f"--set {text}: expected NAME=VALUE, such as --set minimum=3")
-    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
+        try:
+            values[name] = parse_yaml(value)
+        except YamlProblemError as error:
+            raise GradPrismError(f"--set {text}: {error}. Expected NAME=VALUE, the value as YAML.") from None
+    return values
 
 
 def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:

@@ -16,6 +16,7 @@ from pydantic import (
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import quote_given
+from gradprism.core.yaml_text import YamlProblemError, parse_yaml_tree, read_yaml_file
 from gradprism.models.projections.fused import QKV, Order
 from gradprism.models.projections.naming import ATTENTION, MLP
 
@@ -117,10 +118,9 @@ class Architecture(_Description):
 def read_architecture(path: str | Path) -> Architecture:
     """Read a description. Raises `GradPrismError` that names the file, the line and what was expected there."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-        values, tree = yaml.safe_load(text), yaml.compose(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GradPrismError(f"Cannot read the architecture {path}: {error}") from error
+        values, tree = parse_yaml_tree(read_yaml_file(Path(path).expanduser()))
+    except (OSError, YamlProblemError) as error:
+        raise GradPrismError(f"Cannot read the architecture {path}: {error}") from None
     try:
         return Architecture.model_validate(values)
     except ValidationError as error:
