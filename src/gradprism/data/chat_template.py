@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from functools import cached_property
@@ -13,6 +12,7 @@ import jinja2
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError, Turn
+from gradprism.data.template_process import TemplateLimitError, render_apart
 from gradprism.data.thoughts import before_thought
 
 _DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
@@ -113,6 +113,8 @@ class ChatTemplate:
             messages = [{"role": "user", "content": wrap(_ASKED)}, {"role": "assistant", "content": wrap(_ANSWERED)}]
             try:
                 text = self._render_messages(messages, Example(0, ""), False).text
+            except TemplateLimitError as error:
+                raise GradPrismError(f"{self.name}: {error}, for two messages of a word each.") from None
             except RowProblemError:
                 return False
             return _ASKED in text and _ANSWERED in text
@@ -120,29 +122,21 @@ class ChatTemplate:
         return not shows(str) and shows(lambda text: [{"type": "text", "text": text}])
 
     def _render_messages(self, messages: list[dict[str, Any]], example: Example, generation_prompt: bool) -> Rendered:
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        with self._row_problems():
-            texts, marks = render_jinja_template(
-                [messages],
-                tools=[*example.tools] or None,
-                documents=[*example.documents] or None,
-                chat_template=self.text,
-                return_assistant_tokens_mask=self.has_marks,
-                add_generation_prompt=generation_prompt,
-                **{**self._special_tokens, **example.template_options},
-            )
-        return Rendered(texts[0], tuple(marks[0]) if marks else ())
-
-    @contextmanager
-    def _row_problems(self) -> Iterator[None]:
-        """Turn errors of the template into problems of the row, except a syntax error, which concerns every row."""
+        options = {
+            "conversations": [messages],
+            "tools": [*example.tools] or None,
+            "documents": [*example.documents] or None,
+            "chat_template": self.text,
+            "return_assistant_tokens_mask": self.has_marks,
+            "add_generation_prompt": generation_prompt,
+            **self._special_tokens,
+            **example.template_options,
+        }
         try:
-            yield
-        except jinja2.TemplateSyntaxError as error:
-            raise GradPrismError(f"{self.name}: line {error.lineno}: {error.message}") from error
-        except Exception as error:
-            raise RowProblemError(f"the chat template refuses this conversation: {error}") from error
+            text, marks = render_apart(options)
+        except jinja2.TemplateSyntaxError as error:  # concerns every row
+            raise GradPrismError(f"{self.name}: line {error.lineno}: {error.message}") from None
+        return Rendered(text, tuple((start, stop) for start, stop in marks))
 
 
 def _with_fixed_date(template: str, day: date, name: str) -> str:

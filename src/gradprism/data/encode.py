@@ -16,6 +16,7 @@ from gradprism.data.example import CONTEXT_ALONE, Example, RowProblemError, Turn
 from gradprism.data.settings import TextSettings
 
 BUILTIN_TEMPLATES = ("auto", "paper", "chat")
+_MOST_OF_TEMPLATE = 2**20  # characters of a Jinja file
 
 
 @dataclass(frozen=True)
@@ -265,11 +266,14 @@ def own_template(tokenizer: Any) -> str | None:
 def read_template(name: str) -> str:
     """Return the text of a Jinja file. Raises `GradPrismError` where it cannot be read or is empty."""
     try:
-        template = Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
+            template = file.read(_MOST_OF_TEMPLATE + 1)
+    except (OSError, ValueError) as error:
         raise GradPrismError(
             f"--template {name}: expected paper, chat, or the path of a Jinja file ({error})."
         ) from error
+    if len(template) > _MOST_OF_TEMPLATE:
+        raise GradPrismError(f"--template {name}: expected at most {_MOST_OF_TEMPLATE:,} characters.")
     if not template.strip():
         raise GradPrismError(f"--template {name} is an empty file.")
     return template
