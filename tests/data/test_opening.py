@@ -148,3 +148,13 @@ def test_json_lines_with_a_first_line_that_is_cut_short_stay_json_lines(tmp_path
     path.write_text('{"a": 1, \n{"a": 2}\n{"a": 3}\n', encoding="utf-8")
     assert file_format(path) == "JSON Lines"
     assert [record.fields for record in read_file(path)] == [None, {"a": 2}, {"a": 3}]
+
+
+@pytest.mark.parametrize(("offset", "value", "says"), [(6, 1, "is encrypted"), (8, 99, "is not supported")])
+def test_a_zip_archive_that_python_cannot_unpack_says_so(offset: int, value: int, says: str, tmp_path: Path) -> None:
+    content = bytearray(made(zipped))
+    content[offset] = content[content.index(b"PK\x01\x02") + offset + 2] = value
+    path = tmp_path / "rows.jsonl.zip"
+    path.write_bytes(content)
+    with pytest.raises(GradPrismError, match=rf"Cannot read .*{says}.*\. Unpack it and give the file\."):
+        file_format(path)

@@ -8,24 +8,36 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.opening import not_utf8, open_text
 from gradprism.data.record import Record
+from gradprism.data.row_size import BoundedLines, RowTooLargeError, is_larger, too_large
 
 _CHUNK = 1 << 16  # characters read at a time
 _AFTER_SPACE = re.compile(r"\S|\Z")
 _DECODER = json.JSONDecoder()
 
 
-def json_lines(path: Path) -> Iterator[Record]:
-    """Yield the object of each line; a line that is not valid JSON costs that row alone."""
+def json_lines(path: Path, most: int) -> Iterator[Record]:
+    """Yield the object of each line; a line that is not valid JSON, or too large, costs that row alone."""
     with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+        lines = BoundedLines(path, file, most)
+        for number in count(1):
+            try:
+                line = next(lines)
+            except StopIteration:
+                return
+            except RowTooLargeError as error:
+                yield Record(None, f"line {number}: {error}")
+                lines.begin_row()
+                continue
             if not line.strip():
                 continue
+            lines.begin_row()
             try:
                 fields = json.loads(line)
             except (ValueError, RecursionError) as error:  # ValueError: an integer of thousands of digits
@@ -34,10 +46,10 @@ def json_lines(path: Path) -> Iterator[Record]:
             yield _json_record(fields, f"line {number}", line)
 
 
-def json_array(path: Path) -> Iterator[Record]:
+def json_array(path: Path, most: int) -> Iterator[Record]:
     """Yield the elements of an array. Raises `GradPrismError` at a syntax error: it hides where the next one begins."""
     with open_text(path) as file:
-        text, index = _Text(file), 0
+        text, index = _Text(file, most), 0
         text.next_character()
         text.at += 1  # the opening bracket
         while text.next_character() != "]":
@@ -54,10 +66,10 @@ def json_array(path: Path) -> Iterator[Record]:
             raise GradPrismError(f"{path} goes on after the end of its JSON array: {text.held[text.at :][:40]!r}.")
 
 
-def json_objects(path: Path) -> Iterator[Record]:
+def json_objects(path: Path, most: int) -> Iterator[Record]:
     """Yield objects that follow each other without commas. Raises `GradPrismError` at a syntax error."""
     with open_text(path) as file:
-        text, index = _Text(file), 0
+        text, index = _Text(file, most), 0
         while text.next_character():
             line = text.line
             try:
@@ -69,15 +81,18 @@ def json_objects(path: Path) -> Iterator[Record]:
             text.line, index = text.line + source.count("\n"), index + 1
 
 
-def holds_json_objects(path: Path) -> bool:
+def holds_json_objects(path: Path, most: int) -> bool:
     """Return whether a file holds JSON objects of several lines each, one after the other, as `json.dump` indents."""
     with open_text(path) as file:
-        first_line = next((line.lstrip() for line in file if line.strip()), "")
+        try:
+            first_line = next((line.lstrip() for line in BoundedLines(path, file, most) if line.strip()), "")
+        except RowTooLargeError:
+            return False
     try:
         _DECODER.raw_decode(first_line)
     except json.JSONDecodeError as error:
         with suppress(GradPrismError):
-            return _may_go_on(error) and next(json_objects(path), None) is not None
+            return _may_go_on(error) and next(json_objects(path, most), None) is not None
     except (ValueError, RecursionError):
         pass
     return False
@@ -86,8 +101,8 @@ def holds_json_objects(path: Path) -> bool:
 class _Text:
     """Text of a file, read as far as it is needed: from `at` on, at most the next value and some chunks are held."""
 
-    def __init__(self, file: IO[str]):
-        self.held, self.at, self.line, self._file = "", 0, 1, file
+    def __init__(self, file: IO[str], most: int):
+        self.held, self.at, self.line, self._file, self._most = "", 0, 1, file, most
 
     def next_character(self) -> str:
         """Pass over white space, and return the character behind it; "" at the end of the file."""
@@ -105,6 +120,8 @@ class _Text:
             try:
                 value, end = _DECODER.raw_decode(self.held, self.at)
             except json.JSONDecodeError as error:
+                if len(self.held) - self.at > self._most:
+                    raise RowTooLargeError(too_large(self._most)) from None
                 if not (_may_go_on(error) and self._read(chunk)):
                     raise
             else:
@@ -112,6 +129,8 @@ class _Text:
                     break
             chunk *= 2
         source, self.at = self.held[self.at : end], end
+        if is_larger(source, self._most):
+            raise RowTooLargeError(too_large(self._most))
         return value, source
 
     def _read(self, n_characters: int) -> bool:
@@ -135,6 +154,8 @@ def _json_record(fields: object, where: str, source: str) -> Record:
 
 
 def _broken(path: Path, kind: str, where: str, error: Exception) -> GradPrismError:
+    if isinstance(error, RowTooLargeError):
+        return GradPrismError(f"{path}: {where}: {error}. As JSON Lines the rows after it could be read.")
     return GradPrismError(
         f"{path} is not a valid {kind}: {where}: {getattr(error, 'msg', error)}.\n"
         "The rows before it were readable. Repair the file, or write it as JSON Lines, "

@@ -77,7 +77,11 @@ def _unzipped(packed: IO[bytes]) -> Iterator[IO[bytes]]:
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(names) != 1:
             raise zipfile.BadZipFile(f"it holds {len(names)} files; expected one. Unpack it and give the folder.")
-        with archive.open(names[0]) as file:
+        try:
+            file = archive.open(names[0])
+        except RuntimeError as error:  # encrypted, or packed by a method that Python does not know
+            raise zipfile.BadZipFile(f"{error}. Unpack it and give the file.") from None
+        with file:
             yield file
 
 

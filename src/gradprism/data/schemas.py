@@ -52,6 +52,7 @@ COMPARED_COLUMNS = frozenset((*_SYSTEM_COLUMNS, *MESSAGE_COLUMNS, *_TOOL_COLUMNS
 PAIR_ROLES = ("system", "history", "prompt", "input", "response")
 """Roles whose columns name a schema without a title, in this order."""
 _ROLES = (*PAIR_ROLES, "messages", "chosen", "tools", "documents", "chat_template_kwargs")
+_MOST_BITS = 900  # of an integer; JSON readers of tables refuse longer ones
 _LONGEST_SCALAR = 256  # characters; longer strings are content, not columns to group by
 
 
@@ -397,8 +398,13 @@ def scalars(row: Row, text_columns: frozenset[str]) -> dict[str, Scalar]:
         name: value
         for name, value in row.items()
         if name not in text_columns
-        and (isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST_SCALAR))
+        and (_is_number(value) or (isinstance(value, str) and len(value) <= _LONGEST_SCALAR))
     }
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a flag or a number that also a float can hold, or not finite."""
+    return isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= _MOST_BITS)
 
 
 _OPTIONAL = frozenset((*_SYSTEM_COLUMNS, *_TOOL_COLUMNS, *_REJECTED_COLUMNS, *_TEMPLATE_COLUMNS))

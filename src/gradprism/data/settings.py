@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator
 
 from gradprism.core.settings import Settings, iso_date
+from gradprism.data.row_size import DEFAULT_ROW_BYTES
 
 IN_MEMORY = ("(Python objects)",)
 """The data of a recipe where no file was given."""
@@ -29,6 +30,8 @@ class ReadSettings(Settings):
     """Seed of --sample, and of what select draws: ties and the random baseline."""
     limit: int | None = Field(default=None, ge=1)
     """Stop after the first N of the rows chosen so far."""
+    max_row_bytes: int = Field(default=DEFAULT_ROW_BYTES, ge=1)
+    """The largest row of a file that is read, unpacked; a larger one is left out with this reason."""
 
 
 class TextSettings(Settings):

@@ -8,9 +8,12 @@ from typing import Any
 from gradprism.core.errors import GradPrismError
 from gradprism.data.formats import SUFFIXES, data_suffix, file_format, read_file
 from gradprism.data.record import Record
+from gradprism.data.row_size import too_large
 from gradprism.data.settings import ReadSettings
 from gradprism.data.splits import data_files, refuse_other_split
 from gradprism.files.paths import is_remote, names_path, to_path
+
+_BATCH = 64  # rows of a data set looked at together
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def _sources_of_name(name: str, settings: ReadSettings) -> Iterator[Source]:
         if not path.exists():
             raise GradPrismError(f"No such file: {name}")
         refuse_other_split(path, settings)
-        yield Source(name, file_format(path), lambda: read_file(path))
+        most = settings.max_row_bytes
+        yield Source(name, file_format(path, most), lambda: read_file(path, most))
     else:
         yield _source_of_hub(name, settings)
 
@@ -73,8 +77,9 @@ def _sources_of_folder(path: Path, settings: ReadSettings) -> Iterator[Source]:
     if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         yield _source_of_saved(path, settings)
         return
+    most = settings.max_row_bytes
     for file in data_files(path, settings):
-        yield Source(str(file), file_format(file), lambda file=file: read_file(file))  # type: ignore[misc]
+        yield Source(str(file), file_format(file, most), lambda file=file: read_file(file, most))  # type: ignore[misc]
 
 
 def _source_of_saved(path: Path, settings: ReadSettings) -> Source:
@@ -89,7 +94,7 @@ def _source_of_saved(path: Path, settings: ReadSettings) -> Source:
     if settings.split and not isinstance(saved, Mapping):
         raise GradPrismError(f"--split {settings.split}: the saved data set {path} has no splits.")
     loaded = _choose_split(saved, str(path), settings.split)
-    return Source(str(path), "saved datasets folder", lambda: (Record(row) for row in loaded))
+    return Source(str(path), "saved datasets folder", lambda: _records_of_dataset(loaded, settings.max_row_bytes))
 
 
 def _source_of_hub(name: str, settings: ReadSettings) -> Source:
@@ -104,7 +109,19 @@ def _source_of_hub(name: str, settings: ReadSettings) -> Source:
             "(with --config and --split where it has several)."
         ) from error
     split = _choose_split(loaded, name, settings.split)
-    return Source(name, "hub data set", lambda: (Record(row) for row in split))
+    return Source(name, "hub data set", lambda: _records_of_dataset(split, settings.max_row_bytes))
+
+
+def _records_of_dataset(rows: Any, most: int) -> Iterator[Record]:
+    """Yield the rows of a `datasets.Dataset`; those that are too large are not decoded."""
+    stored = rows.with_format("arrow")
+    for first in range(0, len(rows), _BATCH):
+        batch = stored[first : first + _BATCH]
+        for index in range(batch.num_rows):
+            if batch.nbytes > most and batch.slice(index, 1).nbytes > most:
+                yield Record(None, f"row {first + index}: {too_large(most)}")
+            else:
+                yield Record(rows[first + index])
 
 
 def _choose_split(loaded: Any, name: str, split: str | None) -> Any:

@@ -72,5 +72,8 @@ class ImportRecipe(Settings):
         if self.origin.model:
             groups["text"] = self.text
         return {"part_rows": self.part_rows} | {
-            f"{group}.{name}": value for group, settings in groups.items() for name, value in settings
+            f"{group}.{name}": value
+            for group, settings in groups.items()
+            for name, value in settings
+            if name != "max_row_bytes"  # the data's fingerprint has what it decides
         }

@@ -34,5 +34,8 @@ class SpectraRecipe(Settings):
         """Return the settings that decide the numbers and the parts, which must be equal to resume a run."""
         groups = {"read": self.read, "text": self.text, "checkpoint": self.checkpoint, "prism": self.prism}
         return {"part_rows": self.part_rows} | {
-            f"{group}.{name}": value for group, settings in groups.items() for name, value in settings
+            f"{group}.{name}": value
+            for group, settings in groups.items()
+            for name, value in settings
+            if name != "max_row_bytes"  # the data's fingerprint has what it decides
         }
