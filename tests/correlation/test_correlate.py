@@ -245,3 +245,21 @@ def test_columns_too_few_for_a_pair(n_columns: int) -> None:
     assert table.schema == CORRELATIONS
     assert table.is_empty()
     assert len(order) == n_columns
+
+
+def test_of_many_columns_the_first_are_taken_and_a_note_says_how_many_are_not(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).random((N, 300))
+    wide = measured_run(tmp_path / "wide", N, LAYERS, made_up, **{f"c{i}": values[:, i].tolist() for i in range(300)})
+    assert sum(name.startswith("column:c") for name in default_metrics(wide)) == 300
+    assert len(default_metrics(wide)) == 312
+    found = correlate(wide)
+    assert len(found.names) == 200
+    (note,) = found.notes
+    assert note == (
+        f"Left out: 112 of 300 columns of the data, column:{wide.columns.columns[190]} and those after it, since at "
+        "most 200 metrics are correlated where none is named. Choose others with --metric NAME,NAME."
+    )
+    named = correlate(wide, ["column:c299", "column:c298", "length"])
+    assert (sorted(named.names), named.notes) == (["column:c298", "column:c299", "length"], ())
+    with pytest.raises(GradPrismError, match=r"1,001 metrics are named\. Expected at most 1,000: choose some of them"):
+        correlate(wide, [f"column:c{i}" for i in range(1001)])

@@ -22,7 +22,8 @@ def correlate(
     """Correlate every two metrics and measures of a run by rank, raw and length-controlled.
 
     `metrics`: names, with commas between them or as a list; otherwise every score, length, loss, numeric column and
-    measure. `out`: a folder for the pairs and the matrices. `incomplete`: accept a run that is not complete.
+    measure, columns up to 200 metrics in all. `out`: a folder for the pairs and the matrices. `incomplete`: accept a
+    run that is not complete.
     Raises `GradPrismError`.
     """
     need("scipy", "report")

@@ -24,7 +24,7 @@ def correlate(
         A run directory, or its place in an object store.
     metric
         One or several (repeated, or with commas between them) such as ifd, reward, effective_rank:q, column:NAME;
-        otherwise every score, length, loss, numeric column and measure.
+        otherwise every score, length, loss, numeric column and measure, columns up to 200 metrics in all.
     out
         A folder for the pairs (Parquet and CSV) and the two matrices (CSV). Without it nothing is written.
     incomplete

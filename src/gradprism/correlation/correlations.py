@@ -23,6 +23,8 @@ from gradprism.stats.multiplicity import benjamini_hochberg
 from gradprism.stats.rank_correlation import Correlation, partial_spearman, spearman
 
 FEWEST_VALUES = 4  # below, no interval exists
+MOST_BY_DEFAULT = 200  # metrics, where none is named: 19,900 pairs
+MOST_NAMED = 1000
 _LENGTHS = {"n_prompt_tokens": "prompt_length", "n_response_tokens": "length"}
 _BY_PROJECTION = ("nuclear_norm", "effective_rank")
 
@@ -91,11 +93,11 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
     """Correlate the metrics of a run with each other, each pair on the rows that have both.
 
     `metrics` are names of `gradprism.runs.values`; without any: every score, the lengths, the loss, the data's
-    numeric columns, each measure of all projections, and nuclear norm and effective rank of each. Raises
-    `GradPrismError` for a name that the run does not have, for an incomplete run (unless `incomplete_ok`) and where
-    fewer than two metrics vary.
+    numeric columns (as many as make 200 metrics, the others noted), each measure of all projections, and nuclear norm
+    and effective rank of each. Raises `GradPrismError` for a name that the run does not have, for more than 1,000, for
+    an incomplete run (unless `incomplete_ok`) and where fewer than two metrics vary.
     """
-    names = list(dict.fromkeys(metrics)) or default_metrics(run)
+    names, not_taken = _chosen_metrics(run, metrics)
     if not names:
         raise GradPrismError(f"The run {run.path} holds nothing to correlate: no scores, spectra or numeric columns.")
     tables = {name: metric_values(run, name) for name in names}
@@ -113,13 +115,29 @@ def correlate(run: Run, metrics: Sequence[str] = (), *, incomplete_ok: bool = Fa
             f"{run.path}: expected two metrics that vary. {left_out or f'{names[0]} is the only one'}."
         )
     own = notes_on_settings(run, [*names, *_LENGTHS.values()])
-    notes = (pending, f"Left out: {left_out}." if left_out else "", without_control, *own)
+    notes = (pending, not_taken, f"Left out: {left_out}." if left_out else "", without_control, *own)
     return Correlations(str(run.path.resolve()), tuple(order), table, tuple(filter(None, notes)))
+
+
+def _chosen_metrics(run: Run, metrics: Sequence[str]) -> tuple[list[str], str]:
+    """Return the names to correlate, and a note on columns of the data that are too many; empty where none is."""
+    if len(named := list(dict.fromkeys(metrics))) > MOST_NAMED:
+        raise GradPrismError(f"{len(named):,} metrics are named. Expected at most {MOST_NAMED:,}: choose some of them.")
+    names = named or default_metrics(run)
+    columns = [name for name in names if name.startswith("column:")]
+    n_taken = max(0, MOST_BY_DEFAULT - (len(names) - len(columns)))
+    if named or len(columns) <= n_taken:
+        return names, ""
+    left, first = {*columns[n_taken:]}, columns[n_taken]
+    return [name for name in names if name not in left], (
+        f"Left out: {len(left):,} of {len(columns):,} columns of the data, {first} and those after it, since "
+        f"at most {MOST_BY_DEFAULT} metrics are correlated where none is named. Choose others with --metric NAME,NAME."
+    )
 
 
 def default_metrics(run: Run) -> list[str]:
     """List the metrics that are correlated by default, in the order scores, lengths, loss, columns, measures."""
-    known = metric_names(run)
+    known = dict.fromkeys(metric_names(run))
     projections = run.projections if len(run.projections) > 1 else ()  # the mean over one projection is that projection
     wanted = [
         *run.metrics,

@@ -158,7 +158,7 @@ class Run:
         requested = self.record["identity"]["prism.projections"].split(",")
         return tuple(self.record.get("model", {}).get("projections", requested))
 
-    @property
+    @cached_property
     def columns(self) -> pl.DataFrame:
         """The scalar columns of the data, beside `row` and `example_id`; the data's own `row` is `row (data)`."""
         examples = self.scan("examples").select("example_id", "row", "columns").collect()
