@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
+from tests.command import run
 
 from gradprism.core.console import HarmlessConsole, escaped
 from gradprism.core.terminal_tables import plain_table, summary_table
@@ -59,6 +60,14 @@ def test_any_text_can_be_printed(text: str) -> None:
     output = printed(Panel(Text(text), title=text), summary_table([(text, text)]))
     output.encode()
     assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in output)
+
+
+@pytest.mark.parametrize("word", ["\x1b[31mverb", "--\x1b[31m=3", "--rows=\x1b\x9b", "--sample=\x1b\u202e"])
+def test_words_of_the_command_line_in_errors_are_harmless(word: str) -> None:
+    for words in ([word], ["inspect", "none.jsonl", word]):
+        ended = run(*words)
+        assert ended.returncode != 0
+        assert not {*"\x1b\x9b\u202e"} & {*(ended.stdout + ended.stderr)}
 
 
 @pytest.mark.parametrize("text", ["[/bold]", "[link=x]y", "[", "[[b]]"])

@@ -13,16 +13,18 @@ from gradprism.core.errors import GradPrismError
 
 def _format_usage_error(error: CycloptsError) -> Text:
     """Format an error of use like every other error: the message alone, with each setting that is wrong."""
+    from gradprism.core.console import escaped
+
     problems = getattr(error.__cause__, "errors", None)  # pydantic's; the library itself is not loaded for it
     if problems is None:
-        return Text(f"gradprism: {error}")
+        return Text(escaped(f"gradprism: {error}"))
     from gradprism.core.settings import quote_given
 
     lines = [
         f"--{'.'.join(map(str, problem['loc'])).replace('_', '-')}: {problem['msg']}{quote_given(problem)}"
         for problem in problems()
     ]
-    return Text(f"gradprism: {'; '.join(lines)}")
+    return Text(escaped(f"gradprism: {'; '.join(lines)}"))
 
 
 app = App(
