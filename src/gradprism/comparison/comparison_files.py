@@ -16,6 +16,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.correlation.table_files import with_missing_columns, write_tables
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.files.atomic import write_errors, write_whole
+from gradprism.files.csv_tables import csv_bytes
 from gradprism.files.parquet import read_parquet
 from gradprism.files.paths import to_path
 from gradprism.files.records import record_bytes
@@ -111,7 +112,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _summaries(comparison: Comparison) -> dict[str, str]:
-    table = paper_table(comparison).write_csv()
+    table = csv_bytes(paper_table(comparison)).decode()
     return {"paper_table.csv": table, "paper_table.tex": paper_latex(comparison), "summary.md": summary(comparison)}
 
 

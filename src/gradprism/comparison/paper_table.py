@@ -12,7 +12,8 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
 from gradprism.comparison.group_matrix import MEAN
 from gradprism.comparison.length_controls import ADJUSTED_P, ALPHA
-from gradprism.core.markdown import header_lines, table_row
+from gradprism.core.console import escaped
+from gradprism.core.markdown import header_lines, inline, table_row
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
@@ -52,21 +53,27 @@ def paper_latex(comparison: Comparison) -> str:
 def summary(comparison: Comparison) -> str:
     """Write groups, verdicts, tables and notes in Markdown."""
     groups = [
-        f"- **{group.name}**: {group.n:,} rows ({group.rule}), "
+        f"- **{inline(group.name)}**: {group.n:,} rows ({inline(group.rule)}), "
         f"median response {number(group.median_response_tokens)} tokens"
         for group in comparison.groups
     ]
-    parts = [f"# {' and '.join(group.name for group in comparison.groups)}, {comparison.model}", "\n".join(groups)]
+    names = " and ".join(group.name for group in comparison.groups)
+    parts = [f"# {inline(f'{names}, {comparison.model}')}", "\n".join(groups)]
     for first, second in comparison.contrasts:
         found = [each for each in comparison.findings if (each.first, each.second) == (first, second)]
         sentences = [
-            f"- {each.sentence}" + (f" Length-controlled: {each.details}." if each.details else "") for each in found
+            inline(f"- {each.sentence}" + (f" Length-controlled: {each.details}." if each.details else ""))
+            for each in found
         ]
-        parts += [f"## {first} against {second}", "\n".join(sentences), _markdown_table(comparison, first, second)]
+        parts += [
+            f"## {inline(f'{first} against {second}')}",
+            "\n".join(sentences),
+            _markdown_table(comparison, first, second),
+        ]
     if comparison.mad.height:
         parts += [f"## {MAD_IN_WORDS[:1].upper()}{MAD_IN_WORDS[1:]}", _mad_markdown(comparison)]
     if comparison.notes:
-        parts += ["## Notes", "\n".join(f"- {note}" for note in comparison.notes)]
+        parts += ["## Notes", "\n".join(f"- {inline(note)}" for note in comparison.notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,7 +110,8 @@ def _latex_block(comparison: Comparison, table: pl.DataFrame, first: str, second
     heads = " & ".join(f"\\multicolumn{{3}}{{c}}{{{_escaped(name)}}}" for name in names)
     columns = " & ".join([_escaped(second), _escaped(first), "gap"] * len(names))
     lines = [
-        f"% {first} against {second}, {comparison.model}; means over layers. Bold: {ADJUSTED_P} < {ALPHA}.",
+        f"% {_one_line(f'{first} against {second}, {comparison.model}')}; means over layers. "
+        f"Bold: {ADJUSTED_P} < {ALPHA}.",
         f"\\begin{{tabular}}{{l{'rrr' * len(names)}}}", r"\toprule", f" & {heads} \\\\", f"measure & {columns} \\\\",
         r"\midrule", *_latex_lines(comparison, rows, names), r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
@@ -115,8 +123,8 @@ def _latex_lines(comparison: Comparison, rows: pl.DataFrame, names: tuple[str, .
     cells = {(row["measure"], row["projection"]): row for row in rows.iter_rows(named=True)}
     lines = []
     for measure in comparison.measures:
-        found = (cells.get((measure, name), {}) for name in names)
-        lines.append(" & ".join([title(measure), *(cell for row in found for cell in _latex_cells(row))]) + r" \\")
+        numbers = (cell for name in names for cell in _latex_cells(cells.get((measure, name), {})))
+        lines.append(" & ".join([_escaped(title(measure)), *numbers]) + r" \\")
     return lines
 
 
@@ -127,4 +135,9 @@ def _latex_cells(row: dict[str, float | None]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Return text on one line, since a line break ends a comment, and an empty line a paragraph."""
+    return escaped(" ".join(text.splitlines()))

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from gradprism.files.atomic import write_whole
+from gradprism.files.csv_tables import csv_bytes
 from gradprism.files.parquet import parquet_bytes
 
 
@@ -17,10 +18,8 @@ def write_tables(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
 
 
 def write_csv(folder: Path, name: str, table: pl.DataFrame) -> None:
-    """Write NAME.csv, whole or not at all, with lists as text."""
-    lists = [column for column, kind in table.schema.items() if isinstance(kind, pl.List)]
-    flat = table.with_columns(pl.col(column).cast(pl.List(pl.String)).list.join(" ") for column in lists)
-    write_whole(folder / f"{name}.csv", flat.write_csv().encode())
+    """Write NAME.csv, whole or not at all; see `gradprism.files.csv_tables`."""
+    write_whole(folder / f"{name}.csv", csv_bytes(table))
 
 
 def with_missing_columns(table: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:

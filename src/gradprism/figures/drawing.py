@@ -13,6 +13,7 @@ from gradprism.core.optional import need
 from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import Style, style_named
 from gradprism.files.atomic import write_whole
+from gradprism.files.csv_tables import csv_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +141,7 @@ def _draw_files(
     for file, name in zip(files, formats, strict=True):
         write_whole(file, figure_bytes(made, name, style))
     csv = out / f"{plot.name}.csv"
-    write_whole(csv, plot.data.write_csv().encode())
+    write_whole(csv, csv_bytes(plot.data))
     return Drawn(plot.name, files, csv, plot.caption)
 
 

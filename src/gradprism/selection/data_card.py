@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.core.markdown import header_lines, table_row
+from gradprism.core.markdown import code, code_block, header_lines, inline, table_row
 from gradprism.core.settings import recipe_text
 from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import ReadSettings
@@ -25,15 +25,15 @@ def data_card(selection: Selection, recipe: SelectRecipe, examples: ExampleSet, 
 def _sections(
     selection: Selection, recipe: SelectRecipe, examples: ExampleSet, files: Mapping[str, Path]
 ) -> Iterator[str]:
-    sources = ", ".join(f"`{source.name}`" for source in examples.sources)
-    yield f"# {Path(str(recipe.out)).stem}"
+    sources = ", ".join(code(source.name) for source in examples.sources)
+    yield f"# {inline(Path(str(recipe.out)).stem)}"
     yield (
-        f"Selected by gradprism {version('gradprism')} from {', '.join(f'`{name}`' for name in recipe.data)}. "
+        f"Selected by gradprism {version('gradprism')} from {', '.join(map(code, recipe.data))}. "
         f"The data: {sources}, {len(examples):,} rows, fingerprint `{examples.fingerprint[:16]}`."
     )
     yield "## Rows\n\n" + _row_counts(selection, files)
     if selection.notes:
-        yield "\n".join(f"- {note}" for note in selection.notes)
+        yield "\n".join(f"- {inline(note)}" for note in selection.notes)
     if selection.thresholds.height:
         yield "## Values in each group\n\n" + _markdown(selection.thresholds)
     if selection.cuts.height:
@@ -42,14 +42,15 @@ def _sections(
             f"{TIE_RULE} Seed: {recipe.read.seed}.\n\n" + _markdown(selection.cuts)
         )
     yield f"## Length of the response, in {selection.length_unit}\n\n" + _markdown(selection.lengths)
-    yield f"## To make it again\n\n```sh\n{command(recipe)}\n```\n\n```yaml\n{recipe_text(recipe)}```"
+    again = code_block(command(recipe), "sh"), code_block(recipe_text(recipe).rstrip(), "yaml")
+    yield "\n\n".join(["## To make it again", *again])
 
 
 def _row_counts(selection: Selection, files: Mapping[str, Path]) -> str:
     counts = {name: selection.rows_of(name).height for name in selection.groups}
     counts |= {"random": selection.baseline.height} if selection.settings.random else {}
-    rows = [(name, n, f"`{files[name].name}`") for name, n in counts.items()]
-    rows.append(("left out", selection.left_out.height, f"`{files['left_out'].name}`"))
+    rows = [(name, n, code(files[name].name)) for name, n in counts.items()]
+    rows.append(("left out", selection.left_out.height, code(files["left_out"].name)))
     rows += [(f"left out: {reason}", n, "") for reason, n in selection.reasons.items()]
     rows.append(("all rows", selection.table.height, ""))
     return _markdown_table(("", "rows", "file"), rows)

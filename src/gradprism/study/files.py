@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from gradprism.core.markdown import code
 from gradprism.core.progress import Progress
 from gradprism.files.atomic import write_errors
 from gradprism.files.atomic import write_whole as replace_file
+from gradprism.files.csv_tables import csv_bytes
 from gradprism.files.parquet import parquet_bytes
 from gradprism.files.paths import list_names, to_path
 from gradprism.runs.run import Run
@@ -32,7 +34,7 @@ def publish(result: "StudyResult", watch: Progress, command: str) -> None:
     out = _Published(result.recipe)
     for name, table in _tables_by_name(result):
         out.write(f"tables/{name}.parquet", parquet_bytes(table))
-        out.write(f"tables/{name}.csv", table.write_csv().encode())
+        out.write(f"tables/{name}.csv", csv_bytes(table))
     drawn = Drawings(dict(_draw(_claim_plots(result), out, watch)), dict(_draw(_depth_plots(result), out, watch)))
     out.write(PAGE, page(result, drawn, [*_provenance(result, command)]).encode())
     with write_errors(to_path(result.recipe.out), "the study"):
@@ -109,7 +111,7 @@ def _draw(plots: Named, out: _Published, watch: Progress) -> Iterator[tuple[str,
         figure = make(plot, style)
         for kind in ("png", "pdf"):
             out.write(f"figures/{plot.name}.{kind}", figure_bytes(figure, kind, style))
-        out.write(f"figures/{plot.name}.csv", plot.data.write_csv().encode())
+        out.write(f"figures/{plot.name}.csv", csv_bytes(plot.data))
         yield name, f"figures/{plot.name}.png"
 
 
@@ -117,7 +119,7 @@ def _provenance(result: "StudyResult", command: str) -> Iterator[str]:
     """Yield lines on the runs behind a result, as they have it on record: models, sets, time, machines."""
     recipe, found = result.recipe, result.runs
     if command:
-        yield f"command: `{command}`"
+        yield f"command: {code(command)}"
     for model in recipe.models:
         for text in recipe.texts:
             own = [run for (of_model, of_text, _), run in found.items() if (of_model, of_text) == (model, text)]

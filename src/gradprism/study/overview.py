@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradprism.core.markdown import header_lines, table_row
+from gradprism.core.markdown import header_lines, inline, table_row, without_html
 from gradprism.study.averages import Average, averages
 from gradprism.study.claims import Count
 from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult
@@ -16,7 +16,7 @@ def overview(result: StudyResult) -> Iterator[str]:
     verdicts = ", ".join(f"{said.count(verdict)} × *{verdict}*" for verdict in dict.fromkeys(said))
     models = " and ".join(result.recipe.models)
     order = ", in this order" if len(result.recipe.models) > 1 else ""
-    yield f"{len(said)} claims on {models}: {verdicts}."
+    yield f"{len(said)} claims on {inline(models)}: {verdicts}."
     windows = [
         f"in `{text}` every example is {cut_in_words(result.recipe.texts[text])}" for text in cuts(result.judged)
     ]
@@ -25,9 +25,9 @@ def overview(result: StudyResult) -> Iterator[str]:
         f"of the models{order}, with 95% intervals; × is a ratio of geometric means, first set over second."
         f"{f' {_capitalised(windows)}' if windows else ''}"
     )
-    yield "\n".join(f"- {sentence}" for sentence in _findings(result))
+    yield "\n".join(f"- {inline(sentence)}" for sentence in _findings(result))
     if result.recipe.about:
-        yield result.recipe.about.strip()
+        yield without_html(result.recipe.about.strip())
     yield "The same in a table:"
     yield _claims_table(result)
     yield "\n".join(_column_notes(result))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from gradprism.comparison.group_matrix import MEAN
-from gradprism.core.markdown import header_lines, table_row, with_interval
+from gradprism.core.markdown import code, header_lines, inline, table_row, with_interval, without_html
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
 from gradprism.study.claims import means, table_kind
@@ -30,24 +30,25 @@ def page(result: StudyResult, drawn: Drawings, made: Sequence[str]) -> str:
     """Return the page in Markdown; `made` has lines on the runs behind it."""
     recipe = result.recipe
     parts = [
-        f"# {recipe.title}",
+        f"# {inline(recipe.title)}",
         *overview(result),
         *(_claim_section(each, result, drawn.of_claims.get(each.name)) for each in result.judged),
         *sections(result, drawn.of_depth),
         again(result),
         *_failures(result),
-        "## How it was made\n\n" + "\n".join(f"- {line}" for line in made),
+        "## How it was made\n\n" + "\n".join(f"- {inline(line)}" for line in made),
         _RULES,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _claim_section(each: JudgedClaim, result: StudyResult, figure: str | None) -> str:
-    parts = [f"## {each.claim.says}", verdict_sentence(each, result), *_dissent(each, result)]
+    says = inline(each.claim.says)
+    parts = [f"## {says}", inline(verdict_sentence(each, result)), *_dissent(each, result)]
     if each.claim.source:
-        parts.append(f"Claimed by {each.claim.source}.")
+        parts.append(f"Claimed by {without_html(each.claim.source)}.")
     if figure:
-        parts.append(f"![{each.claim.says}]({figure})")
+        parts.append(f"![{says}]({figure})")
     for text, how in result.recipe.texts.items():
         rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
         if not rows.is_empty():
@@ -73,7 +74,7 @@ def _dissent(each: JudgedClaim, result: StudyResult) -> Iterator[str]:
             if 0 < found.height < rows.height:
                 of = (f"{', '.join(own['contrast'])} ({model})"
                       for (model,), own in found.group_by("model", maintain_order=True))  # fmt: skip
-                lines.append(f"- {name}, {said} by {'; '.join(of)}")
+                lines.append(inline(f"- {name}, {said} by {'; '.join(of)}"))
     if lines:
         yield "\n".join(lines)
 
@@ -176,7 +177,7 @@ _KINDS = {"effects": _effects, "separation": _separations, "cosines": _cosines, 
 
 def _failures(result: StudyResult) -> Iterator[str]:
     if result.failed:
-        lines = (f"- `{name}`: {reason.splitlines()[0]}" for name, reason in result.failed.items())
+        lines = (f"- {code(name)}: {inline(reason.splitlines()[0])}" for name, reason in result.failed.items())
         yield "## Steps that failed\n\n" + "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from gradprism.comparison.group_matrix import MEAN
-from gradprism.core.markdown import header_lines, table_row, with_interval
+from gradprism.core.markdown import header_lines, inline, table_row, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import headed, title
 from gradprism.study.result import StudyResult
@@ -39,7 +39,7 @@ def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
     ]
     for text in texts:
         if not (own := table.filter(text=text)).is_empty():
-            lines += [f"### `{text}`", predictor_sentence(table, text), "\n".join(_best_rows(own))]
+            lines += [f"### `{text}`", inline(predictor_sentence(table, text)), "\n".join(_best_rows(own))]
             lines += ["The mean over layers and projections of each measure, over the same contrasts:"]
             lines += ["\n".join(_measure_rows(own))]
     return "\n\n".join(part for part in lines if part)
