@@ -140,7 +140,7 @@ def check_opened_or_one_error(path: Path, content: str | bytes) -> None:
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_any_rows_are_opened_or_are_one_error(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], ending: str
 ) -> None:
@@ -154,7 +154,7 @@ def test_any_rows_are_opened_or_are_one_error(
 
 
 @given(st.binary(max_size=60) | st.text(st.sampled_from('{}[]":,\\un0e9 \n\r\x00\ufefftrfalsinf"'), max_size=60))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_any_bytes_are_opened_or_are_one_error(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
     for suffix in ("jsonl", "json", "csv"):
         check_opened_or_one_error(tmp_path_factory.getbasetemp() / f"any.{suffix}", content)

@@ -87,8 +87,6 @@ def test_a_template_of_gigabytes_ends_and_this_process_holds_none_of_them(templa
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TemplateLimitError, match=LIMITS):
         rendered(for_rows_alone(template))
-    with pytest.raises(GradPrismError, match=LIMITS):
-        rendered(template)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
     assert rendered(PLAIN) == "<|user|>hello<|assistant|>world"
 
@@ -107,6 +105,11 @@ def test_what_a_template_refuses_is_the_reason_of_the_row(template: str, problem
     with pytest.raises(RowProblemError, match=f"^the chat template refuses this conversation: .*({problem})") as caught:
         rendered(template)
     assert len(str(caught.value)) < 400
+
+
+def test_a_template_that_is_too_large_for_any_row_is_refused_at_the_first() -> None:
+    with pytest.raises(GradPrismError, match=rf"^--template x\.jinja: {LIMITS} characters, for two messages of a word"):
+        rendered(LARGE["a wide field"])
 
 
 def test_limits_hold_in_any_thread_and_the_text_is_that_of_transformers() -> None:
@@ -161,6 +164,7 @@ def test_a_file_of_gigabytes_is_no_template(tmp_path: Path) -> None:
             read_template(name)
 
 
+@pytest.mark.slow  # loads a tokenizer twice, beside the renderer
 def test_the_command_shows_one_line(tmp_path: Path, tokenizer: Any) -> None:
     data, template, model = tmp_path / "rows.jsonl", tmp_path / "t.jinja", tmp_path / "model"
     data.write_text('{"instruction": "hello", "output": "world"}\n')
