@@ -13,6 +13,7 @@ from tests.plain_models import EXAMPLES
 from torch import Tensor, nn
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, spectra
+from gradprism.files import digest_memory
 from gradprism.models import builtin, file_digests
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.file_digests import digest_of_files, refuse_changed
@@ -27,8 +28,8 @@ FEW: dict[str, Any] = {"limit": 1, "max_length": 60, "projections": ("q",)}
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, in which digests are remembered however small and new a file is."""
     monkeypatch.setenv("GRADPRISM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(file_digests, "_REMEMBERED", 0)
-    monkeypatch.setattr(file_digests, "_SETTLED", -1e9)
+    monkeypatch.setattr(digest_memory, "_REMEMBERED", 0)
+    monkeypatch.setattr(digest_memory, "_SETTLED", -1e9)
     return tmp_path / "cache" / "digests"
 
 
@@ -199,7 +200,7 @@ def test_digests_are_remembered(tmp_path: Path, cache: Path, monkeypatch: pytest
 def test_a_file_that_was_just_written_is_not_remembered(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_digests, "_SETTLED", 2.0)
+    monkeypatch.setattr(digest_memory, "_SETTLED", 2.0)
     (tmp_path / "weights").write_bytes(b"12")
     digest_of_files([tmp_path / "weights"])
     assert not cache.exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gradprism.files.digest_memory import recall_digest, remember_digest, state_of
 from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import RemotePath
 from gradprism.files.remote_files import StoredFile
@@ -18,7 +19,6 @@ from gradprism.files.remote_files import StoredFile
 _ENTRY = re.compile(rb'\{"run": [^{}]*"sha256": "([0-9a-f]{64})"\}')  # in the file's key-value metadata
 _NO_CHECKSUM = "0" * 64
 _MOST_ROWS = 2**24  # of a part
-_CHECKED = set[tuple[str, int, int, int]]()  # states of files whose content was right
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,27 @@ def read_label(path: Path) -> Label | None:
         raise DamagedFileError("its label cannot be read") from None
 
 
-def check_content(path: Path) -> None:
+def check_content(path: Path, *, again: bool = False) -> None:
     """Raise `DamagedFileError` where a file with a label is not, to the byte, what was written.
 
-    A file on a disk is read once in a process; of an object, which its store checks, the end alone.
+    A file on a disk is read once, and once more when it has changed, or with `again`; of an object, which its store
+    checks, the end alone.
     """
     footer = _footer(path)
-    if is_remote(path) or (state := _state(path)) in _CHECKED:
+    found = _ENTRY.search(footer)
+    if found is None or is_remote(path):
+        return
+    state, checksum = state_of(path), found[1].decode()
+    if not again and recall_digest(path, state) == checksum:
         return
     content = memoryview(path.read_bytes())
-    if found := _ENTRY.search(footer):
-        place = len(content) - 8 - len(footer) + found.start(1)
-        digest = hashlib.sha256(content[:place])
-        digest.update(_NO_CHECKSUM.encode())
-        digest.update(content[place + 64 :])
-        if digest.hexdigest().encode() != found[1]:
-            raise DamagedFileError("its content and its checksum differ")
-    _CHECKED.add(state)
+    place = len(content) - 8 - len(footer) + found.start(1)
+    digest = hashlib.sha256(content[:place])
+    digest.update(_NO_CHECKSUM.encode())
+    digest.update(content[place + 64 :])
+    if digest.hexdigest() != checksum:
+        raise DamagedFileError("its content and its checksum differ")
+    remember_digest(path, state, checksum)
 
 
 def read_rows(path: Path) -> list[int]:
@@ -100,11 +104,6 @@ def read_rows(path: Path) -> list[int]:
     if not isinstance(table, pl.DataFrame) or table.schema.get("row") != pl.Int64 or table["row"].null_count():
         raise DamagedFileError("it has no column of row numbers")
     return table["row"].unique().sort().to_list()
-
-
-def _state(path: Path) -> tuple[str, int, int, int]:
-    found = path.stat()
-    return str(path), found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _footer(path: Path) -> bytes:

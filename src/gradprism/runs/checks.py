@@ -32,11 +32,14 @@ class Expected:
     digest: str | None  # that every part names; None where an earlier version began, whose parts name nothing
     rows: int
     part_rows: int | None  # None where it is not on record
+    again: bool = False  # read files whole although they have not changed since they were checked
 
     @classmethod
-    def of(cls, run: Path, table: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> "Expected":
+    def of(
+        cls, run: Path, table: str, record: Mapping[str, Any], data: Mapping[str, Any], *, again: bool = False
+    ) -> "Expected":
         """Return it for a table, by the record that has its `identity`, and the run's entry on the data."""
-        return cls(run, table, record.get("digest"), data["rows"], record["identity"].get("part_rows"))
+        return cls(run, table, record.get("digest"), data["rows"], record["identity"].get("part_rows"), again)
 
     @property
     def n_parts(self) -> int | None:
@@ -57,9 +60,11 @@ class Expected:
         return "" if len(rows) == wanted else f"it holds {len(rows):,} rows, expected {wanted:,}"
 
 
-def faults_of_scores(run: Path, metric: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> list[Fault]:
+def faults_of_scores(
+    run: Path, metric: str, record: Mapping[str, Any], data: Mapping[str, Any], *, again: bool = False
+) -> list[Fault]:
     """Check all parts of a metric's scores. Of scores that were complete, none may be missing."""
-    expected = Expected.of(run, score_table(metric), record, data)
+    expected = Expected.of(run, score_table(metric), record, data, again=again)
     parts = published_parts(run, expected.table)
     missing = {*range(expected.n_parts or 0)} - {*parts} if record.get("complete") is True else set[int]()
     return [_fault(expected, part, "it is missing") for part in sorted(missing)] + faults_of_rows(expected, parts)
@@ -94,9 +99,9 @@ def faults_of_gradients(expected: Expected, parts: Iterable[int], ok: Mapping[in
     return faults
 
 
-def faults_of_spectra(run: Path, record: Mapping[str, Any]) -> list[Fault]:
-    """Check all parts of the spectra of a run."""
-    expected = {table: Expected.of(run, table, record, record["data"]) for table in TABLES}
+def faults_of_spectra(run: Path, record: Mapping[str, Any], *, again: bool = False) -> list[Fault]:
+    """Check all parts of the spectra of a run; with `again` also files that have not changed since a check."""
+    expected = {table: Expected.of(run, table, record, record["data"], again=again) for table in TABLES}
     parts = published_parts(run)
     faults = faults_of_rows(expected["examples"], parts)
     whole = sorted({*parts} - {fault.part for fault in faults})
@@ -136,7 +141,7 @@ def _read_parts(expected: Expected, parts: Iterable[int]) -> list[tuple[int, str
 def _read_part(expected: Expected, part: int) -> tuple[str, Sequence[int]]:
     file = part_path(expected.run, expected.table, part)
     try:
-        check_content(file)
+        check_content(file, again=expected.again)
         label = read_label(file)
         if label is None and expected.digest is None:
             return "", read_rows(file)

@@ -112,7 +112,7 @@ def check(run: str | Path) -> Integrity:
 def _check_spectra(run: Path, record: Mapping[str, Any]) -> CheckedParts:
     parts = published_parts(run)
     expected = Expected.of(run, "examples", record, record["data"])
-    faults = faults_of_spectra(run, record)
+    faults = faults_of_spectra(run, record, again=True)
     return _checked("spectra", run / RECIPE_FILE, parts, expected, faults, record.get("complete") is True)
 
 
@@ -124,7 +124,7 @@ def _check_scores(run: Path, metric: str, data: Mapping[str, Any]) -> CheckedPar
     except GradPrismError as problem:
         return CheckedParts(table, recipe, len(parts), (), (), str(problem))
     expected = Expected.of(run, table, record, data)
-    return _checked(table, recipe, parts, expected, faults_of_scores(run, metric, record, data), False)
+    return _checked(table, recipe, parts, expected, faults_of_scores(run, metric, record, data, again=True), False)
 
 
 def _checked(
