@@ -1,5 +1,6 @@
 """The main job from Python: objects in, an opened run out."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,10 @@ def test_the_demo_path_on_a_few_rows(tmp_path: Path) -> None:
     made = gradprism.open_run(tmp_path / "run")
     assert made.spectra.height == 8 * 30 * 4
     assert made.spectra["effective_rank"].min() >= 1
+
+
+def test_a_call_that_is_refused_leaves_no_temporary_folder() -> None:
+    before = list(Path(tempfile.gettempdir()).iterdir())
+    with pytest.raises(GradPrismError, match="no-such-model"):
+        gradprism.spectra([{"prompt": "a", "response": "b"}], "./no-such-model")
+    assert list(Path(tempfile.gettempdir()).iterdir()) == before

@@ -1,6 +1,9 @@
 """Paths on a local disk or at a URL: one function decides which a user has named."""
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeGuard, cast
 from urllib.parse import unquote, urlsplit
@@ -69,6 +72,21 @@ def list_names(folder: Path) -> list[str]:
         return sorted(item.name for item in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+@contextmanager
+def given_or_temporary(out: object | None) -> Iterator[str]:
+    """Yield the path that was given, or that of a new temporary folder, which goes where nothing was written to it."""
+    if out:
+        yield str(out)
+        return
+    folder = tempfile.mkdtemp(prefix="gradprism-")
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # it holds something
+            Path(folder).rmdir()
+        raise
 
 
 def absolute_path(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from gradprism.data.record import Record
 from gradprism.data.settings import ReadSettings
 from gradprism.engine.session import session
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
-from gradprism.files.paths import absolute_path, names_path, to_path
+from gradprism.files.paths import absolute_path, given_or_temporary, names_path, to_path
 from gradprism.interop.line_reader import Layout, Line, layout_of, read_line
 from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, WeightKey, weight_key
 from gradprism.interop.noise import NOISE_FLOOR
@@ -57,8 +56,8 @@ def import_paper(
     gives the token counts. Raises `GradPrismError`; a bad line never does, it becomes a failed row with its reason.
     """
     files = (data,) if names_path(data) else tuple(data)  # type: ignore[arg-type]
-    folder = str(out or tempfile.mkdtemp(prefix="gradprism-"))
-    return run_recipe(ImportRecipe.from_options(tuple(map(str, files)), folder, **options), observer)
+    with given_or_temporary(out) as folder:
+        return run_recipe(ImportRecipe.from_options(tuple(map(str, files)), folder, **options), observer)
 
 
 def run_recipe(recipe: ImportRecipe, observer: Progress | None = None) -> Run:

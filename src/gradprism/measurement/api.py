@@ -1,6 +1,5 @@
 """Measure the gradient spectra of a data set, into a run directory."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import IN_MEMORY
 from gradprism.engine.run import refuse_engine, run_task
-from gradprism.files.paths import absolute_path, names_path, to_path
+from gradprism.files.paths import absolute_path, given_or_temporary, names_path, to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.task import MeasureTask, arithmetic_there
 from gradprism.models.checkpoints import find_checkpoint
@@ -56,15 +55,16 @@ def spectra(
         source = LoadedModel(model, tokenizer)
         refuse_loading_options(options)
         options["dtype"] = "auto"  # that of the loaded model
-    recipe = SpectraRecipe.from_options(
-        tuple(map(str, data)) if are_paths else IN_MEMORY,
-        str(out or tempfile.mkdtemp(prefix="gradprism-")),
-        model=source.name if source else str(model),
-        **options,
-    )
-    return run_recipe(
-        recipe, observer, data=recipe.data if are_paths else data, model=source, retry_failed=retry_failed
-    )
+    with given_or_temporary(out) as folder:
+        recipe = SpectraRecipe.from_options(
+            tuple(map(str, data)) if are_paths else IN_MEMORY,
+            folder,
+            model=source.name if source else str(model),
+            **options,
+        )
+        return run_recipe(
+            recipe, observer, data=recipe.data if are_paths else data, model=source, retry_failed=retry_failed
+        )
 
 
 def run_recipe(

@@ -18,7 +18,7 @@ from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
-from gradprism.files.paths import absolute_path, is_remote, names_path, to_path
+from gradprism.files.paths import absolute_path, given_or_temporary, is_remote, names_path, to_path
 from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
@@ -66,14 +66,15 @@ def score(
     `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
     Raises `GradPrismError`, but not for an example that cannot be scored: it becomes a row with its reason.
     """
-    recipe, source = score_recipe(data, metric, model, tokenizer, out, options)
-    return run_scores(
-        recipe, observer, data=None if _are_paths(data) else data, model=source, retry_failed=retry_failed
-    )
+    with given_or_temporary(out) as folder:
+        recipe, source = score_recipe(data, metric, model, tokenizer, folder, options)
+        return run_scores(
+            recipe, observer, data=None if _are_paths(data) else data, model=source, retry_failed=retry_failed
+        )
 
 
 def score_recipe(
-    data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path | None, options: dict[str, Any]
+    data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path, options: dict[str, Any]
 ) -> tuple[ScoreRecipe, ModelSource | None]:
     """Return the recipe for the arguments of a Python call, and the model if it was given loaded."""
     source: ModelSource | None = None
@@ -92,7 +93,7 @@ def score_recipe(
         )
     named = (str(data),) if names_path(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
     names = metric if isinstance(metric, str) else ",".join(metric)
-    return ScoreRecipe.from_options(named, names, str(out or tempfile.mkdtemp(prefix="gradprism-")), **options), source
+    return ScoreRecipe.from_options(named, names, str(out), **options), source
 
 
 def _are_paths(data: Any) -> bool:
@@ -343,7 +344,7 @@ def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> p
     if tokenizer is not None and not loaded:
         raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
     options["reward_model"] = type(model).__name__ if loaded else str(model)
-    recipe, _ = score_recipe(data, "reward", None, None, None, options)
+    recipe, _ = score_recipe(data, "reward", None, None, "none", options)  # no run is made
     classifier = LoadedModel(model, tokenizer) if loaded else None
     metric = make_metric("reward", recipe, None, say_nothing, classifier=classifier)
     return metric.table(_examples(data, recipe))
