@@ -3,8 +3,10 @@
 Also quantised ones, with an adapter on top, and spread over several devices.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,20 @@ from gradprism.core.progress import Say, say_nothing
 from gradprism.models.builtin import BUILTIN_MODELS, BuiltinModel, fetch, refuse_other_gguf
 from gradprism.models.device import Spread
 from gradprism.models.file_digests import digest_of_files, refuse_changed
-from gradprism.models.gguf_tensors import refuse_left_over_tensors
+from gradprism.models.gguf_tensors import refuse_left_over_tensors, tensors_in
 from gradprism.models.loading import loading, silent_libraries
 from gradprism.models.loading_report import refuse_incomplete
 from gradprism.models.settings import CheckpointSettings
+from gradprism.models.settings_files import refuse_impossible_sizes, refuse_odd_files
+from gradprism.models.size_limits import (
+    available_memory,
+    limited_parameters,
+    most_parameters,
+    refuse_more_layers,
+    with_few_layers,
+)
 from gradprism.models.sources import quantised_by
+from gradprism.models.weight_files import StoredWeights, stored_weights
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.index.json")
 _SETTINGS = ("config.json", "tokenizer*", "chat_template*", "special_tokens_map.json", "added_tokens.json",
@@ -35,8 +46,21 @@ class Checkpoint:
     gguf_file: str | None
     settings: CheckpointSettings
 
-    def _loading(self) -> AbstractContextManager[None]:
-        return loading(self.name, allow_pickle=self.settings.allow_pickle)
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Refuse files that a library would hang on, and raise the failures of what is done inside."""
+        folder = self._folder if self.gguf_file is None else None
+        with loading(self.name, allow_pickle=self.settings.allow_pickle, folder=folder):
+            if self.gguf_file:
+                tensors_in(Path(self.location) / self.gguf_file)
+            elif folder:
+                refuse_odd_files(folder, _WEIGHTS)
+            yield
+
+    @property
+    def _folder(self) -> Path | None:
+        """Folder of its files; None for those of the hub."""
+        return folder if (folder := Path(self.location)).is_dir() else None
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -52,14 +76,34 @@ class Checkpoint:
         with self._loading():
             from transformers import AutoTokenizer
 
-            return AutoTokenizer.from_pretrained(self.location, **self._options)
+            tokenizer = AutoTokenizer.from_pretrained(self.location, **self._options)
+            if not isinstance(longest := tokenizer.model_max_length, int | float):
+                raise GradPrismError(
+                    f"The tokenizer of {self.name} has model_max_length: {longest!r}. Expected a number of tokens."
+                )
+            return tokenizer
 
     def load_config(self) -> Any:
         """Load the configuration alone."""
         with self._loading():
             from transformers import AutoConfig
 
-            return AutoConfig.from_pretrained(self.location, **self._options)
+            if not self.gguf_file and (file := Path(self.location) / "config.json").is_file():
+                refuse_impossible_sizes(file, available_memory())
+            config = AutoConfig.from_pretrained(self.location, **self._options)
+            if not self.settings.trust_remote_code:
+                self._refuse_hub_code(config)
+            return config
+
+    def _refuse_hub_code(self, config: Any) -> None:
+        """Refuse a configuration whose attention is a kernel of the hub: code. Raises `GradPrismError`."""
+        for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+            for setting in ("_attn_implementation", "_experts_implementation"):
+                if "/" in str(wanted := getattr(part, setting, None)):
+                    raise GradPrismError(
+                        f"The configuration of {self.name} asks for code of the hub: {setting}: {wanted!r}.\n"
+                        "Leave the setting out; --trust-remote-code runs such code, only for sources you trust."
+                    )
 
     def count_parameters(self) -> int:
         """Count the parameters that the configuration comes to; the model is made without memory for its weights."""
@@ -78,7 +122,8 @@ class Checkpoint:
         self._refuse_contradictions(spread)
         with self._loading():
             if self.settings.from_scratch:
-                model = self._from_scratch().to(device)
+                self._refuse_beyond_memory()
+                model = self._from_scratch(self.load_config()).to(device)
             else:
                 model = self._pretrained(self._model_class(), device, spread)
             if self.settings.adapter:
@@ -92,7 +137,21 @@ class Checkpoint:
         import torch
 
         with self._loading(), torch.device("meta"):
-            return self._from_scratch()
+            return self._from_scratch(self.load_config())
+
+    def _refuse_beyond_memory(self) -> None:
+        """Refuse random weights that do not fit the memory, before any is made. Raises `GradPrismError`."""
+        import torch
+
+        free = available_memory()
+        config, times = with_few_layers(self.load_config())
+        message = (
+            f"Cannot make the model {self.name!r} from scratch: its configuration comes to more parameters than "
+            f"{free / 2**30:.1f} GiB of memory hold.\nExpected sizes that fit, or --dtype bfloat16."
+        )
+        dtype = self._scratch_dtype
+        with torch.device("meta"), limited_parameters(int(free / dtype.itemsize / times), message):
+            self._from_scratch(config)
 
     def load_classifier(self, device: str = "cpu", spread: Spread | None = None) -> Any:
         """Load a sequence classifier, in evaluation mode, on a device or spread over several.
@@ -107,7 +166,8 @@ class Checkpoint:
     def _pretrained(self, auto_class: Any, device: str, spread: Spread | None) -> Any:
         options = self._loading_options(device, spread)
         reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else refused without a key
-        model, report = auto_class.from_pretrained(self.location, **options, **reporting)
+        with self._limited_by_stored():
+            model, report = auto_class.from_pretrained(self.location, **options, **reporting)
         refuse_incomplete(model, report, self.name)
         if self.gguf_file:
             refuse_left_over_tensors(model, Path(self.location) / self.gguf_file, self.name)
@@ -116,6 +176,33 @@ class Checkpoint:
 
             compute_in(model, self._dtype)
         return model if "device_map" in options else model.to(device)
+
+    def _limited_by_stored(self) -> AbstractContextManager[Any]:
+        """Check the stored weights, and refuse a model of many times as many parameters as soon as it is made."""
+        stored, quantised = self._stored()
+        if stored is None:
+            return nullcontext()
+        message = (
+            f"Cannot load the model {self.name!r}: by its configuration it has far more parameters than its weights "
+            f"({stored.n_values:,} values in {stored.n_tensors:,} tensors).\n"
+            "Expected the config.json that these weights were saved with."
+        )
+        return limited_parameters(most_parameters(stored, quantised=quantised), message)
+
+    def _stored(self) -> tuple[StoredWeights | None, bool]:
+        """Check and count the stored weights, and say whether several may lie in one value; None for those of a hub."""
+        if self.gguf_file:
+            file = Path(self.location) / self.gguf_file
+            shapes = tensors_in(file).values()
+            return StoredWeights(len(shapes), sum(map(prod, shapes)), file.stat().st_size), False
+        if self._folder is None:
+            return None, False
+        config, pickle = self.load_config(), self.settings.allow_pickle
+        saved = bool(quantised_by(config))
+        stored = stored_weights(self._folder, config, allow_pickle=pickle, quantised=saved)
+        if stored:
+            refuse_more_layers(config, stored, self.name)
+        return stored, saved or bool(self.settings.quantization)
 
     def _loading_options(self, device: str, spread: Spread | None) -> dict[str, Any]:
         options = self._options | {"dtype": self._dtype}
@@ -129,8 +216,9 @@ class Checkpoint:
             options["quantization_config"] = quantization_config(self.settings.quantization, dtype)
         saved = quantised_by(config)
         if saved:
-            from gradprism.models.quantised import loading_options
+            from gradprism.models.quantised import loading_options, refuse_unknown_method
 
+            refuse_unknown_method(saved, config)
             options |= loading_options(saved, config)
         if spread:
             return options | spread.options
@@ -177,18 +265,22 @@ class Checkpoint:
             return None
         return self.settings.quantization or quantised_by(config)
 
-    def _from_scratch(self) -> Any:
+    def _from_scratch(self, config: Any) -> Any:
         import torch
 
-        config = self.load_config()
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        dtype = torch.float32 if self._dtype == "auto" else self._dtype
         with torch.random.fork_rng():
             torch.manual_seed(self.settings.init_seed)
             return self._model_class().from_config(
-                config, dtype=dtype, trust_remote_code=self.settings.trust_remote_code
+                config, dtype=self._scratch_dtype, trust_remote_code=self.settings.trust_remote_code
             )
+
+    @property
+    def _scratch_dtype(self) -> Any:
+        import torch
+
+        return torch.float32 if self._dtype == "auto" else self._dtype
 
     def _model_class(self) -> Any:
         """Return the auto class of causal language models, or the one that reads images too for families without it.
@@ -255,7 +347,7 @@ class Checkpoint:
             return "unknown"
         code = ("*.py",) if self.settings.trust_remote_code else ()
         patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS, *code)
-        files = sorted(file for pattern in patterns for file in folder.glob(pattern))
+        files = sorted(file for pattern in patterns for file in folder.glob(pattern) if not file.is_dir())
         return digest_of_files(files)
 
 

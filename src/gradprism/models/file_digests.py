@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gradprism.core.errors import GradPrismError
@@ -17,13 +17,26 @@ _PIECE = 1 << 20
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
-    """Return a digest of the names and whole contents of files, in the order given."""
+    """Return a digest of the names and whole contents of files, in the order given.
+
+    Raises `GradPrismError` for one that cannot be read.
+    """
     found = list(files)
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, _naming_failures():
         for file in found:
             digest.update(f"{file.name}\0{_digest_of_file(file, pool)}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:DIGITS]
+
+
+@contextmanager
+def _naming_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GradPrismError(
+            f"Cannot read {error.filename}: {error.strerror}. Expected the files of a model; check the path."
+        ) from error
 
 
 def refuse_changed(model: BuiltinModel, folder: Path) -> None:

@@ -1,18 +1,21 @@
 """Calls of the libraries that load models: silent, and with failures that say what would work."""
 
-import json
 import logging
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
 
 from gradprism.core.errors import GradPrismError
 from gradprism.models.builtin import BUILTIN_MODELS
+from gradprism.models.settings_files import damage_in
 
 _LOGGERS = ("gguf", "accelerate", "bitsandbytes", "torchao", "torch.utils._pytree")  # what they miss, for speed
+_LONGEST = 600  # characters of a library's message
 _EXTRA_OF = {
     "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
 }  # fmt: skip
@@ -48,22 +51,39 @@ def silent_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def loading(name: str, *, allow_pickle: bool) -> Iterator[None]:
-    """Silence the libraries, and raise their failures to load a model as `GradPrismError`s that say what would work."""
+def loading(name: str, *, allow_pickle: bool, folder: Path | None = None) -> Iterator[None]:
+    """Silence the libraries, and raise their failures to load a model as `GradPrismError`s that say what would work.
+
+    Whatever they raise is one: on damaged files that is every kind of exception. `folder` is where the files lie, of
+    which a damaged one is named.
+    """
     try:
         with silent_libraries():
             yield
     except GradPrismError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, struct.error,
-            json.JSONDecodeError) as error:  # fmt: skip
-        raise GradPrismError(_failure(name, error, allow_pickle)) from error
+    except Exception as error:
+        raise GradPrismError(_failure(name, error, allow_pickle, folder)) from error
 
 
-def _failure(name: str, error: Exception, allow_pickle: bool) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the first paragraph of an error's message on one line, with its type where the message alone is bare."""
+    if isinstance(error, UnpicklingError):
+        return "its pickle is damaged, or holds more than weights, which are all that is read from one"
+    text = str(error).strip().split("\n\n")[0].split("Exception raised from")[0]
+    text = shorten(text, _LONGEST, placeholder=" ...")
+    if type(error).__name__.startswith("StrictDataclass"):  # huggingface_hub: a setting of another type or value
+        return f"config.json: {text.partition('Error: ')[2] or text}"
+    says_itself = isinstance(error, GradPrismError | OSError | ValueError | RuntimeError | ImportError)
+    return text if text and says_itself else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _failure(name: str, error: Exception, allow_pickle: bool, folder: Path | None) -> str:
     """Write what failed, a hint for each option or extra that may help, and what a model can be."""
-    reason = str(error).strip().split("\n\n")[0]
+    reason = reason_of(error)
     lines = [f"Cannot load the model {name!r}: {reason}"]
+    if folder and (damage := damage_in(folder, error)):
+        lines.append(damage)
     if close := get_close_matches(name.lower(), BUILTIN_MODELS, n=1):
         lines.append(f"Did you mean the built-in {close[0]!r}?")
     if "safetensors" in reason and not allow_pickle:

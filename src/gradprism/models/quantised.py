@@ -59,6 +59,21 @@ def loading_options(saved: str | None, config: Any) -> dict[str, Any]:
     return {"quantization_config": getattr(transformers, _DEQUANTISED[saved])(dequantize=True, **kept)}
 
 
+def refuse_unknown_method(saved: str, config: Any) -> None:
+    """Refuse a way of quantising that transformers does not know: it would take the stored values for the weights.
+
+    Raises `GradPrismError`.
+    """
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    own = config.quantization_config
+    if not AutoHfQuantizer.supports_quant_method(own if isinstance(own, dict) else own.to_dict()):
+        raise GradPrismError(
+            f"The checkpoint was saved quantised by {saved!r}, which this transformers does not know. "
+            "Expected one that it does, or the unquantised checkpoint."
+        )
+
+
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
     """Let 4-bit layers of bitsandbytes compute in the type asked for instead of the one that they were saved with."""
     for module in _bitsandbytes_layers(model, "Linear4bit"):
