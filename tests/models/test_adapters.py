@@ -11,6 +11,17 @@ import lazy_loader
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.damaged_checkpoints import (
+    NESTED,
+    Damage,
+    Execute,
+    copied,
+    pipe,
+    sparse,
+    with_bytes,
+    with_settings,
+    write_safetensors,
+)
 from tests.plain_models import EXAMPLES, assert_measured_as, with_weights
 
 from gradprism import GradientAnalyzer, GradPrismError, open_run, score, spectra
@@ -265,3 +276,53 @@ def test_without_peft(tiny_checkpoint: Path, lora_folder: Path, monkeypatch: pyt
 def test_an_adapter_given_as_the_model(lora_folder: Path) -> None:
     with pytest.raises(GradPrismError, match="--adapter"):
         find_checkpoint(CheckpointSettings(model=str(lora_folder)))
+
+
+def without_safetensors(content: Any) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / ADAPTER).unlink()
+        torch.save(content, folder / "adapter_model.bin")
+
+    return damage
+
+
+CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
+DAMAGED: dict[str, tuple[Damage, str]] = {
+    "empty": (with_bytes(ADAPTER, b""), r"adapter_model\.safetensors is damaged: header too small"),
+    "a header of 2**63 bytes": (
+        lambda folder: write_safetensors(folder / ADAPTER, b"{}", b"", 2**63), r"\.safetensors is damaged: header too"
+    ),
+    "cut": (lambda folder: (folder / ADAPTER).write_bytes((folder / ADAPTER).read_bytes()[:-300]), "not fully covered"),
+    "a pipe": (pipe(ADAPTER), r"no adapter_model\.safetensors"),
+    "settings of other bytes": (with_bytes(CONFIG, b"\xff{"), r"adapter_config\.json is no JSON"),
+    "settings a list": (with_bytes(CONFIG, b"[1]"), r"adapter_config\.json holds no JSON object"),
+    "settings nested deeply": (with_bytes(CONFIG, NESTED), r"adapter_config\.json is no JSON: maximum recursion"),
+    "settings of a gigabyte": (sparse(CONFIG), r"adapter_config\.json has 1,073,741,824 bytes"),
+    "no settings": (with_bytes(CONFIG, b"{}"), "of the kind None are not measured"),
+    "a rank of 0": (with_settings(CONFIG, r=0), "positive integer value but the value passed is 0"),
+    "a rank of text": (with_settings(CONFIG, r="x"), "does not fit the model: TypeError"),
+    "a rank of 2**25": (with_settings(CONFIG, r=2**25), "far larger than its file"),
+    "a rank of 2**50": (with_settings(CONFIG, r=2**50), "does not fit the model"),
+    "a scale of text": (with_settings(CONFIG, lora_alpha="x"), "does not fit the model: TypeError"),
+    "modules of no pattern": (with_settings(CONFIG, target_modules="((("), "does not fit the model: error: missing"),
+    "ranks that are a number": (with_settings(CONFIG, rank_pattern=5), "does not fit the model: AttributeError"),
+    "an unknown kind": (with_settings(CONFIG, peft_type="NONSENSE"), "is not understood: KeyError: 'NONSENSE'"),
+    "a pickle of a list": (without_safetensors([1]), r"adapter_model\.bin holds more than weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_adapters(case: str, tiny_checkpoint: Path, lora_folder: Path, tmp_path: Path) -> None:
+    damage, said = DAMAGED[case]
+    folder = copied(lora_folder, tmp_path / "adapter", damage)
+    with pytest.raises(GradPrismError, match=said):
+        loaded(tiny_checkpoint, folder, allow_pickle=True)
+
+
+def test_an_adapter_that_runs_code_does_not_run_it(tiny_checkpoint: Path, lora_folder: Path, tmp_path: Path) -> None:
+    evil = without_safetensors({"a": Execute(f"touch {tmp_path / 'executed'}")})
+    folder = copied(lora_folder, tmp_path / "adapter", evil)
+    for allowed in (True, False):
+        with pytest.raises(GradPrismError, match=r"adapter_model\.bin is damaged|--allow-pickle"):
+            loaded(tiny_checkpoint, folder, allow_pickle=allowed)
+    assert not (tmp_path / "executed").exists()

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.models.device import execution_device, is_offloaded
+from gradprism.models.loading import reason_of
+from gradprism.models.settings_files import read_object, refuse_odd_files
+from gradprism.models.size_limits import limited_parameters, most_adapter_parameters
+from gradprism.models.weight_files import pickled_tensors_of, tensors_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +42,16 @@ def find_adapter(name: str, revision: str | None, *, pickle: bool) -> Path:
     if not (folder / WEIGHTS).is_file() and not (pickle and (folder / PICKLED).is_file()):
         hint = "; --allow-pickle also loads its .bin file" if (folder / PICKLED).is_file() else ""
         raise GradPrismError(f"--adapter {name}: no {WEIGHTS} in it{hint}.")
+    refuse_odd_files(folder, ("adapter_*",))
+    _n_stored(folder)
     return folder.resolve()
+
+
+def _n_stored(folder: Path) -> int:
+    """Return the number of values in an adapter's file. Raises `GradPrismError` for a damaged one."""
+    file = folder / WEIGHTS
+    tensors = tensors_of(file) if file.is_file() else pickled_tensors_of(folder / PICKLED)
+    return sum(tensor.n_values for tensor in tensors.values())
 
 
 def _fetch_from_hub(name: str, revision: str | None, pickle: bool) -> Path:
@@ -61,20 +74,26 @@ def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":
     """
     peft = need("peft", "adapters")
     try:
+        read_object(folder / CONFIG)
         config = peft.PeftConfig.from_pretrained(str(folder))
-    except (ValueError, KeyError, TypeError) as error:
-        raise GradPrismError(f"--adapter {folder}: {CONFIG} is not understood: {error}") from error
+    except Exception as error:
+        raise GradPrismError(f"--adapter {folder}: {CONFIG} is not understood: {reason_of(error)}") from error
     config.inference_mode = True
     refuse_kind(config)
     _refuse_on_offloaded(model, config)
+    stored = _n_stored(folder)
+    too_large = _does_not_fit(folder, config, f"by {CONFIG} it is far larger than its file, of {stored:,} values")
     try:
-        wrapped: nn.Module = peft.PeftModel(model, config)
+        with limited_parameters(most_adapter_parameters(stored), too_large, anywhere=True):
+            wrapped: nn.Module = peft.PeftModel(model, config)
         _place_adapter_weights(wrapped)
         renamed = getattr(model, "_checkpoint_conversion_mapping", {})
         weights = peft.utils.load_peft_weights(str(folder), device="cpu", key_mapping=renamed)
         loaded = peft.set_peft_model_state_dict(wrapped, weights)
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise GradPrismError(_does_not_fit(folder, config, str(error))) from error
+    except GradPrismError:
+        raise
+    except Exception as error:  # settings of another type than expected fail wherever they are used first
+        raise GradPrismError(_does_not_fit(folder, config, reason_of(error))) from error
     prefix = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
     missing = [name for name in loaded.missing_keys if prefix in name]
     if stray := [*missing, *loaded.unexpected_keys]:
