@@ -13,7 +13,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import write_errors
+from gradprism.files.folder import FolderKind, written_folder
 from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
@@ -55,11 +55,10 @@ class Correlations:
         """
         if any((folder / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
             raise GradPrismError(f"{folder} is a run or a comparison, with tables of its own. Choose another --out.")
-        with write_errors(folder, "the correlations"):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_tables(folder, {"correlations": self.table})
-            write_csv(folder, "matrix_raw", self.raw)
-            write_csv(folder, "matrix_partial", self.partial)
+        with written_folder(folder, FolderKind("correlations")) as new:
+            write_tables(new, {"correlations": self.table})
+            write_csv(new, "matrix_raw", self.raw)
+            write_csv(new, "matrix_partial", self.partial)
 
     @property
     def summary_lines(self) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The drawing of figures of comparisons: into files, or one in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import Style, style_named
 from gradprism.files.atomic import write_whole
 from gradprism.files.csv_tables import csv_bytes
+from gradprism.files.folder import FolderKind, written_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +31,11 @@ class Drawn:
     csv: Path | None
     caption: str
     reason: str | None = None
+
+    def moved_to(self, folder: Path) -> "Drawn":
+        """Return the figure with its files in another folder."""
+        files = tuple(folder / file.name for file in self.files)
+        return replace(self, files=files, csv=self.csv and folder / self.csv.name)
 
 
 def draw_figures(
@@ -52,19 +58,17 @@ def draw_figures(
     Raises `GradPrismError` for an unknown style, format or figure, without matplotlib, and where `out` cannot be
     written.
     """
+    from gradprism.figures.captions import CAPTIONS
+
     chosen_style = style_named(style)
     _check_formats(formats)
     plots = _catalogue(comparisons)
     wanted = _chosen(plots, only)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        drawn = [_draw_files(plot, out, chosen_style, formats, progress) for plot in wanted]
-        _write_captions(out, drawn, comparisons, plots)
-    except OSError as error:
-        raise GradPrismError(
-            f"Cannot write the figures to {out}: {error}. Check the path, or choose another."
-        ) from error
-    return drawn
+    with written_folder(out, FolderKind("figures")) as new:
+        drawn = [_draw_files(plot, new, chosen_style, formats, progress) for plot in wanted]
+        content = _captions(out, drawn, comparisons, plots)
+        write_whole(new / CAPTIONS, content.encode("utf-8", "replace"))
+    return [one.moved_to(out) for one in drawn]
 
 
 def figure(
@@ -145,10 +149,10 @@ def _draw_files(
     return Drawn(plot.name, files, csv, plot.caption)
 
 
-def _write_captions(
+def _captions(
     out: Path, drawn: Sequence[Drawn], comparisons: Sequence[Comparison], plots: Mapping[str, Plot | Missing]
-) -> None:
-    from gradprism.figures.captions import CAPTIONS, Entry, Unseen, captions, escaped, fingerprints
+) -> str:
+    from gradprism.figures.captions import Entry, Unseen, captions, escaped, fingerprints
 
     of = fingerprints(comparisons)
     entries = [
@@ -157,5 +161,4 @@ def _write_captions(
         if one.csv is not None
     ]
     missing = [(plot.name, plot.reason) for plot in plots.values() if isinstance(plot, Missing)]
-    content = captions(out, entries, comparisons, Unseen(missing, _by_default(plots)))
-    write_whole(out / CAPTIONS, content.encode("utf-8", "replace"))
+    return captions(out, entries, comparisons, Unseen(missing, _by_default(plots)))

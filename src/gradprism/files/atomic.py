@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from gradprism.files.remote import RemotePath
 from gradprism.files.storage_errors import StorageError
 
 PAUSES = (2.0, 8.0, 20.0)  # seconds before a part is uploaded once more; the client itself tries several times each
+_NO_FILES = {
+    Path.is_symlink: "a link that leads to itself", Path.is_dir: "a folder", Path.is_fifo: "a named pipe",
+    Path.is_socket: "a socket", Path.is_char_device: "a device", Path.is_block_device: "a device",
+}  # fmt: skip
 
 
 def prepare_folder(folder: Path) -> None:
@@ -40,7 +45,8 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name only once the block has ended without an error.
 
     On a disk it is renamed into place when its bytes are there, so that no crash leaves a torn file; what goes to an
-    object store is written to a local file first, and uploaded from there.
+    object store is written to a local file first, and uploaded from there. Where the name is a link, the file that it
+    leads to is replaced. Raises `GradPrismError` where something other than a file has this name.
     """
     if is_remote(target):
         with NamedTemporaryFile() as file:
@@ -48,6 +54,7 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
             file.flush()
             as_remote(target).upload(Path(file.name))
         return
+    target = target_file(target)
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -58,6 +65,27 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def copy_whole(file: Path, target: Path) -> None:
+    """Copy a file, as `whole_file` writes it."""
+    with file.open("rb") as source, whole_file(target) as copy:
+        shutil.copyfileobj(source, copy)
+
+
+def target_file(named: Path) -> Path:
+    """Return the file to write under a name: where it is a link, the one that it leads to, there or not.
+
+    Raises `GradPrismError` where something other than a file has the name: a device would be replaced by a file.
+    """
+    if is_remote(named):
+        return named
+    with write_errors(named, "the file"):
+        target = Path(os.path.realpath(named))
+        kind = next((words for holds, words in _NO_FILES.items() if holds(target)), None)
+    if kind is not None:
+        raise GradPrismError(f"{named} is {kind}. Expected a file to write, or a name that is free.")
+    return target
 
 
 def _put(target: RemotePath, content: bytes) -> None:

@@ -64,9 +64,12 @@ class Holder:
 class Lease:
     """A lease, held from when it is made until `release`, and renewed by a thread."""
 
-    def __init__(self, run: RemotePath, file: str, say: Callable[[str], None]):
-        """Take the lease; a takeover is told to `say`. Raises `GradPrismError` where another process holds it."""
-        self._run, self._object, self._me = run, run / file, Holder.here()
+    def __init__(self, run: RemotePath, file: str, say: Callable[[str], None], kind: str = "run"):
+        """Take the lease on a folder, a `kind`; a takeover is told to `say`.
+
+        Raises `GradPrismError` where another process holds it.
+        """
+        self._run, self._object, self._me, self._kind = run, run / file, Holder.here(), kind
         self._lost: Holder | str | None = None
         self._take(say)
         self._ended = threading.Event()
@@ -81,8 +84,8 @@ class Lease:
                 self._renew()
         if self._lost is not None:
             raise GradPrismError(
-                f"This process was away for so long that the run {self._run} is now written by another: {self._lost}.\n"
-                "What was published before is safe. Let the other one finish."
+                f"This process was away for so long that the {self._kind} {self._run} is now written by another: "
+                f"{self._lost}.\nWhat was published before is safe. Let the other one finish."
             )
 
     def release(self) -> None:
@@ -99,9 +102,9 @@ class Lease:
         version, there = self._object.version(), self._object.exists()
         holder = read_holder(self._object) if there else None
         if holder is not None and not holder.is_gone:
-            raise _held_error(self._run, holder)
+            raise self._held_error(holder)
         if there:
-            say(f"Taking over the run {self._run} from {holder or 'an unreadable lease'}: it was left behind")
+            say(f"Taking over the {self._kind} {self._run} from {holder or 'an unreadable lease'}: it was left behind")
         with suppress(ConflictError):  # of another writer, or of an answer that was lost on its way here
             if there:
                 self._object.exchange(_lease_bytes(self._me), version)
@@ -109,7 +112,13 @@ class Lease:
                 self._object.create(_lease_bytes(self._me))
         found = read_holder(self._object)
         if found is None or found.token != self._me.token:
-            raise _held_error(self._run, found)
+            raise self._held_error(found)
+
+    def _held_error(self, holder: Holder | None) -> GradPrismError:
+        return GradPrismError(
+            f"Another process is writing the {self._kind} {self._run}: {holder or 'it began just now'}. "
+            "Wait for it, or choose another --out."
+        )
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(RENEW_SECONDS) and self._lost is None:
@@ -140,13 +149,6 @@ def read_holder(lease: RemotePath) -> Holder | None:
         return Holder(**json.loads(lease.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-
-
-def _held_error(run: RemotePath, holder: Holder | None) -> GradPrismError:
-    return GradPrismError(
-        f"Another process is writing the run {run}: {holder or 'it began just now'}. "
-        "Wait for it, or choose another --out."
-    )
 
 
 def _lease_bytes(holder: Holder) -> bytes:

@@ -20,8 +20,10 @@ def to_path(named: object) -> Path:
 
     A remote path is no `pathlib.Path`; it is typed as one, of which it has the part that is used here. Raises
     `GradPrismError` for a URL of an unknown kind, without a bucket, or with a password or a query in it: paths are
-    saved with every run.
+    saved with every run. So it does for a text with a null character, which no path has.
     """
+    if "\0" in str(named):
+        raise GradPrismError(f"{str(named)!r} names no path: it holds a null character. Expected a path or a URL.")
     text = _COLLAPSED.sub(r"\1://", str(named), count=1)  # pathlib has made one slash of two
     match = _URL.match(text)
     if match is None or match[1].lower() == "hf":  # the hub's own

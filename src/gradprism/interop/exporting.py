@@ -10,7 +10,9 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.data.example import Example
-from gradprism.data.writing import refuse_replacing, written_whole
+from gradprism.data.writing import JsonLinesWriter, refuse_replacing
+from gradprism.files.atomic import target_file
+from gradprism.files.folder import written_file
 from gradprism.files.parquet import read_parquet
 from gradprism.files.paths import is_remote, to_path
 from gradprism.interop.line_writer import CosineKinds, line_of
@@ -46,7 +48,8 @@ def export_paper(
     numbered_anew = _numbered_anew(opened)
     watch.start(opened.counts.done, 0, "Exporting")
     lines = 0
-    with written_whole(target, None) as writer:
+    with written_file(target, "export") as file:
+        writer = JsonLinesWriter(file)
         for line in _lines(opened, iter(examples), numbered_anew, watch):
             writer.write(line)
             lines += 1
@@ -58,6 +61,7 @@ def _refuse_export(run: Run, target: Path) -> None:
         raise GradPrismError(f"The run {run.path} has no spectra. Expected a run of gradprism spectra or import.")
     if not target.name.endswith(".jsonl"):
         raise GradPrismError(f"Given --out {target}. Expected the name of a file that ends in .jsonl.")
+    target_file(target)
     if not is_remote(target) and not target.parent.is_dir():
         raise GradPrismError(f"Given --out {target}. Expected an existing folder: there is no folder {target.parent}.")
 

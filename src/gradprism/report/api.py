@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradprism.comparison.opening import Given, comparisons_of, folder_of
 from gradprism.core.errors import GradPrismError
+from gradprism.files.atomic import target_file
 from gradprism.files.paths import to_path
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def write_report(
     from gradprism import report
 
     path = _output_path(given, out)
+    target_file(path)
     comparisons = comparisons_of(given, progress)
     return report.write_report(comparisons, path, max_mb=max_mb, seed=seed, texts=texts, progress=progress)
 

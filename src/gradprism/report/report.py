@@ -8,7 +8,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Say, say_nothing
-from gradprism.files.atomic import write_whole
+from gradprism.files.folder import written_file
 from gradprism.files.paths import to_path
 from gradprism.report.draft import Draft, Rendered
 
@@ -46,7 +46,8 @@ def write_report(
     path, most_bytes = to_path(out), int(max_mb * 1e6)
     draft = Draft(comparisons, seed, texts, progress or say_nothing, most_bytes)
     rendered = _largest_that_fits(draft)
-    _write(path, rendered.content)
+    with written_file(path, "report") as file:
+        file.write(rendered.content)
     return WrittenReport(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)
 
 
@@ -61,13 +62,3 @@ def _largest_that_fits(draft: Draft) -> Rendered:
         share *= 0.98 * max(left, 0)
         rendered = draft.render(share)
     return rendered
-
-
-def _write(path: Path, content: bytes) -> None:
-    if path.is_dir():
-        raise GradPrismError(f"{path} is a folder; --out of a report is the file to write, such as report.html.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        raise GradPrismError(f"Cannot write the report {path}: {error}. Choose another --out.") from error

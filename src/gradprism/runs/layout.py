@@ -16,7 +16,6 @@ RUN_FILE = "run.json"
 COMPARISON_FILE = "comparison.json"  # of a folder that `gradprism compare` has written
 SCORE_FILE = "score.json"
 RECIPE_FILE = "recipe.yaml"
-LOCK_FILE = ".lock"
 DAMAGED = "damaged"  # folder of a run for files that are not what was written
 TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `examples` completes a part
 

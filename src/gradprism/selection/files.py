@@ -12,8 +12,9 @@ import pyarrow as pa
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example_set import ExampleSet
 from gradprism.data.record import Row
-from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, cannot_write, refuse_replacing, written_whole
-from gradprism.files.atomic import write_whole as replace_file
+from gradprism.data.writing import WRITTEN_SUFFIXES, arrow_schema, refuse_replacing, written_whole
+from gradprism.files.atomic import target_file, write_whole
+from gradprism.files.folder import FolderKind, written_folder
 from gradprism.files.paths import to_path
 from gradprism.selection.data_card import data_card
 from gradprism.selection.selection import Selection
@@ -23,9 +24,11 @@ LEFT_OUT, RANDOM = "left_out", "random"
 
 
 def check_out(out: str | None) -> None:
-    """Raise `GradPrismError` for a name of a format that cannot be written, before any data is read."""
+    """Raise `GradPrismError` for a name of no file, or of a format that cannot be written, before any data is read."""
     if out is not None and Path(out).suffix not in WRITTEN_SUFFIXES:
         raise GradPrismError(f"--out {out}: expected a name that ends in {' or '.join(WRITTEN_SUFFIXES)}.")
+    if out is not None:
+        target_file(to_path(out))
 
 
 def write_selection(
@@ -41,12 +44,9 @@ def write_selection(
     files = files_of(out, selection)
     refuse_replacing([*files.values(), _card(out)], examples.sources)
     added = _added_columns(selection, taken_names)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _write(files, selection, examples, added)
-        replace_file(_card(out), data_card(selection, recipe, examples, files).encode())
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with written_folder(out.parent, FolderKind("selection"), name=out.name) as new:
+        _write({name: new / file.name for name, file in files.items()}, selection, examples, added)
+        write_whole(new / _card(out).name, data_card(selection, recipe, examples, files).encode())
     return replace(selection, files=(*files.values(), _card(out)))
 
 

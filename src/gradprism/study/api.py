@@ -8,6 +8,7 @@ from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import recipe_text
+from gradprism.files.folder import FolderKind, locked_folder
 from gradprism.files.paths import is_remote, to_path
 from gradprism.runs.layout import RECIPE_FILE
 from gradprism.study.done import Done
@@ -26,21 +27,22 @@ def run_recipe(recipe: StudyRecipe, observer: Progress | None = None, command: s
 
     A step that fails, whatever it raises, costs those that need it; its reason is kept, and the rest goes on. The same
     call resumes a study that was stopped. Raises `GradPrismError` where nothing at all could be compared, and where a
-    device stopped working.
+    device stopped working, and where another process works on this study.
     """
     for module in ("scipy", "matplotlib", "plotly"):
         need(module, "report")
     from gradprism.study.result import read_result
 
-    watch = observer or NoProgress()
-    write(recipe, RECIPE_FILE, recipe_text(recipe).encode())
-    failed = _work_through(recipe, watch)
-    watch.start(0, 0, "Judging")
-    result = read_result(recipe, failed)
-    if not result.compared:
-        reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
-        raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
-    publish(result, watch, command)
+    watch, out = observer or NoProgress(), to_path(recipe.out)
+    with locked_folder(out, FolderKind("study"), wait=0):
+        write(out / RECIPE_FILE, recipe_text(recipe).encode())
+        failed = _work_through(recipe, watch)
+        watch.start(0, 0, "Judging")
+        result = read_result(recipe, failed)
+        if not result.compared:
+            reasons = "\n".join(f"  {name}: {reason.splitlines()[0]}" for name, reason in [*failed.items()][:5])
+            raise GradPrismError(f"Nothing could be compared in the study {recipe.out}:\n{reasons}")
+        publish(result, watch, command)
     return result
 
 

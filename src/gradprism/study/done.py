@@ -65,7 +65,6 @@ class Done:
             return
         self._steps[step.name] = {"asked": digest, "files": _files_read(step.recipe)}
         with write_errors(self._file, "the study"):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._file, record_bytes(self._steps))
 
     def _digest(self, step: Step) -> str | None:

@@ -1,19 +1,19 @@
 """Publish the result of a study in its folder: tables, figures, and the page that shows both."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradprism.core.markdown import code
 from gradprism.core.progress import Progress
-from gradprism.files.atomic import write_errors
-from gradprism.files.atomic import write_whole as replace_file
+from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.csv_tables import csv_bytes
+from gradprism.files.folder import staged_files
 from gradprism.files.parquet import parquet_bytes
 from gradprism.files.paths import list_names, to_path
 from gradprism.runs.run import Run
 from gradprism.study.done import Done
-from gradprism.study.settings import StudyRecipe
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,38 +31,27 @@ def publish(result: "StudyResult", watch: Progress, command: str) -> None:
     """Write tables, figures and the page; remove those of an earlier result that this one does not have."""
     from gradprism.study.page import Drawings, page
 
-    out = _Published(result.recipe)
-    for name, table in _tables_by_name(result):
-        out.write(f"tables/{name}.parquet", parquet_bytes(table))
-        out.write(f"tables/{name}.csv", csv_bytes(table))
-    drawn = Drawings(dict(_draw(_claim_plots(result), out, watch)), dict(_draw(_depth_plots(result), out, watch)))
-    out.write(PAGE, page(result, drawn, [*_provenance(result, command)]).encode())
-    with write_errors(to_path(result.recipe.out), "the study"):
-        out.remove_others(result.failed)
+    out = to_path(result.recipe.out)
+    with write_errors(out, "the study"):
+        with staged_files(out) as new:
+            for name, table in _tables_by_name(result):
+                write(new / f"tables/{name}.parquet", parquet_bytes(table))
+                write(new / f"tables/{name}.csv", csv_bytes(table))
+            claims, depths = (dict(_draw(plots(result), new, watch)) for plots in (_claim_plots, _depth_plots))
+            write(new / PAGE, page(result, Drawings(claims, depths), [*_provenance(result, command)]).encode())
+            names = {f"{file.parent.name}/{file.name}" for file in new.glob("*/*")}
+        _remove_others(out, names, {f"reports/{name}.html" for name in result.recipe.all_contrasts} - {*result.failed})
 
 
-class _Published:
-    """Writes files of a study and knows which."""
-
-    def __init__(self, recipe: StudyRecipe) -> None:
-        self._recipe, self._names = recipe, set[str]()
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, and remember its name."""
-        write(self._recipe, name, content)
-        self._names.add(name)
-
-    def remove_others(self, failed: Iterable[str]) -> None:
-        """Remove tables, figures and reports that only an earlier result had; no files of anybody else."""
-        out = to_path(self._recipe.out)
-        for folder in ("tables", "figures"):
-            for name in list_names(out / folder):
-                if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in self._names:
-                    (out / folder / name).unlink()
-        kept = {f"reports/{name}.html" for name in self._recipe.all_contrasts} - {*failed}
-        for name in Done(out).names - kept:
-            if name.startswith("reports/"):
-                (out / name).unlink(missing_ok=True)
+def _remove_others(out: Path, names: Container[str], reports: Set[str]) -> None:
+    """Remove tables, figures and reports that only an earlier result had; no files of anybody else."""
+    for folder in ("tables", "figures"):
+        for name in list_names(out / folder):
+            if name.startswith(_OURS) and name.endswith(_KINDS) and f"{folder}/{name}" not in names:
+                (out / folder / name).unlink()
+    for name in Done(out).names - reports:
+        if name.startswith("reports/"):
+            (out / name).unlink(missing_ok=True)
 
 
 def _tables_by_name(result: "StudyResult") -> "Iterator[tuple[str, pl.DataFrame]]":
@@ -97,7 +86,7 @@ def _depth_plots(result: "StudyResult") -> Named:
             yield name, replace(plot, name=f"depth-{name}")
 
 
-def _draw(plots: Named, out: _Published, watch: Progress) -> Iterator[tuple[str, str]]:
+def _draw(plots: Named, out: Path, watch: Progress) -> Iterator[tuple[str, str]]:
     """Draw what can be drawn; yield each name with the path of its picture below the study."""
     from gradprism.figures.files import figure_bytes, make
     from gradprism.figures.plot import Missing
@@ -110,8 +99,8 @@ def _draw(plots: Named, out: _Published, watch: Progress) -> Iterator[tuple[str,
         watch.say(f"Drawing {plot.name}")
         figure = make(plot, style)
         for kind in ("png", "pdf"):
-            out.write(f"figures/{plot.name}.{kind}", figure_bytes(figure, kind, style))
-        out.write(f"figures/{plot.name}.csv", csv_bytes(plot.data))
+            write(out / f"figures/{plot.name}.{kind}", figure_bytes(figure, kind, style))
+        write(out / f"figures/{plot.name}.csv", csv_bytes(plot.data))
         yield name, f"figures/{plot.name}.png"
 
 
@@ -145,9 +134,8 @@ def _summed(name: str, runs: list[Run]) -> str:
     return f"{name}: {len(runs)} sets, {ok:,} rows measured, {skipped:,} skipped, {tokens:,} tokens, {seconds:,.0f} s"
 
 
-def write(recipe: StudyRecipe, name: str, content: bytes) -> None:
-    """Write a file below the study's folder, whole. Raises `GradPrismError` where it cannot be written."""
-    path = to_path(recipe.out) / name
+def write(path: Path, content: bytes) -> None:
+    """Write a file of a study, whole. Raises `GradPrismError` where it cannot be written."""
     with write_errors(path, "the study"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        write_whole(path, content)
