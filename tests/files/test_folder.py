@@ -87,6 +87,13 @@ def test_links_in_a_folder_stay_too(tmp_path: Path) -> None:
     assert [path.read_text() for path in sorted(elsewhere.iterdir())] == ["new", "new"]
 
 
+def test_a_folder_may_be_a_link_to_one_that_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("later")
+    write_all(tmp_path / "link", "new")
+    assert seen(tmp_path / "later") == {"new"}
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_a_link_to_another_disk_is_followed(tmp_path: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:

@@ -7,12 +7,13 @@ from typing import Any
 
 from gradprism.comparison.comparable import refuse_unmeasured
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.comparison_files import refuse_other_files, save_comparison
+from gradprism.comparison.comparison_files import COMPARISON, save_comparison
 from gradprism.comparison.grouping import GroupRows, split, whole_runs
 from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.settings import checked, recipe_text
+from gradprism.files.folder import refuse_other_files
 from gradprism.files.paths import to_path
 from gradprism.runs.record import machine_record
 from gradprism.runs.run import Run, open_run
@@ -50,7 +51,7 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
     from gradprism.comparison.compare_groups import compare_groups
 
     if recipe.out is not None:
-        refuse_other_files(to_path(recipe.out))
+        refuse_other_files(to_path(recipe.out), COMPARISON)
     absolute = {name: str(to_path(path).resolve()) for name, path in recipe.runs.items()}
     recipe = recipe.model_copy(update={"runs": absolute})
     runs = {name: open_run(path) for name, path in absolute.items()}

@@ -1,13 +1,15 @@
 """Files of a comparison: comparison.json, and each table as Parquet and CSV."""
 
-import json
+import hashlib
+import io
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import polars as pl
+from pydantic import Field
 
 from gradprism.comparison import comparison_tables as tables
 from gradprism.comparison.comparison import Comparison, Finding, Group
@@ -15,11 +17,11 @@ from gradprism.comparison.paper_table import paper_latex, paper_table, summary
 from gradprism.core.errors import GradPrismError
 from gradprism.correlation.table_files import with_missing_columns, write_tables
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.files.atomic import write_errors, write_whole
+from gradprism.files.atomic import write_whole
 from gradprism.files.csv_tables import csv_bytes
-from gradprism.files.parquet import read_parquet
+from gradprism.files.folder import FolderKind, published_path, written_folder
 from gradprism.files.paths import to_path
-from gradprism.files.records import record_bytes
+from gradprism.files.records import RecordModel, read_record_file, record_bytes
 from gradprism.runs.layout import COMPARISON_FILE
 
 FORMAT_VERSION = 1
@@ -33,45 +35,78 @@ TABLES: Mapping[str, pl.Schema] = {
     "correlations": CORRELATIONS,
 }
 
-_UNFINISHED = ".comparison.unfinished"  # stands in the folder while it is being written
+_UNFINISHED = ".comparison.unfinished"  # an earlier version had it in the folder while it wrote
+COMPARISON = FolderKind("comparison", (COMPARISON_FILE, _UNFINISHED))
+Entry = TypeVar("Entry", Group, Finding)
+
+
+class _Model(RecordModel):
+    name: str
+    kind: str | None = Field(alias="class")
+
+
+class _Text(RecordModel):
+    max_length: int = 0
+    response_tokens: int | None = None
+
+
+class _Data(RecordModel):
+    sources: list[str] = Field(default_factory=list)
+
+
+class _About(RecordModel):
+    model: _Model
+    text: _Text | None
+    projections: list[str]
+    layers: list[int]
+    measures: list[str]
+    data: list[_Data] | _Data = Field(default_factory=list)
+    versions: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    metrics: list[str] = Field(default_factory=list)
+
+
+class _Record(RecordModel):
+    format_version: Literal[1]
+    groups: Annotated[list[Group], Field(min_length=1)]
+    contrasts: list[tuple[str, str]]
+    findings: list[Finding]
+    notes: list[str]
+    about: _About
+    tables: dict[str, str] | None = None  # the SHA-256 of each Parquet file; None of an earlier version
 
 
 def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write every table and, last, comparison.json: a folder without it is no comparison.
+    """Write every table and comparison.json, which names the SHA-256 of each: all of them replace an earlier one whole.
 
     `texts` are further small files, name -> content. Raises `GradPrismError` where the folder is something else already
     or cannot be written.
     """
-    refuse_other_files(folder)
-    with write_errors(folder, "the comparison"):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _UNFINISHED).touch()
-        (folder / COMPARISON_FILE).unlink(missing_ok=True)
-        write_tables(folder, {name: getattr(comparison, name) for name in TABLES})
+    with written_folder(folder, COMPARISON) as new:
+        write_tables(new, {name: getattr(comparison, name) for name in TABLES})
         for name, text in {**_summaries(comparison), **texts}.items():
-            write_whole(folder / name, text.encode())
-        write_whole(folder / COMPARISON_FILE, record_bytes(_record(comparison)))
-        (folder / _UNFINISHED).unlink()
+            write_whole(new / name, text.encode())
+        digests = {name: hashlib.sha256((new / f"{name}.parquet").read_bytes()).hexdigest() for name in TABLES}
+        write_whole(new / COMPARISON_FILE, record_bytes({**_record(comparison), "tables": digests}))
+    (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
 def open_comparison(path: str | Path) -> Comparison:
-    """Read a saved comparison. Raises `GradPrismError` where the folder holds none.
+    """Read a saved comparison. Raises `GradPrismError` where the folder holds none, or not all of one.
 
     Columns that an earlier version did not write are null.
     """
     folder = to_path(path)
     record = _read_record(folder)
-    try:
-        frames = {
-            name: with_missing_columns(read_parquet(folder / f"{name}.parquet"), schema)
-            for name, schema in TABLES.items()
-        }
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise GradPrismError(f"The comparison {folder} is damaged: {error}. Make it again.") from error
+    digests = record.get("tables")
+    frames = {
+        name: _read_table(published_path(folder, f"{name}.parquet"), schema, digests and digests.get(name, ""))
+        for name, schema in TABLES.items()
+    }
     return Comparison(
-        tuple(Group(**group) for group in record["groups"]),
+        tuple(_entry(Group, values) for values in record["groups"]),
         tuple((first, second) for first, second in record["contrasts"]),
-        tuple(Finding(**finding) for finding in record["findings"]),
+        tuple(_entry(Finding, values) for values in record["findings"]),
         tuple(record["notes"]),
         record["about"],
         **frames,
@@ -80,7 +115,7 @@ def open_comparison(path: str | Path) -> Comparison:
 
 def is_comparison(path: str | Path) -> bool:
     """Return whether a folder holds a comparison."""
-    return (to_path(path) / COMPARISON_FILE).is_file()
+    return published_path(to_path(path), COMPARISON_FILE).is_file()
 
 
 def _record(comparison: Comparison) -> dict[str, Any]:
@@ -95,33 +130,53 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    file = folder / COMPARISON_FILE
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        record = read_record_file(published_path(folder, COMPARISON_FILE), _Record)
+    except (FileNotFoundError, NotADirectoryError):
         raise GradPrismError(f"{folder} is not a comparison: it holds no {COMPARISON_FILE}.") from None
-    except (OSError, ValueError) as error:
-        raise GradPrismError(f"Cannot read {file}: {error}") from error
-    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        found = record.get("format_version") if isinstance(record, dict) else None
+    if (folder / _UNFINISHED).exists():
         raise GradPrismError(
-            f"{file} has the format version {found!r}; this gradprism reads {FORMAT_VERSION}. "
+            f"{folder / _UNFINISHED}: an earlier version began to write this comparison and did not end. "
+            "Make the comparison again."
+        )
+    names = {group["name"] for group in record["groups"]}
+    unknown = {name for contrast in record["contrasts"] for name in contrast} - names
+    if unknown:
+        raise GradPrismError(
+            f"{folder / COMPARISON_FILE} is damaged: a contrast names {min(unknown)!r}, which is none of its groups. "
             "Make the comparison again."
         )
     return record
 
 
+def _read_table(file: Path, schema: pl.Schema, digest: str | None) -> pl.DataFrame:
+    """Read a table, which is the one of this SHA-256 where an earlier version has not left it out."""
+    again = "Make the comparison again, or restore it from a copy."
+    try:
+        content = file.read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise GradPrismError(f"{file} is not the table that {COMPARISON_FILE} names by its SHA-256. {again}")
+        table = pl.read_parquet(io.BytesIO(content))
+    except FileNotFoundError:
+        raise GradPrismError(f"{file} is missing: it is a table of the comparison. {again}") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise GradPrismError(f"Cannot read {file}: {str(error).splitlines()[0]}. {again}") from error
+    wrong = [name for name, kind in schema.items() if table.schema.get(name, _default_kind(kind)) != kind]
+    if wrong:
+        raise GradPrismError(f"{file} has no column {wrong[0]} of the type {schema[wrong[0]]}. {again}")
+    return with_missing_columns(table, schema)
+
+
+def _default_kind(kind: pl.DataType | type[pl.DataType]) -> pl.DataType | type[pl.DataType] | None:
+    """Return the type of a column that is missing: null where it holds numbers, as of an earlier version."""
+    return kind if kind in (pl.Float64, pl.Int64) else None
+
+
+def _entry(kind: type[Entry], values: Mapping[str, Any]) -> Entry:
+    """Return an entry of the record, without what a later version may have added."""
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
+
+
 def _summaries(comparison: Comparison) -> dict[str, str]:
     table = csv_bytes(paper_table(comparison)).decode()
     return {"paper_table.csv": table, "paper_table.tex": paper_latex(comparison), "summary.md": summary(comparison)}
-
-
-def refuse_other_files(folder: Path) -> None:
-    """Raise `GradPrismError` where a comparison cannot be saved since something else is there."""
-    if not folder.exists() or is_comparison(folder) or (folder / _UNFINISHED).exists():
-        return
-    found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else [folder.name]
-    if found:
-        raise GradPrismError(
-            f"{folder} is not empty and is not a comparison (it holds {', '.join(found[:3])}). Choose another --out."
-        )

@@ -5,6 +5,7 @@ New files are written into a hidden folder, `.writing`. Its renaming to `.writte
 one did not. So at any moment a reader finds all files from before, or all new ones.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -57,7 +58,7 @@ def lock_folder(
             refuse_file(folder)
         if is_remote(folder):
             return Lease(as_remote(folder), _hidden(name, "lock"), say, kind.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)  # where a link leads, too
         lock = FileLock(folder / _hidden(name, "lock"))
         try:
             lock.acquire(timeout=wait, poll_interval=0.02)

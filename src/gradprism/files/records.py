@@ -52,7 +52,7 @@ def read_record_file(path: Path, model: type[RecordModel], version: int | None =
     if version is not None and (found := record.get("format_version") if isinstance(record, dict) else None) != version:
         raise GradPrismError(f"{path} has the format version {found!r}; this gradprism reads version {version}.")
     try:
-        model.model_validate(record)
+        model.model_validate_json(json.dumps(record))
     except (ValidationError, RecursionError) as error:
         raise GradPrismError(f"{path} is damaged: {_first_problem(error)}. Restore it from a copy.") from None
     assert isinstance(record, dict)
