@@ -70,8 +70,8 @@ VERBS = {
         ("report", "{given}/compared", "--out", "{work}/report.html"),
     ),
     "figures": Verb(
-        ("figures", "{given}/compared", "--only", "nuclear-norm,mad", "--formats", "svg", "--out", "{work}/figures"),
-        ("figures", "{given}/compared", "--only", "nuclear-norm,mad", "--formats", "svg", "--out", "{work}/figures",
+        ("figures", "{given}/compared", "--only", "nuclear-norm", "--formats", "svg", "--out", "{work}/figures"),
+        ("figures", "{given}/compared", "--only", "nuclear-norm", "--formats", "svg", "--out", "{work}/figures",
          "--style", "slides"),
     ),
     "export": Verb(
@@ -88,6 +88,8 @@ VERBS = {
         unit=unit_of_study, differs=("study/steps.json",),
     ),
 }  # fmt: skip
+
+MANY = {"compare": 40, "select": 40, "report": 30, "export": 40, "import": 24, "figures": 16, "study": 10}  # kills
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +126,15 @@ def test_some_kills(verb: str, server: ForkServer, inputs: Path, tmp_path: Path)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "count"), MANY.items())
 def test_many_kills(
-    verb: str, server: ForkServer, inputs: Path, tmp_path: Path, request: pytest.FixtureRequest
+    verb: str, count: int, server: ForkServer, inputs: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if verb == "study":
         write_studies(inputs, request.getfixturevalue("tiny_checkpoint"))
-    outcomes = kills(verb, 30, server, inputs, tmp_path)
-    print(f"\n{verb}: " + "; ".join(f"{count} x {what}" for what, count in sorted(outcomes.items())))
-    assert sum(count for what, count in outcomes.items() if "inside" in what) >= 10
+    outcomes = kills(verb, count, server, inputs, tmp_path)
+    print(f"\n{verb}: " + "; ".join(f"{n} x {what}" for what, n in sorted(outcomes.items())))
+    assert sum(n for what, n in outcomes.items() if "inside" in what) >= count / 5
 
 
 def write_studies(given: Path, model: Path) -> None:
@@ -146,7 +148,7 @@ def kills(verb: str, count: int, server: ForkServer, given: Path, folder: Path) 
     tried, chance, outcomes = Trials(VERBS[verb], server, given, folder), random.Random(verb), Counter[str]()
     for number in range(count):
         aimed = number % 2 == 0
-        wait = chance.uniform(0, tried.seconds_of_writing if aimed else tried.seconds)
+        wait = chance.random() ** 2 * tried.seconds_of_writing if aimed else chance.random() * tried.seconds
         outcomes[tried.kill_once(Killer(tried.work, SIGNALS[number % 3], aimed, wait))] += 1
     return outcomes
 
@@ -210,7 +212,7 @@ class Killer:
     def __call__(self, pid: int) -> None:
         """Send the signal to a process, and note whether something was being written then."""
         until(lambda: not self.aimed or is_writing(self.work), pid)
-        moment = time.perf_counter() + self.wait
+        moment = time.perf_counter() + self.wait  # often soon: most of the writing is short
         until(lambda: time.perf_counter() > moment, pid)
         until(lambda: not self.aimed or is_writing(self.work), pid)
         with suppress(ProcessLookupError):

@@ -100,12 +100,9 @@ def written_whole(target: Path, schema: pa.Schema | None) -> Iterator[RowWriter]
             yield writer
             writer.finish()
     except OSError as error:
-        raise cannot_write(target, error) from error
-
-
-def cannot_write(target: Path, error: OSError) -> GradPrismError:
-    """Return the error of a disk that refuses to write."""
-    return GradPrismError(f"Cannot write {target}: {error}. Check the path, its permissions and the free space.")
+        raise GradPrismError(
+            f"Cannot write {target}: {error}. Check the path, its permissions and the free space."
+        ) from error
 
 
 def arrow_schema(sources: Sequence[Source], rows: Iterable[Row]) -> pa.Schema:
