@@ -283,3 +283,20 @@ def test_reading_a_run_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("where", ["in python", "in a module that is loaded"])
+def test_ctrl_c_is_one_line(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled module that Ctrl-C meets while it is loaded raises an `ImportError`."""
+
+    def stopped(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            if where != "in python":
+                raise ImportError("initialization failed") from interrupt
+            raise
+
+    monkeypatch.setattr("gradprism.cli.app.app", stopped)
+    done = run("show", "run")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "gradprism: stopped\n")

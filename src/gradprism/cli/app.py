@@ -46,13 +46,20 @@ def main(words: Sequence[str] | None = None) -> None:
 
         print(escaped(f"gradprism: {error}"), file=sys.stderr)  # noqa: T201
         status = 2
-    except KeyboardInterrupt:
-        print("gradprism: stopped", file=sys.stderr)  # noqa: T201
-        status = 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the pipe has closed it: no message would arrive
         status = 141
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
+        print("gradprism: stopped", file=sys.stderr)  # noqa: T201
+        status = 130
     sys.exit(status)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error is due to Ctrl-C, as the `ImportError` of a module that it met while it was loaded."""
+    return isinstance(error, KeyboardInterrupt) or (error is not None and _is_interrupt(error.__cause__))
 
 
 if __name__ == "__main__":
