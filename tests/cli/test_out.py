@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.command import run as command
-from tests.files.test_folder import NO_FILES
+from tests.files.test_folder import NO_FILES, identity
 from tests.made_comparisons import made_comparison
 from tests.made_papers import paper_rows, written
 from tests.made_studies import written_study
@@ -54,9 +54,9 @@ def test_a_file_is_expected(
     words = INTO_FILES[verb]
     monkeypatch.chdir(tmp_path)
     NO_FILES[kind](Path(str(words[-1]).format(out="out")))
-    before = [os.lstat(path) for path in tmp_path.iterdir()]
+    before = [identity(path) for path in tmp_path.iterdir()]
     assert f"is {kind}. Expected a file to write, or a name that is free." in refused(words, "out", inputs, tmp_path)
-    assert [os.lstat(path) for path in tmp_path.iterdir()] == before
+    assert [identity(path) for path in tmp_path.iterdir()] == before
 
 
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {"file": Path.touch, "pipe": os.mkfifo}
@@ -66,9 +66,9 @@ IN_THE_WAY: dict[str, Callable[[Path], object]] = {"file": Path.touch, "pipe": o
 @pytest.mark.parametrize("verb", INTO_FOLDERS)
 def test_a_folder_is_expected(verb: str, kind: str, inputs: Path, tmp_path: Path) -> None:
     IN_THE_WAY[kind](tmp_path / "out")
-    before = os.lstat(tmp_path / "out")
+    before = identity(tmp_path / "out")
     assert "out is no folder. Expected --out to be a folder" in refused(INTO_FOLDERS[verb], "out", inputs, tmp_path)
-    assert os.lstat(tmp_path / "out") == before
+    assert identity(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("verb", ["compare", "correlate", "figures", "import", "study"])
