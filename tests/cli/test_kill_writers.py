@@ -120,7 +120,9 @@ def done(server: ForkServer, *words: object, during: Callable[[int], object] = l
 
 
 @pytest.mark.slow  # two starts of each command, and a server that imports all
-@pytest.mark.parametrize("verb", ["compare", "select", "import"])
+@pytest.mark.parametrize(
+    "verb", ["compare", *(pytest.param(verb, marks=pytest.mark.exhaustive) for verb in ("select", "import"))]
+)
 def test_some_kills(verb: str, server: ForkServer, inputs: Path, tmp_path: Path) -> None:
     print(kills(verb, 2, server, inputs, tmp_path))
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.command import run as gradprism_command
 from tests.conftest import ROOT
 from tests.made_comparisons import made_comparison
+from tests.made_papers import paper_rows, written
 
 import gradprism
 from gradprism import GradPrismError, open_comparison
@@ -223,3 +224,17 @@ def test_a_first_comparison_on_its_way_to_its_place_opens(whole: Path, tmp_path:
     folder = tmp_path / "compared"
     shutil.copytree(whole, folder / ".written")
     assert gradprism.open_comparison(folder).groups[0].n == 6
+
+
+def test_the_command_checks_and_repairs_it(tmp_path: Path) -> None:
+    gradprism.import_paper(written(tmp_path / "rows.jsonl", paper_rows(12)), out=tmp_path / "run")
+    words = ("compare", tmp_path / "run", "--by", "column:kind", "--resamples", 199, "--out", tmp_path / "compared")
+    assert gradprism_command(*words, "-q").returncode == 0
+    assert gradprism_command("check", tmp_path / "compared").returncode == 0
+    table = tmp_path / "compared" / "effects.parquet"
+    table.write_bytes(table.read_bytes()[:500])
+    done = gradprism_command("check", tmp_path / "compared")
+    assert done.returncode == 3
+    assert "effects.parquet" in "".join(done.stdout.split())
+    assert gradprism_command("check", tmp_path / "compared", "--repair").returncode == 0
+    assert gradprism_command("check", tmp_path / "compared", "--json").stdout.count('"whole": true') == 1

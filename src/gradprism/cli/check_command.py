@@ -1,4 +1,4 @@
-"""check: Check that every file of a run is what was written, and repair what is not."""
+"""check: Check that every file of a run or a comparison is what was written, and repair what is not."""
 
 import json as jsonlib
 import sys
@@ -19,14 +19,14 @@ NOT_WHOLE = 3
 
 
 def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json = False) -> int:
-    """Check that every file of a run is what was written: records, spectra and scores, to the byte.
+    """Check that every file of a run or a comparison is what was written, to the byte.
 
     Changes nothing without --repair. Exits with status 3 where something is not whole.
 
     Parameters
     ----------
     run
-        A run directory, or its URL in an object store.
+        A run directory, or its URL in an object store; or a folder that `gradprism compare` has written.
     repair
         Compute again what is not whole, by the recipes that the run holds; files that are not what was written are
         moved into RUN/damaged, never deleted.
@@ -35,8 +35,11 @@ def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json
     json
         Print the result as JSON.
     """
+    from gradprism.comparison.comparison_files import is_comparison
     from gradprism.runs.integrity import check as check_run
 
+    if is_comparison(run):
+        return _check_comparison(run, repair, quiet, json)
     if repair:
         _repair_record(run, quiet)
     found = check_run(run)
@@ -50,6 +53,27 @@ def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json
     elif not quiet:
         _show(run, found)
     return 0 if found.is_whole else NOT_WHOLE
+
+
+def _check_comparison(folder: str, repair: bool, quiet: bool, json: bool) -> int:
+    """Read every table of a comparison, and make it again with `repair` where one is not what was written."""
+    from gradprism.comparison.comparison_files import open_comparison
+    from gradprism.runs.layout import RECIPE_FILE
+
+    recipe, problem = to_path(folder) / RECIPE_FILE, ""
+    try:
+        open_comparison(folder)
+    except GradPrismError as error:
+        problem = str(error)
+    if problem and repair and recipe.is_file():
+        _replay(folder, recipe, "the comparison", quiet)
+        return _check_comparison(folder, False, quiet, json)
+    if json:
+        found = {"comparison": folder, "whole": not problem, "problem": problem or None}
+        sys.stdout.write(jsonlib.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    elif not quiet:
+        HarmlessConsole().print(problem or f"comparison {folder}  (whole)")
+    return NOT_WHOLE if problem else 0
 
 
 def _repair_record(run: str, quiet: bool) -> None:
