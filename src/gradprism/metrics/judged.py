@@ -18,7 +18,7 @@ from gradprism.core.progress import OnBatch
 from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.context import MetricContext
 from gradprism.metrics.judge.difficulty import parse_difficulty
-from gradprism.metrics.judge.judge import Answer, Judge, Messages
+from gradprism.metrics.judge.judge import Answer, Judge, Messages, shortened
 from gradprism.metrics.judge.parsed import Parsed
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
 from gradprism.metrics.judge.tags import parse_tags
@@ -118,7 +118,7 @@ class Judged(Metric):
             return Score.failed(f"the answer was cut at --judge-max-tokens {self._max_tokens} ({found})", **own)
         if parsed.value is None:
             why = f" ({parsed.problem})" if parsed.problem else ""
-            return Score.failed(f"{self._no_value_reason}{why}: {_quote_beginning(answer.text or '')}", **own)
+            return Score.failed(f"{self._no_value_reason}{why}: {shortened(answer.text or '', 80)!r}", **own)
         return Score(parsed.value, {**own, **self._own_columns(parsed)})
 
     _no_value_reason: str
@@ -214,8 +214,3 @@ def make_judged(
     if metric is not Difficulty:
         return metric(Writer(judge, execution, say), prompt, judge.judge_max_tokens)
     return Difficulty(Rater(judge, execution, say), prompt, judge.judge_max_tokens, expected=True)
-
-
-def _quote_beginning(text: str, longest: int = 80) -> str:
-    flat = " ".join(text.split())
-    return repr(flat if len(flat) <= longest else flat[:longest] + "…")

@@ -15,15 +15,18 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.metrics.judge.cache import Payload
 from gradprism.metrics.judge.faults import PASSING, FaultError, fault_of
-from gradprism.metrics.judge.judge import Answer
+from gradprism.metrics.judge.judge import Answer, shortened
+from gradprism.metrics.judge.masking import mask_in_answers, mask_in_messages
 from gradprism.metrics.judge.replies import read_reply
+from gradprism.metrics.judge.transport import make_client
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 
 OPENAI = "https://api.openai.com/v1"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_WAIT = 60.0  # seconds between tries, unless the endpoint asks for more
+_LONGEST_ASKED = 600.0  # seconds that are waited where it does
+_LONGEST_MESSAGE = 300  # characters of what the endpoint says
 _MOST_UNANSWERED_IN_A_ROW = 20  # rows after which an endpoint counts as broken
-_SHORTEST_KEY = 8  # letters; a shorter key is not masked in messages, where it may be an ordinary word
 _SPREAD = 0.25  # seconds over which waiting requests are spread when sending resumes
 
 
@@ -86,11 +89,13 @@ class Endpoint:
     async def open(self) -> AsyncIterator["Session"]:
         """Open connections for the duration of one event loop."""
         openai, anyio, key = need("openai", "judge"), need("anyio", "judge"), self.find_key()
+        timeout = self.requests.request_timeout
         client = openai.AsyncOpenAI(
             api_key=key or "none",
             base_url=self._address.geturl(),
             max_retries=0,
-            timeout=self.requests.request_timeout,
+            timeout=timeout,
+            http_client=make_client(key or "none", timeout, is_openai=self.is_openai),
         )
         try:
             yield Session(self, client, key)
@@ -143,6 +148,11 @@ class Endpoint:
                 f"{self.url} takes no more requests: {_describe(fault)} (tried {tries} times).\n"
                 "Lower --concurrency, set --requests-per-minute, or see to the account's quota."
             )
+        if 300 <= (fault.status or 0) < 400:
+            return (
+                f"{self.url} does not answer itself: {_describe(fault)}.\n"
+                "Expected as --base-url the address of the server that answers, such as http://localhost:8000/v1."
+            )
         if fault.status in (401, 402, 403):
             return (
                 f"{self.url} refuses the key: {_describe(fault)}.\n"
@@ -159,7 +169,8 @@ class Session:
 
     def __init__(self, endpoint: Endpoint, client: Any, key: str):
         """Prepare the rate limit; the caller closes the client."""
-        self._endpoint, self._client, self._key = endpoint, client, key
+        self._endpoint, self._client = endpoint, client
+        self._mask, self._mask_answer = mask_in_messages(key), mask_in_answers(key)
         per_minute = endpoint.requests.requests_per_minute
         self._limiter = None
         if per_minute:  # one in each interval, so that no minute begins with a burst of all that it may hold
@@ -200,22 +211,25 @@ class Session:
                 self._endpoint.requests.request_timeout
             ):  # limits the whole reply, also one that arrives slowly
                 response = await self._client.chat.completions.with_raw_response.create(**payload)
-                return read_reply(response.http_response.content.decode("utf-8", "replace"))
+                return read_reply(response.http_response.content.decode("utf-8", "replace"), self._mask_answer)
+        except UnicodeEncodeError as error:
+            raise GradPrismError(
+                f"A request cannot be sent: {error}.\nExpected ASCII characters in the environment variables that the "
+                "library `openai` reads: OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS."
+            ) from None
         except Exception as error:
             fault = fault_of(error)
+        said = shortened(self._mask(fault.said), _LONGEST_MESSAGE)
         if fault.kind == "timeout" and not fault.status:
-            fault.said = f"no answer within {self._endpoint.requests.request_timeout:g} s (--request-timeout)"
-        if len(self._key) >= _SHORTEST_KEY:
-            fault.said = fault.said.replace(self._key, "***")
+            said = f"no answer within {self._endpoint.requests.request_timeout:g} s (--request-timeout)"
         if fault.retry_after is not None:
-            self._endpoint.pause(fault.retry_after)
-        raise fault
+            self._endpoint.pause(min(fault.retry_after, _LONGEST_ASKED))
+        raise FaultError(fault.kind, said, fault.status, fault.retry_after)
 
     def _note_retry(self, state: Any) -> None:
         self._endpoint.counts.retried += 1
         fault: FaultError = state.outcome.exception()
-        asks = f", waiting {fault.retry_after:.3g} s as it asks" if fault.retry_after else ""
-        self._endpoint.trouble = _describe(fault) + asks
+        self._endpoint.trouble = _describe(fault) + _describe_wait(fault.retry_after or 0.0)
 
 
 class RetryLimit:
@@ -240,6 +254,12 @@ class RetryLimit:
 
 def _describe(fault: FaultError) -> str:
     return f"{fault.status}: {fault.said}" if fault.status else fault.said
+
+
+def _describe_wait(asked: float) -> str:
+    if asked > _LONGEST_ASKED:
+        return f", waiting {_LONGEST_ASKED:.3g} s, the longest, of the {asked:.3g} s that it asks for"
+    return f", waiting {asked:.3g} s as it asks" if asked else ""
 
 
 def _checked(base_url: str) -> SplitResult:

@@ -16,7 +16,6 @@ PASSING: frozenset[Kind] = frozenset({"unreachable", "dropped", "timeout", "busy
 """The faults after which a request is retried."""
 
 _OF_THE_JOB = {401, 402, 403, 404, 405, 410}  # key, credit, permission, model or address
-_LONGEST = 300  # characters of the endpoint's message
 
 
 class FaultError(Exception):
@@ -31,6 +30,9 @@ class FaultError(Exception):
 def fault_of(error: Exception) -> FaultError:
     """Classify an error of the `openai` library, or a time-out. Raises any other error, which is a bug."""
     openai = need("openai", "judge")
+    for fault in (error, error.__cause__):  # earlier versions of the library wrap it
+        if isinstance(fault, FaultError):
+            return fault
     if isinstance(error, TimeoutError):
         return FaultError("timeout", "no answer in time")
     if isinstance(error, openai.APIStatusError):
@@ -42,7 +44,7 @@ def fault_of(error: Exception) -> FaultError:
 
 def _of_connection(error: Any) -> FaultError:
     cause = error.__cause__ or error
-    name, said = type(cause).__name__, _line(str(cause)) or type(cause).__name__
+    name, said = type(cause).__name__, str(cause) or type(cause).__name__
     if name in {"ConnectError", "ConnectTimeout"}:  # by name: there are two libraries below openai, httpx and httpx2
         return FaultError("unreachable", said)
     return FaultError("timeout", "no answer in time") if "Timeout" in name else FaultError("dropped", said)
@@ -50,8 +52,7 @@ def _of_connection(error: Any) -> FaultError:
 
 def _of_status(error: Any) -> FaultError:
     status: int = error.status_code
-    body = error.body
-    said = _line(str(body.get("message") or body) if isinstance(body, Mapping) else str(body or error.message))
+    said = _message(error.body) or error.message
     wait = retry_after(error.response.headers)
     if status == 429:
         return FaultError("busy", said, status, wait)
@@ -72,10 +73,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(seconds, 0.0) if math.isfinite(seconds) else None
     try:
         return max(parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time(), 0.0)
-    except (KeyError, ValueError, TypeError):
+    except (LookupError, ValueError, TypeError, OverflowError):
         return None
 
 
-def _line(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST else flat[:_LONGEST] + "…"
+def _message(body: Any) -> str:
+    try:
+        return str((isinstance(body, Mapping) and body.get("message")) or body or "")
+    except RecursionError:
+        return "a message that is nested too deeply"

@@ -69,6 +69,12 @@ class Judge(ABC):
         """Count the work of `answers`, without doing it."""
 
 
+def shortened(text: str, longest: int) -> str:
+    """Return a text on one line, cut behind `longest` characters."""
+    flat = " ".join(text[: 10 * longest].split())
+    return flat if len(flat) <= longest else flat[:longest] + "…"
+
+
 def n_tokens_of(text: str) -> int:
     """Estimate the number of tokens of a text, without a tokenizer."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

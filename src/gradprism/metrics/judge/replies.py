@@ -4,34 +4,41 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gradprism.metrics.judge.judge import Answer
+from gradprism.metrics.judge.judge import Answer, shortened
+from gradprism.metrics.judge.masking import Mask
 
 _TEXT_PARTS = {"text", "output_text"}
 _THOUGHT_PARTS = {"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning_text", "summary_text"}
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 _FINISHED = {None, "stop", "eos", "eos_token", "end_turn", "stop_sequence", "length"}  # servers differ
+_LONGEST_FINISH = 120  # characters of a finish reason
+_MOST_TOKENS = 2**31 - 1  # what the columns of a table can hold
 
 
-def read_reply(body: str) -> Answer:
+def read_reply(body: str, mask: Mask = str) -> Answer:
     """Return the answer in a body; with a `problem` if it is malformed, refused, filtered or empty. Never raises.
 
     An answer that was cut at its token limit counts as an answer with the finish reason "length". Of an answer in parts
-    the text parts count. Thoughts, in parts or in a field of their own, do not.
+    the text parts count. Thoughts, in parts or in a field of their own, do not. `mask` takes the key out.
     """
+    body = mask(body)
     try:
         reply = json.loads(body)
         choice = reply["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
         text, refusal = _text_of(message.get("content")), message.get("refusal")
+        if isinstance(text, str):
+            text = mask(text)  # its parts may each have had a piece of the key
         thoughts = next((field for field in _THOUGHT_FIELDS if message.get(field)), None)
         usage = reply.get("usage") or {}
-        counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        counts = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
+        if finish == "length" and text is None:
+            text = ""  # all tokens were thoughts, which the server does not return
+        problem = _problem(text, refusal, finish, thoughts)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Answer(problem=f"malformed answer of the endpoint: {_head(body)}")
-    if finish == "length" and text is None:
-        text = ""  # all tokens were thoughts, which the server does not return
-    problem = _problem(text, refusal, finish, thoughts)
-    return Answer(_unicode(text) or _unicode(refusal), _unicode(finish), *counts, problem=problem)
+    finish = unicode_of(finish[:_LONGEST_FINISH]) if isinstance(finish, str) else None
+    return Answer(unicode_of(text) or unicode_of(refusal), finish, *counts, problem=problem)
 
 
 def _text_of(content: Any) -> Any:
@@ -53,7 +60,7 @@ def _problem(text: Any, refusal: Any, finish: Any, thoughts: str | None) -> str 
     if text is not None and not isinstance(text, str):
         return f"malformed answer of the endpoint: content is no text but {_head(json.dumps(text))}"
     if not isinstance(finish, str | None) or finish not in _FINISHED:
-        return f"the answer did not end by itself (finish_reason {finish!r})"
+        return f"the answer did not end by itself (finish_reason {shortened(repr(finish), 120)})"
     if thoughts and finish != "length" and not (text or "").strip():
         return f"the judge gave thoughts ({thoughts}) and no answer"
     if text is None:
@@ -63,16 +70,15 @@ def _problem(text: Any, refusal: Any, finish: Any, thoughts: str | None) -> str 
     return None
 
 
-def _count(usage: Mapping[str, Any], name: str) -> int | None:
-    count = usage.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) else None
+def count_of(tokens: Any) -> int | None:
+    """Return a number of tokens that a table can store; None for anything else."""
+    return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else None
 
 
-def _unicode(text: Any) -> str | None:
+def unicode_of(text: Any) -> str | None:
     """Replace halves of surrogate pairs, which JSON can encode and tables cannot store; None for other types."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else None
 
 
-def _head(text: str, longest: int = 120) -> str:
-    flat = " ".join(text.split())
-    return repr(flat if len(flat) <= longest else flat[:longest] + "…")
+def _head(text: str) -> str:
+    return repr(shortened(text, 120))
