@@ -2,6 +2,8 @@
 
 import json
 import os
+import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -105,10 +107,67 @@ def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
         AnswerCache(file)
     with pytest.raises(GradPrismError, match="--cache"):
         AnswerCache(tmp_path)
-    with AnswerCache(tmp_path / "good") as cache:
-        cache._connection.execute("INSERT INTO answers VALUES ('k', '[1]')")
-        with pytest.raises(GradPrismError, match="damaged"):
-            cache.get("k")
+    with AnswerCache(tmp_path / "cut") as cache:
+        for n in range(200):
+            cache.put(str(n), Answer("a" * 500, "stop", 1, 1))
+    whole = (tmp_path / "cut").read_bytes()
+    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+    with (
+        AnswerCache(tmp_path / "cut") as cache,
+        pytest.raises(GradPrismError, match=r"cut is damaged.*\n.*Move it away"),
+    ):
+        all(cache.get(str(n)) for n in range(200))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "'[1]'", "'{'", "''", "7", "x'ff00'", "'null'", "'{\"text\": 7, \"finish_reason\": null, \"usage\": {}}'",
+        "'{\"text\": \"7\", \"finish_reason\": [], \"usage\": {\"prompt_tokens\": 1, \"completion_tokens\": 1}}'",
+        "printf('%.*c', 100000, '[')", "zeroblob(70000000)",
+    ],
+)  # fmt: skip
+def test_a_damaged_answer_in_the_cache_is_as_none(tmp_path: Path, row: str) -> None:
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        cache.put("whole", Answer("7", "stop", 1, 2))
+        cache._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10**9)
+        cache._connection.execute(f"INSERT INTO answers VALUES ('k', {row})")
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        assert cache.get("k") is None
+        assert cache.n_damaged == 1
+        assert cache.get("whole") == Answer("7", "stop", 1, 2, known=True)
+        cache.put("k", Answer("8", "stop", 1, 2))
+        assert cache.get("k") == Answer("8", "stop", 1, 2, known=True)
+
+
+def test_a_cached_answer_with_counts_that_no_column_holds_is_healed(tmp_path: Path) -> None:
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        cache.put("k", Answer("7 \ud800", "stop", 2**31, -1))
+        assert cache.get("k") == Answer("7 ?", "stop", None, None, known=True)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+def test_the_owner_alone_can_read_the_cache(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "answers.sqlite"
+    with AnswerCache(file) as cache:
+        cache.put("k", Answer("7", "stop", 1, 2))
+        assert modes(file.parent) == {file.name + end: 0o600 for end in ("", "-wal", "-shm")}
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        for other in file.parent.iterdir():
+            other.chmod(0o644)
+        with AnswerCache(file):
+            assert modes(file.parent) == {file.name + end: 0o600 for end in ("", "-wal", "-shm")}
+    assert modes(file.parent) == {file.name: 0o600}
+
+
+def test_a_cache_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(GradPrismError, match="it is no file"):
+            AnswerCache(place)
 
 
 def test_the_key_of_a_request_does_not_depend_on_the_order_of_its_fields() -> None:

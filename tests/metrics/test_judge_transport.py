@@ -3,13 +3,15 @@
 import gzip
 import json
 import math
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -281,6 +283,30 @@ def test_a_key_that_is_a_word_changes_no_answer(make: Make, monkeypatch: pytest.
     monkeypatch.setenv("JUDGE_KEY", "anything")
     with RawServer(lambda _: http(completion("7\n\nIt asks for anything."))) as server:
         assert make(server.url).table(rows(1))["raw_answer"][0] == "7\n\nIt asks for anything."
+
+
+def test_damaged_answers_are_asked_for_again_which_is_said_once(make: Make, tmp_path: Path) -> None:
+    said: list[str] = []
+    with RawServer(lambda _: http(completion(f"7\n\n{len(server.received)}"))) as server:
+        metric = make(server.url)
+        first = metric.table(rows(4))
+        with closing(sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)) as cache:
+            cache.execute("UPDATE answers SET answer = '[1]' WHERE answer LIKE '%7\\n\\n1\"%' OR answer LIKE '%n3\"%'")
+        metric._judge._say = said.append  # type: ignore[attr-defined]
+        second = pl.concat([metric.table(rows(4)[:2]), metric.table(rows(4)[2:])])
+        again = metric.table(rows(4))
+    assert len(server.received) == 6
+    assert first["value"].to_list() == second["value"].to_list() == [7.0] * 4
+    assert again.equals(second)
+    assert said == [f"Answers in {tmp_path / 'answers.sqlite'} are damaged, and are asked for again"]
+
+
+def test_a_cached_answer_that_echoes_the_key_is_masked(make: Make, tmp_path: Path) -> None:
+    with RawServer(lambda _: http(completion("7\n\nHard."))) as server:
+        make(server.url).table(rows(1))
+        with closing(sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)) as cache:
+            cache.execute("UPDATE answers SET answer = replace(answer, 'Hard.', ?)", (KEY,))
+        assert make(server.url).table(rows(1))["raw_answer"][0] == "7\n\n***"
 
 
 @pytest.mark.parametrize("asked", ["31536000", "1e308", "Fri, 01 Jan 9999 00:00:00 GMT"])

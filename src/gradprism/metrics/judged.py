@@ -208,7 +208,7 @@ def make_judged(
         endpoint = Endpoint(judge, requests)
         if will_ask:
             endpoint.find_key()  # raises now if it is missing
-        return metric(EndpointJudge(endpoint, cache_file), prompt, judge.judge_max_tokens)
+        return metric(EndpointJudge(endpoint, cache_file, say), prompt, judge.judge_max_tokens)
     from gradprism.metrics.judge.local import Rater, Writer
 
     if metric is not Difficulty:

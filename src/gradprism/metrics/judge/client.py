@@ -85,6 +85,10 @@ class Endpoint:
             )
         return key
 
+    def mask_answer(self, text: str) -> str:
+        """Return an answer without the key."""
+        return mask_in_answers(os.environ.get(self.judge.key_env, "").strip())(text)
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Session"]:
         """Open connections for the duration of one event loop."""
@@ -170,7 +174,7 @@ class Session:
     def __init__(self, endpoint: Endpoint, client: Any, key: str):
         """Prepare the rate limit; the caller closes the client."""
         self._endpoint, self._client = endpoint, client
-        self._mask, self._mask_answer = mask_in_messages(key), mask_in_answers(key)
+        self._mask = mask_in_messages(key)
         per_minute = endpoint.requests.requests_per_minute
         self._limiter = None
         if per_minute:  # one in each interval, so that no minute begins with a burst of all that it may hold
@@ -211,7 +215,7 @@ class Session:
                 self._endpoint.requests.request_timeout
             ):  # limits the whole reply, also one that arrives slowly
                 response = await self._client.chat.completions.with_raw_response.create(**payload)
-                return read_reply(response.http_response.content.decode("utf-8", "replace"), self._mask_answer)
+                return read_reply(response.http_response.content.decode("utf-8", "replace"), self._endpoint.mask_answer)
         except UnicodeEncodeError as error:
             raise GradPrismError(
                 f"A request cannot be sent: {error}.\nExpected ASCII characters in the environment variables that the "

@@ -9,6 +9,7 @@ from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.core.progress import Say, say_nothing
 from gradprism.metrics.judge.cache import AnswerCache, Payload, key_of
 from gradprism.metrics.judge.client import Endpoint
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
@@ -23,10 +24,10 @@ _END = object()
 class EndpointJudge(Judge):
     """Asks a model behind an OpenAI-compatible endpoint, several requests at once."""
 
-    def __init__(self, endpoint: Endpoint, cache_file: Path):
+    def __init__(self, endpoint: Endpoint, cache_file: Path, say: Say = say_nothing):
         """Prepare the judge; `cache_file` is created when the first question is asked."""
         settings = endpoint.judge
-        self.endpoint, self._cache_file = endpoint, cache_file
+        self.endpoint, self._cache_file, self._say = endpoint, cache_file, say
         self.name = str(settings.judge)
         self.identity = {
             "judge.judge": self.name,
@@ -49,8 +50,10 @@ class EndpointJudge(Judge):
             for key in list(payloads):
                 if answer := cache.get(key):
                     del payloads[key]
+                    answer = replace(answer, text=answer.text and self.endpoint.mask_answer(answer.text))
                     self.endpoint.counts.known += len(indices[key])
                     yield from ((index, answer) for index in indices[key])
+            self._say_damaged(cache)
             if not payloads:
                 return
             with closing(self._request_answers(payloads, cache)) as replies:  # closed before the cache
@@ -60,6 +63,12 @@ class EndpointJudge(Judge):
                     else:
                         key, answer = found
                         yield from zip(indices[key], _copies(answer), strict=False)
+
+    def _say_damaged(self, cache: AnswerCache) -> None:
+        """Say, the first time, that the cache has damaged answers."""
+        if cache.n_damaged:
+            self._say(f"Answers in {self._cache_file} are damaged, and are asked for again")
+            self._say = say_nothing
 
     def plan(self, questions: Sequence[Messages]) -> Plan:
         """Count the questions whose answer is cached, and estimate the tokens of the others."""

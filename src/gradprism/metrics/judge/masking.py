@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 Mask = Callable[[str], str]
 """Returns a text with the key in it replaced by `***`."""
@@ -20,6 +20,7 @@ def mask_in_messages(key: str) -> Mask:
     return lambda text: piece.sub("***", whole(text))
 
 
+@lru_cache(maxsize=1)
 def mask_in_answers(key: str) -> Mask:
     """Return the mask for answers, of which a key that is a word or a number must not change any."""
     is_word = len(key) <= _LONGEST_WORD and (key.isalpha() or key.isdigit())
