@@ -112,11 +112,14 @@ def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
             cache.put(str(n), Answer("a" * 500, "stop", 1, 1))
     whole = (tmp_path / "cut").read_bytes()
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
-    with (
-        AnswerCache(tmp_path / "cut") as cache,
-        pytest.raises(GradPrismError, match=r"cut is damaged.*\n.*Move it away"),
-    ):
-        all(cache.get(str(n)) for n in range(200))
+    with pytest.raises(GradPrismError, match=r"cut is damaged.*\n.*Move it away"):
+        read_all(tmp_path / "cut")
+
+
+def read_all(file: Path) -> None:
+    with AnswerCache(file) as cache:
+        for n in range(200):
+            cache.get(str(n))
 
 
 @pytest.mark.parametrize(
@@ -124,10 +127,11 @@ def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
     [
         "'[1]'", "'{'", "''", "7", "x'ff00'", "'null'", "'{\"text\": 7, \"finish_reason\": null, \"usage\": {}}'",
         "'{\"text\": \"7\", \"finish_reason\": [], \"usage\": {\"prompt_tokens\": 1, \"completion_tokens\": 1}}'",
-        "printf('%.*c', 100000, '[')", "zeroblob(70000000)",
+        "printf('%.*c', 100000, '[')", "zeroblob(2000000)",
     ],
 )  # fmt: skip
-def test_a_damaged_answer_in_the_cache_is_as_none(tmp_path: Path, row: str) -> None:
+def test_a_damaged_answer_in_the_cache_is_as_none(tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradprism.metrics.judge.cache._MOST_BYTES", 10**6)
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
         cache.put("whole", Answer("7", "stop", 1, 2))
         cache._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10**9)

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import sqlite3
+import stat
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ pytest.importorskip("openai")
 from tests.metrics.test_judge_client import rows
 from tests.raw_server import RawServer, Received, http
 
+import gradprism
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import count_nothing
 from gradprism.metrics.judge.client import Endpoint
@@ -307,6 +309,19 @@ def test_a_cached_answer_that_echoes_the_key_is_masked(make: Make, tmp_path: Pat
         with closing(sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)) as cache:
             cache.execute("UPDATE answers SET answer = replace(answer, 'Hard.', ?)", (KEY,))
         assert make(server.url).table(rows(1))["raw_answer"][0] == "7\n\n***"
+
+
+def test_the_owner_alone_can_read_the_answers_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_rows: list[dict[str, str]]
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with RawServer(lambda _: http(completion())) as server:
+        options = {"judge": "tiny", "base_url": server.url, "key_env": "JUDGE_KEY", "out": tmp_path / "run"}
+        gradprism.score(sample_rows[:3], "difficulty", **options)
+    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    private = {file.name for file in files if stat.S_IMODE(file.stat().st_mode) == 0o600}
+    holding = {file.name for file in files if b"Hard." in file.read_bytes()}
+    assert holding <= private == {"judge-cache.sqlite", "part-00000.parquet"}
 
 
 @pytest.mark.parametrize("asked", ["31536000", "1e308", "Fri, 01 Jan 9999 00:00:00 GMT"])

@@ -31,17 +31,17 @@ def prepare_folder(folder: Path) -> None:
         left_over.unlink()
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file so that it is seen whole or not at all, whatever happens meanwhile."""
+def write_whole(target: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that it is seen whole or not at all; on a disk, a private one is readable by its owner alone."""
     if is_remote(target):
         _put(as_remote(target), content)
     else:
-        with whole_file(target) as file:
+        with whole_file(target, private=private) as file:
             file.write(content)
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[IO[bytes]]:
+def whole_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name only once the block has ended without an error.
 
     On a disk it is renamed into place when its bytes are there, so that no crash leaves a torn file; what goes to an
@@ -57,7 +57,8 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
     target = target_file(target)
     partial = target.with_name(f".{target.name}.partial")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # one that a killed process left has its own permissions
+        with open(partial, "wb", opener=_open_private if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -86,6 +87,10 @@ def target_file(named: Path) -> Path:
     if kind is not None:
         raise GradPrismError(f"{named} is {kind}. Expected a file to write, or a name that is free.")
     return target
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _put(target: RemotePath, content: bytes) -> None:

@@ -36,7 +36,9 @@ def publish_scores(run: Path, metric: str, digest: str, index: int, scores: pl.D
     check_lease_held(run)
     table = score_table(metric)
     with write_errors(run):
-        write_whole(part_path(run, table, index), parquet_bytes(scores, _label(scores, digest, table, index)))
+        private = "raw_answer" in scores.columns  # of a judge
+        content = parquet_bytes(scores, _label(scores, digest, table, index))
+        write_whole(part_path(run, table, index), content, private=private)
 
 
 def _label(frame: pl.DataFrame, digest: str, table: str, index: int) -> Label:
