@@ -80,6 +80,12 @@ def test_own_columns_of_difficulty() -> None:
     assert "probability_mass" not in frame.columns
 
 
+def test_an_answer_nested_too_deeply_has_failed() -> None:
+    frame = table(Difficulty, Answer("[" * 900 + '"a", 7' + "]" * 900, "stop"))
+    assert frame["value"].to_list() == [None]
+    assert "its JSON is nested too deeply" in frame["reason"][0]
+
+
 def test_corpus_tags() -> None:
     frame = table(
         Instag,

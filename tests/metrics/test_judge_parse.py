@@ -2,7 +2,10 @@
 
 import json
 import re
+import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 pytest.importorskip("json_repair")
 
 from gradprism.metrics.judge.difficulty import parse_difficulty
+from gradprism.metrics.judge.parsed import Parsed
 from gradprism.metrics.judge.tags import normalised, parse_tags
 
 TAGS = [
@@ -169,3 +173,32 @@ def test_every_published_difficulty(published: list[dict[str, Any]], capsys: pyt
     assert recovered == len(missing) > 0
     # by eye these all open with a label and their number, which is the first in the text
     assert [value for value, _ in missing] == [float(re.findall(r"\d+", text)[0]) for _, text in missing]
+
+
+HOSTILE = {
+    "braces": '{"', "brackets": '["', "tag objects": '[{"tag": "', "open lists": '["a", ', "lists": '["a"] ',
+    "stars": "*",
+    "spaced stars": "* ", "hashes": "#", "lines": "7\n", "digits": "7 ", "thoughts": "<think>", "closed": "</think>",
+    "thought in quotes": '["a"] </think> ', "code": "`a` <think>a</think> ", "messages": "<|message|>", "range": "3-",
+    "tag lines": "tag tag tag ", "spaces": " ", "empty lines": "\n", "underscores": "_", "deep": "[",
+    "surrogates": "\ud800",
+    "zeros": "\x00", "channels": '["a"] <|channel|>final<|message|>', "frames": '["a"]<|im_end|> ',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parse", [parse_tags, parse_difficulty])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_answer_takes_long_to_parse(parse: Callable[[str, str], Parsed], name: str) -> None:
+    piece = HOSTILE[name]
+    began = time.monotonic()
+    for begin, end in (("", ""), ("- a", "x"), ("7 ", "tag:")):
+        with suppress(RecursionError):  # which `Judged` reports as a problem of the row
+            parse(begin + piece * (8_100 // len(piece)) + end, "a prompt")
+    assert time.monotonic() - began < 3
+
+
+def test_an_answer_of_ten_megabytes_is_not_parsed() -> None:
+    assert "it has 10,000,000 characters" in str(parse_tags("a" * 10_000_000).problem)
+    long = json.dumps([f"tag {n}" for n in range(5_000)])
+    assert "at most 32,768 are read" in str(parse_tags(long).problem)
+    assert parse_tags("<think>" + long + '</think>["a"]').tags == ("a",)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,7 @@ _FRAME = re.compile(  # around an answer, or at its end
 
 _JSON_BEGINS = re.compile(r"\[(?=\s*[\"{])|\{(?=\s*\")")
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
+_MOST_DECODED = 10_000_000  # characters read in vain behind brackets of one text, before the rest counts as unquoted
 _LONGEST_OPENING = 80  # letters, whitespace behind it included
 
 Spans = Sequence[tuple[int, int]]
@@ -146,22 +148,33 @@ def opening_at_end(prompt: str) -> str:
     return next(ends, header[0] if header else "")
 
 
-def outside(pattern: re.Pattern[str], text: str, spans: Spans) -> Iterator[re.Match[str]]:
-    """Yield the matches of a pattern that begin in none of the spans."""
-    return (found for found in pattern.finditer(text) if not any(a <= found.start() < b for a, b in spans))
+def outside(pattern: re.Pattern[str], text: str, spans: Spans, start: int = 0) -> Iterator[re.Match[str]]:
+    """Yield the matches of a pattern from `start` on that begin in none of the spans, which ascend apart."""
+    for found in pattern.finditer(text, start):
+        before = bisect_right(spans, (found.start(), len(text))) - 1
+        if before < 0 or found.start() >= spans[before][1]:
+            yield found
 
 
 def quoted_spans(text: str) -> Spans:
-    """Return where whole JSON lists and objects stand in a text, and inline code."""
-    spans, decoder, start = [], json.JSONDecoder(), 0
-    while found := _JSON_BEGINS.search(text, start):
+    """Return where whole JSON lists and objects stand in a text, and inline code: ascending, without overlaps."""
+    spans, decoder, start, left = [], json.JSONDecoder(), 0, _MOST_DECODED
+    while left > 0 and (found := _JSON_BEGINS.search(text, start)):
         start = found.end()
         try:
             _, start = decoder.raw_decode(text, found.start())
+        except json.JSONDecodeError as error:
+            left -= error.pos - found.start()
         except (ValueError, RecursionError):
-            continue
-        spans.append((found.start(), start))
-    return spans + [found.span() for found in _INLINE_CODE.finditer(text)]
+            left -= _MOST_DECODED // 500
+        else:
+            spans.append((found.start(), start))
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(spans + [found.span() for found in _INLINE_CODE.finditer(text)]):
+        if joined and begin < joined[-1][1]:
+            begin, end = joined[-1][0], max(end, joined.pop()[1])
+        joined.append((begin, end))
+    return joined
 
 
 def _split_marks(text: str) -> Spoken:
@@ -175,8 +188,7 @@ def _split_marks(text: str) -> Spoken:
             thoughts, answer, position = [text[: mark.start()]], "", mark.end()
             continue
         closing = _CLOSING[int(mark.lastgroup[1:])]
-        behind = (found for found in outside(closing, text, quoted) if found.start() >= mark.end())
-        end = next(behind, None)
+        end = next(outside(closing, text, quoted, mark.end()), None)
         if end is None:
             return Spoken(_join_thoughts([*thoughts, text[mark.end() :]]), "", unclosed=True)
         thoughts.append(text[mark.end() : end.start()])

@@ -19,7 +19,7 @@ from gradprism.data.example import Example, RowProblemError
 from gradprism.metrics.context import MetricContext
 from gradprism.metrics.judge.difficulty import parse_difficulty
 from gradprism.metrics.judge.judge import Answer, Judge, Messages, shortened
-from gradprism.metrics.judge.parsed import Parsed
+from gradprism.metrics.judge.parsed import NOTHING, Parsed
 from gradprism.metrics.judge.prompts import Prompt, make_prompt
 from gradprism.metrics.judge.tags import parse_tags
 from gradprism.metrics.metric import Metric, Plan, Score
@@ -111,7 +111,10 @@ class Judged(Metric):
             return Score.failed(answer.problem, **own)
         if answer.value is not None:
             return Score(answer.value, own | {"probability_mass": answer.probability_mass})
-        parsed = self._parse(answer.text or "", prompt)
+        try:
+            parsed = self._parse(answer.text or "", prompt)
+        except RecursionError:
+            parsed = replace(NOTHING, problem="its JSON is nested too deeply")
         own["parse"] = f"{parsed.parse}, last of several" if parsed.several else parsed.parse
         if answer.finish_reason == "length":
             found = parsed.problem or self._describe_partial(parsed)

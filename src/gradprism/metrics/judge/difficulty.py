@@ -59,7 +59,7 @@ _STATED = tuple(
         # 8/10, 7 out of 10
         (rf"{_NUMBER}{_CLOSE}{_OF_TEN}",),
         # a line of its own
-        (rf"^[\s*_#`\"'(\[]*{_NUMBER}{_CLOSE}\.?[ \t]*$", re.IGNORECASE | re.MULTILINE),
+        (rf"^[\s*_#`\"'(\[]{{0,40}}{_NUMBER}{_CLOSE}\.?[ \t]*$", re.IGNORECASE | re.MULTILINE),
         # rated as a 7, a score of 4, I would give it a 6
         (rf"\b(?:rated?|rating|scored?|scores|grade|difficulty|level){_GLUE}\s+{_OPEN}{_NUMBER}{_CLOSE}{_AFTER}",),
         (rf"\b(?:give|gave|assign)\s+(?:it|this|that)(?:\s+[a-z]+){{0,2}}?\s+an?\s+{_OPEN}{_NUMBER}{_CLOSE}{_AFTER}",),
@@ -68,12 +68,12 @@ _STATED = tuple(
 _KEYS = ("difficulty", "score", "rating", "level")
 _SCALE_KEYS = {"scale", "out_of", "max", "maximum", "max_score", "max_rating"}
 _FINAL = _pattern(  # a final answer, which replaces earlier ones
-    rf"(?:^|(?<=[^\w\s])|(?<=[^\w\s]\s))[*_#>\s]*(?:my\s+)?(?:final|revised|corrected)"
+    rf"(?:^|(?<=[^\w\s])|(?<=[^\w\s]\s))[*_#>\s]{{0,20}}(?:my\s+)?(?:final|revised|corrected)"
     rf"(?:\s+(?:answer|number|verdict|{_LABEL})){{0,2}}[\s*_]*(?:[:=]|\bis\b){_OPEN}"
     rf"(?:{_NUMBER}{_CLOSE}(?:{_OF_TEN}|{_AFTER}))",
     re.IGNORECASE | re.MULTILINE,
 )
-_POINT = r"[*_]*(?:10|[0-9])(?:\.\d+)?[*_]*(?:\s*/\s*10)?"
+_POINT = r"[*_]{0,4}(?:10|[0-9])(?:\.\d+)?[*_]{0,4}(?:\s*/\s*10)?"
 _RANGE = _pattern(
     rf"\bbetween\s+{_POINT}\s+and\s+{_POINT}(?![\w%]|[.,]\d)"
     rf"|(?<![\w.,/\-]){_POINT}\s*(?:-|–|—|~|\.\.+|\bto\b|\bor\b)\s*{_POINT}(?![\w%]|[.,]\d)"

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from gradprism.core.optional import need
@@ -29,6 +31,9 @@ NOTHING = Parsed(None, "none")
 REPEATED = "it repeats the prompt"
 
 
+_LONGEST_TEXT = 2**18  # characters, thoughts included
+_LONGEST_ANSWER = 2**15  # characters
+_LONGEST_REPAIRED = 8_000  # characters
 _BRACKET = re.compile(r"[\[\]{}]")
 _CLOSED_BY = {"[": "]", "{": "}"}
 
@@ -38,21 +43,21 @@ def value_at(text: str, start: int) -> tuple[Any, int | None]:
     try:
         return json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
-        stop = _closed_at(text, start, fence_behind(text, start))
-    return (None, None) if stop is None else (repair_json(text[start:stop]), stop)
+        stop = _closing_brackets(text).get(start, len(text) + 1)
+        return (None, None) if stop > fence_behind(text, start) else (repair_json(text[start:stop]), stop)
 
 
-def _closed_at(text: str, start: int, end: int) -> int | None:
-    """Return the end of the bracket that closes the one at `start`; brackets that do not match are skipped as text."""
-    open_brackets: list[str] = []
-    for bracket in _BRACKET.finditer(text, start, end):
+@lru_cache(maxsize=2)
+def _closing_brackets(text: str) -> Mapping[int, int]:
+    """Return the end of the bracket that closes each one, by its start; those that do not match are skipped as text."""
+    closed: dict[int, int] = {}
+    open_brackets: list[tuple[str, int]] = []
+    for bracket in _BRACKET.finditer(text):
         if bracket[0] in _CLOSED_BY:
-            open_brackets.append(_CLOSED_BY[bracket[0]])
-        elif bracket[0] == open_brackets[-1]:
-            open_brackets.pop()
-            if not open_brackets:
-                return bracket.end()
-    return None
+            open_brackets.append((_CLOSED_BY[bracket[0]], bracket.start()))
+        elif open_brackets and bracket[0] == open_brackets[-1][0]:
+            closed[open_brackets.pop()[1]] = bracket.end()
+    return closed
 
 
 def fence_behind(text: str, start: int) -> int:
@@ -65,7 +70,11 @@ _WRAPPING = re.compile(r"</?(?:answer|final_answer|response|solution|output|resu
 
 def answer_of(text: str) -> tuple[str, str | None]:
     """Return the answer without thoughts and wrapping tags, and the problem where there is no answer."""
+    if len(text) > _LONGEST_TEXT:
+        return "", f"it has {len(text):,} characters, and at most {_LONGEST_TEXT:,} are read"
     spoken = split_thoughts(text)
+    if len(spoken.answer) > _LONGEST_ANSWER:
+        return "", f"it has {len(spoken.answer):,} characters, and at most {_LONGEST_ANSWER:,} are read"
     if spoken.unclosed:
         return "", "its thoughts never end"
     if not spoken.answer:
@@ -83,7 +92,8 @@ def load_json(text: str) -> Any:
 
 
 def repair_json(text: str) -> Any:
+    """Return the JSON value of a text with errors in it; None for a long one, whose repair takes its length squared."""
     try:
-        return need("json_repair", "judge").loads(text)
+        return need("json_repair", "judge").loads(text) if len(text) <= _LONGEST_REPAIRED else None
     except (ValueError, RecursionError):
         return None

@@ -42,7 +42,7 @@ def parse_tags(text: str, prompt: str = "") -> Parsed:
     if problem:
         return replace(NOTHING, problem=problem)
     found = _lists_in(answer)
-    own = [tags for tags in found if not _is_repeated(tags, prompt)] if found and prompt else found
+    own = _without_repeated(found, prompt) if found and prompt else found
     usable = [tags for tags in own if tags.tags or tags.empty]
     if not usable:
         return replace(NOTHING, problem=REPEATED if len(own) < len(found) else None)
@@ -88,11 +88,17 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(entry)
 
 
-def _is_repeated(tags: _TagList, prompt: str) -> bool:
-    """Return whether the prompt contains this list literally; a list found by a pattern is compared by its tags."""
-    if not tags.words or not all(word in normalised(prompt) for word in tags.words):
-        return False  # spares reading a long prompt
-    return any(tags.words == (given.tags if tags.how == "pattern" else given.words) for given in _bracketed(prompt))
+def _without_repeated(found: Sequence[_TagList], prompt: str) -> list[_TagList]:
+    """Leave out lists that the prompt contains literally; a list found by a pattern is compared by its tags."""
+    flat = normalised(prompt)
+    may_be = [bool(tags.words) and all(word in flat for word in tags.words) for tags in found]
+    given = list(_bracketed(prompt)) if any(may_be) else []  # spares reading a long prompt
+    words, tags_alone = {list_.words for list_ in given}, {list_.tags for list_ in given}
+    return [
+        tags
+        for tags, possible in zip(found, may_be, strict=True)
+        if not (possible and tags.words in (tags_alone if tags.how == "pattern" else words))
+    ]
 
 
 def _tags_in(value: Any) -> list[str] | None:
@@ -118,6 +124,7 @@ def _tag_of(entry: Any) -> str:
 
 _OPENS_TAGS = re.compile(r"\[\s*(?=[\"'“{])|\{\s*(?=[\"'“]|tags?\b)|^[ \t]*\[(?=\s*\][ \t]*$)", re.MULTILINE)
 _WITHIN_LIST = re.compile(r"(?:[\"']\s*:|[,\[])\s*\Z")
+_LONGEST_GAP = 200  # characters before a bracket in which a list may go on
 _GAP = re.compile(r"[,\s]*")
 
 
@@ -127,7 +134,7 @@ def _bracketed(text: str) -> Iterator[_TagList]:
     broken, position = False, 0
     while opening := _OPENS_TAGS.search(text, position):
         start = opening.start() + len(opening[0]) - len(opening[0].lstrip(" \t"))
-        if broken and (text[start] == "{" or _WITHIN_LIST.search(text, 0, start)):
+        if broken and (text[start] == "{" or _WITHIN_LIST.search(text, max(start - _LONGEST_GAP, 0), start)):
             position = opening.end()  # belongs to the list that broke off
             continue
         value, stop = value_at(text, start)
@@ -169,9 +176,11 @@ def _broken_off(text: str, start: int) -> Iterator[_TagList]:
 
 
 _QUOTED_TAG = re.compile(r"\btag[\"']?\s*[:=]\s*[\"'“]([^\"”\n]+?)[\"'”]", re.IGNORECASE)
-_TAG_LINE = re.compile(r"^[\W\d_]*tag[\s\d*_#]*[:=][\s*_\"']*(.+?)[\s*_\"']*$", re.IGNORECASE | re.MULTILINE)
-_TAGS_LINE = re.compile(r"^[\W\d_]*tags[\s*_]*[:=][ \t*_\"']*(\S.*?)[\s*_\"']*$", re.IGNORECASE | re.MULTILINE)
-_BULLET = re.compile(r"^\s*(?:[-*•+]|\d+[.)])\s+[*_\"'`]*(.+?)[*_\"'`]*(?:\s*:|\s+[-–—]\s.*|[*_\"'`]*\s*$)")
+_TAG_LINE = re.compile(r"^[\W\d_]{0,40}tag[\s\d*_#]{0,40}[:=][\s*_\"']{0,40}(.+)$", re.IGNORECASE | re.MULTILINE)
+_TAGS_LINE = re.compile(r"^[\W\d_]{0,40}tags[\s*_]{0,40}[:=][ \t*_\"']{0,40}(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_BULLET = re.compile(
+    r"^\s*(?:[-*•+]|\d{1,9}[.)])\s+[*_\"'`]{0,20}(.{1,200}?)[*_\"'`]{0,20}(?:\s*:|\s+[-–—]\s.*|[*_\"'`]{0,20}\s*$)"
+)
 
 
 def _tags_by_pattern(text: str) -> list[str] | None:
