@@ -1,6 +1,7 @@
 """Prompts, own columns and the tags of a set; no server and no model."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gradprism.core.optional import need
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
 from gradprism.metrics.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
+from gradprism.metrics.judge.template_worker import SECONDS
 from gradprism.metrics.judged import Difficulty, Instag, make_judged
 from gradprism.metrics.metric import Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
@@ -153,6 +155,36 @@ def test_a_bad_template_is_named_with_its_line(text: str, words: str, tmp_path: 
     file.write_text(text, encoding="utf-8")
     with pytest.raises(GradPrismError, match=rf"mine\.jinja, {words}"):
         make_prompt("instag", str(file))
+
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{% for i in range(10**9) %}x{% endfor %}", "line 1: Range too big"),
+        pytest.param(LOOPS, ": takes more than 1 s", marks=pytest.mark.slow),  # computes for that second
+        pytest.param("Hi\n{{ 10 ** (10 ** 10) }}", ": takes more than 1 s", marks=pytest.mark.slow),
+        ("Hi\n{{ 'a' * 2 * 10**9 }}", "line 2: needs more than 1 GB"),
+        ("Hi\n{{ 'a'.ljust(2 * 10**9) }}", "line 2: needs more than 1 GB"),
+        ("{{ '%2000000000d' % 1 }}", "line 1: needs more than 1 GB"),
+        ("{{ 'a' * 20000000 }}", ": makes 20,000,000 characters"),
+        ("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "line 1: maximum recursion"),
+    ],
+)
+def test_a_template_that_takes_too_much_is_refused_before_the_first_row(text: str, words: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(GradPrismError, match=rf"mine\.jinja(, )?{words}"):
+        Prompt("mine.jinja", text)
+    assert time.monotonic() - began < 8 * SECONDS
+
+
+def test_a_template_that_takes_too_much_on_one_row_skips_that_row() -> None:
+    prompt = Prompt("mine.jinja", "{% if 'bomb' in instruction %}{{ 'a' * 2 * 10**9 }}{% endif %}{{ instruction }}")
+    with pytest.raises(RowProblemError, match=r"mine\.jinja, line 1, fails on this row: needs more than 1 GB"):
+        prompt.messages(row(0, ("user", "bomb")))
+    assert prompt.messages(row(1, ("user", "A bird")))[0]["content"] == "A bird"
 
 
 def test_a_template_file_that_cannot_be_read_or_is_empty(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Write the prompts for a judge, from the built-in templates or the user's Jinja file."""
 
 import hashlib
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError, Turn, turns_to_judge
 from gradprism.metrics.judge.judge import Messages
+from gradprism.metrics.judge.rendering import BoundedTemplate, TemplateError
+from gradprism.metrics.judge.template_worker import make_environment
 
 VARIABLES = ("instruction", "response", "conversation", "tools")
 
@@ -65,16 +64,9 @@ class Prompt:
     def __post_init__(self) -> None:
         """Check the template before the first row is read."""
         try:
-            unknown = _unknown_names(self.text)
-        except jinja2.TemplateSyntaxError as error:
-            raise GradPrismError(f"{self.source}, line {error.lineno}: {error.message}") from error
-        for name, line in unknown:
-            known = ", ".join(VARIABLES)
-            raise GradPrismError(f"{self.source}, line {line}: {name!r} is not defined. Expected some of {known}.")
-        try:
             self._rendered(_SAMPLE_TURNS, ())
-        except Exception as error:  # a template is a program and raises what it likes
-            raise GradPrismError(f"{self.source}, line {_line(error)}: {error}") from error
+        except TemplateError as error:
+            raise GradPrismError(f"{self.source}{_at_line(error)}: {error}") from None
 
     @property
     def digest(self) -> str:
@@ -94,8 +86,8 @@ class Prompt:
             raise RowProblemError("empty instruction")
         try:
             content = self._rendered(turns, example.tools)
-        except Exception as error:
-            raise RowProblemError(f"{self.source}, line {_line(error)}, fails on this row: {error}") from error
+        except TemplateError as error:
+            raise RowProblemError(f"{self.source}{_at_line(error)}, fails on this row: {error}") from None
         if not content.strip():
             raise RowProblemError(f"{self.source} makes an empty prompt of this row")
         if any("\ud800" <= letter <= "\udfff" for letter in content):
@@ -108,8 +100,9 @@ class Prompt:
         return len(instruction.split()) >= _FEWEST_WORDS and instruction in self.text
 
     @cached_property
-    def _template(self) -> jinja2.Template:
-        return _environment().from_string(self.text)
+    def _template(self) -> BoundedTemplate | jinja2.Template:
+        built_in = self.text in BUILTIN_PROMPTS.values()
+        return make_environment().from_string(self.text) if built_in else BoundedTemplate(self.text, VARIABLES)
 
     def _rendered(self, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> str:
         answers = [turn.text for turn in turns if turn.role == "assistant"]
@@ -145,20 +138,5 @@ def _instruction(turns: Sequence[Turn]) -> str:
     return "\n".join(turn.content for turn in turns if turn.role == "user")
 
 
-def _environment() -> jinja2.Environment:
-    """Make a sandboxed environment, since templates may come from untrusted sources."""
-    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
-
-
-def _unknown_names(text: str) -> list[tuple[str, int]]:
-    """Return undefined variables with their lines, also in branches that the sample conversation does not reach."""
-    environment = _environment()
-    tree = environment.parse(text)
-    unknown = meta.find_undeclared_variables(tree) - {*VARIABLES, *environment.globals}
-    return [(name.name, name.lineno) for name in tree.find_all(nodes.Name) if name.name in unknown]
-
-
-def _line(error: Exception) -> Any:
-    """Return the line of the template at which rendering failed, or "unknown"."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
-    return lines[-1] if lines else "unknown"
+def _at_line(error: TemplateError) -> str:
+    return f", line {error.line}" if error.line else ""
