@@ -41,7 +41,7 @@ class AnswerCache:
         self.n_damaged = 0
         with self._explained():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _keep_private(path)
+            _create_private(path)
             # one thread reads, then another writes, never both at once
             self._connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
             try:
@@ -51,6 +51,7 @@ class AnswerCache:
                 self._connection.execute(
                     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
                 )
+                _narrow(path)
             except BaseException:
                 self._connection.close()
                 raise
@@ -112,12 +113,16 @@ def _answer(entry: Mapping[str, Any]) -> Answer:
     return Answer(unicode_of(text), unicode_of(finish), *counts, known=True)
 
 
-def _keep_private(path: Path) -> None:
-    """Create the file, and let its owner alone read and write it; files that SQLite puts beside it get its mode."""
+def _create_private(path: Path) -> None:
+    """Create the file where there is none, for its owner alone; files that SQLite puts beside it get its mode."""
     if path.exists() and not path.is_file():
         raise OSError("it is no file")
     if not path.exists():
         path.touch(mode=0o600)
+
+
+def _narrow(path: Path) -> None:
+    """Let nobody but the owner of an existing cache read and write it."""
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         with suppress(FileNotFoundError, PermissionError):  # gone by now; another's, who shares it
             mode = stat.S_IMODE(file.stat().st_mode)
