@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from tests.command import run
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.limited_process import limited_process
 from gradprism.data import template_process
 from gradprism.data.chat_template import ChatTemplate
 from gradprism.data.encode import read_template
 from gradprism.data.example import Example, RowProblemError, Turn
-from gradprism.data.template_process import TemplateLimitError
+from gradprism.data.template_process import RENDERER, SECONDS, TemplateLimitError
 
 HELLO = Example(0, "0", (Turn("user", "hello"), Turn("assistant", "world")))
 PLAIN = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
@@ -37,22 +39,17 @@ LARGE = {
     "a joined text": "{{ ('a' * 10**7).join(range(99999) | map('string')) }}",
     "more text than one may have": "{{ 'a' * 2**25 }}",
 }
-LIMITS = r"the chat template needs more than one text may have: \d+ s of processor time, 1,024 MB of memory, 16,777,216"
+LIMITS = (
+    r"the chat template needs more than one text may have: [0-9.]+ s of processor time, 1,024 MB of memory, 16,777,216"
+)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A renderer that gives up after a fifth of a second."""
-    code = "from gradprism.data import template_process as t; t.SECONDS = 0.2; t.serve()"
-    popen = template_process.subprocess.Popen
-
-    def start(words: list[str], **options: Any) -> Any:
-        return popen([*words[:-1], code], **options)
-
-    monkeypatch.setattr(template_process, "_here", None)
-    monkeypatch.setattr(template_process.subprocess, "Popen", start)
+    monkeypatch.setattr(template_process, "SECONDS", 0.2)
     yield
-    template_process._process_of_here()._stop()
+    limited_process(RENDERER, 0.2).stop()
 
 
 def rendered(template: str) -> str:
@@ -134,20 +131,19 @@ def test_limits_hold_in_any_thread_and_the_text_is_that_of_transformers() -> Non
 
 def test_a_renderer_that_somebody_killed_is_started_again() -> None:
     rendered(PLAIN)
-    process = template_process._process_of_here()._started
-    assert process is not None
-    process.kill()
-    process.wait()
+    pid = limited_process(RENDERER, SECONDS).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     assert rendered(PLAIN) == "<|user|>hello<|assistant|>world"
 
 
 def test_a_fork_has_a_renderer_of_its_own() -> None:
     rendered(PLAIN)
-    here = template_process._process_of_here()
+    here = limited_process(RENDERER, SECONDS)
     with mock.patch.object(os, "getpid", return_value=-1):
-        fork = template_process._process_of_here()
-    template_process._here = here
+        fork = limited_process(RENDERER, SECONDS)
     assert fork is not here
+    assert limited_process(RENDERER, SECONDS) is not fork
 
 
 def test_a_file_of_gigabytes_is_no_template(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gradprism.core.optional import need
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages
 from gradprism.metrics.judge.prompts import BUILTIN_PROMPTS, Prompt, make_prompt
-from gradprism.metrics.judge.template_worker import SECONDS
+from gradprism.metrics.judge.rendering import SECONDS
 from gradprism.metrics.judged import Difficulty, Instag, make_judged
 from gradprism.metrics.metric import Plan
 from gradprism.metrics.settings import JudgeSettings, RequestSettings

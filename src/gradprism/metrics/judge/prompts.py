@@ -12,8 +12,7 @@ import jinja2
 from gradprism.core.errors import GradPrismError
 from gradprism.data.example import Example, RowProblemError, Turn, turns_to_judge
 from gradprism.metrics.judge.judge import Messages
-from gradprism.metrics.judge.rendering import BoundedTemplate, TemplateError
-from gradprism.metrics.judge.template_worker import make_environment
+from gradprism.metrics.judge.rendering import BoundedTemplate, TemplateError, make_environment
 
 VARIABLES = ("instruction", "response", "conversation", "tools")
 
