@@ -9,6 +9,7 @@ from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
+from gradprism.data.template_process import render_apart
 from gradprism.data.thoughts import has_thought_marks, opening_at_end
 from gradprism.metrics.judge.judge import Answer, Answers, Judge, Messages, n_tokens_asked
 from gradprism.metrics.metric import Plan
@@ -48,9 +49,11 @@ class Prompts:
             return "\n\n".join(message["content"] for message in messages) + _PLAIN_END
         plain = [dict(message) for message in messages]
         in_parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
-        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+        options = {"chat_template": self.tokenizer.get_chat_template(), **self.tokenizer.special_tokens_map}
         for form in (plain, in_parts):
-            text = str(self.tokenizer.apply_chat_template(form, **options))
+            text, _ = render_apart(
+                {"conversations": [form], "add_generation_prompt": True, "enable_thinking": False, **options}
+            )
             if all(message["content"].strip() in text for message in messages):
                 return text
         raise ValueError("it leaves the question out, as text and as parts")
