@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.conftest import SAMPLE
 from tests.forked_commands import Ended, ForkServer
 from tests.made_papers import paper_rows, written
 from tests.made_studies import written_study
@@ -57,6 +58,10 @@ def unit_of_study(name: str) -> str:
 
 
 VERBS = {
+    "spectra": Verb(
+        (), ("spectra", SAMPLE, "--limit", 24, "--part-rows", 3, "--max-length", 64, "--model", "{given}/model",
+             "--projections", "q,v", "--out", "{work}/run"), unit=lambda name: name, differs=("run/run.json",)
+    ),
     "compare": Verb(
         ("compare", "{given}/run", "--by", "column:kind", "--resamples", 199, "--out", "{work}/compared"),
         ("compare", "{given}/run", "--by", "column:kind", "--resamples", 299, "--out", "{work}/compared"),
@@ -89,7 +94,16 @@ VERBS = {
     ),
 }  # fmt: skip
 
-MANY = {"compare": 40, "select": 40, "report": 30, "export": 40, "import": 24, "figures": 16, "study": 10}  # kills
+MANY = {
+    "spectra": 12,
+    "compare": 40,
+    "select": 40,
+    "report": 30,
+    "export": 40,
+    "import": 24,
+    "figures": 16,
+    "study": 10,
+}  # kills
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +113,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 
 @pytest.fixture(scope="module")
-def inputs(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, a shorter one, and a comparison to draw."""
+def inputs(server: ForkServer, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, a run, a shorter one, and a comparison to draw."""
     given = tmp_path_factory.mktemp("given")
+    (given / "model").symlink_to(tiny_checkpoint)
     written(given / "rows.jsonl", paper_rows(24))
     written(given / "few.jsonl", paper_rows(3))
     for words in (
