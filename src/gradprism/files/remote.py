@@ -12,7 +12,8 @@ from typing import IO, Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
-from gradprism.files.storage_errors import plain_errors
+from gradprism.files.storage_errors import StorageError, plain_errors
+from gradprism.files.web import BLOCK, WebFile, make_session
 
 _S3, _GCS, _AZURE = ("s3fs", "s3"), ("gcsfs", "gcs"), ("adlfs", "azure")
 STORES = {
@@ -25,8 +26,6 @@ Of `memory` every process has its own: it is there to try things out."""
 
 READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
 """Web servers: data is read from them."""
-
-_BLOCK = 4 << 20  # bytes read at a time where a file is read from its start to its end
 
 
 @dataclass(frozen=True, order=True)
@@ -127,10 +126,16 @@ class RemotePath:
             return bytes(fs.cat_file(path))
 
     def read_range(self, start: int, end: int) -> bytes:
-        """Return the bytes from `start` up to `end`."""
+        """Return the bytes from `start` up to `end`. Raises `StorageError` where the store gives more or fewer."""
         with plain_errors(self.url):
             fs, path = self.file_system()
-            return bytes(fs.cat_file(path, start=start, end=end))
+            content = bytes(fs.cat_file(path, start=start, end=end))
+        if len(content) != end - start:
+            raise StorageError(
+                f"{self.url}: the store gave {len(content):,} bytes where {end - start:,} were asked for.\n"
+                "Repeat the command; should it happen again, the object has changed, or the store knows no ranges."
+            )
+        return content
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole object as text."""
@@ -139,13 +144,9 @@ class RemotePath:
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open the object for reading bytes, a block at a time."""
         assert mode == "rb", "objects are written whole: see write_bytes"
-        from gradprism.files.remote_files import StoredFile, WebFile
+        from gradprism.files.remote_files import StoredFile
 
-        if self.protocol in STORES:
-            return io.BufferedReader(StoredFile(self, self.size()), _BLOCK)
-        with plain_errors(self.url):
-            fs, path = self.file_system()
-            return io.BufferedReader(WebFile(self.url, fs.open(path, "rb", block_size=_BLOCK)), _BLOCK)
+        return io.BufferedReader(StoredFile(self, self.size()) if self.protocol in STORES else WebFile(self), BLOCK)
 
     def refuse_read_only(self) -> None:
         """Raise `GradPrismError` for what is on a web server."""
@@ -227,5 +228,6 @@ class RemotePath:
         from fsspec.core import url_to_fs
 
         # another process may have written since: nothing that was listed once is believed
-        fs, path = url_to_fs(self.url, use_listings_cache=False)
+        options = {} if self.protocol in STORES else {"get_client": make_session}
+        fs, path = url_to_fs(self.url, use_listings_cache=False, **options)
         return fs, path

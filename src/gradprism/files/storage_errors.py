@@ -1,5 +1,6 @@
 """Refusals of storage services as one error in plain words, instead of their clients' tracebacks."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import shorten
@@ -24,6 +25,7 @@ _UNREACHABLE = (
 )  # fmt: skip
 _CONFLICT = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412", "BlobAlreadyExists")
 _NOT_FOUND = ("404", "NoSuchKey", "NoSuchVersion", "BlobNotFound", "ResourceNotFoundError")
+_SECRETS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/?#'\"]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?")
 _INVALID = ("ParamValidationError", "InvalidBucketName", "InvalidURL")
 
 
@@ -53,12 +55,19 @@ def plain_errors(url: str) -> Iterator[None]:
     except Exception as error:
         if not _is_of_storage(error):
             raise
+        if isinstance(error.__cause__, GradPrismError):  # fsspec calls whatever fails a file that is not there
+            raise error.__cause__ from None
         names = _error_names(error)
         if isinstance(error, FileExistsError) or names & {*_CONFLICT}:
             raise ConflictError(url) from error
         if isinstance(error, FileNotFoundError) and (not _is_of_client(error.__cause__) or names & {*_NOT_FOUND}):
             raise FileNotFoundError(url) from error
         raise _storage_error(url, error, names) from error
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the user names, passwords and queries of the URLs in it: a signed URL is a password."""
+    return _SECRETS.sub(r"\1\2", text)
 
 
 def _is_of_storage(error: Exception) -> bool:
@@ -88,11 +97,15 @@ def _message_of(error: BaseException) -> str:
         response = getattr(each, "response", None)
         if isinstance(response, dict) and response.get("Error", {}).get("Message"):
             return str(response["Error"]["Message"])
+        if status := getattr(each, "status", None):  # of a web server: its URL may be signed, and another than given
+            return f"{status} {getattr(each, 'message', '')}".strip()
     return str(error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error)
 
 
 def _storage_error(url: str, error: Exception, names: set[str]) -> StorageError:
-    words = shorten(_message_of(error), 200, placeholder=" ...") or type(error).__name__
+    words = shorten(without_secrets(_message_of(error)), 200, placeholder=" ...") or type(error).__name__
+    if url.partition("://")[0] in ("http", "https"):
+        return _web_error(url, words, names)
     for kinds, problem, advice in (
         (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
          "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),
@@ -107,3 +120,14 @@ def _storage_error(url: str, error: Exception, names: set[str]) -> StorageError:
         f"{url}: the storage failed, after retries too ({words}).\nRepeat the command a little later.",
         transient=True,
     )
+
+
+def _web_error(url: str, words: str, names: set[str]) -> StorageError:
+    problem, advice = "the web server failed", "Repeat the command a little later, or download the file."
+    if names & {*_UNREACHABLE}:
+        problem, advice = "the web server cannot be reached", "Check the address and the network."
+    elif names & {*_DENIED}:
+        problem, advice = "access was denied", "No credentials are sent to web servers: download the file."
+    elif "TooManyRedirects" in names:
+        problem, words, advice = "the web server cannot be read", "too many redirects", "Check the address."
+    return StorageError(f"{url}: {problem} ({words}).\n{advice}", transient=True)
