@@ -1,9 +1,19 @@
 """Real Ray clusters of this machine, and what came of a run of the engine on one."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from gradprism.data.example import Example
 from gradprism.engine.settings import EngineSettings
@@ -44,6 +54,52 @@ def own_cluster(gpus: int | None = None, **system: Any) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+class Head:
+    """The head of a cluster, in processes of its own: `port` answers once it is up."""
+
+    def __init__(self, environment: Mapping[str, str], port: int, *options: str):
+        self.folder = Path(tempfile.mkdtemp(prefix="ray"))  # sockets have short names
+        start = ["start", "--head", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={self.folder}", "--block"]
+        ray = [sys.executable, "-m", "ray.scripts.scripts"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([*ray, *start, *options], env=environment, **quiet)
+        try:
+            self._wait_for(port)
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> "Head":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """SIGKILL to all of it, at once."""
+        if self.process.poll() is None:
+            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                with contextlib.suppress(psutil.NoSuchProcess):  # one that ended between the listing and this
+                    process.kill()
+        self.process.wait()
+
+    def _wait_for(self, port: int) -> None:
+        for _ in range(1800):  # on a busy machine a head takes its time
+            assert self.process.poll() is None
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the cluster does not answer")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 class Finished:

@@ -1,5 +1,7 @@
 """How many workers fit, and what each gets; and heads that are reached and serve no connection at first."""
 
+import socket
+import threading
 import types
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from gradprism.core.errors import GradPrismError
 from gradprism.engine.ray import cluster
-from gradprism.engine.ray.cluster import WorkerShape, connected, plan_workers
+from gradprism.engine.ray.cluster import WorkerShape, connected, plan_workers, wait_for_head
 from gradprism.engine.settings import EngineSettings
 
 LAPTOP = [{"CPU": 8.0, "memory": 1.0}]
@@ -109,3 +111,39 @@ def test_a_head_that_never_serves_is_refused_with_its_reason(monkeypatch: pytest
         join(ray, monkeypatch)
     assert ray.tries < 10
     assert ray.stopped
+
+
+def with_head_at(port: int, *, client: bool = False) -> Any:
+    """Ray as far as it is asked where its head is."""
+    context = types.SimpleNamespace(gcs_address=f"127.0.0.1:{port}")
+    connection = types.SimpleNamespace(ray=types.SimpleNamespace(is_connected=lambda: client))
+    return types.SimpleNamespace(
+        get_runtime_context=lambda: context, util=types.SimpleNamespace(client=connection)
+    )  # fmt: skip
+
+
+def test_a_head_that_is_gone_is_named_before_ray_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "HEAD_PATIENCE", 0.1)
+    monkeypatch.setattr(cluster, "TICK", 0.02)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        wait_for_head(with_head_at(port))
+    with pytest.raises(ConnectionError, match=rf"its head at 127\.0\.0\.1:{port} has not answered for 0\.1 s"):
+        wait_for_head(with_head_at(port))
+    wait_for_head(with_head_at(port, client=True))
+
+
+def test_a_head_that_comes_back_in_time_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "TICK", 0.02)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = head.getsockname()
+    later = threading.Timer(0.2, lambda: heads.append(socket.create_server(address)))
+    heads = list[socket.socket]()
+    later.start()
+    try:
+        wait_for_head(with_head_at(address[1]))
+        assert heads
+    finally:
+        later.join()
+        for each in heads:
+            each.close()

@@ -1,13 +1,8 @@
 """The Ray engine on clusters that lose a machine, run out of memory, are its own, or are not there."""
 
-import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +15,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.engine.settings import EngineSettings
 from tests.conftest import ROOT
 from tests.engine.noted_work import Listening, devouring_at, nothing, slowly, work_with
-from tests.engine.ray_clusters import Finished, importable, own_cluster
+from tests.engine.ray_clusters import Finished, Head, free_port, importable, own_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # each worker is a process of its own
 
@@ -87,47 +82,19 @@ def test_from_outside_the_cluster() -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # Ray leaves some here
     environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
                    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}  # fmt: skip
-    port, folder = free_port(), tempfile.mkdtemp(prefix="ray")  # sockets have short names
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    start = ["start", "--head", "--num-cpus=2", "--include-dashboard=false", "--port=0", f"--temp-dir={folder}"]
-    head = subprocess.Popen([*ray, *start, "--block", f"--ray-client-server-port={port}"], env=environment,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    port = free_port()
     inside = (
         "from functools import partial\nfrom tests.engine.noted_work import slowly, work_with\n"
         "from tests.engine.ray_clusters import Finished\n"
         f"run = Finished(work_with(partial(slowly, 0.05)), address='ray://127.0.0.1:{port}')\n"
         "assert run.rows == list(range(40)), run.rows\nassert run.watch.examples == 40\n"
     )
-    try:
-        wait_for(port, head)
+    with Head(environment, port, "--port=0", f"--ray-client-server-port={port}") as head:
         done = subprocess.run([sys.executable, "-c", inside], env=environment, capture_output=True, text=True,
                               timeout=900, check=False)  # fmt: skip
-    finally:
-        if head.poll() is None:
-            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-                with contextlib.suppress(psutil.NoSuchProcess):  # one that ended between the listing and this
-                    process.kill()
-        head.wait()
-        logs = Path(folder).glob("session_latest/logs/ray_client_server*")
+        logs = head.folder.glob("session_latest/logs/ray_client_server*")
         served = "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in sorted(logs))
-        shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, f"{done.stderr[-2000:]}\n{served}"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(port: int, head: "subprocess.Popen[bytes]") -> None:
-    for _ in range(1800):  # on a busy machine a head takes its time
-        assert head.poll() is None
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the cluster does not answer")
 
 
 def test_an_address_where_nobody_answers_is_refused(ray: Any) -> None:

@@ -1,6 +1,7 @@
 """Runs on the Ray engine hold what local ones hold, whoever was killed meanwhile."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.task import MeasureTask
 from tests.command import run, start
 from tests.conftest import SAMPLE
-from tests.engine.ray_clusters import own_cluster
+from tests.engine.ray_clusters import Head, free_port, own_cluster
 from tests.models.test_missing_weights import LOST, changed, without
 from tests.object_store import Bucket
 
@@ -85,9 +86,9 @@ def undisturbed(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return open_run(out)
 
 
-def begun(model: Path, out: Path) -> "subprocess.Popen[str]":
+def begun(model: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
     """Start the command on Ray; wait until it works on the first row."""
-    process = start("spectra", SAMPLE, "--model", model, "--out", out, "--part-rows", 3, *RAY)
+    process = start("spectra", SAMPLE, "--model", model, "--out", out, "--part-rows", 3, *RAY, *options)
     assert process.stderr is not None
     for line in process.stderr:
         if "Gradients:" in line:
@@ -141,6 +142,30 @@ def test_the_driver_killed_and_the_command_repeated(tiny_checkpoint: Path, undis
     assert published.items() <= now.items()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive, "the workers of a killed command are left behind"
+
+
+@pytest.mark.exhaustive  # 60 s: two heads and three commands
+def test_the_head_is_killed_and_the_command_repeated(
+    tiny_checkpoint: Path, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    port = free_port()
+    address = ["--address", f"127.0.0.1:{port}"]
+    with Head(os.environ, port, f"--port={port}") as head:
+        process = begun(tiny_checkpoint, tmp_path / "run", *address)
+        head.kill()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "gradprism: The Ray cluster was lost: its head at" in err
+    assert "the same command resumes" in err
+    assert "Traceback" not in err
+    assert not open_run(tmp_path / "run").is_complete
+    with Head(os.environ, port, f"--port={port}"):
+        again = begun(tiny_checkpoint, tmp_path / "run", *address)
+        _, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err
+    assert_equal_runs(undisturbed, open_run(tmp_path / "run"))
 
 
 def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:

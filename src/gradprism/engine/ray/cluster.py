@@ -2,9 +2,10 @@
 
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,11 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*(worker died or was killed|[Ww]orkers? .*killed due to memory pressure)",
 }
+
+TICK = 0.5
+"""Seconds between two requests for the progress of the workers."""
+HEAD_PATIENCE = 15.0
+"""Seconds that the head of a cluster may be unreachable. After 60 Ray itself ends this process, without a message."""
 
 # A busy head node that is reached by ray:// may fail to start the process that serves the connection.
 _CONNECTION_TRIES, _PAUSE = 4, 3.0  # seconds
@@ -137,3 +143,21 @@ def _cpus_per_worker(cpus: Sequence[float], workers: int) -> float:
 def resources_of_nodes(ray: Any) -> list[Mapping[str, float]]:
     """Return the resources of each live machine of the cluster, by name."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def wait_for_head(ray: Any) -> None:
+    """Wait until the head of the cluster can be reached; raises `ConnectionError` after `HEAD_PATIENCE` seconds.
+
+    Called before requests that only the head can answer: Ray waits in these until it ends this process. A ray:// client
+    has a connection to the head alone, and notices by itself.
+    """
+    if ray.util.client.ray.is_connected():
+        return
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    end = time.monotonic() + HEAD_PATIENCE
+    while True:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=TICK):
+            return
+        if time.monotonic() > end:
+            raise ConnectionError(f"its head at {host}:{port} has not answered for {HEAD_PATIENCE:g} s")
+        time.sleep(TICK)

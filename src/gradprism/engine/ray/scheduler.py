@@ -9,14 +9,12 @@ from typing import Any, Generic, NoReturn
 from gradprism import __version__
 from gradprism.core.errors import DeviceError, GradPrismError
 from gradprism.core.progress import Progress
-from gradprism.engine.ray.cluster import WorkerShape
+from gradprism.engine.ray.cluster import TICK, WorkerShape, wait_for_head
 from gradprism.engine.ray.failures import first_line, local_error, reason_of, went_with_its_node
 from gradprism.engine.ray.shard_queue import MOST_CRASHES, Piece, ShardQueue
 from gradprism.engine.ray.worker import Done, LoadedWorker, RayWorker
 from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
 
-TICK = 0.5
-"""Seconds between two requests for the progress of the workers."""
 PATIENCE = 30.0
 """Seconds without a loaded worker after which that is reported, and again after as many more."""
 _MOST_LOADING_CRASHES = 3  # one after another
@@ -103,6 +101,7 @@ class Scheduler(Generic[Part]):
 
     def _poll(self) -> None:
         """Wait up to `TICK` seconds for answers; without any, report progress."""
+        wait_for_head(self._ray)
         answers = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         ready, _ = self._ray.wait(list(answers), num_returns=1, timeout=TICK)
         if ready:
@@ -126,6 +125,7 @@ class Scheduler(Generic[Part]):
             else:
                 raise local_error(error) from error
         except self._ray.exceptions.RayError as error:
+            wait_for_head(self._ray)
             self._replace_worker(
                 worker, reason_of(error), with_its_node=went_with_its_node(error) or self._is_gone(worker)
             )
