@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from gradprism.files.paths import as_remote, to_path
 from gradprism.files.storage_errors import StorageError
 from gradprism.metrics.tables import SCORES
 from gradprism.runs.parts import publish_scores
-from gradprism.runs.scores import locked_run
+from gradprism.runs.scores import ScoreWriter, locked_run
 from gradprism.runs.writer import RunWriter
 
 pytestmark = pytest.mark.slow  # waits for leases to run out, and for a server
@@ -29,9 +30,9 @@ pytestmark = pytest.mark.slow  # waits for leases to run out, and for a server
 ELSEWHERE: dict[str, Any] = {"host": "another-machine", "pid": os.getpid(), "token": "theirs"}
 
 
-def left(bucket: Bucket, **changes: Any) -> None:
+def left(bucket: Bucket, run: str = "run", **changes: Any) -> None:
     """What another writer has put there."""
-    bucket.put("run/.lock", json.dumps(asdict(replace(Holder.here(), **changes))).encode())
+    bucket.put(f"{run}/.lock", json.dumps(asdict(replace(Holder.here(), **changes))).encode())
 
 
 def writer(bucket: Bucket, heard: list[str] | None = None) -> RunWriter:
@@ -131,6 +132,41 @@ def test_it_is_renewed_and_one_that_was_lost_publishes_nothing(bucket: Bucket, m
                 publish()
     assert "run/.lock" in bucket.objects()  # theirs
     assert mine.done == {0}
+
+
+def test_workers_of_a_process_that_lost_it_publish_nothing(bucket: Bucket) -> None:
+    """They are processes of their own, on any machine: each asks the store before it publishes."""
+    with writer(bucket) as mine, locked_run(to_path(f"{bucket.url}/scored"), ABOUT) as scored:
+        ours = ScoreWriter(scored, "ifd", {"identity": {}}, "")
+        spectra, scores = pickle.loads(pickle.dumps((mine.publish_elsewhere, ours.publish_elsewhere)))
+        lease._LEASES.clear()  # as in another process
+        spectra(0, NOTHING)
+        scores(0, pl.DataFrame(schema=SCORES))
+        for run in ("run", "scored"):
+            left(bucket, run, **ELSEWHERE)
+        for publish, part in ((spectra, NOTHING), (scores, pl.DataFrame(schema=SCORES))):
+            with pytest.raises(GradPrismError, match=r"now written by another: .* on another-machine"):
+                publish(1, part)
+            bucket.client.delete_object(Bucket=bucket.name, Key=f"{'run' if part is NOTHING else 'scored'}/.lock")
+            with pytest.raises(GradPrismError, match="its lease was deleted"):
+                publish(1, part)
+    assert (mine.done, ours.done) == ({0}, {0})
+
+
+def test_a_worker_that_cannot_ask_whose_the_run_is_tries_to_publish(
+    bucket: Bucket, faulty_store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writer(bucket) as mine:
+        publish = mine.publish_elsewhere
+        lease._LEASES.clear()
+        monkeypatch.setattr("gradprism.files.lease.read_holder", failing)
+        assert publish is not None
+        publish(0, NOTHING)
+        assert mine.done == {0}
+
+
+def failing(_: object) -> None:
+    raise StorageError("busy", transient=True)
 
 
 def test_it_outlives_a_store_that_fails_for_a_while(

@@ -77,16 +77,18 @@ class Lease:
         self._thread.start()
         _LEASES[str(run)] = self
 
+    @property
+    def pass_for_workers(self) -> "LeasePass":
+        """What shows other processes whether this lease is still held."""
+        return LeasePass(self._run, self._object, self._me.token)
+
     def check(self) -> None:
         """Raise `GradPrismError` where the lease has been lost; asks the store after a time without a renewal."""
         for _ in range(2):  # the first answer may be that the object has just changed
             if self._lost is None and time.time() - self._me.renewed > STALE_SECONDS:
                 self._renew()
         if self._lost is not None:
-            raise GradPrismError(
-                f"This process was away for so long that the {self._kind} {self._run} is now written by another: "
-                f"{self._lost}.\nWhat was published before is safe. Let the other one finish."
-            )
+            raise _lost_error(self._kind, self._run, self._lost)
 
     def release(self) -> None:
         """Give the lease up: others may write."""
@@ -137,9 +139,38 @@ class Lease:
                 self._me = renewed  # only now: a store that has not taken it will let others take over
 
 
-def check_lease_held(run: Path) -> None:
-    """Raise `GradPrismError` where this process held a run in an object store and another has taken it over."""
-    if lease := _LEASES.get(str(run)):
+@dataclass(frozen=True)
+class LeasePass:
+    """The lease of a run as a worker in another process knows it."""
+
+    run: RemotePath
+    object: RemotePath
+    token: str
+
+    def check(self) -> None:
+        """Raise `GradPrismError` where the lease has been lost; a store that fails for a moment does not say so."""
+        try:
+            holder = read_holder(self.object)
+        except StorageError as error:
+            if not error.transient:
+                raise
+            return  # the writing that follows is tried several times
+        if holder is None or holder.token != self.token:
+            raise _lost_error("run", self.run, holder or "its lease was deleted")
+
+
+def pass_for_workers(run: Path) -> LeasePass | None:
+    """Return the pass of the lease that this process holds of a run; None where it holds none."""
+    lease = _LEASES.get(str(run))
+    return lease.pass_for_workers if lease else None
+
+
+def check_lease_held(run: Path, worker: LeasePass | None = None) -> None:
+    """Raise `GradPrismError` where a run in an object store was held by this process and another has taken it over.
+
+    `worker` is the pass that a worker was given by the process that holds the run for it.
+    """
+    if lease := _LEASES.get(str(run), worker):
         lease.check()
 
 
@@ -149,6 +180,13 @@ def read_holder(lease: RemotePath) -> Holder | None:
         return Holder(**json.loads(lease.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _lost_error(kind: str, run: RemotePath, now: Holder | str) -> GradPrismError:
+    return GradPrismError(
+        f"This process was away for so long that the {kind} {run} is now written by another: {now}.\n"
+        "What was published before is safe. Let the other one finish."
+    )
 
 
 def _lease_bytes(holder: Holder) -> bytes:

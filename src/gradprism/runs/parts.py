@@ -12,28 +12,31 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import write_errors, write_whole
-from gradprism.files.lease import check_lease_held
+from gradprism.files.lease import LeasePass, check_lease_held
 from gradprism.files.parquet import DamagedFileError, Label, parquet_bytes, read_label, read_parquet
 from gradprism.prism.tables import Tables
 from gradprism.runs.layout import DAMAGED, TABLES, part_path, score_table
 
 
-def publish_part(run: Path, digest: str, index: int, tables: Tables) -> None:
+def publish_part(run: Path, digest: str, index: int, tables: Tables, lease: LeasePass | None = None) -> None:
     """Write one part of the spectra, replacing an earlier one. Its `examples` file is written last and completes it.
 
-    `run` is locked by a `RunWriter`, in this or another process; `digest` is that of its record. Raises
-    `GradPrismError` where the part cannot be written, or where this process has lost the lock to another.
+    `run` is locked by a `RunWriter`, in this process or in another that gave its `lease` to this one; `digest` is that
+    of its record. Raises `GradPrismError` where the part cannot be written, or where the lock was lost to another
+    process.
     """
-    check_lease_held(run)
+    check_lease_held(run, lease)
     with write_errors(run):
         for table in TABLES:
             frame = getattr(tables, table)
             write_whole(part_path(run, table, index), parquet_bytes(frame, _label(frame, digest, table, index)))
 
 
-def publish_scores(run: Path, metric: str, digest: str, index: int, scores: pl.DataFrame) -> None:
+def publish_scores(
+    run: Path, metric: str, digest: str, index: int, scores: pl.DataFrame, lease: LeasePass | None = None
+) -> None:
     """Write one part of a metric's scores, as `publish_part` does; `metric` is its name in the run."""
-    check_lease_held(run)
+    check_lease_held(run, lease)
     table = score_table(metric)
     with write_errors(run):
         private = "raw_answer" in scores.columns  # of a judge

@@ -11,6 +11,7 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
+from gradprism.files.lease import pass_for_workers
 from gradprism.files.paths import is_remote
 from gradprism.files.records import read_record_file, record_bytes
 from gradprism.runs.checks import faults_of_scores
@@ -89,7 +90,7 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
         """A function that writes one part from another process; None unless the run is in an object store."""
         if not is_remote(self.run):
             return None
-        return partial(publish_scores, self.run, self.folder.name, self.digest)
+        return partial(publish_scores, self.run, self.folder.name, self.digest, lease=pass_for_workers(self.run))
 
     def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain."""

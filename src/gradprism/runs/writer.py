@@ -10,6 +10,7 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
+from gradprism.files.lease import pass_for_workers
 from gradprism.files.paths import is_remote
 from gradprism.prism.tables import Tables
 from gradprism.runs.checks import faults_of_spectra
@@ -61,7 +62,9 @@ class RunWriter(PartWriter[Tables]):
     @property
     def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
         """A function that writes one part from another process; None unless the run is in an object store."""
-        return partial(publish_part, self.path, self.digest) if is_remote(self.path) else None
+        if not is_remote(self.path):
+            return None
+        return partial(publish_part, self.path, self.digest, lease=pass_for_workers(self.path))
 
     def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
         """Return a published part without its failed rows, and the row numbers that remain.
