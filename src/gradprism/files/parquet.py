@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,12 +14,15 @@ import polars as pl
 
 from gradprism.files.digest_memory import recall_digest, remember_digest, state_of
 from gradprism.files.paths import as_remote, is_remote
-from gradprism.files.remote import RemotePath
+from gradprism.files.remote import ObjectState, RemotePath
 from gradprism.files.remote_files import StoredFile
+from gradprism.files.storage_errors import StorageError
 
 _ENTRY = re.compile(rb'\{"run": [^{}]*"sha256": "([0-9a-f]{64})"\}')  # in the file's key-value metadata
 _NO_CHECKSUM = "0" * 64
 _MOST_ROWS = 2**24  # of a part
+_SMALL, _END = 64 << 10, 8 << 10  # bytes of an object that is read whole, and of the end of another: most footers
+_ENTRIES = dict[tuple[str, ObjectState], bytes | None]()  # of objects that were found to be whole
 
 
 @dataclass(frozen=True)
@@ -51,42 +55,40 @@ def parquet_bytes(frame: pl.DataFrame, label: Label | None = None) -> bytes:
     return b"".join((content[:place], hashlib.sha256(content).hexdigest().encode(), content[place + 64 :]))
 
 
-def read_label(path: Path) -> Label | None:
+def read_label(path: Path, state: ObjectState | None = None) -> Label | None:
     """Read the label of a Parquet file from its end; None of a file of an earlier version, which has none.
 
-    Raises `DamagedFileError` where it is no whole Parquet file, an `OSError` or `GradPrismError` where it cannot be
-    read.
+    `state` is that of an object, where it was listed. Raises `DamagedFileError` where it is no whole Parquet file, an
+    `OSError` or `GradPrismError` where it cannot be read.
     """
-    found = _ENTRY.search(_footer(path))
+    if is_remote(path):
+        found = _entry_of_object(as_remote(path), state)
+    else:
+        match = _ENTRY.search(_footer(path))
+        found = match[0] if match else None
     if not found:
         return None
     try:
-        entry = json.loads(found[0])
+        entry = json.loads(found)
         return Label(str(entry["run"]), str(entry["table"]), int(entry["part"]), _row_numbers(entry["rows"]))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         raise DamagedFileError("its label cannot be read") from None
 
 
 def check_content(path: Path, *, again: bool = False) -> None:
-    """Raise `DamagedFileError` where a file with a label is not, to the byte, what was written.
+    """Raise `DamagedFileError` where a file on a disk that has a label is not, to the byte, what was written.
 
-    A file on a disk is read once, and once more when it has changed, or with `again`; of an object, which its store
-    checks, the end alone.
+    It is read once, and once more when it has changed, or with `again`. Of an object, which its store checks,
+    `read_label` reads the end alone, and checks the content where that is all of it.
     """
     footer = _footer(path)
     found = _ENTRY.search(footer)
-    if found is None or is_remote(path):
+    if found is None:
         return
     state, checksum = state_of(path), found[1].decode()
     if not again and recall_digest(path, state) == checksum:
         return
-    content = memoryview(path.read_bytes())
-    place = len(content) - 8 - len(footer) + found.start(1)
-    digest = hashlib.sha256(content[:place])
-    digest.update(_NO_CHECKSUM.encode())
-    digest.update(content[place + 64 :])
-    if digest.hexdigest() != checksum:
-        raise DamagedFileError("its content and its checksum differ")
+    _check_digest(path.read_bytes(), len(footer))
     remember_digest(path, state, checksum)
 
 
@@ -108,20 +110,62 @@ def read_rows(path: Path) -> list[int]:
 
 def _footer(path: Path) -> bytes:
     """Read the metadata at the end of a Parquet file, without interpreting them."""
-    size = as_remote(path).size() if is_remote(path) else path.stat().st_size
-    end = _read_range(path, size - 8, size) if size >= 12 else b""
-    length = int.from_bytes(end[:4], "little")
-    if end[4:] != b"PAR1" or length > size - 12:
-        raise DamagedFileError("it is empty" if size == 0 else "it is no whole Parquet file")
-    return _read_range(path, size - 8 - length, size - 8)
-
-
-def _read_range(path: Path, start: int, end: int) -> bytes:
-    if is_remote(path):
-        return as_remote(path).read_range(start, end)
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(start)
-        return file.read(end - start)
+        file.seek(max(size - 8, 0))
+        length = _footer_length(file.read(8), size)
+        file.seek(size - 8 - length)
+        return file.read(length)
+
+
+def _footer_length(end: bytes, size: int) -> int:
+    length = int.from_bytes(end[-8:-4], "little")
+    if size < 12 or end[-4:] != b"PAR1" or length > size - 12:
+        raise DamagedFileError("it is empty" if size == 0 else "it is no whole Parquet file")
+    return length
+
+
+def _entry_of_object(path: RemotePath, state: ObjectState | None) -> bytes | None:
+    """Read the entry of the label: by one request for an object whose state was listed, by none if it was read before.
+
+    A listing may be of a moment ago. Where what it says does not fit, the object itself is asked.
+    """
+    if state is None:
+        state = path.state()
+    elif (path.url, state) not in _ENTRIES:
+        with suppress(DamagedFileError, StorageError):
+            return _entry_of_object_in(path, state)
+        state = path.state()
+    return _entry_of_object_in(path, state)
+
+
+def _entry_of_object_in(path: RemotePath, state: ObjectState) -> bytes | None:
+    key = path.url, state
+    if key in _ENTRIES:
+        return _ENTRIES[key]
+    end = path.read_range(0 if state.size <= _SMALL else state.size - _END, state.size)
+    length = _footer_length(end, state.size)
+    if length + 8 > len(end):
+        end = path.read_range(state.size - 8 - length, state.size)
+    found = _ENTRY.search(end, len(end) - 8 - length)
+    if len(end) == state.size:
+        _check_digest(end, length)
+    entry = found[0] if found else None
+    if state.etag:  # changes with the object
+        _ENTRIES[key] = entry
+    return entry
+
+
+def _check_digest(content: bytes, footer: int) -> None:
+    found = _ENTRY.search(content, len(content) - 8 - footer)
+    if not found:
+        return
+    view, place = memoryview(content), found.start(1)
+    digest = hashlib.sha256(view[:place])
+    digest.update(_NO_CHECKSUM.encode())
+    digest.update(view[place + 64 :])
+    if digest.hexdigest().encode() != found[1]:
+        raise DamagedFileError("its content and its checksum differ")
 
 
 def _ranges(rows: Iterable[int]) -> str:
@@ -170,11 +214,11 @@ class _Objects:
 
     def __init__(self, parts: Sequence[RemotePath]):
         self._parts = {str(part): part for part in parts}
-        self._sizes = parts[0].parent.sizes()  # one request, in place of one for each
+        self._states = parts[0].parent.states()  # one request, in place of one for each
 
     def isfile(self, url: str) -> bool:
         return url in self._parts
 
     def open(self, url: str, mode: str) -> StoredFile:
         part = self._parts[url]
-        return StoredFile(part, self._sizes.get(part.name) or part.size())
+        return StoredFile(part, (self._states.get(part.name) or part.state()).size)

@@ -5,7 +5,7 @@ plain words, `exists` does not say no where access was denied, no call makes a b
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -26,6 +26,14 @@ Of `memory` every process has its own: it is there to try things out."""
 
 READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
 """Web servers: data is read from them."""
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What a store says of an object without giving it."""
+
+    size: int  # bytes; 0 of a folder
+    etag: str  # changes with each writing; empty where the store gives none
 
 
 @dataclass(frozen=True, order=True)
@@ -105,19 +113,19 @@ class RemotePath:
 
     def iterdir(self) -> Iterator["RemotePath"]:
         """Yield the paths in the folder, listed afresh. Raises `FileNotFoundError` where there are none."""
-        return (self / name for name in sorted(self.sizes()))
+        return (self / name for name in sorted(self.states()))
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of each object in the folder, by name, listed afresh; folders in it have 0."""
+    def states(self) -> dict[str, ObjectState]:
+        """Return the state of each object in the folder, by name, listed afresh; folders in it have 0 bytes."""
         with plain_errors(self.url):
             fs, path = self.file_system()
             found = fs.ls(path, detail=True)
-        names = {str(item["name"]).strip("/"): int(item.get("size") or 0) for item in found}
-        return {name.rpartition("/")[2]: size for name, size in names.items() if name != path.strip("/")}
+        states = {str(item["name"]).strip("/"): _state_of(item) for item in found}
+        return {name.rpartition("/")[2]: state for name, state in states.items() if name != path.strip("/")}
 
-    def size(self) -> int:
-        """Return the number of bytes of the object. Raises `FileNotFoundError`."""
-        return int(self._info()["size"])
+    def state(self) -> ObjectState:
+        """Return the state of the object, asked for afresh. Raises `FileNotFoundError`."""
+        return _state_of(self._info())
 
     def read_bytes(self) -> bytes:
         """Return the whole object, in one request. Raises `FileNotFoundError`."""
@@ -146,7 +154,9 @@ class RemotePath:
         assert mode == "rb", "objects are written whole: see write_bytes"
         from gradprism.files.remote_files import StoredFile
 
-        return io.BufferedReader(StoredFile(self, self.size()) if self.protocol in STORES else WebFile(self), BLOCK)
+        return io.BufferedReader(
+            StoredFile(self, self.state().size) if self.protocol in STORES else WebFile(self), BLOCK
+        )
 
     def refuse_read_only(self) -> None:
         """Raise `GradPrismError` for what is on a web server."""
@@ -172,7 +182,7 @@ class RemotePath:
     def version(self) -> str | None:
         """Return the ETag, which changes with each writing; None where there is no object, or the store gives none."""
         try:
-            return str(self._info().get("ETag") or "") or None
+            return self.state().etag or None
         except FileNotFoundError:
             return None
 
@@ -231,3 +241,7 @@ class RemotePath:
         options = {} if self.protocol in STORES else {"get_client": make_session}
         fs, path = url_to_fs(self.url, use_listings_cache=False, **options)
         return fs, path
+
+
+def _state_of(found: Mapping[str, Any]) -> ObjectState:
+    return ObjectState(int(found.get("size") or 0), str(found.get("ETag") or ""))

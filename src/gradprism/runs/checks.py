@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_parquet, read_rows
+from gradprism.files.paths import as_remote, is_remote
+from gradprism.files.remote import ObjectState
 from gradprism.runs.layout import TABLES, part_path, published_parts, score_table
 
 _AT_ONCE = 16  # files that are read at the same time
@@ -72,7 +75,12 @@ def faults_of_scores(
 
 def faults_of_rows(expected: Expected, parts: Iterable[int]) -> list[Fault]:
     """Check parts of a table with one line a row: `examples`, or scores."""
-    seen, faults = dict[int, int](), []
+    return _check_rows(expected, parts)[0]
+
+
+def _check_rows(expected: Expected, parts: Iterable[int]) -> tuple[list[Fault], dict[int, Sequence[int]]]:
+    """Return the faults of such a table, and the rows of each whole part."""
+    seen, whole, faults = dict[int, int](), dict[int, Sequence[int]](), []
     for part, problem, rows in _read_parts(expected, parts):
         problem = problem or expected.problem_of(part, rows)
         if not problem and (twice := next((row for row in rows if row in seen), None)) is not None:
@@ -81,19 +89,22 @@ def faults_of_rows(expected: Expected, parts: Iterable[int]) -> list[Fault]:
             faults.append(_fault(expected, part, problem))
         else:
             seen.update(dict.fromkeys(rows, part))
-    return faults
+            whole[part] = rows
+    return faults, whole
 
 
-def faults_of_gradients(expected: Expected, parts: Iterable[int], ok: Mapping[int, Sequence[int]]) -> list[Fault]:
-    """Check parts of `spectra` or `similarity`; `ok` holds the rows of each part that were measured.
+def faults_of_gradients(expected: Expected, parts: Iterable[int], rows: Mapping[int, Sequence[int]]) -> list[Fault]:
+    """Check parts of `spectra` or `similarity`; `rows` holds the rows of each part by its examples.
 
     There may be spectra of further rows: a process was killed while it replaced a part, of which the examples are last.
     """
     faults = []
-    for part, problem, rows in _read_parts(expected, parts):
-        lacking = sorted({*ok.get(part, ())} - {*rows}) if expected.table == "spectra" and not problem else []
+    for part, problem, found in _read_parts(expected, parts):
+        lacking = {*rows.get(part, ())} - {*found} if expected.table == "spectra" and not problem else set[int]()
+        if lacking:  # those that were skipped or failed have none
+            lacking &= {*ok_rows(part_path(expected.run, "examples", part))}
         if lacking:
-            problem = f"it lacks rows that `examples` has: {', '.join(map(str, lacking[:3]))}"
+            problem = f"it lacks rows that `examples` has: {', '.join(map(str, sorted(lacking)[:3]))}"
         if problem:
             faults.append(_fault(expected, part, problem))
     return faults
@@ -103,11 +114,9 @@ def faults_of_spectra(run: Path, record: Mapping[str, Any], *, again: bool = Fal
     """Check all parts of the spectra of a run; with `again` also files that have not changed since a check."""
     expected = {table: Expected.of(run, table, record, record["data"], again=again) for table in TABLES}
     parts = published_parts(run)
-    faults = faults_of_rows(expected["examples"], parts)
-    whole = sorted({*parts} - {fault.part for fault in faults})
-    ok = {part: ok_rows(part_path(run, "examples", part)) for part in whole}
+    faults, rows = _check_rows(expected["examples"], parts)
     for table in ("spectra", "similarity"):
-        faults += faults_of_gradients(expected[table], parts, ok)
+        faults += faults_of_gradients(expected[table], parts, rows)
     return faults
 
 
@@ -132,17 +141,22 @@ def _fault(expected: Expected, part: int, problem: str) -> Fault:
 
 def _read_parts(expected: Expected, parts: Iterable[int]) -> list[tuple[int, str, Sequence[int]]]:
     """Return number, problem and rows of each part, in order; the problem is empty where the file is whole."""
-    numbers = list(parts)
+    numbers, folder = list(parts), expected.run / expected.table
+    states: Mapping[str, ObjectState] = {}
+    if is_remote(folder):
+        with suppress(FileNotFoundError):
+            states = as_remote(folder).states()
     with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(numbers)))) as pool:
-        found = list(pool.map(lambda part: _read_part(expected, part), numbers))
+        found = list(pool.map(lambda part: _read_part(expected, part, states), numbers))
     return [(part, problem, rows) for part, (problem, rows) in zip(numbers, found, strict=True)]
 
 
-def _read_part(expected: Expected, part: int) -> tuple[str, Sequence[int]]:
+def _read_part(expected: Expected, part: int, states: Mapping[str, ObjectState]) -> tuple[str, Sequence[int]]:
     file = part_path(expected.run, expected.table, part)
     try:
-        check_content(file, again=expected.again)
-        label = read_label(file)
+        if not is_remote(file):
+            check_content(file, again=expected.again)
+        label = read_label(file, states.get(file.name))
         if label is None and expected.digest is None:
             return "", read_rows(file)
     except FileNotFoundError:
