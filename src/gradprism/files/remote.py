@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.files.s3 import s3_options
 from gradprism.files.storage_errors import StorageError, plain_errors
 from gradprism.files.web import BLOCK, WebFile, make_session
 
@@ -30,7 +31,7 @@ READ_ONLY = {"http": ("aiohttp", "s3"), "https": ("aiohttp", "s3")}
 
 @dataclass(frozen=True)
 class ObjectState:
-    """What a store says of an object without giving it."""
+    """The size and the version of an object, as its store names them in listings too."""
 
     size: int  # bytes; 0 of a folder
     etag: str  # changes with each writing; empty where the store gives none
@@ -137,7 +138,7 @@ class RemotePath:
         """Return the bytes from `start` up to `end`. Raises `StorageError` where the store gives more or fewer."""
         with plain_errors(self.url):
             fs, path = self.file_system()
-            content = bytes(fs.cat_file(path, start=start, end=end))
+            content = bytes(fs.cat_file(path, start=start, end=end)) if start < end else b""
         if len(content) != end - start:
             raise StorageError(
                 f"{self.url}: the store gave {len(content):,} bytes where {end - start:,} were asked for.\n"
@@ -238,7 +239,7 @@ class RemotePath:
         from fsspec.core import url_to_fs
 
         # another process may have written since: nothing that was listed once is believed
-        options = {} if self.protocol in STORES else {"get_client": make_session}
+        options = s3_options() if module == "s3fs" else {"get_client": make_session} if module == "aiohttp" else {}
         fs, path = url_to_fs(self.url, use_listings_cache=False, **options)
         return fs, path
 

@@ -19,6 +19,7 @@ _DENIED = (
     "RequestTimeTooSkewed", "AuthorizationFailure", "401", "403",
 )  # fmt: skip
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_REDIRECTED = ("PermanentRedirect", "TemporaryRedirect", "301", "302", "303", "307", "308")
 _UNREACHABLE = (
     "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError",
     "ServiceRequestError", "SSLError", "ProxyConnectionError",
@@ -72,11 +73,25 @@ def without_secrets(text: str) -> str:
 
 def _is_of_storage(error: Exception) -> bool:
     """Return whether an error comes from a storage service or its client, and is no mistake in a program."""
-    return isinstance(error, OSError) or _is_of_client(error) or _is_of_client(error.__cause__)
+    known = isinstance(error, OSError) or _is_of_client(error) or _is_of_client(error.__cause__)
+    return known or _is_unreadable_answer(error)
+
+
+def _is_unreadable_answer(error: Exception) -> bool:
+    """Return whether a client failed on an answer that lacks what it takes for granted, such as a length."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return isinstance(error, LookupError | ValueError | TypeError | AttributeError) and _is_client(module)
 
 
 def _is_of_client(error: BaseException | None) -> bool:
-    return type(error).__module__.partition(".")[0] in _CLIENTS
+    return _is_client(type(error).__module__)
+
+
+def _is_client(module: str) -> bool:
+    return module.partition(".")[0] in _CLIENTS
 
 
 def _error_names(error: Exception) -> set[str]:
@@ -103,6 +118,12 @@ def _message_of(error: BaseException) -> str:
 
 
 def _storage_error(url: str, error: Exception, names: set[str]) -> StorageError:
+    if _is_unreadable_answer(error):
+        return StorageError(
+            f"{url}: the storage gave an answer that cannot be read ({error!r}).\n"
+            "Check that the endpoint is the service itself (S3: AWS_ENDPOINT_URL), and repeat the command.",
+            transient=True,
+        )
     words = shorten(without_secrets(_message_of(error)), 200, placeholder=" ...") or type(error).__name__
     if url.partition("://")[0] in ("http", "https"):
         return _web_error(url, words, names)
@@ -110,6 +131,8 @@ def _storage_error(url: str, error: Exception, names: set[str]) -> StorageError:
         (_NO_CREDENTIALS, "no usable credentials were found", "Give them in the environment or the configuration of "
          "the service's own tools (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)."),
         (_NO_BUCKET, "there is no such bucket", "Create it, or check its name and the endpoint (AWS_ENDPOINT_URL)."),
+        (_REDIRECTED, "the storage redirects to another address, which is not followed",
+         "Check the region of the bucket (AWS_DEFAULT_REGION) and the endpoint (AWS_ENDPOINT_URL)."),
         (_UNREACHABLE, "the storage cannot be reached", "Check the endpoint (S3: AWS_ENDPOINT_URL) and the network."),
         (_INVALID, "the name is refused", "Expected a bucket and a name in it, such as s3://bucket/run."),
         ((*_DENIED, "PermissionError"), "access was denied", "Check the credentials, and what they may do there."),
