@@ -3,8 +3,9 @@
 import logging
 import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -96,11 +97,18 @@ class FaultyStore:
     """Hands requests on. Before that, each of a method takes the next of the faults of that method.
 
     `busy` and `denied` are answers, `drop` ends the connection in the middle of what is sent, `stall` stops listening
-    there until the client has gone.
+    there until the client has gone. `lost` does what is asked and ends the connection in place of the answer, `cut`
+    ends it in the middle of the answer; `short` gives half of the content as if it were all, `page` a page of HTML,
+    `slow` waits, `stale` repeats the last listing but one, and `same` gives every object one ETag.
+
+    `unconditional` stores ignore the conditions of requests.
     """
 
     def __init__(self, endpoint: str):
         self.faults: dict[str, list[str]] = {}
+        self.choose: Callable[[str], str | None] = self._next  # the fault of a request, by its method
+        self.unconditional = False
+        self._listings: dict[str, list[bytes]] = {}
         self.arrived: Counter[str] = Counter()
         self.stalled = threading.Event()
         outer, upstream = self, endpoint.removeprefix("http://")
@@ -116,8 +124,7 @@ class FaultyStore:
 
             def answer(self) -> None:
                 outer.arrived[self.command] += 1
-                faults = outer.faults.get(self.command, [])
-                fault = faults.pop(0) if faults else None
+                fault = outer.choose(self.command)
                 length = int(self.headers.get("Content-Length") or 0)
                 if fault in ("drop", "stall"):
                     self.rfile.read(length // 2)
@@ -127,19 +134,39 @@ class FaultyStore:
                         self.rfile.read()
                     return
                 body = self.rfile.read(length)
-                if fault:
+                if fault in REFUSALS:
                     self.reply(*REFUSALS[fault], {})
                     return
+                asked = {k: v for k, v in self.headers.items() if not (outer.unconditional and k.startswith("If-"))}
                 connection = HTTPConnection(upstream, timeout=30)
                 try:
-                    connection.request(self.command, self.path, body, dict(self.headers))
+                    connection.request(self.command, self.path, body, asked)
                     response = connection.getresponse()
                     headers = {name: value for name, value in response.getheaders() if name.lower() != "connection"}
-                    self.reply(response.status, response.read(), headers)
+                    self.fail(fault, response.status, response.read(), headers)
                 finally:
                     connection.close()
 
-            def reply(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+            def fail(self, fault: str | None, status: int, content: bytes, headers: dict[str, str]) -> None:
+                """Answer, unless there is a fault, what the store answered."""
+                if "list-type" in self.path and status == 200:
+                    earlier = outer._listings.setdefault(self.path, [])
+                    earlier.append(content)
+                    content = earlier[-2:][0] if fault == "stale" else content
+                if fault == "lost":
+                    self.close_connection = True
+                    return
+                if fault == "slow":
+                    time.sleep(0.2)
+                if fault == "short" and status in (200, 206):
+                    content = content[: len(content) // 2]
+                if fault == "page":
+                    status, content, headers = 200, b"<html>Please log in</html>", {"Content-Type": "text/html"}
+                if fault == "same" and "ETag" in headers:
+                    headers["ETag"] = '"0"'
+                self.reply(status, content, headers, cut=fault == "cut")
+
+            def reply(self, status: int, content: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
                 self.send_response_only(status)
                 if self.command != "HEAD":
                     headers = {k: v for k, v in headers.items() if k.lower() not in ("content-length",)}
@@ -149,7 +176,8 @@ class FaultyStore:
                         self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(content)
+                    self.wfile.write(content[: len(content) // 2] if cut else content)
+                self.close_connection |= cut
 
             do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815
 
@@ -161,6 +189,10 @@ class FaultyStore:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
+
+    def _next(self, method: str) -> str | None:
+        faults = self.faults.get(method)
+        return faults.pop(0) if faults else None
 
     def stop(self) -> None:
         self.server.shutdown()

@@ -26,6 +26,7 @@ from gradprism.files.storage_errors import ConflictError, StorageError
 
 RENEW_SECONDS, STALE_SECONDS = 20.0, 60.0
 _LEASES: dict[str, "Lease"] = {}  # by this process
+_TOKENS = set[str]()  # of the leases that this process holds, or is about to take
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """True of a process of this machine that has ended, or one that has not renewed its lease for too long."""
-        if (self.host, self.namespace) == (platform.node(), _process_namespace()) and not _is_alive(
-            self.pid, self.born
-        ):
-            return True
+        """True of a process of this machine that has ended, or one that has not renewed its lease for too long.
+
+        Also of a lease that this very process has given up, where the store failed as it was to be deleted.
+        """
+        if (self.host, self.namespace) == (platform.node(), _process_namespace()):
+            if not _is_alive(self.pid, self.born):
+                return True
+            if self.pid == os.getpid():
+                return self.token not in _TOKENS
         return time.time() - self.renewed > STALE_SECONDS
 
     def __str__(self) -> str:
@@ -71,7 +76,12 @@ class Lease:
         """
         self._run, self._object, self._me, self._kind = run, run / file, Holder.here(), kind
         self._lost: Holder | str | None = None
-        self._take(say)
+        _TOKENS.add(self._me.token)
+        try:
+            self._take(say)
+        except BaseException:
+            _TOKENS.discard(self._me.token)
+            raise
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_released, name="gradprism-lease", daemon=True)
         self._thread.start()
@@ -79,7 +89,7 @@ class Lease:
 
     @property
     def pass_for_workers(self) -> "LeasePass":
-        """What shows other processes whether this lease is still held."""
+        """The pass by which a worker in another process finds out whether this lease is still held."""
         return LeasePass(self._run, self._object, self._me.token)
 
     def check(self) -> None:
@@ -93,6 +103,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease up: others may write."""
         _LEASES.pop(str(self._run), None)
+        _TOKENS.discard(self._me.token)
         self._ended.set()
         self._thread.join(timeout=RENEW_SECONDS)
         with suppress(StorageError, FileNotFoundError):  # it goes stale by itself

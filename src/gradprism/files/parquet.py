@@ -196,7 +196,8 @@ def read_parquet(path: Path) -> pl.DataFrame:
 
 
 def _source(path: Path) -> Path | io.BytesIO:
-    return io.BytesIO(path.read_bytes()) if is_remote(path) else path
+    """Return what to read the file from; of an object its content, of the length that its store says."""
+    return io.BytesIO(as_remote(path).read_range(0, as_remote(path).state().size)) if is_remote(path) else path
 
 
 def _scan_objects(parts: Sequence[RemotePath]) -> pl.LazyFrame:

@@ -13,10 +13,10 @@ from gradprism.data.example import Example
 from gradprism.data.writing import JsonLinesWriter, refuse_replacing
 from gradprism.files.atomic import target_file
 from gradprism.files.folder import written_file
-from gradprism.files.parquet import read_parquet
 from gradprism.files.paths import is_remote, to_path
 from gradprism.interop.line_writer import CosineKinds, line_of
-from gradprism.runs.layout import part_path, published_parts
+from gradprism.runs.layout import published_parts
+from gradprism.runs.parts import read_part
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.source_data import open_source_data
 
@@ -77,7 +77,7 @@ def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Pr
     kinds = _cosine_kinds(run)
     for index in published_parts(run.path):
         table, spectra, similarity = (
-            read_parquet(part_path(run.path, name, index)) for name in ("examples", "spectra", "similarity")
+            read_part(run.path, name, index) for name in ("examples", "spectra", "similarity")
         )
         of_row = {name: frame.partition_by("row", as_dict=True) for name, frame in
                   (("spectra", spectra), ("similarity", similarity))}  # fmt: skip

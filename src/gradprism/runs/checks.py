@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_parquet, read_rows
+from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_rows
 from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import ObjectState
 from gradprism.runs.layout import TABLES, part_path, published_parts, score_table
+from gradprism.runs.parts import read_part
 
 _AT_ONCE = 16  # files that are read at the same time
 
@@ -102,7 +103,7 @@ def faults_of_gradients(expected: Expected, parts: Iterable[int], rows: Mapping[
     for part, problem, found in _read_parts(expected, parts):
         lacking = {*rows.get(part, ())} - {*found} if expected.table == "spectra" and not problem else set[int]()
         if lacking:  # those that were skipped or failed have none
-            lacking &= {*ok_rows(part_path(expected.run, "examples", part))}
+            lacking &= {*read_part(expected.run, "examples", part).filter(status="ok")["row"]}
         if lacking:
             problem = f"it lacks rows that `examples` has: {', '.join(map(str, sorted(lacking)[:3]))}"
         if problem:
@@ -118,11 +119,6 @@ def faults_of_spectra(run: Path, record: Mapping[str, Any], *, again: bool = Fal
     for table in ("spectra", "similarity"):
         faults += faults_of_gradients(expected[table], parts, rows)
     return faults
-
-
-def ok_rows(examples: Path) -> list[int]:
-    """Return the rows that were measured, of one part of the table `examples`."""
-    return read_parquet(examples).filter(status="ok")["row"].to_list()
 
 
 def raise_first(run: Path, faults: Sequence[Fault]) -> None:
