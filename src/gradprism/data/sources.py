@@ -12,6 +12,7 @@ from gradprism.data.row_size import too_large
 from gradprism.data.settings import ReadSettings
 from gradprism.data.splits import data_files, refuse_other_split
 from gradprism.files.paths import is_remote, names_path, to_path
+from gradprism.files.storage_errors import without_secrets
 
 _BATCH = 64  # rows of a data set looked at together
 
@@ -104,7 +105,8 @@ def _source_of_hub(name: str, settings: ReadSettings) -> Source:
         loaded = datasets.load_dataset(name, settings.config, split=settings.split)
     except Exception as error:  # the hub client raises many types; all mean that the data is not to be had
         raise GradPrismError(
-            f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: {error}\n"
+            f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: "
+            f"{without_secrets(str(error))}\n"
             "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name "
             "(with --config and --split where it has several)."
         ) from error
