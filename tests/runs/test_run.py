@@ -1,11 +1,13 @@
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
 from filelock import FileLock
 from polars.testing import assert_frame_equal
 from tests.conftest import SAMPLE
+from tests.made_runs import measured_run
 
 import gradprism
 from gradprism import GradPrismError, Run, open_run
@@ -143,3 +145,20 @@ def test_the_datas_own_row_column_does_not_get_in_the_way(tiny_checkpoint: Path,
     rows = [{"prompt": "a", "completion": "b", "row": 7, "kind": "x"}]
     columns = gradprism.spectra(rows, tiny_checkpoint, out=tmp_path / "run").columns
     assert columns.select("row", "row (data)", "kind").rows() == [(0, 7, "x")]
+
+
+def test_a_record_that_is_written_anew_is_there_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends before it has written it leaves the damaged one, and with it a run."""
+    run = tmp_path / "run"
+    measured_run(run, 8, 1, lambda measure, row, layer, name: row + 0.5)
+    about = open_run(run).record
+    (run / "run.json").write_text("<html>")
+    with monkeypatch.context() as killed:
+        killed.setattr(RunWriter, "_write_record", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            RunWriter(run, about)
+    assert (run / "run.json").read_text() == "<html>"
+    with RunWriter(run, about) as writer:
+        assert writer.done == {0, 1}
+    assert open_run(run).counts.done == 8
+    assert len(list((run / "damaged").glob("run*.json"))) == 2

@@ -215,11 +215,18 @@ class _Objects:
 
     def __init__(self, parts: Sequence[RemotePath]):
         self._parts = {str(part): part for part in parts}
-        self._states = parts[0].parent.states()  # one request, in place of one for each
+        self._states = dict[str, ObjectState]()
+        with suppress(FileNotFoundError):  # one request, in place of one for each
+            self._states = parts[0].parent.states()
 
     def isfile(self, url: str) -> bool:
         return url in self._parts
 
     def open(self, url: str, mode: str) -> StoredFile:
         part = self._parts[url]
-        return StoredFile(part, (self._states.get(part.name) or part.state()).size)
+        try:
+            return StoredFile(part, (self._states.get(part.name) or part.state()).size)
+        except FileNotFoundError:
+            raise StorageError(
+                f"{part} is no longer there, or the store does not show it.\nRepeat the command."
+            ) from None

@@ -13,7 +13,7 @@ from gradprism.files.lease import check_lease_held
 from gradprism.files.records import record_bytes
 from gradprism.runs.checks import Fault
 from gradprism.runs.layout import DAMAGED, part_path, published_parts
-from gradprism.runs.parts import is_of, move_aside, read_part
+from gradprism.runs.parts import copy_aside, is_of, move_aside, read_part
 
 Part = TypeVar("Part")
 
@@ -81,14 +81,14 @@ class PartWriter(ABC, Generic[Part]):
                 move_aside(self.run, part_path(self.run, table, part))
 
     def record_anew(self, problem: GradPrismError, digest: str, say: Callable[[str], None]) -> None:
-        """Move a record that cannot be read aside, where the published parts name the same settings and data.
+        """Copy a record that cannot be read aside, where the published parts name the same settings and data.
 
-        Raises `problem` where they do not.
+        The next writing replaces it: parts without a record would be no run. Raises `problem` where they do not.
         """
         if not any(is_of(part_path(self.run, self.table, index), digest) for index in self.done):
             raise problem
         say(f"{problem} Its parts are of these settings and data: it is written anew, without earlier sessions")
-        move_aside(self.run, self.record_file)
+        copy_aside(self.run, self.record_file)
 
     def _statuses(self, index: int) -> pl.DataFrame:
         return read_part(self.run, self.table, index)

@@ -58,17 +58,28 @@ def is_of(part: Path, digest: str) -> bool:
 
 def move_aside(run: Path, file: Path) -> None:
     """Move a file of a run into its folder `damaged`; nothing where there is no such file."""
-    if not file.exists():
-        return
+    if file.exists():
+        with write_errors(run):
+            file.rename(_place_aside(run, file))
+
+
+def copy_aside(run: Path, file: Path) -> None:
+    """Copy a file of a run, if it is there, into its folder `damaged`: it stays until another takes its place."""
+    if file.exists():
+        with write_errors(run):
+            target = _place_aside(run, file)
+            write_whole(target, file.read_bytes())
+
+
+def _place_aside(run: Path, file: Path) -> Path:
     inside = [part for part in str(file).removeprefix(str(run)).split("/") if part]
     target = run / DAMAGED / "/".join(inside)
     for number in count(1):
         if not target.exists():
             break
         target = target.with_name(f"{file.stem}.{number}{file.suffix}")
-    with write_errors(run):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def read_part(run: Path, table: str, index: int) -> pl.DataFrame:
