@@ -122,7 +122,8 @@ def test_a_run_is_never_made_with_other_measures(
 @pytest.mark.parametrize(
     ("value", "problem"),
     [("os:sep", "Expected a class that derives from"), ("nowhere:Metric", "cannot be imported"),
-     ("gradprism.metrics.loss:Loss", "a second metric named 'loss'")],
+     ("gradprism.metrics.loss:Loss", "a second metric or measure named 'loss'"),
+     ("share:Share", "a second metric or measure named 'leading_share'")],
 )  # fmt: skip
 def test_a_package_that_brings_something_else_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, problem: str
@@ -131,6 +132,9 @@ def test_a_package_that_brings_something_else_is_named(
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
     (folder / "entry_points.txt").write_text(f"[gradprism.metrics]\nodd = {value}\n")
+    (tmp_path / "share.py").write_text(
+        "from gradprism.metrics.length import Length\n\nclass Share(Length):\n    name = 'leading_share'\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     known_metrics.cache_clear()
     try:

@@ -193,6 +193,8 @@ def test_the_recipe_beside_the_scores_replays_them(tiny_checkpoint: Path, rows: 
         ("ifd", {"model": "m", "name": "../up"}, "expected letters"),
         ("ifd", {"model": "m", "name": "ifd.ppl"}, "expected letters"),
         ("ifd", {"model": "m", "name": "loss"}, "name of another metric or measure"),
+        ("ifd", {"model": "m", "name": "leading_share"}, "name of another metric or measure"),
+        ("leading_share:q", {}, "leading_share:q is a spectral measure"),
         ("ifd", {"model": "m", "tempature": 1}, "did you mean 'temperature'"),
         ("ifd", {"model": "m", "price": "cheap"}, "expected two numbers"),
     ],

@@ -13,6 +13,10 @@ from pkgutil import iter_modules
 from gradprism.core.errors import GradPrismError
 from gradprism.core.plugins import load_plugins
 from gradprism.metrics.metric import Metric
+from gradprism.prism.measures import known_measures
+
+RESERVED_NAMES = ("prompt_length", "column")
+"""Names, beside those of measures, that mean something else in `gradprism.runs.values`."""
 
 
 @cache
@@ -25,9 +29,9 @@ def known_metrics() -> Mapping[str, type[Metric]]:
                 f"The entry point gradprism.metrics {name} is {metric!r}. Expected a class that derives from "
                 "gradprism.metrics.metric.Metric, nothing abstract left in it."
             )
-        if metric.name in found:
+        if metric.name in {*found, *RESERVED_NAMES, *known_measures()}:
             raise GradPrismError(
-                f"The entry point gradprism.metrics {name} brings a second metric named {metric.name!r}. "
+                f"The entry point gradprism.metrics {name} brings a second metric or measure named {metric.name!r}. "
                 "Expected a name that is not in use; uninstall the package, or rename the metric."
             )
         found[metric.name] = metric

@@ -20,7 +20,7 @@ from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
 from gradprism.files.paths import absolute_path, given_or_temporary, is_remote, names_path, to_path
 from gradprism.metrics.metric import Metric, Plan
-from gradprism.metrics.registry import known_metrics
+from gradprism.metrics.registry import RESERVED_NAMES, known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import find_checkpoint
@@ -28,7 +28,7 @@ from gradprism.models.record import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import resolve_text
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
@@ -164,7 +164,7 @@ def _opened(
         )
     if recipe.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", recipe.name):
         raise GradPrismError(f"--name {recipe.name!r}: expected letters and digits, and _ - between them.")
-    if recipe.name in {*known_metrics(), *MEASURES, "prompt_length", "column"} - {*recipe.metrics}:
+    if recipe.name in {*known_metrics(), *RESERVED_NAMES, *known_measures()} - {*recipe.metrics}:
         raise GradPrismError(
             f"--name {recipe.name} is the name of another metric or measure. Expected a name that is not in use."
         )

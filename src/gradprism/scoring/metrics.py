@@ -17,7 +17,7 @@ from gradprism.metrics.metric import Metric
 from gradprism.metrics.registry import find_metric_classes, known_metrics
 from gradprism.models.builtin import cache_folder
 from gradprism.models.sources import LoadedModel, ModelSource
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import RUN_FILE, published_parts, score_table
 from gradprism.runs.run import open_run
 from gradprism.runs.scores import score_identities
@@ -51,7 +51,7 @@ def make_metric(
 def refuse_unknown(names: Sequence[str]) -> None:
     """Raise `GradPrismError` for an unknown metric, or for a spectral measure, which is not scored."""
     for name in names:
-        if name.partition(":")[0] in MEASURES:
+        if name.partition(":")[0] in known_measures():
             raise GradPrismError(
                 f"{name} is a spectral measure: `gradprism spectra` computes it, and it is not scored. "
                 f"With spectra in the run it is used like a metric: gradprism select RUN --by {name}"
