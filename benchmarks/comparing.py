@@ -18,7 +18,8 @@ import polars as pl
 from benchmarks.machine import describe
 from benchmarks.reading import filled
 from benchmarks.results import save
-from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.measures import MEASURES
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.writer import RunWriter
 
 LAYERS, PROJECTIONS, PART, VALUES = 30, ("q", "k", "v", "o"), 500, 64

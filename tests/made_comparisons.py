@@ -12,7 +12,7 @@ import polars as pl
 from gradprism.comparison import comparison_tables as tables
 from gradprism.comparison.comparison import Comparison, Finding, Group
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import MEASURES
 
 PROJECTIONS = ("q", "k", "v", "o")
 METRICS = ("ifd", "length", "loss")

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from gradprism import Run, open_run
-from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.measures import MEASURES
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.writer import RunWriter
 
 PROJECTIONS = ("q", "k", "v", "o")

@@ -12,7 +12,8 @@ from gradprism.core.settings import recipe_text
 from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.measures import MEASURES
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 from gradprism.runs.record import data_record
 from gradprism.runs.scores import ScoreWriter, locked_run
 from gradprism.runs.writer import RunWriter

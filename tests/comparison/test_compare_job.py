@@ -15,7 +15,7 @@ import gradprism
 from gradprism import GradPrismError
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.render import render_comparison
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import MEASURES
 from gradprism.runs.run import open_run
 from gradprism.runs.values import metric_values
 
@@ -125,7 +125,7 @@ def test_missing_measures_are_gaps_and_never_zeros(tmp_path: Path) -> None:
     holes = values(6, 3)
     holes[0, 0, 1] = np.nan
     nothing = np.full((6, 2, 3), np.nan)
-    from gradprism.prism.tables import MEASURES
+    from gradprism.prism.measures import MEASURES
 
     given = dict.fromkeys(MEASURES, values(6, 3)) | {"effective_rank": holes, "stable_rank": nothing}
     a = given_run(tmp_path / "a", given, range(10, 16))

@@ -13,7 +13,7 @@ from tests.made_runs import measured_run, score_table, scored_run
 from gradprism import GradPrismError, Run
 from gradprism.correlation.correlations import correlate, correlation_table, default_metrics
 from gradprism.correlation.tables import CORRELATIONS
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import MEASURES
 from gradprism.runs.scores import ScoreWriter, locked_run
 
 N, LAYERS = 24, 3

@@ -1,7 +1,7 @@
 """The main job from Python: objects in, an opened run out."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,13 @@ from tests.conftest import SAMPLE
 
 import gradprism
 from gradprism import GradPrismError
+from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.task import MeasureTask
+from gradprism.models.checkpoints import find_checkpoint
+from gradprism.models.text import text_identity
 from gradprism.prism import analyzer as analyzer_module
+from gradprism.prism import measures as measures_module
+from gradprism.prism.measures import Measure, known_measures
 from gradprism.runs import parts as parts_module
 
 
@@ -174,3 +180,33 @@ def test_a_call_that_is_refused_leaves_no_temporary_folder() -> None:
     with pytest.raises(GradPrismError, match="no-such-model"):
         gradprism.spectra([{"prompt": "a", "response": "b"}], "./no-such-model")
     assert list(Path(tempfile.gettempdir()).iterdir()) == before
+
+
+@pytest.fixture
+def other_measures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the built-in measures what another version of gradprism may have: a sixth stored one, and one less."""
+    own = [measure for measure in measures_module._OWN if measure.name != "stable_rank"]
+    last = Measure("last", "smallest singular value", function=lambda spectra: spectra.amin(-1))
+    monkeypatch.setattr(measures_module, "_OWN", (*own, last))
+    known_measures.cache_clear()
+    yield
+    monkeypatch.undo()
+    known_measures.cache_clear()
+
+
+def test_a_run_of_other_built_in_measures_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=1, max_length=50)
+    request.getfixturevalue("other_measures")
+    with pytest.raises(GradPrismError, match=r"measures: the run has None, now \['last', 'stable_rank'\]"):
+        gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=1, max_length=50)
+
+
+def test_a_machine_without_the_measures_of_the_run_is_refused(tiny_checkpoint: Path) -> None:
+    recipe = SpectraRecipe.from_options((str(SAMPLE),), "run", model=str(tiny_checkpoint), engine="ray")
+    source = find_checkpoint(recipe.checkpoint)
+    identity = {"model fingerprint": source.fingerprint(source.load_config()), "measures": ["entropy_share"]}
+    task = MeasureTask(recipe, identity | text_identity(recipe.text))
+    with pytest.raises(GradPrismError, match=r"measures: begun with \['entropy_share'\], here None"):
+        task.load(lambda text: None)

@@ -9,7 +9,7 @@ import pytest
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import MEASURES
 from gradprism.runs.scores import ScoreWriter, locked_run
 from gradprism.runs.values import is_ifd, metric_names, metric_table, metric_values, score_behind
 

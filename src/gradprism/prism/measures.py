@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 LAYER = "all"
 """The name, in place of a projection, of all measured projections of a layer together."""
-STORED_NUMBERS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank", "grad_mean",
-                  "loss")  # fmt: skip
-"""Columns that an `expression` may use: those of `spectra`, and the loss of the example."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Measure:
     function: "Callable[[Float[Tensor, 'batch n']], Float[Tensor, ' batch']] | str | None" = None
     """Singular values, each row padded with zeros -> fp64 values, NaN where undefined; or `module:function`."""
     expression: Callable[[], pl.Expr] | None = None
-    """Computes the value from the columns `STORED_NUMBERS`, null where undefined."""
+    """Computes the value from the built-in columns of `spectra` and `loss`, null where undefined."""
     of_layer: bool = False
     """True if the expression aggregates the projections of a layer: one value a layer, under the projection `all`."""
     compared: bool = True
@@ -96,6 +93,9 @@ _OWN = (
         expression=lambda: pl.col("frobenius_norm").pow(2).sum().sqrt(),
     ),
 )  # fmt: skip
+MEASURES = tuple(measure.name for measure in _OWN if measure.function is not None)
+"""The built-in stored measures; effective and stable rank are null where the gradient is zero."""
+_OF_FIRST_RUNS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")  # never changes
 
 
 @cache
@@ -122,10 +122,14 @@ def stored_measures() -> dict[str, Measure]:
     return {name: measure for name, measure in known_measures().items() if measure.function is not None}
 
 
-def added_measures() -> list[str]:
-    """Return the names of the stored measures from other packages, which decide whether a run may be resumed."""
-    own = {measure.name for measure in _OWN}
-    return [name for name in stored_measures() if name not in own]
+def measures_identity() -> list[str] | None:
+    """Return what the identity of a run says of its stored measures; None where they are those of the first runs.
+
+    Else it is the names of those that the first runs had not, and of those of the first runs that are gone.
+    """
+    stored = stored_measures()
+    names = dict.fromkeys((*stored, *_OF_FIRST_RUNS))
+    return [name for name in names if (name in stored) != (name in _OF_FIRST_RUNS)] or None
 
 
 def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gradprism.prism.measures import stored_measures
+from gradprism.prism.measures import MEASURES, stored_measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,6 @@ _OF_ENTRIES: dict[str, Any] = {
     "grad_max": pl.Float64,
     "singular_values": pl.List(pl.Float32),  # descending, at most min(tokens, d_out, d_in)
 }
-MEASURES = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")
-"""The measures that every run holds; effective and stable rank are null where the gradient is zero."""
 SPECTRA = _schema(_GRADIENT | dict.fromkeys(MEASURES, pl.Float64) | _OF_ENTRIES)
 
 

@@ -14,8 +14,8 @@ from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_
 from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.measures import LAYER, Measure, available_measures, with_measures
-from gradprism.prism.tables import EXAMPLES, MEASURES, SIMILARITY, spectra_schema
+from gradprism.prism.measures import LAYER, MEASURES, Measure, available_measures, with_measures
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, spectra_schema
 from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_first
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured_layers import describe_measured_layers

@@ -6,7 +6,7 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.tables import MEASURES
+from gradprism.prism.measures import MEASURES
 from gradprism.stats.missing import same_rows
 from gradprism.stats.multiplicity import benjamini_hochberg
 from gradprism.stats.prediction import rank_gain

@@ -12,8 +12,8 @@ from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.settings import EngineSettings
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
+from gradprism.prism.measures import MEASURES
 from gradprism.prism.settings import PrismSettings
-from gradprism.prism.tables import MEASURES
 from gradprism.selection.settings import SelectSettings
 
 Value = TypeVar("Value")
