@@ -63,9 +63,10 @@ def activation_only(model: Any, encoded: Encodeds, batch_tokens: int = 512) -> N
     """Our own pass without spectra: the floor. Forward, response loss, and backward to the activations alone."""
     head, projections = ResponseHead(model), find_projections(model, ("q", "k", "v", "o")).projections
     with frozen(model):
-        for batch in _batches(encoded, batch_tokens):
-            with capturing(projections, lambda layer, caught: None):
-                head.loss(Batch.of([item for _, item in batch], head.device)).backward()
+        for items in _batches(encoded, batch_tokens):
+            batch = Batch.of([item for _, item in items], head.device)
+            with capturing(projections, tuple(batch.ids.shape), lambda caught: None):
+                head.loss(batch).backward()
 
 
 def _batches(encoded: Encodeds, batch_tokens: int) -> Iterator[list[tuple[Example, Encoded]]]:

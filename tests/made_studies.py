@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.study.command import located
 from gradprism.study.settings import StudyRecipe
 
@@ -38,6 +38,6 @@ def written_study(folder: Path, model: Path | str = "smollm2-135m", **changes: A
 
 def loaded_study(path: Path, **options: Any) -> StudyRecipe:
     """As `gradprism run` understands it."""
-    recipe = load_recipe(path)
+    recipe = load_verb_and_recipe(path)[1]
     assert isinstance(recipe, StudyRecipe)
     return located(recipe, path.resolve().parent, options.pop("data", None), options.pop("limit", None), **options)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gradprism import GradPrismError
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.core.settings import recipe_text
 from gradprism.measurement.settings import SpectraRecipe
 
@@ -20,7 +20,7 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
     )
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe_text(recipe), encoding="utf-8")
-    assert load_recipe(path) == recipe
+    assert load_verb_and_recipe(path)[1] == recipe
     assert recipe.prism.projection_names == ("q", "v")
     assert recipe.read.columns == "prompt=q"
 
@@ -32,7 +32,7 @@ def test_what_is_no_recipe_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     with pytest.raises(GradPrismError):
-        load_recipe(path)
+        load_verb_and_recipe(path)[1]
 
 
 def test_settings_out_of_range_say_which() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import gradprism
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress
 from gradprism.metrics.registry import known_metrics
@@ -176,7 +176,7 @@ def test_the_recipe_beside_the_scores_replays_them(tiny_checkpoint: Path, rows: 
     first = gradprism.score(
         data, "ifd,length", model=str(tiny_checkpoint), out=tmp_path / "one", style="superfiltering"
     )
-    recipe: Any = load_recipe(tmp_path / "one/scores/ifd/recipe.yaml")
+    recipe: Any = load_verb_and_recipe(tmp_path / "one/scores/ifd/recipe.yaml")[1]
     assert recipe.metric == "ifd"
     second = run_scores(recipe.model_copy(update={"out": str(tmp_path / "two")}))
     assert second.scores("ifd").equals(first.scores("ifd"))

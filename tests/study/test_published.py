@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.study.claims import Compared
 from gradprism.study.page import Drawings, page
 from gradprism.study.result import StudyResult, judge
@@ -62,7 +62,7 @@ def table(name: str) -> pl.DataFrame:
 
 def test_the_page_is_made_again_from_its_tables() -> None:
     """Every word and number of it but those on its runs, which are not kept."""
-    recipe = load_recipe(STUDY.parent / "small.yaml")
+    recipe = load_verb_and_recipe(STUDY.parent / "small.yaml")[1]
     assert isinstance(recipe, StudyRecipe)
     judged = tuple(judge(name, claim, recipe, table(f"claim-{name}")) for name, claim in recipe.claims.items())
     (first,) = re.findall(r'filter\(model="(.*?)", text="(.*?)", contrast="(.*?)"\)', PAGE)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT
 
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.run import open_run
 from gradprism.study.api import run_recipe
@@ -28,7 +28,7 @@ MODEL = "tiny"
 
 
 def recipe_of(checkpoint: Path, out: Path) -> StudyRecipe:
-    loaded = load_recipe(EXAMPLE)
+    loaded = load_verb_and_recipe(EXAMPLE)[1]
     assert isinstance(loaded, StudyRecipe)
     placed = located(loaded, EXAMPLE.parent, None, 8)
     compare = placed.compare.model_copy(update={"resamples": 299})

@@ -8,7 +8,7 @@ import pytest
 from tests.made_studies import ROWS, loaded_study, written_study
 
 from gradprism import GradPrismError
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.study.command import located
 from gradprism.study.settings import StudyRecipe
 
@@ -82,7 +82,7 @@ def test_no_rows_are_no_limit(tmp_path: Path) -> None:
 
 
 def test_the_papers_study_can_be_tried_on_small_models(tmp_path: Path) -> None:
-    recipe = load_recipe(Path(__file__).resolve().parents[2] / "studies" / "paper.yaml")
+    recipe = load_verb_and_recipe(Path(__file__).resolve().parents[2] / "studies" / "paper.yaml")[1]
     assert isinstance(recipe, StudyRecipe)
     study = located(recipe, tmp_path, str(tmp_path), 4, ["smollm2-135m", "gemma-3-270m"])
     loaded = {model.model for model in study.models.values()}

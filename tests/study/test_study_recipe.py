@@ -8,7 +8,7 @@ from tests.command import run
 from tests.made_studies import study_values, written_study
 
 from gradprism import GradPrismError
-from gradprism.cli.recipes import load_recipe
+from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.core.settings import checked
 from gradprism.engine.settings import EngineSettings
 from gradprism.scoring.settings import ScoreRecipe
@@ -68,12 +68,12 @@ def test_what_is_no_recipe_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(GradPrismError, match="recipe"):
-        load_recipe(path)
+        load_verb_and_recipe(path)[1]
 
 
 @pytest.mark.parametrize("name", ["small", "paper"])
 def test_the_studies_of_the_project_can_be_read(name: str) -> None:
-    recipe = load_recipe(ROOT / "studies" / f"{name}.yaml")
+    recipe = load_verb_and_recipe(ROOT / "studies" / f"{name}.yaml")[1]
     assert isinstance(recipe, StudyRecipe)
     assert {model.family for model in recipe.models.values()} != {None}
 

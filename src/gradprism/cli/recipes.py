@@ -8,13 +8,11 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings, checked, read_yaml
 
 
-def load_recipe(path: Path) -> Settings:
-    """Read a recipe, saved with a run or written by hand. Raises `GradPrismError` where it is none or is not valid."""
-    return load_verb_and_recipe(path)[1]
-
-
 def load_verb_and_recipe(path: Path) -> tuple[ModuleType, Settings]:
-    """Read a recipe; return the module that replays it (`gradprism.cli.verbs`) and its settings."""
+    """Read a recipe, saved with a run or written by hand, and the module that replays it (`gradprism.cli.verbs`).
+
+    Raises `GradPrismError` where it is none or is not valid.
+    """
     values = read_yaml(path)
     verb = find_verbs().get(str(values.get("verb")))
     module = verb.load() if verb else None

@@ -168,9 +168,9 @@ def shared_start(one: str, other: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def whole_markers(text: str, length: int, special: frozenset[str] = frozenset()) -> int:
+def whole_markers(text: str, length: int) -> int:
     """Return `length`, or where it falls within a control token of `text` the place where that one begins."""
-    return min([length, *(start for start, stop in markers_in(text, special) if start < length < stop)])
+    return min([length, *(start for start, stop in markers_in(text) if start < length < stop)])
 
 
 def without_turns(example: Example, stop: int) -> Example:

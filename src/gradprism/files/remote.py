@@ -201,10 +201,6 @@ class RemotePath:
             fs, path = self.file_system()
             fs.mv(path, target.file_system()[1])
 
-    def touch(self) -> None:
-        """Write an empty object."""
-        self._write(b"")
-
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the object."""
         try:

@@ -31,14 +31,14 @@ class Caught:
     deltas: Float[Tensor, "batch tokens d_out"]
 
 
-LayerSink = Callable[[int, Sequence[Caught]], None]
+LayerSink = Callable[[Sequence[Caught]], None]
 
 
 @contextmanager
 def capturing(
     projections: Sequence[Projection], shape: tuple[int, ...], on_layer: LayerSink
 ) -> Iterator[Mapping[int, Sequence[Projection]]]:
-    """Call `on_layer(layer, caught)` during backward, last layer first, once a layer's factors are complete.
+    """Call `on_layer(caught)` during backward, last layer first, once a layer's factors are complete.
 
     `shape` is that of the batch, (examples, tokens). The factors are not kept here after the call. The caller may keep
     them: autograd accumulates in place only into tensors without other references. Yields, by layer, the projections
@@ -60,7 +60,7 @@ def capturing(
             if len(arrived[number]) == len(awaited[number]):
                 layer = arrived.pop(number)
                 del awaited[number]
-                on_layer(number, [layer[p.name] for p in projections if p.layer == number and p.name in layer])
+                on_layer([layer[p.name] for p in projections if p.layer == number and p.name in layer])
 
     def on_forward(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Tensor) -> Tensor | None:
         here = by_module[module]

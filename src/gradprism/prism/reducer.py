@@ -83,7 +83,7 @@ class Reducer:
         self._above: list[dict[str, _Gradient]] = [{} for _ in lengths]
         self._kept: list[list[_Gradient]] = [[] for _ in lengths]
 
-    def add(self, layer: int, caught: Sequence[Caught]) -> None:
+    def add(self, caught: Sequence[Caught]) -> None:
         """Collect a layer's factors; reduce all that are collected once they exceed the budget of memory."""
         caught = [_on_solver_device(item) for item in caught]
         if self._waiting and self._waiting[0].means.device != caught[0].deltas.device:

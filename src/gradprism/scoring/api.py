@@ -133,18 +133,15 @@ def run_scores(
     return open_run(recipe.out)
 
 
-def plan_scores(
-    recipe: ScoreRecipe, observer: Progress | None = None, *, data: Any = None, model: ModelSource | None = None
-) -> dict[str, Plan]:
+def plan_scores(recipe: ScoreRecipe, observer: Progress | None = None) -> dict[str, Plan]:
     """Return the work that each metric of a recipe would take; nothing is sent, loaded or written."""
-    progress = observer or NoProgress()
-    recipe, examples = _opened(recipe, data, model, progress)
-    return {name: _plan_metric(name, recipe, model, examples) for name in recipe.metrics}
+    recipe, examples = _opened(recipe, None, None, observer or NoProgress())
+    return {name: _plan_metric(name, recipe, examples) for name in recipe.metrics}
 
 
-def _plan_metric(name: str, recipe: ScoreRecipe, model: ModelSource | None, examples: ExampleSet) -> Plan:
+def _plan_metric(name: str, recipe: ScoreRecipe, examples: ExampleSet) -> Plan:
     """Count the work of a metric on the parts that are not scored yet."""
-    metric = make_metric(name, recipe, model, say_nothing, will_score=False)
+    metric = make_metric(name, recipe, None, say_nothing, will_score=False)
     done = published_parts(to_path(recipe.out), score_table(recipe.name or name))
     plans = [metric.plan(shard.examples) for shard in cut(examples, recipe.part_rows, done)]
     counts = {

@@ -58,17 +58,16 @@ def times_drawn(n: int, resamples: int, rng: np.random.Generator) -> Float[np.nd
 
 
 def percentile_interval(
-    resamples: Float[np.ndarray, "resamples statistics"], confidence: float = 0.95
+    resamples: Float[np.ndarray, "resamples statistics"],
 ) -> tuple[Float[np.ndarray, " statistics"], Float[np.ndarray, " statistics"]]:
-    """Return the low and high end of the middle `confidence` of the resampled values.
+    """Return the low and high end of the middle 95% of the resampled values.
 
     For statistics that jump, such as quantiles, for which the jackknife within BCa is no estimate (Efron & Tibshirani
     1993, section 11.6). NaN where more than a tenth of the resamples have no value.
     """
     ordered = np.sort(resamples, axis=0)  # NaN last
     missing = np.isnan(resamples).sum(axis=0) > _MOST_MISSING * len(resamples)
-    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    low, high = (_quantile(ordered, np.where(missing, np.nan, tail)) for tail in tails)
+    low, high = (_quantile(ordered, np.where(missing, np.nan, tail)) for tail in (0.025, 0.975))
     return low, high
 
 

@@ -28,22 +28,19 @@ class Correlation:
     n: Int[np.ndarray, "..."]
 
 
-def spearman(
-    x: Float[np.ndarray, "n features"], y: Float[np.ndarray, "n ..."], confidence: float = 0.95
-) -> Correlation:
+def spearman(x: Float[np.ndarray, "n features"], y: Float[np.ndarray, "n ..."]) -> Correlation:
     """Correlate the ranks of each feature with those of y (n,), or with each of its columns (n, others).
 
     Each pair is taken on the rows where both are finite. NaN where one of them is constant there; the interval also
     below 4 rows, p below 3.
     """
-    return partial_spearman(x, y, np.empty((len(x), 0)), confidence)
+    return partial_spearman(x, y, np.empty((len(x), 0)))
 
 
 def partial_spearman(
     x: Float[np.ndarray, "n features"],
     y: Float[np.ndarray, "n ..."],
     given: Float[np.ndarray, "n controls"],
-    confidence: float = 0.95,
 ) -> Correlation:
     """Correlate as `spearman` does, given further variables, on the rows where those are finite too.
 
@@ -56,7 +53,7 @@ def partial_spearman(
     shape = (x.shape[1], *y.shape[1:])
     value, n = value.reshape(shape), n.reshape(shape)
     effective = n - given.shape[1]
-    return Correlation(value, *_interval(value, effective, confidence), _two_sided_p(value, effective), n)
+    return Correlation(value, *_interval(value, effective), _two_sided_p(value, effective), n)
 
 
 def left_out_partial_spearman(
@@ -146,9 +143,10 @@ def orthonormal(controls: np.ndarray) -> np.ndarray:
     return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
 
 
-def _interval(value: np.ndarray, n: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+def _interval(value: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95% intervals."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        reach = ndtri((1 + confidence) / 2) * np.sqrt((1 + value**2 / 2) / np.where(n > 3, n - 3, np.nan))
+        reach = ndtri(0.975) * np.sqrt((1 + value**2 / 2) / np.where(n > 3, n - 3, np.nan))
         middle = np.arctanh(value)
         return np.tanh(middle - reach), np.tanh(middle + reach)
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
+from gradprism.stats import least_squares
 from gradprism.stats.rank_correlation import Correlation
 
 TOKENS = ("n_prompt_tokens", "n_response_tokens")
@@ -33,9 +34,9 @@ def feature_matrix(examples: pl.DataFrame, features: Sequence[Feature]) -> np.nd
     return matrix(examples, [f"{measure}:{projection}" for measure, projection in features])
 
 
-def log_lengths(examples: pl.DataFrame, tokens: Sequence[str] = TOKENS) -> np.ndarray:
-    """Return logs of token counts (rows, tokens); NaN where one is not known."""
-    return np.asarray(np.log(np.maximum(matrix(examples, tokens), 1.0)))
+def log_lengths(examples: pl.DataFrame) -> np.ndarray:
+    """Return log prompt and log response tokens (rows, 2); NaN where one is not known."""
+    return least_squares.log_lengths(matrix(examples, TOKENS))
 
 
 def varying(lengths: np.ndarray) -> np.ndarray:

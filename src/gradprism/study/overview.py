@@ -9,6 +9,18 @@ from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
 from gradprism.study.settings import StudyText
 
+_COLUMN_NOTES = """\
+- Beside a claim: how many comparisons (of cosines, sets and projections) of all models show it; how many \
+show the opposite, or *length* alone, or leave it *undecided*, also since their sets were not cut so. In \
+brackets: too few are decided there, or the cut keeps too little, and the verdict does not rest on it.
+- Beside a model: ratio of geometric means, first set over second (in brackets, over how many contrasts); of \
+separation, the difference of two AUC; of cosines, the largest median size of a set and pair, and the largest \
+95% point; of curves, the median correlation between models, and how far below that within one model; of \
+changes from layer to layer, their means in both sets. All with 95% intervals.
+- *length-controlled*: length-matched pairs, regression on lengths, partial rank correlation; the ratios are \
+of sets with common support in length.
+- The end of the page defines these words."""
+
 
 def overview(result: StudyResult) -> Iterator[str]:
     """Yield parts in Markdown: counts of verdicts, the findings, all claims in a table, and its columns explained."""
@@ -30,7 +42,7 @@ def overview(result: StudyResult) -> Iterator[str]:
         yield without_html(result.recipe.about.strip())
     yield "The same in a table:"
     yield _claims_table(result)
-    yield "\n".join(_column_notes(result))
+    yield _COLUMN_NOTES
 
 
 def _capitalised(parts: Sequence[str]) -> str:
@@ -75,25 +87,6 @@ def _counted(each: JudgedClaim, column: str) -> str:
     others = {"the opposite": found.opposite, "length": found.length, "undecided": found.undecided}
     said = ", ".join([f"{found.shown} of {found.all}", *(f"{n} {name}" for name, n in others.items() if n)])
     return said if each.rests_on(column) else f"({said})"
-
-
-def _column_notes(result: StudyResult) -> Iterator[str]:
-    yield (
-        "- Beside a claim: how many comparisons (of cosines, sets and projections) of all models show it; how many "
-        "show the opposite, or *length* alone, or leave it *undecided*, also since their sets were not cut so. In "
-        "brackets: too few are decided there, or the cut keeps too little, and the verdict does not rest on it."
-    )
-    yield (
-        "- Beside a model: ratio of geometric means, first set over second (in brackets, over how many contrasts); of "
-        "separation, the difference of two AUC; of cosines, the largest median size of a set and pair, and the largest "
-        "95% point; of curves, the median correlation between models, and how far below that within one model; of "
-        "changes from layer to layer, their means in both sets. All with 95% intervals."
-    )
-    yield (
-        "- *length-controlled*: length-matched pairs, regression on lengths, partial rank correlation; the ratios are "
-        "of sets with common support in length."
-    )
-    yield "- The end of the page defines these words."
 
 
 def cuts(judged: Sequence[JudgedClaim]) -> tuple[str, ...]:
