@@ -1,10 +1,9 @@
 """check: Check that every file of a run or a comparison is what was written, and repair what is not."""
 
-import json as jsonlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Json, Quiet
 from gradprism.files.paths import to_path
@@ -49,7 +48,7 @@ def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json
                 _replay(run, each.recipe, each.name, quiet)
         found = check_run(run)
     if json:
-        sys.stdout.write(jsonlib.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+        print_json(_as_json(found))
     elif not quiet:
         _show(run, found)
     return 0 if found.is_whole else NOT_WHOLE
@@ -70,7 +69,7 @@ def _check_comparison(folder: str, repair: bool, quiet: bool, json: bool) -> int
         return _check_comparison(folder, False, quiet, json)
     if json:
         found = {"comparison": folder, "whole": not problem, "problem": problem or None}
-        sys.stdout.write(jsonlib.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        print_json(found)
     elif not quiet:
         HarmlessConsole().print(problem or f"comparison {folder}  (whole)")
     return NOT_WHOLE if problem else 0

@@ -1,7 +1,5 @@
 """compare: Compare groups of examples, raw and length-controlled."""
 
-import json as jsonlib
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gradprism.comparison.settings import CompareRecipe, CompareSettings
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.options import Json, Quiet, Several
 from gradprism.core.settings import checked
 
@@ -68,7 +66,7 @@ def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
             "groups": [asdict(group) for group in found.groups], "findings": [asdict(each) for each in found.findings],
             "notes": found.notes, "table": paper_table(found).to_dicts(),
         }  # fmt: skip
-        sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        print_json(values)
     elif not quiet:
         console = HarmlessConsole()
         console.print(render_comparison(found))

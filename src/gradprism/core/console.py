@@ -1,6 +1,8 @@
 """The console of every verb, which escapes control characters of data, names and errors before it prints them."""
 
+import json
 import re
+import sys
 from typing import Any
 
 from rich.console import Console, Group
@@ -69,3 +71,8 @@ def _escaped(text: Text) -> Text:
             piece.plain = escaped(piece.plain)
             piece.spans = [Span(0, len(piece), style) for style in styles]
     return text.blank_copy().join(pieces) if positions else text
+
+
+def print_json(values: Any) -> None:
+    """Print values on stdout as indented JSON."""
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

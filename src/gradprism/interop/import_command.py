@@ -10,7 +10,7 @@ from gradprism.core.options import Data, Json, Quiet
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.interop.settings import ImportRecipe, OriginSettings
-from gradprism.measurement.command import followed
+from gradprism.runs.command import make_run
 
 _DEFAULT = OriginSettings()
 
@@ -62,4 +62,4 @@ def replay(recipe: ImportRecipe, path: Path, *, by: str | None = None, quiet: bo
 def _import(recipe: ImportRecipe, by: str | None, quiet: bool, json: bool) -> int:
     from gradprism.interop.importing import run_recipe
 
-    return followed(partial(run_recipe, recipe), recipe.out, "imported", by, quiet, json)
+    return make_run(partial(run_recipe, recipe), recipe.out, "imported", by, quiet, json)

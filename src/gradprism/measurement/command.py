@@ -1,15 +1,11 @@
 """spectra: Measure the gradient of every layer, for every example of a data set."""
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from gradprism.core.console import HarmlessConsole
-from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Data, Flag, Json, Quiet
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
@@ -17,12 +13,7 @@ from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
 from gradprism.prism.settings import PrismSettings
-from gradprism.runs.command import print_summary
-
-if TYPE_CHECKING:
-    from gradprism.core.progress import Progress
-    from gradprism.runs.run import Run
-
+from gradprism.runs.command import make_run
 
 DEFAULT_PRISM = PrismSettings()
 Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
@@ -85,35 +76,4 @@ def replay(recipe: SpectraRecipe, path: Path, *, by: str | None = None, quiet: b
 def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool) -> int:
     from gradprism.measurement.api import run_recipe
 
-    return followed(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)
-
-
-def followed(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
-    """Run a job that makes a run, and print its summary; `done` is the participle for a row, such as "measured"."""
-    from gradprism.core.progress_bar import show_progress
-
-    try:
-        with show_progress(quiet) as progress:
-            finished = job(progress)
-    except KeyboardInterrupt:
-        return _report_interrupt(out)
-    if json or not quiet:
-        print_summary(finished, by, json)
-    if not finished.counts.ok:
-        sys.stderr.write(f"gradprism: no row could be {done}; for the reasons: gradprism show {out}\n")
-        return 1
-    return 0
-
-
-def _report_interrupt(out: str) -> int:
-    """Print how many rows of an interrupted run are published, and return the exit status."""
-    from gradprism.runs.run import open_run
-
-    err = HarmlessConsole(stderr=True)
-    try:
-        counts = open_run(out).counts
-        err.print(f"Stopped: {counts.done:,} of {counts.rows:,} rows are in {out}.")
-    except GradPrismError:
-        err.print("Stopped before the run began.")
-    err.print("Repeat the same command to resume.")
-    return 130
+    return make_run(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)

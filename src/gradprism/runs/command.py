@@ -1,13 +1,15 @@
 """show: Summarise a run: counts, reasons, measures per projection and layer group."""
 
-import json as jsonlib
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
+from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Json
 
 if TYPE_CHECKING:
+    from gradprism.core.progress import Progress
     from gradprism.runs.run import Run
 
 
@@ -29,11 +31,57 @@ def show(run: str, /, *, by: str | None = None, json: Json = False) -> int:
     return 0
 
 
+def run_job(
+    job: "Callable[[Progress], Run]",
+    out: str,
+    quiet: bool,
+    counted: "Callable[[Run], str]",
+    report: "Callable[[Run], int]",
+) -> int:
+    """Do a job that writes into the run `out`, and return the exit status of `report`, or of an interrupt.
+
+    `counted` says how many rows of the run are there, for a job that was interrupted.
+    """
+    from gradprism.core.progress_bar import show_progress
+    from gradprism.runs.run import open_run
+
+    try:
+        with show_progress(quiet) as progress:
+            finished = job(progress)
+    except KeyboardInterrupt:
+        err = HarmlessConsole(stderr=True)
+        try:
+            err.print(f"Stopped: {counted(open_run(out))} are in {out}.")
+        except GradPrismError:
+            err.print("Stopped before the run began.")
+        err.print("Repeat the same command to resume.")
+        return 130
+    return report(finished)
+
+
+def make_run(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
+    """Do a job that makes a run, and print its summary; `done` is the participle for a row, such as "measured"."""
+
+    def counted(run: "Run") -> str:
+        return f"{run.counts.done:,} of {run.counts.rows:,} rows"
+
+    def report(run: "Run") -> int:
+        if json or not quiet:
+            print_summary(run, by, json)
+        if run.counts.ok:
+            return 0
+        sys.stderr.write(f"gradprism: no row could be {done}; for the reasons: gradprism show {out}\n")
+        return 1
+
+    return run_job(job, out, quiet, counted, report)
+
+
 def print_summary(run: "Run", by: str | None, json: bool) -> None:
+    """Print the summary of a run, as JSON or for the terminal."""
     from gradprism.runs.render import summary_of
 
     if json:
-        sys.stdout.write(jsonlib.dumps(run.summary() | _groups(run, by), indent=2, ensure_ascii=False) + "\n")
+        print_json(run.summary() | _groups(run, by))
     else:
         HarmlessConsole().print(summary_of(run, by))
 

@@ -1,16 +1,15 @@
 """score: Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity."""
 
-import json as jsonlib
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Data, Flag, Json, Quiet, Several
 from gradprism.core.settings import checked
@@ -19,7 +18,11 @@ from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.options import DEFAULT_EXECUTION, Execution, Model
+from gradprism.runs.command import run_job
 from gradprism.scoring.settings import ScoreRecipe
+
+if TYPE_CHECKING:
+    from gradprism.runs.run import Run
 
 DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
 DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
@@ -114,7 +117,7 @@ def _plan(recipe: ScoreRecipe, quiet: bool, json: bool) -> int:
     with show_progress(quiet) as progress:
         plans = plan_scores(recipe, progress)
     if json:
-        sys.stdout.write(jsonlib.dumps({name: asdict(plan) for name, plan in plans.items()}, indent=2) + "\n")
+        print_json({name: asdict(plan) for name, plan in plans.items()})
     else:
         HarmlessConsole().print(plan_of(plans, recipe.requests.prices))
     return 0
@@ -129,37 +132,27 @@ def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
 
 
 def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
-    from gradprism.core.progress_bar import show_progress
     from gradprism.runs.render_scores import scores_of
     from gradprism.runs.score_summary import summary_of_scores
     from gradprism.scoring.api import run_scores
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics)
-    try:
-        with show_progress(quiet) as progress:
-            finished = run_scores(recipe, progress, retry_failed=retry_failed)
-    except KeyboardInterrupt:
-        return _stopped_scoring(recipe.out, scored)
-    summaries = [summary_of_scores(finished, name) for name in scored]
-    if json:
-        sys.stdout.write(jsonlib.dumps([asdict(item) for item in summaries], indent=2, ensure_ascii=False) + "\n")
-    elif not quiet:
-        HarmlessConsole().print(scores_of(finished, summaries))
-    without = [item.metric for item in summaries if not item.ok]
-    if without:
-        names = ", ".join(without)
-        sys.stderr.write(f"gradprism: no row has a value of {names}; for the reasons: gradprism show {recipe.out}\n")
-    return 1 if without else 0
 
+    def counted(run: "Run") -> str:
+        there = {name: run.scores(name).height for name in scored if name in run.metrics}
+        return ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in scored)
 
-def _stopped_scoring(out: str, names: Sequence[str]) -> int:
-    from gradprism.runs.run import open_run
+    def report(run: "Run") -> int:
+        summaries = [summary_of_scores(run, name) for name in scored]
+        if json:
+            print_json([asdict(item) for item in summaries])
+        elif not quiet:
+            HarmlessConsole().print(scores_of(run, summaries))
+        without = ", ".join(item.metric for item in summaries if not item.ok)
+        if without:
+            sys.stderr.write(
+                f"gradprism: no row has a value of {without}; for the reasons: gradprism show {recipe.out}\n"
+            )
+        return 1 if without else 0
 
-    err = HarmlessConsole(stderr=True)
-    with suppress(GradPrismError):
-        run = open_run(out)
-        there = {name: run.scores(name).height for name in names if name in run.metrics}
-        done = ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
-        err.print(f"Stopped: {done} are in {out}.")
-    err.print("Repeat the same command to resume.")
-    return 130
+    return run_job(partial(run_scores, recipe, retry_failed=retry_failed), recipe.out, quiet, counted, report)

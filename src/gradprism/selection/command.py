@@ -1,13 +1,11 @@
 """select: Make subsets by any metric: top, bottom, quantile, budget, matched in length."""
 
-import json as jsonlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.options import Data, Json, Quiet
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, Read
@@ -61,7 +59,7 @@ def _select(recipe: SelectRecipe, quiet: bool, json: bool) -> int:
     with HarmlessConsole(stderr=True, quiet=quiet).status("Selecting"):
         found = run_recipe(recipe)
     if json:
-        sys.stdout.write(jsonlib.dumps(found.summary(), indent=2, ensure_ascii=False) + "\n")
+        print_json(found.summary())
     elif not quiet:
         HarmlessConsole().print(render_selection(found))
     return 0

@@ -1,12 +1,11 @@
 """study: Run a whole study: sets, models, comparisons, claims; or plan it."""
 
-import json as jsonlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gradprism.core.console import HarmlessConsole
+from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Flag, Json, Quiet, Several
 from gradprism.core.settings import checked, read_yaml
@@ -123,7 +122,7 @@ def _study(recipe: StudyRecipe, quiet: bool, json: bool, command: str) -> int:
         return 130
     if json:
         told = {"out": recipe.out, "verdicts": result.verdicts.to_dicts(), "failed": dict(result.failed)}
-        sys.stdout.write(jsonlib.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        print_json(told)
     elif not quiet:
         HarmlessConsole().print(study_of(result))
     return 3 if result.failed else 0
@@ -140,7 +139,7 @@ def _show_plan(recipe: StudyRecipe, quiet: bool, json: bool) -> int:
         plan = plan_study(recipe, observer)
     if json:
         values = asdict(plan) | {"total": asdict(total(plan.steps))}
-        sys.stdout.write(jsonlib.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        print_json(values)
     else:
         HarmlessConsole().print(plan_of(plan))
     return 0
