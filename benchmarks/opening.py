@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         comparison = made_report(Path(name), n=1000, layers=30, rank=200)
         began = time.perf_counter()
-        facts = write_report([comparison], Path(name) / "report.html")
+        facts = write_report(comparison, out=Path(name) / "report.html")
         seconds = time.perf_counter() - began
         ready = opened(facts.path)
     print(

@@ -22,7 +22,7 @@ def other(made: Comparison) -> Comparison:
 
 
 def drawn(comparison: Comparison, out: Path, *only: str, formats: tuple[str, ...] = ("png",)) -> str:
-    draw_figures([comparison], out, formats=formats, only=only)
+    draw_figures(comparison, out=out, formats=formats, only=only)
     return (out / "captions.md").read_text(encoding="utf-8")
 
 
@@ -37,7 +37,7 @@ def test_notes_stand_under_the_figures(made: Comparison, tmp_path: Path) -> None
 
 
 def test_each_model_has_its_notes(made: Comparison, other: Comparison, tmp_path: Path) -> None:
-    draw_figures([made, other], tmp_path, formats=["png"], only=["depth"])
+    draw_figures(made, other, out=tmp_path, formats=["png"], only=["depth"])
     notes = part((tmp_path / "captions.md").read_text(), "Notes")
     assert notes.count("tiny-1b, comparison ") == 2
     assert notes.index("made up") < notes.index("of the other")
@@ -46,9 +46,9 @@ def test_each_model_has_its_notes(made: Comparison, other: Comparison, tmp_path:
 def test_an_incomplete_run_is_said_in_every_caption(made: Comparison, tmp_path: Path) -> None:
     groups = (made.groups[0], replace(made.groups[1], pending=4))
     names = ["nuclear-norm", "four-panels", "effect-forest", "decay", "length", "correlations", "depth"]
-    for one in draw_figures([replace(made, groups=groups)], tmp_path, formats=["svg"], only=names):
+    for one in draw_figures(replace(made, groups=groups), out=tmp_path, formats=["svg"], only=names):
         assert one.caption.endswith("Incomplete run."), one.name
-    for one in draw_figures([made], tmp_path, formats=["png"], only=["depth", "decay"]):
+    for one in draw_figures(made, out=tmp_path, formats=["png"], only=["depth", "decay"]):
         assert "Incomplete" not in one.caption
 
 

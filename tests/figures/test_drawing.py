@@ -47,7 +47,7 @@ def made() -> Comparison:
 @pytest.fixture(scope="module")
 def drawn(made: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("figures")
-    draw_figures([made], out, style="acl")
+    draw_figures(made, out=out, style="acl")
     return out
 
 
@@ -90,7 +90,7 @@ def test_slides_fill_the_slide(made: Comparison) -> None:
 
 
 def test_the_same_numbers_give_the_same_bytes(made: Comparison, drawn: Path, tmp_path: Path) -> None:
-    draw_figures([made], tmp_path, style="acl", only=["nuclear-norm", "effect-forest", "length", "decay"])
+    draw_figures(made, out=tmp_path, style="acl", only=["nuclear-norm", "effect-forest", "length", "decay"])
     again = [file for file in tmp_path.iterdir() if file.suffix != ".md"]
     assert len(again) == 4 * 4
     for file in again:
@@ -100,7 +100,7 @@ def test_the_same_numbers_give_the_same_bytes(made: Comparison, drawn: Path, tmp
 def test_drawing_leaves_matplotlib_as_it_was(made: Comparison, tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 31, "axes.grid": False}):
         before = dict(matplotlib.rcParams)
-        draw_figures([made], tmp_path, only=["depth"])
+        draw_figures(made, out=tmp_path, only=["depth"])
         assert dict(matplotlib.rcParams) == before
         assert figure(made, "depth")[0].axes[0].title.get_fontsize() == STYLES["neurips"].font
 
@@ -118,7 +118,7 @@ def test_importing_needs_no_matplotlib_and_drawing_no_pyplot() -> None:
 
 
 def test_one_group_has_what_needs_no_other(tmp_path: Path) -> None:
-    drawn = draw_figures([made_comparison(["all"], layers=3)], tmp_path, formats=["svg"])
+    drawn = draw_figures(made_comparison(["all"], layers=3), out=tmp_path, formats=["svg"])
     reasons = {one.name: one.reason for one in drawn if one.reason}
     assert reasons == dict.fromkeys(("four-panels", "effect-heatmap", "effect-forest"), "there is only one group")
     assert all(one.files == () and one.csv is None for one in drawn if one.reason)
@@ -142,7 +142,7 @@ def test_what_was_not_measured_is_left_out_with_the_reason(made: Comparison, tmp
         examples=made.examples.drop("nuclear_norm:mean", "effective_rank:mean"),
         effects=made.effects.clear(),
     )
-    drawn = draw_figures([nothing], tmp_path, formats=["png"])
+    drawn = draw_figures(nothing, out=tmp_path, formats=["png"])
     assert {one.name for one in drawn if one.reason} == {
         "adjacent-cosine", "same-layer-cosine", "decay", "length", "correlations",
         "effect-heatmap-high-low", "effect-forest-high-low",
@@ -151,10 +151,10 @@ def test_what_was_not_measured_is_left_out_with_the_reason(made: Comparison, tmp
 
 def test_of_many_groups_the_first_contrasts_are_drawn_and_the_others_on_request(tmp_path: Path) -> None:
     many = made_comparison(["a", "b", "c", "d"], layers=3)
-    names = [one.name for one in draw_figures([many], tmp_path, formats=["png"], only=["effect-forest"])]
+    names = [one.name for one in draw_figures(many, out=tmp_path, formats=["png"], only=["effect-forest"])]
     assert len(names) == 6
     assert "effect-forest-c-d" in available(many)
-    assert draw_figures([many], tmp_path, formats=["png"], only=["effect-forest-c-d"])[0].files
+    assert draw_figures(many, out=tmp_path, formats=["png"], only=["effect-forest-c-d"])[0].files
 
 
 def test_several_models_have_figures_of_their_own_and_depth_together(tmp_path: Path) -> None:
@@ -164,12 +164,12 @@ def test_several_models_have_figures_of_their_own_and_depth_together(tmp_path: P
     assert sum(name.startswith("depth") for name in names) == 5  # mean, q, k, v, o
     with pytest.raises(GradPrismError, match="stands for 3 figures"):
         figure(models, "nuclear-norm")
-    drawn = draw_figures(models, tmp_path, formats=["png"], only=["depth"])
+    drawn = draw_figures(*models, out=tmp_path, formats=["png"], only=["depth"])
     assert "Org/A-1B: high (n = 40), low (n = 40)" in drawn[0].caption
 
 
 @pytest.mark.parametrize(
-    "call", [lambda made, out: draw_figures([made], out, only=["no"]), lambda made, _: figure(made, "no")]
+    "call", [lambda made, out: draw_figures(made, out=out, only=["no"]), lambda made, _: figure(made, "no")]
 )
 def test_an_unknown_figure_is_answered_with_those_there_are(made: Comparison, tmp_path: Path, call) -> None:
     with pytest.raises(GradPrismError, match=r"no figure 'no'.*nuclear-norm.*effect-heatmap-high-low") as error:
@@ -179,17 +179,19 @@ def test_an_unknown_figure_is_answered_with_those_there_are(made: Comparison, tm
 
 def test_unknown_styles_formats_and_nothing_are_refused(made: Comparison, tmp_path: Path) -> None:
     with pytest.raises(GradPrismError, match="neurips, acl, icml, slides"):
-        draw_figures([made], tmp_path, style="nature")
+        draw_figures(made, out=tmp_path, style="nature")
     with pytest.raises(GradPrismError, match=r"'tiff'.*pdf, svg, png"):
-        draw_figures([made], tmp_path, formats=["pdf", "tiff"])
+        draw_figures(made, out=tmp_path, formats=["pdf", "tiff"])
     with pytest.raises(GradPrismError, match="nothing to draw"):
-        draw_figures([], tmp_path)
+        figure([], "depth")
+    with pytest.raises(GradPrismError, match="Expected at least one run"):
+        draw_figures(out=tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_said(made: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GradPrismError, match="Cannot write the figures"):
-        draw_figures([made], tmp_path / "file", only=["depth"])
+        draw_figures(made, out=tmp_path / "file", only=["depth"])
 
 
 def test_without_matplotlib_the_extra_is_named(
@@ -197,12 +199,12 @@ def test_without_matplotlib_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(GradPrismError, match=r"pip install 'gradprism\[report\]'"):
-        draw_figures([made], tmp_path)
+        draw_figures(made, out=tmp_path)
 
 
 def test_progress_hears_of_each_figure(made: Comparison, tmp_path: Path) -> None:
     heard: list[str] = []
-    draw_figures([made], tmp_path, formats=["png"], only=["depth", "decay"], progress=heard.append)
+    draw_figures(made, out=tmp_path, formats=["png"], only=["depth", "decay"], progress=heard.append)
     assert heard == ["depth", "decay"]
 
 

@@ -17,7 +17,7 @@ from tests.made_comparisons import made_comparison
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.figures import figure
-from gradprism.figures.drawing import draw_figures
+from gradprism.figures.api import draw_figures
 
 NOTHING = math.nan
 
@@ -207,7 +207,7 @@ def test_a_layer_without_a_row_is_a_gap_and_a_lone_point_has_a_marker(made: Comp
 
 
 def test_the_csv_holds_the_numbers(made: Comparison, tmp_path: Path) -> None:
-    for one in draw_figures([made], tmp_path, formats=["png"], only=["nuclear-norm", "length"]):
+    for one in draw_figures(made, out=tmp_path, formats=["png"], only=["nuclear-norm", "length"]):
         assert one.csv is not None
         _, data = figure(made, one.name)
         assert pl.read_csv(one.csv, schema_overrides=data.schema).equals(data)

@@ -39,7 +39,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 @pytest.fixture(scope="module")
 def report(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([comparison], tmp_path_factory.mktemp("report") / "report.html").path
+    return write_report(comparison, out=tmp_path_factory.mktemp("report") / "report.html").path
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_a_band_of_singular_values_goes_down_to_where_its_quartile_is_zero(visit
         pl.when(index > 50).then(0.0).otherwise(pl.col("median")).alias("median"),
         pl.when(index > 10).then(0.0).otherwise(pl.col("q25")).alias("q25"),
     )
-    page = visit(write_report([replace(comparison, decay=decay)], tmp_path / "report.html").path)
+    page = visit(write_report(replace(comparison, decay=decay), out=tmp_path / "report.html").path)
     open_example(page, "high-1")
     until(page, "document.querySelectorAll('#detail .plot.js-plotly-plot').length === 2")
     spectra = "document.querySelectorAll('#detail .plot')[1].data"
@@ -336,7 +336,7 @@ def test_hostile_texts_stay_inert_and_laid_out(visit: Any, report: Path, size: t
 
 def test_names_with_markup_are_shown_as_they_are_also_in_plots(visit: Any, tmp_path: Path) -> None:
     names = ("<b>bold</b>", '<a href="https://example.org/">%{y} & $x$</a>')
-    page = visit(write_report([made_comparison(names, 12, 4)], tmp_path / "report.html").path)
+    page = visit(write_report(made_comparison(names, 12, 4), out=tmp_path / "report.html").path)
     drawn(page, "curves")
     assert page.locator("h1 bdi").first.inner_text() == names[0]
     titles = page.locator("#curves .annotation-text").all_text_contents()
@@ -400,7 +400,7 @@ def test_length_controlled_correlations(visit: Any, report: Path, comparison: Co
 def test_one_group_shows_what_there_is(visit: Any, tmp_path: Path) -> None:
     alone = made_comparison(("all",), 12, 4)
     alone = replace(alone, effects=alone.effects.clear(), rd=alone.rd.clear(), contrasts=(), findings=())
-    page = visit(write_report([alone], tmp_path / "report.html").path)
+    page = visit(write_report(alone, out=tmp_path / "report.html").path)
     assert page.locator("#nav a").all_inner_texts() == ["Curves", "Length", "Correlations", "Examples"]
     drawn(page, "curves")
     page.locator("#examples tbody tr").first.click()
@@ -410,7 +410,7 @@ def test_one_group_shows_what_there_is(visit: Any, tmp_path: Path) -> None:
 
 def test_models_are_switched(visit: Any, comparison: Comparison, tmp_path: Path) -> None:
     other = made_comparison(("high", "low"), 9, 3, model="tiny-2b")
-    page = visit(write_report([comparison, other], tmp_path / "report.html").path)
+    page = visit(write_report(comparison, other, out=tmp_path / "report.html").path)
     assert page.locator("h1").inner_text() == "high and low on tiny-1b"
     page.get_by_label("Model").select_option("tiny-2b")
     assert page.locator("h1").inner_text() == "high and low on tiny-2b"
@@ -448,7 +448,7 @@ Object.defineProperty(window, "__gradprismReady", {
 
 @pytest.mark.exhaustive  # 20 s
 def test_two_thousand_examples_fit_and_answer(visit: Any, tmp_path: Path) -> None:
-    facts = write_report([made_report(tmp_path, n=1000, layers=30, rank=200)], tmp_path / "report.html")
+    facts = write_report(made_report(tmp_path, n=1000, layers=30, rank=200), out=tmp_path / "report.html")
     assert facts.n_shown == 2000
     assert facts.bytes <= 12_000_000
     page = visit(facts.path, before=AT_READY)  # how soon: `python -m benchmarks.opening`
@@ -460,7 +460,7 @@ def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
     raw = {"difference_low": 1.0, "difference_high": 2.0, "q": 0.001}
     comparison = with_effects(made_comparison(n=40, layers=4), matched_pairs=9, **sure, **raw)
-    page = visit(write_report([comparison], tmp_path / "report.html").path)
+    page = visit(write_report(comparison, out=tmp_path / "report.html").path)
     dots = (
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
     )
@@ -477,7 +477,7 @@ def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_
 
 def test_controls_that_are_evidence_have_no_dot(visit: Any, tmp_path: Path) -> None:
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
-    page = visit(write_report([with_effects(made_comparison(n=40, layers=4), **sure)], tmp_path / "report.html").path)
+    page = visit(write_report(with_effects(made_comparison(n=40, layers=4), **sure), out=tmp_path / "report.html").path)
     drawn(page, "effects")
     dots = (
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
@@ -498,7 +498,7 @@ FURTHER = (9.9951, 1234.5, 0.0432149, 2_345_678.0)
 def test_figures_of_sentences_are_those_of_the_table(visit: Any, tmp_path: Path, first: float) -> None:
     comparison = with_effects(made_comparison(n=9, layers=2), mean_first=first, mean_second=first * 0.77, auc=0.9951)
     said = findings.findings(comparison.effects, ["effective_rank"])
-    page = visit(write_report([replace(comparison, findings=tuple(said))], tmp_path / "report.html").path)
+    page = visit(write_report(replace(comparison, findings=tuple(said)), out=tmp_path / "report.html").path)
     sentence = re.search(r"\((\S+) against (\S+), AUC (\S+)\)", page.locator(".findings p").inner_text())
     assert sentence is not None
     cells = page.locator("table.paper").first.locator("tbody tr", has_text="mean").locator("td").all_inner_texts()
@@ -516,7 +516,7 @@ def test_a_layer_without_a_value_is_a_gap_in_line_and_band(visit: Any, tmp_path:
     names = ("mean", "mean_low", "mean_high")
     gone = pl.col("layer").is_in([2, 5])
     levels = comparison.levels.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name in names)
-    page = visit(write_report([replace(comparison, levels=levels)], tmp_path / "report.html").path)
+    page = visit(write_report(replace(comparison, levels=levels), out=tmp_path / "report.html").path)
     drawn(page, "curves")
     band, line = page.evaluate("document.querySelector('#curves .plot').data.slice(0, 2).map(t => ({x: t.x, y: t.y}))")
     assert line["x"] == [0, 1, 2, 3, 4, 5, 6]
@@ -563,7 +563,7 @@ def test_missing_correlations_are_grey_and_the_caption_says_what_is_pooled(visit
         pl.when(place > 0).then(pl.col("spearman")).alias("spearman"),
         pl.when(place > 1).then(pl.col("n")).otherwise(17).alias("n"),
     )
-    page = visit(write_report([replace(comparison, correlations=changed)], tmp_path / "report.html").path)
+    page = visit(write_report(replace(comparison, correlations=changed), out=tmp_path / "report.html").path)
     drawn(page, "correlations")
     n = len({*changed["x"], *changed["y"]})
     grey = page.evaluate("document.querySelector('#correlations .plot').data[1].z.map(r => r.map(v => v !== null))")
@@ -580,7 +580,7 @@ def test_a_cut_example_says_how_far_its_loss_reaches(visit: Any, tmp_path: Path)
     examples = comparison.examples.with_columns(
         cut.alias("truncated"), pl.when(cut).then(7).otherwise(pl.col("n_response_tokens")).alias("n_response_tokens")
     )
-    page = visit(write_report([replace(comparison, examples=examples)], tmp_path / "report.html").path)
+    page = visit(write_report(replace(comparison, examples=examples), out=tmp_path / "report.html").path)
     dialog = open_example(page, "high-1")
     heading = dialog.locator(".turn.response h3").inner_text()
     assert heading == "Response – cut at the greatest length: the loss is of the first 7 response tokens"
@@ -591,7 +591,7 @@ def test_each_name_keeps_its_own_direction_and_option_texts_hold_no_marks(visit:
     comparison = made_comparison(names, 9, 3)
     said = findings.findings(comparison.effects, ["effective_rank"])
     noted = replace(comparison, findings=tuple(said), notes=(f"{names[0]} and {names[1]} hardly overlap.",))
-    page = visit(write_report([noted], tmp_path / "report.html").path)
+    page = visit(write_report(noted, out=tmp_path / "report.html").path)
     for box in ("#curves figcaption", ".findings p", "#top .notice li", "#effects figcaption", "#layer-title"):
         inside = page.locator(box).first.locator("bdi").all_text_contents()
         assert [name for name in inside if name in names][:2] == [*names], box

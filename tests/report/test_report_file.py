@@ -82,7 +82,7 @@ def test_numbers_are_rounded_and_what_is_none_is_null(value: float | None, short
 def test_figures_of_a_comparison_keep_enough_digits_to_be_rounded_once(tmp_path: Path, table: str) -> None:
     comparison = made_comparison(n=3, layers=2)
     frame = getattr(comparison, table)
-    found = embedded(write_report([comparison], tmp_path / "report.html").path)["data"]["models"][0]["tables"][table]
+    found = embedded(write_report(comparison, out=tmp_path / "report.html").path)["data"]["models"][0]["tables"][table]
     for name in (name for name in frame.columns if frame[name].dtype.is_float() and name in found):
         assert found[name] == pytest.approx(frame[name].to_list(), rel=1e-7), name
 
@@ -94,7 +94,7 @@ def test_markup_in_texts_ids_names_and_reasons_makes_no_element(tmp_path: Path) 
     evil = replace(evil, groups=(group, *evil.groups[1:]), notes=(EVIL,), about=evil.about | {"precision": EVIL})
     pages = [tmp_path / name for name in ("plain.html", "evil.html")]
     for comparison, page in zip((plain, evil), pages, strict=True):
-        write_report([comparison], page)
+        write_report(comparison, out=page)
     first, second = (Elements(page.read_text("utf-8")) for page in pages)
     assert first.names == second.names
     assert second.names["img"] == 0
@@ -102,18 +102,18 @@ def test_markup_in_texts_ids_names_and_reasons_makes_no_element(tmp_path: Path) 
 
 
 def test_names_in_the_title_are_escaped(tmp_path: Path) -> None:
-    write_report([made_comparison(("<b>high</b>", "low"), 3, 2)], tmp_path / "report.html")
+    write_report(made_comparison(("<b>high</b>", "low"), 3, 2), out=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "<title>&lt;b&gt;high&lt;/b&gt; · low on tiny-1b – GradPrism</title>" in text
 
 
 def test_no_mark_of_direction_is_in_the_title(tmp_path: Path) -> None:
-    write_report([made_comparison(("\u202ehigh", "l\u2067ow"), 3, 2)], tmp_path / "report.html")
+    write_report(made_comparison(("\u202ehigh", "l\u2067ow"), 3, 2), out=tmp_path / "report.html")
     assert "<title>high · low on tiny-1b – GradPrism</title>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_the_policy_lets_nothing_be_requested(tmp_path: Path) -> None:
-    write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html")
+    write_report(made_comparison(n=3, layers=2), out=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert policy is not None
@@ -156,15 +156,15 @@ def test_curves_and_singular_values_are_those_of_the_run(tmp_path: Path) -> None
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     comparison = made_report(tmp_path)
     for name in ("a.html", "b.html"):
-        write_report([comparison], tmp_path / name)
+        write_report(comparison, out=tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
 def test_long_turns_are_cut_the_same_whatever_the_size_and_each_text_is_kept_once(tmp_path: Path) -> None:
     long = [("Say it.", f"{i} " + "word " * 2000) for i in range(30)]
     comparison = made_report(tmp_path, n=30, texts={"high": long, "low": long})
-    whole = write_report([comparison], tmp_path / "whole.html")
-    less = write_report([comparison], tmp_path / "less.html", max_mb=(whole.bytes - 60_000) / MB)
+    whole = write_report(comparison, out=tmp_path / "whole.html")
+    less = write_report(comparison, out=tmp_path / "less.html", max_mb=(whole.bytes - 60_000) / MB)
     assert less.bytes <= whole.bytes - 60_000
     assert less.n_shown < whole.n_shown == 60
     turns = [turn for text in embedded(tmp_path / "whole.html")["texts"] for turn in text if turn[2]]
@@ -176,8 +176,8 @@ def test_long_turns_are_cut_the_same_whatever_the_size_and_each_text_is_kept_onc
 
 def test_a_file_that_is_too_large_shows_a_stated_sample_of_every_group(tmp_path: Path) -> None:
     comparison = made_report(tmp_path, n=60)
-    whole = write_report([comparison], tmp_path / "whole.html")
-    few = write_report([comparison], tmp_path / "few.html", max_mb=(whole.bytes - 110_000) / MB)
+    whole = write_report(comparison, out=tmp_path / "whole.html")
+    few = write_report(comparison, out=tmp_path / "few.html", max_mb=(whole.bytes - 110_000) / MB)
     assert few.bytes <= whole.bytes - 110_000
     assert 10 < few.n_shown < few.n_examples == 120
     data = embedded(tmp_path / "few.html")["data"]
@@ -185,17 +185,17 @@ def test_a_file_that_is_too_large_shows_a_stated_sample_of_every_group(tmp_path:
     assert any(note.startswith(f"{few.n_shown} of 120 examples are listed") and "seed 0" in note for note in few.notes)
     shown = data["models"][0]["examples"]
     assert len(set(Counter(shown["group"]).values())) == 1
-    other = write_report([comparison], tmp_path / "other.html", max_mb=(whole.bytes - 110_000) / MB, seed=1)
+    other = write_report(comparison, out=tmp_path / "other.html", max_mb=(whole.bytes - 110_000) / MB, seed=1)
     assert embedded(other.path)["data"]["models"][0]["examples"]["row"] != shown["row"]
 
 
 def test_where_not_even_one_example_fits_one_of_each_group_is_shown(tmp_path: Path) -> None:
-    facts = write_report([made_report(tmp_path)], tmp_path / "report.html", max_mb=0.1)
+    facts = write_report(made_report(tmp_path), out=tmp_path / "report.html", max_mb=0.1)
     assert facts.n_shown == 2
 
 
 def test_what_is_gone_is_said_and_the_rest_is_there(tmp_path: Path) -> None:
-    facts = write_report([made_comparison(n=4, layers=2)], tmp_path / "report.html")
+    facts = write_report(made_comparison(n=4, layers=2), out=tmp_path / "report.html")
     found = embedded(facts.path)
     assert facts.n_shown == 8
     assert found["texts"] == []
@@ -212,7 +212,7 @@ def test_no_path_of_the_author_is_in_the_file(tmp_path: Path, gone: str) -> None
     noted = replace(comparison, about=comparison.about | {"model": model}, notes=(f"{home / 'low'} was left out.",))
     if gone != "nothing":
         (home / gone).rename(home / "elsewhere")
-    text = write_report([noted], tmp_path / "report.html").path.read_text("utf-8")
+    text = write_report(noted, out=tmp_path / "report.html").path.read_text("utf-8")
     assert "my home" not in text
     assert str(tmp_path) not in text
     assert "<title>high · low on tiny – GradPrism</title>" in text
@@ -258,7 +258,7 @@ def test_the_header_says_which_rows_of_which_data_and_whether_runs_end(tmp_path:
     data = [entry | {"fingerprint": "fedcba9876543210"} for entry in comparison.about["data"]]
     groups = (comparison.groups[0], replace(comparison.groups[1], pending=3))
     about = comparison.about | {"model": model, "data": data}
-    page = write_report([replace(comparison, about=about, groups=groups)], tmp_path / "report.html").path
+    page = write_report(replace(comparison, about=about, groups=groups), out=tmp_path / "report.html").path
     header = dict(embedded(page)["data"]["models"][0]["header"])
     assert header["Model"].endswith("revision 01234567")
     assert "fingerprint fedcba98" in header["Data"]
@@ -271,7 +271,7 @@ def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001, "n_first": 40}
     for pairs, found in ((9, "unclear"), (10, "positive")):
         comparison = with_effects(made_comparison(n=40, layers=2), matched_pairs=pairs, **sure)
-        page = write_report([comparison], tmp_path / "report.html").path
+        page = write_report(comparison, out=tmp_path / "report.html").path
         effects = embedded(page)["data"]["models"][0]["tables"]["effects"]
         assert {effects["partial_found"]["kinds"][i] for i in effects["partial_found"]["index"]} == {found}
         assert {*effects["no_support"]} == {int(found == "unclear")}
@@ -279,7 +279,7 @@ def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path
 
 def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Path) -> None:
     comparison = made_comparison(n=3, layers=2)
-    data = embedded(write_report([comparison], tmp_path / "report.html").path)["data"]
+    data = embedded(write_report(comparison, out=tmp_path / "report.html").path)["data"]
     assert (data["alpha"], data["decay_examples"]) == (ALPHA, MOST_EXAMPLES)
     shown = {*comparison.examples.columns, *comparison.levels["measure"], *comparison.correlations["x"]}
     assert {name: data["titles"][name] for name in shown} == {name: [title(name), headed(name)] for name in shown}
@@ -294,7 +294,7 @@ def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Pa
 
 
 def test_every_kind_of_finding_is_sent_with_its_name_and_meaning(tmp_path: Path) -> None:
-    data = embedded(write_report([made_comparison(n=3, layers=2)], tmp_path / "report.html").path)["data"]
+    data = embedded(write_report(made_comparison(n=3, layers=2), out=tmp_path / "report.html").path)["data"]
     assert [*data["kinds"]] == [*KINDS]  # the most important first
     assert data["kinds"]["length"] == ["mostly length", KINDS["length"].meaning]
     assert data["control_rule"] == CONTROL_RULE
@@ -304,7 +304,7 @@ def test_data_that_has_changed_costs_its_texts_alone(tmp_path: Path) -> None:
     comparison = made_report(tmp_path)
     with (tmp_path / "low.jsonl").open("a") as file:
         file.write('\n{"prompt": "one", "response": "more"}')
-    found = embedded(write_report([comparison], tmp_path / "report.html").path)
+    found = embedded(write_report(comparison, out=tmp_path / "report.html").path)
     model = found["data"]["models"][0]
     assert list(model["no_texts"]) == ["low"]
     assert "has changed since" in model["no_texts"]["low"]
@@ -315,7 +315,7 @@ def test_data_that_has_changed_costs_its_texts_alone(tmp_path: Path) -> None:
 def test_a_run_that_has_changed_costs_its_curves_alone(tmp_path: Path) -> None:
     comparison = made_report(tmp_path)
     swapped = tuple(replace(group, run=comparison.groups[0].run) for group in comparison.groups)
-    found = embedded(write_report([replace(comparison, groups=swapped)], tmp_path / "report.html").path)
+    found = embedded(write_report(replace(comparison, groups=swapped), out=tmp_path / "report.html").path)
     missing = found["data"]["models"][0]["measured_missing"]
     assert list(missing) == ["low"]
     assert "has changed since it was compared" in missing["low"]
@@ -323,7 +323,7 @@ def test_a_run_that_has_changed_costs_its_curves_alone(tmp_path: Path) -> None:
 
 def test_without_texts_none_are_in_the_file(tmp_path: Path) -> None:
     comparison = made_report(tmp_path, texts={"high": [("a secret", "kept")]})
-    facts = write_report([comparison], tmp_path / "report.html", texts=False)
+    facts = write_report(comparison, out=tmp_path / "report.html", texts=False)
     assert "a secret" not in facts.path.read_text("utf-8")
     assert set(embedded(facts.path)["data"]["models"][0]["no_texts"]) == {"high", "low"}
 
@@ -332,7 +332,7 @@ def test_one_group_and_several_models(tmp_path: Path) -> None:
     alone = made_comparison(("all",), 4, 2)
     alone = replace(alone, effects=alone.effects.clear(), contrasts=(), findings=())
     other = made_comparison(("high", "low"), 4, 3, model="tiny-2b")
-    facts = write_report([alone, other], tmp_path / "report.html")
+    facts = write_report(alone, other, out=tmp_path / "report.html")
     models = embedded(facts.path)["data"]["models"]
     assert [model["name"] for model in models] == ["tiny-1b", "tiny-2b"]
     assert models[0]["findings"] == []
@@ -340,7 +340,7 @@ def test_one_group_and_several_models(tmp_path: Path) -> None:
 
 
 def test_findings_stand_by_contrast_and_importance(tmp_path: Path) -> None:
-    facts = write_report([made_comparison(("a", "b", "c"), 3, 2)], tmp_path / "report.html")
+    facts = write_report(made_comparison(("a", "b", "c"), 3, 2), out=tmp_path / "report.html")
     found = embedded(facts.path)["data"]["models"][0]["findings"]
     assert [(item["first"], item["second"], item["kind"]) for item in found] == [
         (*pair, kind) for pair in (("a", "b"), ("a", "c"), ("b", "c")) for kind in ("survives", "length")
@@ -354,16 +354,16 @@ def small() -> Comparison:
 
 def test_no_comparison_and_a_folder_are_refused(tmp_path: Path, small: Comparison) -> None:
     with pytest.raises(GradPrismError, match="at least one"):
-        write_report([], tmp_path / "report.html")
+        write_report(out=tmp_path / "report.html")
     with pytest.raises(GradPrismError, match="is a folder"):
-        write_report([small], tmp_path)
+        write_report(small, out=tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(GradPrismError, match="Cannot write the report"):
-        write_report([small], tmp_path / "file" / "report.html")
+        write_report(small, out=tmp_path / "file" / "report.html")
 
 
 def test_progress_hears_what_is_read(tmp_path: Path) -> None:
     heard: list[str] = []
-    write_report([made_report(tmp_path)], tmp_path / "report.html", progress=heard.append)
+    write_report(made_report(tmp_path), out=tmp_path / "report.html", progress=heard.append)
     assert any("spectra of high" in line for line in heard)
     assert any("texts" in line for line in heard)

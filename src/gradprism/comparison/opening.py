@@ -24,7 +24,7 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
     neither.
     """
     if not given:
-        raise GradPrismError("Nothing given. Expected folders that `gradprism compare` has written, or runs.")
+        raise GradPrismError("Nothing given. Expected at least one run, or folder written by `gradprism compare`.")
     saved, runs = list[Comparison](), list[str]()
     for item in given:
         if isinstance(item, Comparison):

@@ -17,7 +17,7 @@ To add a figure, write one file in `figures/kinds`; the catalogue finds it. In i
 its own artists into the panels of `canvas.make_canvas`.
 """
 
-from gradprism.figures.drawing import FORMATS, Drawn, available, draw_figures, figure, write_figure
+from gradprism.figures.api import FORMATS, Drawn, available, draw_figures, figure, write_figure
 from gradprism.figures.styles import STYLES
 
 __all__ = ["FORMATS", "STYLES", "Drawn", "available", "draw_figures", "figure", "write_figure"]

@@ -1,5 +1,5 @@
 """A comparison as one HTML file that opens offline: header, verdict, curves, effects, lengths, examples."""
 
-from gradprism.report.report import WrittenReport, write_report
+from gradprism.report.api import WrittenReport, write_report
 
 __all__ = ["WrittenReport", "write_report"]
