@@ -22,7 +22,7 @@ from gradprism.comparison.length_controls import (
 )
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import headed
-from gradprism.prism.measures import known_measures
+from gradprism.prism.measures import MEAN, known_measures
 
 
 class KindOfFinding(NamedTuple):
@@ -66,7 +66,7 @@ def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = No
 
     `by` is the metric whose extremes the groups are, if they are.
     """
-    means = effects.filter(pl.col("layer").is_null() & (pl.col("projection") == "mean"))
+    means = effects.filter(pl.col("layer").is_null() & (pl.col("projection") == MEAN))
     rows = {(row["first"], row["second"], row["measure"]): row for row in means.iter_rows(named=True)}
     contrasts = dict.fromkeys((first, second) for first, second, _ in rows)
     wanted = [(*pair, measure) for pair in contrasts for measure in measures if (*pair, measure) in rows]
@@ -136,7 +136,7 @@ def _is_controlled(row: Row) -> bool:
 
 def _subject(row: Row) -> str:
     """Begin a sentence with the measure, and with the projection where it is one alone."""
-    return headed(row["measure"]) + ("" if row["projection"] in ("mean", None) else f" of {row['projection']}")
+    return headed(row["measure"]) + ("" if row["projection"] in (MEAN, None) else f" of {row['projection']}")
 
 
 def _said(row: Row) -> str:

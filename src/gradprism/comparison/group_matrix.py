@@ -11,13 +11,12 @@ import polars as pl
 from gradprism.comparison.comparison_tables import COSINES, EXAMPLES
 from gradprism.comparison.grouping import GroupRows
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.measures import LAYER
+from gradprism.prism.measures import LAYER, MEAN
 from gradprism.runs.run import Run
 from gradprism.runs.values import metric_table
 from gradprism.stats.least_squares import log_lengths
 from gradprism.stats.missing import mean_present
 
-MEAN = "mean"  # over projections
 T = TypeVar("T")
 Key = tuple[str, str | None, int | None]  # measure, projection, layer
 Block = tuple[list[Key], np.ndarray]  # some columns of a matrix, (n, keys)

@@ -8,9 +8,10 @@ import polars as pl
 
 from gradprism.comparison.contrast import LENGTHS, match_on_length
 from gradprism.comparison.decay import MOST_EXAMPLES
-from gradprism.comparison.group_matrix import MEAN, GroupMatrix
+from gradprism.comparison.group_matrix import GroupMatrix
 from gradprism.comparison.grouping import GroupRows
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MEAN
 from gradprism.runs.own_settings import DECIDING, notes_on_settings
 from gradprism.runs.run import Run
 from gradprism.stats.length_match import overlap_in_length

@@ -10,12 +10,12 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
-from gradprism.comparison.group_matrix import MEAN
 from gradprism.comparison.length_controls import ADJUSTED_P, ALPHA
 from gradprism.core.console import escaped
 from gradprism.core.markdown import header_lines, inline, table_row
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MEAN
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -14,6 +14,7 @@ from gradprism.comparison.length_controls import ADJUSTED_P, controls, raw_diffe
 from gradprism.core.numbers import number, probability, share
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES, MEAN
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
 _LEGEND = (
@@ -22,7 +23,6 @@ _LEGEND = (
     "Benjamini-Hochberg over layers and projections of a measure."
 )
 _ADJUSTED_P = "p adj.\n(BH)"  # in a heading, which leaves names of groups their room at 80 columns
-_IN_FULL = ("nuclear_norm", "effective_rank")
 _STYLES = {"survives": "green", "partly": "green", **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow")}
 _DIFFERENCE = {"positive": "higher", "negative": "lower", "missing": "–"}
 _FOUND = {
@@ -59,7 +59,7 @@ def _shown_measures(comparison: Comparison) -> tuple[str, ...]:
     """Return the measures to show in full: those asked for by name, otherwise the two of the papers."""
     if comparison.about.get("settings", {}).get("measures"):
         return comparison.measures
-    return tuple(measure for measure in _IN_FULL if measure in comparison.measures)
+    return tuple(measure for measure in MAIN_MEASURES if measure in comparison.measures)
 
 
 def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
@@ -68,7 +68,7 @@ def _contrast_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableTyp
     table = plain_table("Mean over layers and projections; the verdict is length-controlled", headings)
     kinds = {(each.first, each.second, each.measure): each.kind for each in comparison.findings}
     means = {(row["first"], row["second"], row["measure"]): row
-             for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}  # fmt: skip
+             for row in rows.filter(pl.col("projection") == MEAN).iter_rows(named=True)}  # fmt: skip
     for measure in _shown_measures(comparison):
         table.add_row(title(measure), style="bold")
         for pair in comparison.contrasts:
@@ -100,7 +100,7 @@ def _length_control_table(comparison: Comparison, rows: pl.DataFrame) -> Rendera
     """Tabulate the raw difference of each measure's mean over projections, and its three length controls."""
     headings = ["", "estimate", "95% interval", _ADJUSTED_P, "finding"]
     table = plain_table("Mean over layers and projections, length-controlled", headings)
-    means = {row["measure"]: row for row in rows.filter(pl.col("projection") == "mean").iter_rows(named=True)}
+    means = {row["measure"]: row for row in rows.filter(pl.col("projection") == MEAN).iter_rows(named=True)}
     for measure in _shown_measures(comparison):
         if row := means.get(measure):
             raw = raw_difference(row)
@@ -117,7 +117,7 @@ def _mad_table(comparison: Comparison) -> RenderableType:
     """Tabulate MAD of each group, its mean over projections: over all layers, and within each third of depth."""
     headings = ["", "all layers", "95% interval", *THIRDS]
     table = plain_table(f"Roughness over layers: {MAD_IN_WORDS}", headings)
-    rows = comparison.mad.filter(pl.col("projection") == "mean")
+    rows = comparison.mad.filter(pl.col("projection") == MEAN)
     for measure in _shown_measures(comparison):
         found = list(rows.filter(pl.col("measure") == measure).iter_rows(named=True))
         table.add_row(title(measure), style="bold")
@@ -136,7 +136,7 @@ def _interval(row: Row, name: str) -> str:
 def _verdict(comparison: Comparison, first: str, second: str) -> RenderableType:
     lines: list[RenderableType] = [Text(f"Verdict: {first} against {second}", style="bold")]
     for finding in comparison.findings:
-        if (finding.first, finding.second) == (first, second) and finding.measure in _IN_FULL:
+        if (finding.first, finding.second) == (first, second) and finding.measure in MAIN_MEASURES:
             mark = (f"{finding.kind}  ", _STYLES.get(finding.kind, "dim"))
             lines.append(Padding(Text.assemble(mark, finding.sentence), (0, 0, 0, 2)))
     return Group(*lines)

@@ -14,7 +14,7 @@ from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.correlation.table_files import write_csv, write_tables
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.files.folder import FolderKind, written_folder
-from gradprism.prism.measures import known_measures
+from gradprism.prism.measures import MAIN_MEASURES, known_measures
 from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE
 from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run
@@ -26,7 +26,6 @@ FEWEST_VALUES = 4  # below, no interval exists
 MOST_BY_DEFAULT = 200  # metrics, where none is named: 19,900 pairs
 MOST_NAMED = 1000
 _LENGTHS = {"n_prompt_tokens": "prompt_length", "n_response_tokens": "length"}
-_BY_PROJECTION = ("nuclear_norm", "effective_rank")
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def default_metrics(run: Run) -> list[str]:
 
 def spectral_metrics(projections: Iterable[str]) -> list[str]:
     """List every measure of the mean over projections, and nuclear norm and effective rank of each projection."""
-    each = [f"{measure}:{projection}" for measure in _BY_PROJECTION for projection in projections]
+    each = [f"{measure}:{projection}" for measure in MAIN_MEASURES for projection in projections]
     compared = (name for name, measure in known_measures().items() if measure.compared and not measure.of_layer)
     return [*(f"{name}:mean" for name in compared), *each]
 

@@ -6,8 +6,8 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.figures.plot import has_numbers
+from gradprism.prism.measures import MEAN
 
-MAIN_MEASURES = ("nuclear_norm", "effective_rank")
 BAND = "Bands are 95% bootstrap intervals of the mean."
 INTERVAL = ("mean", "mean_low", "mean_high")
 BY_LAYER = ("layer", *INTERVAL)  # x, y and the ends of the interval
@@ -16,7 +16,7 @@ BY_LAYER = ("layer", *INTERVAL)  # x, y and the ends of the interval
 def layer_means(comparison: Comparison, panels: Sequence[tuple[str, str]]) -> pl.DataFrame:
     """Return a row for each measure, group, projection and layer; `panels` are pairs of measure and group."""
     wanted = pl.DataFrame(panels, schema={"measure": pl.String, "group": pl.String}, orient="row")
-    by_layer = comparison.levels.filter(pl.col("layer").is_not_null(), pl.col("projection") != "mean")
+    by_layer = comparison.levels.filter(pl.col("layer").is_not_null(), pl.col("projection") != MEAN)
     rows = wanted.join(by_layer, on=("measure", "group"), how="inner", maintain_order="left_right")
     return rows.select("measure", "group", "projection", "layer", "n", *INTERVAL)
 

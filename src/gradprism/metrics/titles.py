@@ -3,7 +3,7 @@
 from functools import cache
 
 from gradprism.metrics.registry import known_metrics
-from gradprism.prism.measures import known_measures
+from gradprism.prism.measures import MEAN, known_measures
 
 _OTHERS = {
     "adjacent_cosine": "adjacent-layer cosine",
@@ -27,7 +27,7 @@ def title(name: str) -> str:
         return f"{name.removeprefix('column:')} (column)"
     measure, _, projection = name.partition(":")
     words = titles().get(measure, measure.replace("_", " "))
-    return words if projection in ("", "mean") else f"{words} {projection}"
+    return words if projection in ("", MEAN) else f"{words} {projection}"
 
 
 def headed(name: str) -> str:

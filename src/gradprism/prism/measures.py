@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 LAYER = "all"
 """The name, in place of a projection, of all measured projections of a layer together."""
+MEAN = "mean"
+"""The name, in place of a projection, of the mean over all measured projections."""
+MAIN_MEASURES = ("nuclear_norm", "effective_rank")
+"""The measures that summaries and figures show before all others."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
+from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.report.packed import DECADES, Array, Codes, log_codes, log_range, packed
 from gradprism.report.paths import first_line, known_paths
 from gradprism.runs.run import Run, open_run
 
-CURVES = ("nuclear_norm", "effective_rank")
 _INDICES = 12  # singular values that are kept of each spectrum, evenly spaced in the logarithm of their index
 _ROWS_AT_ONCE = 128
 _CURVE_LEVELS, _SPECTRUM_LEVELS = 4095, 127  # within 0.1% and 6%, which no plot shows
@@ -36,11 +36,11 @@ class ExampleCurves:
     def json(self, rows: Sequence[int]) -> dict[str, Any]:
         """Pack some of the examples for the page."""
         curves, spectra = self.curves[list(rows)], self.spectra[list(rows)]
-        ranges = [log_range(curves[:, measure]) for measure in range(len(CURVES))]
+        ranges = [log_range(curves[:, measure]) for measure in range(len(MAIN_MEASURES))]
         codes = [log_codes(curves[:, i], low, high, _CURVE_LEVELS) for i, (low, high) in enumerate(ranges)]
         return {
             "curves": {
-                "measures": CURVES,
+                "measures": MAIN_MEASURES,
                 "ranges": ranges,
                 "levels": _CURVE_LEVELS,
                 **packed(np.stack(codes, axis=1), wide=True),
@@ -60,7 +60,7 @@ def read_example_curves(comparison: Comparison, examples: pl.DataFrame, say: Say
     A run that is gone or has changed leaves a sentence in `missing` and never raises.
     """
     shape = (len(comparison.projections), len(comparison.layers))
-    curves = np.full((examples.height, len(CURVES), *shape), np.nan)
+    curves = np.full((examples.height, len(MAIN_MEASURES), *shape), np.nan)
     wanted = _log_spaced_indices(_largest_rank(comparison))
     spectra = np.zeros((examples.height, *shape, len(wanted)), dtype=np.uint16)
     found = ExampleCurves(curves, spectra, (1, *wanted))
@@ -100,7 +100,7 @@ def _read_group(run: Run, rows: pl.DataFrame, comparison: Comparison, found: Exa
         at = kept["index"].to_numpy()
         projection = kept["projection"].replace_strict(projections, return_dtype=pl.Int64).to_numpy()
         layer = kept["layer"].replace_strict(layers, return_dtype=pl.Int64).to_numpy()
-        for index, measure in enumerate(CURVES):
+        for index, measure in enumerate(MAIN_MEASURES):
             found.curves[at, index, projection, layer] = kept[measure].to_numpy()
         found.spectra[at, projection, layer] = _relative_codes(kept["kept"], len(found.indices))
 
@@ -111,7 +111,7 @@ def _frames(run: Run, rows: pl.DataFrame, indices: Sequence[int]) -> Iterator[pl
     for start in range(0, rows.height, _ROWS_AT_ONCE):
         some = rows.slice(start, _ROWS_AT_ONCE).select("row", "index")
         chosen = run.scan("spectra").filter(pl.col("row").is_in(some["row"].to_list()))
-        yield chosen.select("row", "layer", "projection", *CURVES, kept).collect().join(some, on="row")
+        yield chosen.select("row", "layer", "projection", *MAIN_MEASURES, kept).collect().join(some, on="row")
 
 
 def _relative_codes(kept: pl.Series, n: int) -> Codes:

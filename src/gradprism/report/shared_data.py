@@ -17,7 +17,7 @@ from gradprism.figures.colours import (
     projection_look,
 )
 from gradprism.metrics.titles import headed, title
-from gradprism.report.example_curves import CURVES
+from gradprism.prism.measures import MAIN_MEASURES
 
 _PLOTLY_SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
@@ -43,7 +43,12 @@ def _titled_names(comparison: Comparison) -> set[str]:
     """Collect the names of measures and metrics that a comparison's tables hold."""
     correlations = comparison.correlations
     columns = comparison.levels["measure"], comparison.effects["measure"], correlations["x"], correlations["y"]
-    return {*CURVES, *comparison.measures, *comparison.examples.columns, *(name for each in columns for name in each)}
+    return {
+        *MAIN_MEASURES,
+        *comparison.measures,
+        *comparison.examples.columns,
+        *(name for each in columns for name in each),
+    }
 
 
 def figure_styles() -> dict[str, Any]:

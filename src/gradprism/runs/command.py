@@ -87,8 +87,9 @@ def print_summary(run: "Run", by: str | None, json: bool) -> None:
 
 
 def _groups(run: "Run", by: str | None) -> dict[str, Any]:
+    from gradprism.prism.measures import MAIN_MEASURES
     from gradprism.runs.groups import group_table
 
     if not by:
         return {}
-    return {"by": by, "groups": {m: group_table(run, by, m).to_dicts() for m in ("nuclear_norm", "effective_rank")}}
+    return {"by": by, "groups": {m: group_table(run, by, m).to_dicts() for m in MAIN_MEASURES}}

@@ -10,6 +10,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.numbers import number
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import headed, title
+from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.runs.groups import group_table
 from gradprism.runs.render_scores import score_tables
 from gradprism.runs.run import Run
@@ -103,7 +104,7 @@ def _cosine_table(run: Run) -> RenderableType:
 
 
 def _group_tables(run: Run, by: str) -> Iterator[RenderableType]:
-    for measure in ("nuclear_norm", "effective_rank"):
+    for measure in MAIN_MEASURES:
         table = group_table(run, by, measure)
         shown = [name for name in run.projections if name in table.columns]
         drawn = plain_table(

@@ -20,7 +20,7 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.measures import LAYER, Measure, known_measures
+from gradprism.prism.measures import LAYER, MEAN, Measure, known_measures
 from gradprism.runs.layout import published_parts
 from gradprism.runs.run import Run
 from gradprism.runs.source_data import open_source_data
@@ -102,7 +102,7 @@ def _names_of_measures(run: Run) -> Iterator[str]:
     """Yield MEASURE:PROJECTION of every measure of a run, and MEASURE:all of those of whole layers."""
     for name, measure in run.measures.items():
         yield from (
-            f"{name}:{projection}" for projection in ([LAYER] if measure.of_layer else [*run.projections, "mean"])
+            f"{name}:{projection}" for projection in ([LAYER] if measure.of_layer else [*run.projections, MEAN])
         )
 
 
@@ -219,7 +219,7 @@ def _read_measure(run: Run, spec: str) -> pl.DataFrame | None:
         return None
     spectra = run.scan_layer_measure(name) if measure.of_layer else run.scan_measures([name])
     spectra = spectra.rename({name: "value"})
-    if projection not in ("mean", LAYER):
+    if projection not in (MEAN, LAYER):
         spectra = spectra.filter(pl.col("projection") == projection)
     if match["first"]:
         spectra = spectra.filter(pl.col("layer").is_between(*_layers(run, spec, match)))
@@ -255,4 +255,4 @@ def _read_count(run: Run, spec: str) -> pl.DataFrame | None:
 
 def _projections_of(run: Run, measure: Measure) -> list[str]:
     """Return the projections that a measure has a value for: each one and `mean`, or `all` for whole layers."""
-    return [LAYER] if measure.of_layer else [*run.projections, "mean"]
+    return [LAYER] if measure.of_layer else [*run.projections, MEAN]

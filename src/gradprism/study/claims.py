@@ -15,8 +15,8 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.findings import finding
-from gradprism.comparison.group_matrix import MEAN
 from gradprism.comparison.length_controls import LEFT, SIGNS, Row, controls, raw_difference
+from gradprism.prism.measures import MEAN
 from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.settings import Claim, StudyRecipe, matching
 from gradprism.study.steps import comparison_name
@@ -121,9 +121,7 @@ def with_cuts_decided(table: pl.DataFrame, whole: str, cuts: Collection[str]) ->
 def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
     """Return the rows of a claim on MAD: shown where the intervals of both groups do not meet; no length control."""
     measure = claim.measure.removeprefix("mad:")
-    mads = {
-        row["group"]: row for row in comparison.mad.filter(measure=measure, projection="mean").iter_rows(named=True)
-    }
+    mads = {row["group"]: row for row in comparison.mad.filter(measure=measure, projection=MEAN).iter_rows(named=True)}
     rows = []
     for first, second in comparison.contrasts:
         if first not in mads or second not in mads:  # of one layer nothing changes
@@ -135,7 +133,7 @@ def _mad_rows(claim: Claim, comparison: Comparison) -> list[dict[str, Any]]:
             below, above = ends[1] < ends[2], ends[0] > ends[3]
             raw = "shown" if (below if claim.expect == "lower" else above) else "opposite" if below or above else raw
         rows.append(
-            {"first": first, "second": second, "measure": claim.measure, "projection": "mean",
+            {"first": first, "second": second, "measure": claim.measure, "projection": MEAN,
              "mean_first": one["mad"], "first_low": one["mad_low"], "first_high": one["mad_high"],
              "mean_second": other["mad"], "second_low": other["mad_low"], "second_high": other["mad_high"],
              "raw": raw, "held": "undecided"}

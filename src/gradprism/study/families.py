@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.group_matrix import MEAN
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.measures import MEASURES
+from gradprism.prism.measures import MEAN, MEASURES
 from gradprism.stats.bootstrap import percentile_interval, times_drawn
 from gradprism.stats.drawn import drawn_quantiles
 from gradprism.stats.rank_correlation import Correlation, partial_spearman, spearman

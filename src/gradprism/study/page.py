@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gradprism.comparison.group_matrix import MEAN
 from gradprism.core.markdown import code, header_lines, inline, table_row, with_interval, without_html
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MEAN
 from gradprism.study.claims import means, table_kind
 from gradprism.study.overview import cut_in_words, overview
 from gradprism.study.result import JudgedClaim, StudyResult, is_of_length

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from gradprism.comparison.group_matrix import MEAN
 from gradprism.core.markdown import header_lines, inline, table_row, with_interval
 from gradprism.core.numbers import number, probability, share
 from gradprism.metrics.titles import headed, title
+from gradprism.prism.measures import MEAN
 from gradprism.study.result import StudyResult
 from gradprism.study.sentences import best_of, predictor_sentence
 from gradprism.study.steps import run_name

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.group_matrix import MEAN
+from gradprism.prism.measures import MEAN
 from gradprism.stats.bootstrap import percentile_interval, times_drawn
 from gradprism.stats.drawn import drawn_auc
 from gradprism.stats.length_match import length_pairs, overlap_in_length

@@ -13,6 +13,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.length_controls import LEFT
 from gradprism.comparison.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
+from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.runs.run import Run
 from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.claims import Compared
@@ -22,7 +23,6 @@ from gradprism.study.predictors import predictor_table
 from gradprism.study.separation import separation_table
 from gradprism.study.settings import NEAR, StudyRecipe
 
-_MEASURES = ("nuclear_norm", "effective_rank")
 Failed = MutableMapping[str, str]
 _Making = tuple[str, Callable[[], pl.DataFrame]]  # what is made, and how
 
@@ -91,7 +91,7 @@ def curves(recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
     families = {name: model.family for name, model in recipe.models.items()}
     found = []
     for text, by_set in by_text.items():
-        summed = curve_summary(curve_table(by_set, families=families, measures=_MEASURES))
+        summed = curve_summary(curve_table(by_set, families=families, measures=MAIN_MEASURES))
         found.append(_with_keys({"text": text}, summed))
     return pl.concat(found) if found else pl.DataFrame()
 

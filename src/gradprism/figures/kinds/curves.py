@@ -12,12 +12,13 @@ from gradprism.comparison.comparison_tables import COSINES
 from gradprism.figures.canvas import Heading, line_entry, sample_size
 from gradprism.figures.colours import projection_look
 from gradprism.figures.lines import Line, LinePanel, XAxis, draw_line_panels
-from gradprism.figures.means import BAND, BY_LAYER, MAIN_MEASURES, in_every_layer, layer_means, reason_without_curves
+from gradprism.figures.means import BAND, BY_LAYER, in_every_layer, layer_means, reason_without_curves
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES
 
 Panel = tuple[str, str]  # measure, group
 

@@ -17,6 +17,7 @@ from gradprism.figures.colours import group_look
 from gradprism.figures.lines import Line, LinePanel, XAxis, draw_line_panels
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
+from gradprism.prism.measures import MEAN
 
 NAME = "decay"
 FLOOR, FLOOR_IN_WORDS = 1e-6, "1e-6"  # smaller ratios are rounding of float32 gradients
@@ -37,7 +38,7 @@ def decay_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
         "beyond the rank of a gradient count as 0. The line ends where the median, and the band where the lower "
         f"quartile, is {FLOOR_IN_WORDS} or less: 0, or rounding of 32-bit gradients. Both axes are logarithmic.",
     )
-    projections = [p for p in (*comparison.projections, "mean") if p in set(data["projection"])]
+    projections = [p for p in (*comparison.projections, MEAN) if p in set(data["projection"])]
     yield Plot(NAME, caption, data, partial(draw_decay, data, groups, projections))
 
 

@@ -13,7 +13,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import Entry, Heading, line_entry, sample_size
 from gradprism.figures.colours import Look, group_look, model_look
 from gradprism.figures.lines import Line, LinePanel, XAxis, draw_line_panels
-from gradprism.figures.means import BAND, INTERVAL, MAIN_MEASURES
+from gradprism.figures.means import BAND, INTERVAL
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import (
     FigureKind,
@@ -29,6 +29,7 @@ from gradprism.figures.plot import (
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES, MEAN
 
 MOST_LINES = 4  # in a panel, with their bands
 _COLUMNS = ("model", "group", "measure", "projection", "layer", "depth", "n", *INTERVAL)
@@ -38,15 +39,15 @@ def depth_plots(comparisons: Sequence[Comparison], logs: frozenset[str]) -> Plot
     """Yield the mean over projections, and each projection that all models have, which is drawn only if named."""
     models = numbered_models(comparisons)
     shared = [p for p in comparisons[0].projections if all(p in other.projections for other in comparisons)]
-    for projection in ("mean", *shared):
-        name = "depth" if projection == "mean" else f"depth-{file_name(projection)}"
+    for projection in (MEAN, *shared):
+        name = "depth" if projection == MEAN else f"depth-{file_name(projection)}"
         parts = [_depth_data(comparison, model, projection) for model, comparison in models.items()]
         data = pl.concat(parts)
         if data.is_empty() or not has_numbers(data, "mean"):
             yield Missing(name, "no model has more than one layer with a value")
             continue
         caption = _caption(models, projection, logs)
-        yield Plot(name, caption, data, partial(draw_depth, data, tuple(models), logs), projection == "mean")
+        yield Plot(name, caption, data, partial(draw_depth, data, tuple(models), logs), projection == MEAN)
 
 
 KINDS = (FigureKind(100, across_models=depth_plots),)
@@ -63,7 +64,7 @@ def _depth_data(comparison: Comparison, model: str, projection: str) -> pl.DataF
 
 
 def _caption(models: Mapping[str, Comparison], projection: str, logs: frozenset[str]) -> str:
-    over = "mean over projections" if projection == "mean" else f"projection {projection}"
+    over = "mean over projections" if projection == MEAN else f"projection {projection}"
     ended = (f"{groups_in_words(made.groups)}. {incomplete(made)}".strip() for made in models.values())
     sizes = (f"{one_line(name)}: {groups}" for name, groups in zip(models, ended, strict=True))
     what = "Nuclear norm and effective rank over normalised depth (layer index over the index of the last layer)"

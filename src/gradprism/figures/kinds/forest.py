@@ -18,13 +18,13 @@ from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, make_canvas, sam
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
 from gradprism.figures.lines import draw_reference
 from gradprism.figures.marks import draw_mark, set_rows
-from gradprism.figures.means import MAIN_MEASURES
 from gradprism.figures.names import file_name
 from gradprism.figures.pairs import Pairs, pairs_in_length
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import set_logarithmic
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES, MEAN
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def forest_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
         if data.is_empty() or not has_numbers(data, "value"):
             yield Missing(name, "no effect could be computed")
             continue
-        projections = [p for p in (*comparison.projections, "mean") if p in set(data["projection"])]
+        projections = [p for p in (*comparison.projections, MEAN) if p in set(data["projection"])]
         pairs = pairs_in_length(comparison, first, second)
         pair = (comparison.group(first), comparison.group(second))
         draw = partial(draw_forest, data, projections, pair, pairs)

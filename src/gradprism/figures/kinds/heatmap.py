@@ -17,13 +17,13 @@ from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.canvas import Canvas, Heading, make_canvas, sample_size
 from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR
-from gradprism.figures.means import MAIN_MEASURES
 from gradprism.figures.names import file_name
 from gradprism.figures.pairs import Pairs, pairs_in_length
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import set_whole
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES, MEAN
 
 STATISTICS = {"auc": ("q", "AUC"), "partial_spearman": ("partial_q", "partial Spearman ρ")}
 RANGES = {"auc": (0.0, 1.0), "partial_spearman": (-1.0, 1.0)}  # the same for all contrasts, so that they compare
@@ -42,7 +42,7 @@ def heatmap_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
         elif not has_numbers(data, "value"):
             yield Missing(name, "no effect could be computed in any layer")
         else:
-            projections = [p for p in (*comparison.projections, "mean") if p in set(data["projection"])]
+            projections = [p for p in (*comparison.projections, MEAN) if p in set(data["projection"])]
             pair = (comparison.group(first), comparison.group(second))
             yield Plot(name, _caption(comparison, pair, pairs), data, partial(draw_heatmap, data, projections, pair))
 

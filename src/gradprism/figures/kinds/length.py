@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, line_entry, make_canvas, sample_size
 from gradprism.figures.colours import Look, group_look
-from gradprism.figures.means import MAIN_MEASURES
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.styles import Style
 from gradprism.figures.ticks import set_logarithmic
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MAIN_MEASURES
 
 NAME = "length"
 BINS, LEAST_IN_BIN = 25, 10
