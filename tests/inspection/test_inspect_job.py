@@ -90,7 +90,7 @@ def test_the_first_rows_are_not_found_strange_again() -> None:
 
 
 def test_harmful_text_in_every_place_reaches_the_terminal_as_text(tmp_path: Path) -> None:
-    harm = "\x1b[2J\u202e\x00[bold]"
+    harm = "\x1b[2J\u202e\x00[bold]\x07\x0c\r"  # the last three are what rich drops from a text
     rows = [
         {"id": harm, "prompt": harm, "completion": harm, harm: harm},
         {"id": "2", "prompt": "half \ud83d", "completion": "x"},
@@ -102,8 +102,8 @@ def test_harmful_text_in_every_place_reaches_the_terminal_as_text(tmp_path: Path
     for options in ((), ("--model", "smollm2-135m")):
         done = run("inspect", path, *options)
         assert done.returncode == 0, done.stderr
-        assert not {*"\x1b\u202e\x00"} & {*done.stdout}
-        assert r"\x1b[2J\u202e\x00[bold]" in done.stdout
+        assert not {*"\x1b\u202e\x00\x07\x0c\r"} & {*done.stdout}
+        assert r"\x1b[2J\u202e\x00[bold]\x07\x0c\x0d" in done.stdout
         assert "half of a surrogate pair" in done.stdout
 
 

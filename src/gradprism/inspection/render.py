@@ -1,4 +1,8 @@
-"""Show a data set in a terminal: format, counts, and the loss mask in colour."""
+"""Show a data set in a terminal: format, counts, and the loss mask in colour.
+
+Texts are escaped here already: rich drops bells, form feeds and carriage returns from a text before a console sees
+them.
+"""
 
 import json
 import statistics
