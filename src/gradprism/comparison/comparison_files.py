@@ -14,7 +14,7 @@ from pydantic import Field
 from gradprism.comparison import comparison_tables as tables
 from gradprism.comparison.comparison import Comparison, Finding, Group
 from gradprism.comparison.paper_table import paper_latex, paper_table, summary
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.correlation.table_files import with_missing_columns, write_tables
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.files.atomic import write_whole
@@ -160,7 +160,7 @@ def _read_table(file: Path, schema: pl.Schema, digest: str | None) -> pl.DataFra
     except FileNotFoundError:
         raise GradPrismError(f"{file} is missing: it is a table of the comparison. {again}") from None
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise GradPrismError(f"Cannot read {file}: {str(error).splitlines()[0]}. {again}") from error
+        raise GradPrismError(f"Cannot read {file}: {first_line(error)}. {again}") from error
     wrong = [name for name, kind in schema.items() if table.schema.get(name, _default_kind(kind)) != kind]
     if wrong:
         raise GradPrismError(f"{file} has no column {wrong[0]} of the type {schema[wrong[0]]}. {again}")

@@ -1,4 +1,4 @@
-"""The exception type of the package, and its subtype for failing hardware."""
+"""The exception type of the package, its subtype for failing hardware, and the first line of any error."""
 
 
 class GradPrismError(Exception):
@@ -11,3 +11,8 @@ class GradPrismError(Exception):
 
 class DeviceError(GradPrismError):
     """A device that stopped working. No row caused it, and another device may do the same work."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; the name of its type where the message is empty."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

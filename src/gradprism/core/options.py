@@ -4,16 +4,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Data = Annotated[tuple[str, ...], Parameter(negative=())]
-
-
 Several = Annotated[tuple[str, ...], Parameter(negative=())]
-
+Data = Several
 
 Flag = Annotated[bool, Parameter(negative=())]
-
+Json = Flag
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())]
-
-
-Json = Annotated[bool, Parameter(negative=())]

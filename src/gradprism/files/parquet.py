@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gradprism.core.errors import first_line
 from gradprism.files.digest_memory import recall_digest, remember_digest, state_of
 from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import ObjectState, RemotePath
@@ -102,7 +103,7 @@ def read_rows(path: Path) -> list[int]:
     try:
         table = pl.from_arrow(parquet.read_table(_source(path)))
     except (ArrowException, OSError, ValueError) as error:
-        raise DamagedFileError(f"it cannot be decoded ({str(error).splitlines()[0]})") from None
+        raise DamagedFileError(f"it cannot be decoded ({first_line(error)})") from None
     if not isinstance(table, pl.DataFrame) or table.schema.get("row") != pl.Int64 or table["row"].null_count():
         raise DamagedFileError("it has no column of row numbers")
     return table["row"].unique().sort().to_list()

@@ -65,6 +65,11 @@ def digest_of(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def short_digest(text: str) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _content(path: Path) -> bytes:
     if not is_remote(path) and path.exists() and not path.is_file():
         raise OSError("it is no file")

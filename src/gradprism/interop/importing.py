@@ -1,6 +1,5 @@
 """Published gradient statistics imported into a run directory."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -21,6 +20,7 @@ from gradprism.data.settings import ReadSettings
 from gradprism.engine.session import session
 from gradprism.engine.shards import n_parts, numbered_parts, rows_in
 from gradprism.files.paths import absolute_path, given_or_temporary, names_path, to_path
+from gradprism.files.records import short_digest
 from gradprism.interop.line_reader import Layout, Line, layout_of, read_line
 from gradprism.interop.naming import EXAMPLE_OF_A_WEIGHT, OWN_KEYS, SPECTRUM, SUMMARY, WeightKey, weight_key
 from gradprism.interop.noise import NOISE_FLOOR
@@ -188,7 +188,7 @@ def _readable(recipe: ImportRecipe, settings: ReadSettings, problems: list[str])
 
 
 def _digest(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return short_digest(json.dumps(fields, sort_keys=True, default=str))
 
 
 def _refuse_other_names(fields: dict[str, Any], found: Record) -> None:

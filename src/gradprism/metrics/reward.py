@@ -1,6 +1,5 @@
 """Reward: the score of a conversation by a reward model, any sequence classifier of transformers."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +10,7 @@ from gradprism.core.progress import OnBatch, Say
 from gradprism.data.chat_template import prints_date
 from gradprism.data.encode import own_template, read_template
 from gradprism.data.example import Example
+from gradprism.files.records import short_digest
 from gradprism.metrics.context import MetricContext
 from gradprism.metrics.metric import Metric, Plan, Score, usable
 from gradprism.metrics.reward_model.conversations import Conversation, ConversationEncoder
@@ -64,7 +64,7 @@ class Reward(Metric):
             "model fingerprint": found.fingerprint(config)
         }
         if given:
-            identity["template digest"] = hashlib.sha256(given.encode()).hexdigest()[:16]
+            identity["template digest"] = short_digest(given)
 
         def load() -> "RewardModel":
             context.say(f"Loading {found.name}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.core.optional import need
 from gradprism.models.device import execution_device, is_offloaded
 from gradprism.models.loading import reason_of
@@ -64,7 +64,7 @@ def _fetch_from_hub(name: str, revision: str | None, pickle: bool) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (OSError, HfHubHTTPError, HFValidationError) as error:  # OSError: not there, or no network
-        raise GradPrismError(f"--adapter {name}: {str(error).splitlines()[0]}") from error
+        raise GradPrismError(f"--adapter {name}: {first_line(error)}") from error
 
 
 def with_adapter(model: "nn.Module", folder: Path) -> "nn.Module":

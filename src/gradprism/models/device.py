@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.models.settings import DEVICE_MAPS, ExecutionSettings
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def find_device(name: str) -> str:
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise GradPrismError(f"--device {name}: {reason}\nExpected auto, cpu, cuda, cuda:1, ...") from error
+            raise GradPrismError(
+                f"--device {name}: {first_line(error)}\nExpected auto, cpu, cuda, cuda:1, ..."
+            ) from error
         return name
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found.type if found else "cpu"

@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 
 
 def multiplication_rate(device: str) -> float:
@@ -20,5 +20,5 @@ def multiplication_rate(device: str) -> float:
                 torch.accelerator.synchronize()
             seconds.append(time.perf_counter() - start)
     except RuntimeError as error:
-        raise GradPrismError(f"--device {device}: {str(error).splitlines()[0]}") from error
+        raise GradPrismError(f"--device {device}: {first_line(error)}") from error
     return 2 * side**3 / median(seconds[1:])

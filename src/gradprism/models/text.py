@@ -1,6 +1,5 @@
 """Text settings of a run: template, date and greatest length, resolved for its rows and its model."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from gradprism.data.encode import BUILTIN_TEMPLATES, choose_template, read_template, with_date
 from gradprism.data.settings import TextSettings
 from gradprism.files.paths import absolute_path
+from gradprism.files.records import short_digest
 from gradprism.models.positions import position_limit
 from gradprism.models.sources import ModelSource
 
@@ -38,5 +38,4 @@ def text_identity(text: TextSettings) -> dict[str, Any]:
     """Return the method's version and the digest of a template's text, in which a resumed run must agree."""
     if text.template in BUILTIN_TEMPLATES:
         return {"method": METHOD}
-    digest = hashlib.sha256(read_template(text.template).encode()).hexdigest()[:16]
-    return {"method": METHOD, "template digest": digest}
+    return {"method": METHOD, "template digest": short_digest(read_template(text.template))}

@@ -1,8 +1,7 @@
 """Resolve the path of a user's architecture description, and compute its digest."""
 
-import hashlib
-
 from gradprism.files.paths import absolute_path
+from gradprism.files.records import short_digest
 from gradprism.prism.settings import PrismSettings
 
 
@@ -21,4 +20,4 @@ def architecture_digest(prism: PrismSettings) -> dict[str, str]:
     from gradprism.models.projections.architecture import read_architecture  # loads torch
 
     text = read_architecture(prism.architecture).model_dump_json(exclude_none=True)
-    return {"architecture digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {"architecture digest": short_digest(text)}

@@ -12,7 +12,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
 from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.report.packed import DECADES, Array, Codes, log_codes, log_range, packed
-from gradprism.report.paths import first_line, known_paths
+from gradprism.report.paths import first_line_without_paths, known_paths
 from gradprism.runs.run import Run, open_run
 
 _INDICES = 12  # singular values that are kept of each spectrum, evenly spaced in the logarithm of their index
@@ -75,7 +75,7 @@ def read_example_curves(comparison: Comparison, examples: pl.DataFrame, say: Say
         except (GradPrismError, OSError, pl.exceptions.PolarsError) as problem:
             indices = rows["index"].to_numpy()
             curves[indices], spectra[indices] = np.nan, 0
-            found.missing[group.name] = first_line(problem, known_paths(comparison))
+            found.missing[group.name] = first_line_without_paths(problem, known_paths(comparison))
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath, PureWindowsPath
 
 from gradprism.comparison.comparison import Comparison
+from gradprism.core.errors import first_line
 
 _ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"  # of a POSIX path, of one at home, of a drive, of a share
 _QUOTED = re.compile(rf"(?<=['\"`]){_ROOT}[^'\"`\n]+(?=['\"`])")  # may hold blanks
@@ -37,6 +38,6 @@ def known_paths(comparison: Comparison) -> Iterator[str]:
         yield from map(str, entry.get("sources", ()))
 
 
-def first_line(problem: Exception, known: Iterable[str]) -> str:
+def first_line_without_paths(problem: Exception, known: Iterable[str]) -> str:
     """Return the first line of an error's message, without paths."""
-    return without_paths(str(problem).partition("\n")[0], known)
+    return without_paths(first_line(problem), known)

@@ -10,7 +10,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
 from gradprism.data.example import Example, positions_of_scored_answers
-from gradprism.report.paths import first_line, known_paths
+from gradprism.report.paths import first_line_without_paths, known_paths
 from gradprism.runs.run import open_run
 from gradprism.runs.source_data import open_source_data
 
@@ -46,7 +46,7 @@ def read_texts(comparisons: Sequence[Comparison], examples: Sequence[pl.DataFram
         try:
             texts.turns |= dict(_read_run(run, rows))
         except (GradPrismError, OSError, UnicodeError) as problem:
-            texts.missing[run] = first_line(problem, known)
+            texts.missing[run] = first_line_without_paths(problem, known)
     return texts
 
 

@@ -12,7 +12,7 @@ from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import headed, title
 from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.runs.groups import group_table
-from gradprism.runs.render_scores import score_tables
+from gradprism.runs.render_scores import first_reasons, score_tables
 from gradprism.runs.run import Run
 from gradprism.runs.score_summary import summary_of_scores
 
@@ -43,11 +43,8 @@ def _summary_parts(run: Run, by: str | None) -> Iterator[RenderableType]:
 
 def _reason_table(run: Run) -> RenderableType:
     table = plain_table("Skipped and failed", ["reason", "rows"])
-    reasons = list(run.counts.reasons.items())
-    for reason, n in reasons[:_MOST_REASONS]:
-        table.add_row(Text(reason), f"{n:,}")
-    if rest := reasons[_MOST_REASONS:]:
-        table.add_row(f"({len(rest)} other reasons; see the examples table)", f"{sum(n for _, n in rest):,}")
+    for reason, n in first_reasons(run.counts.reasons, _MOST_REASONS, "the examples table"):
+        table.add_row(reason, n)
     return table
 
 

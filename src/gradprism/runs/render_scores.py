@@ -1,6 +1,6 @@
 """Show the scores of a run in a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -53,9 +53,15 @@ def _score_notes(item: ScoreSummary) -> Iterator[str]:
 def _missing_value_table(summaries: Sequence[ScoreSummary]) -> RenderableType:
     table = plain_table("Rows without a value", ["metric", "reason", "rows"], left=2)
     for item in summaries:
-        reasons = list(item.reasons.items())
-        for reason, n in reasons[:_MOST_REASONS]:
-            table.add_row(item.metric, Text(reason), f"{n:,}")
-        if rest := reasons[_MOST_REASONS:]:
-            table.add_row(item.metric, f"({len(rest)} other reasons; see the scores)", f"{sum(n for _, n in rest):,}")
+        for reason, n in first_reasons(item.reasons, _MOST_REASONS, "the scores"):
+            table.add_row(item.metric, reason, n)
     return table
+
+
+def first_reasons(reasons: Mapping[str, int], most: int, table: str) -> Iterator[tuple[Text, str]]:
+    """Yield the first reasons with their numbers of rows; all others in one line, which names the table with them."""
+    listed = list(reasons.items())
+    for reason, n in listed[:most]:
+        yield Text(reason), f"{n:,}"
+    if rest := listed[most:]:
+        yield Text(f"({len(rest)} other reasons; see {table})"), f"{sum(n for _, n in rest):,}"

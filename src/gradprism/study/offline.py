@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.data.encode import Encoder, PaperEncoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.example_set import open_examples
@@ -143,8 +143,3 @@ def _length(example: Example, encoder: Encoder) -> int:
         return encoder.encode(example).n_tokens
     except RowProblemError:
         return 0
-
-
-def first_line(error: GradPrismError) -> str:
-    """Return the first line of an error's message."""
-    return str(error).splitlines()[0]

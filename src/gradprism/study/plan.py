@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.data.encode import PaperEncoder
 from gradprism.engine.shards import rows_in
 from gradprism.files.paths import to_path
@@ -18,7 +18,7 @@ from gradprism.runs.layout import identity_of, published_parts, read_record, sco
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
-from gradprism.study.offline import FourBytes, LocalModel, first_line, local_model, local_rows
+from gradprism.study.offline import FourBytes, LocalModel, local_model, local_rows
 from gradprism.study.settings import StudyRecipe
 from gradprism.study.steps import Step, steps_of
 

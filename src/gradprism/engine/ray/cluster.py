@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.core.optional import need
-from gradprism.engine.ray.failures import first_line, last_line
+from gradprism.engine.ray.failures import last_line
 from gradprism.engine.settings import EngineSettings
 
 # Read by Ray when it is imported and started. Dead workers are reported by the scheduler, not by Ray's own log.

@@ -3,12 +3,7 @@
 import re
 from typing import Any
 
-from gradprism.core.errors import GradPrismError
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; the name of its type where the message is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+from gradprism.core.errors import GradPrismError, first_line
 
 
 def last_line(error: BaseException) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from gradprism.core.errors import GradPrismError
+from gradprism.core.errors import GradPrismError, first_line
 from gradprism.core.progress import Progress, Say
 from gradprism.engine.ray.cluster import connected, plan_workers, resources_of_nodes
-from gradprism.engine.ray.failures import first_line, local_error, reason_of
+from gradprism.engine.ray.failures import local_error, reason_of
 from gradprism.engine.ray.scheduler import PATIENCE, Scheduler
 from gradprism.engine.ray.shard_queue import ShardQueue
 from gradprism.engine.ray.worker import hide_gpus

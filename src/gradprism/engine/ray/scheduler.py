@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
 from gradprism import __version__
-from gradprism.core.errors import DeviceError, GradPrismError
+from gradprism.core.errors import DeviceError, GradPrismError, first_line
 from gradprism.core.progress import Progress
 from gradprism.engine.ray.cluster import TICK, WorkerShape, wait_for_head
-from gradprism.engine.ray.failures import first_line, local_error, reason_of, went_with_its_node
+from gradprism.engine.ray.failures import local_error, reason_of, went_with_its_node
 from gradprism.engine.ray.shard_queue import MOST_CRASHES, Piece, ShardQueue
 from gradprism.engine.ray.worker import Done, LoadedWorker, RayWorker
 from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
