@@ -124,10 +124,10 @@ def test_killed_while_a_part_is_published_again_it_is_made_whole_the_next_time(
     """Spectra are replaced before the examples: rows that still count as failed have some, and get no second ones."""
     real = parts_module.write_whole
 
-    def killed(path: Path, content: bytes) -> None:
+    def killed(path: Path, content: bytes, **options: Any) -> None:
         if path.parent.name == "examples":
             raise KeyboardInterrupt
-        real(path, content)
+        real(path, content, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(parts_module, "write_whole", killed)

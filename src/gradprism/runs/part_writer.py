@@ -1,7 +1,8 @@
 """The base class of the writers of spectra and of scores: publishes parts by rename, and keeps the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -9,7 +10,8 @@ import polars as pl
 
 from gradprism.core.errors import GradPrismError
 from gradprism.files.atomic import write_errors, write_whole
-from gradprism.files.lease import check_lease_held
+from gradprism.files.lease import check_lease_held, pass_for_workers
+from gradprism.files.paths import is_remote
 from gradprism.files.records import record_bytes
 from gradprism.runs.checks import Fault
 from gradprism.runs.layout import DAMAGED, part_path, published_parts
@@ -32,18 +34,35 @@ class PartWriter(ABC, Generic[Part]):
     record_file: Path
     record: dict[str, Any]
 
-    @abstractmethod
-    def publish(self, index: int, part: Part) -> None:
-        """Write one part, replacing an earlier one."""
-
     @property
     @abstractmethod
-    def publish_elsewhere(self) -> Callable[[int, Part], None] | None:
-        """A function that writes one part from another process; None unless the run is in an object store."""
+    def _publishing(self) -> Callable[[int, Part], None]:
+        """A function of `gradprism.runs.parts` that writes one part, and can be pickled."""
 
     @abstractmethod
-    def kept(self, index: int) -> tuple[Part, Set[int]]:
-        """Return a published part without its failed rows, and the row numbers that remain."""
+    def _part_of(self, frames: dict[str, pl.DataFrame]) -> Part:
+        """Return the part that these tables make."""
+
+    def publish(self, index: int, part: Part) -> None:
+        """Write one part, replacing an earlier one."""
+        self._publishing(index, part)
+
+    @property
+    def publish_elsewhere(self) -> Callable[[int, Part], None] | None:
+        """A function that writes one part from another process; None unless the run is in an object store."""
+        if not is_remote(self.run):
+            return None
+        return partial(self._publishing, lease=pass_for_workers(self.run))
+
+    def kept(self, index: int) -> tuple[Part, frozenset[int]]:
+        """Return a published part without its failed rows, and the row numbers that remain.
+
+        A process that was killed while it replaced the part may have left spectra of failed rows, which are dropped.
+        """
+        frames = {table: read_part(self.run, table, index) for table in self.tables}
+        rows = frozenset(frames[self.table].filter(pl.col("status") != "failed")["row"])
+        kept = {table: frame.filter(pl.col("row").is_in(list(rows))) for table, frame in frames.items()}
+        return self._part_of(kept), rows
 
     @property
     def done(self) -> frozenset[int]:
@@ -52,7 +71,7 @@ class PartWriter(ABC, Generic[Part]):
 
     def parts_with_failures(self) -> frozenset[int]:
         """Return the indices of the published parts in which a row has failed."""
-        return frozenset(index for index in self.done if (self._statuses(index)["status"] == "failed").any())
+        return frozenset(index for index in self.done if self._has_failed(index))
 
     def check(self) -> None:
         """Raise `GradPrismError` where this process has lost the run to another."""
@@ -80,18 +99,25 @@ class PartWriter(ABC, Generic[Part]):
             for table in self.tables:
                 move_aside(self.run, part_path(self.run, table, part))
 
-    def record_anew(self, problem: GradPrismError, digest: str, say: Callable[[str], None]) -> None:
-        """Copy a record that cannot be read aside, where the published parts name the same settings and data.
+    def _recorded(
+        self, read: Callable[[], dict[str, Any]], new: dict[str, Any], say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Read the record; one that cannot be read gives way to `new` where the parts name the digest of that.
 
-        The next writing replaces it: parts without a record would be no run. Raises `problem` where they do not.
+        It is copied aside, and the next writing replaces it: parts without a record would be no run. Raises
+        `GradPrismError` where they do not.
         """
-        if not any(is_of(part_path(self.run, self.table, index), digest) for index in self.done):
-            raise problem
-        say(f"{problem} Its parts are of these settings and data: it is written anew, without earlier sessions")
-        copy_aside(self.run, self.record_file)
+        try:
+            return read()
+        except GradPrismError as problem:
+            if not any(is_of(part_path(self.run, self.table, index), new["digest"]) for index in self.done):
+                raise
+            say(f"{problem} Its parts are of these settings and data: it is written anew, without earlier sessions")
+            copy_aside(self.run, self.record_file)
+            return new
 
-    def _statuses(self, index: int) -> pl.DataFrame:
-        return read_part(self.run, self.table, index)
+    def _has_failed(self, index: int) -> bool:
+        return bool((read_part(self.run, self.table, index)["status"] == "failed").any())
 
     def _write_record(self) -> None:
         write_whole(self.record_file, record_bytes(self.record))

@@ -4,6 +4,7 @@ On a local disk a part gets its name once its bytes are on the disk. An object s
 complete, and never earlier: there a worker on any machine may publish, while one process has locked the run.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -25,27 +26,24 @@ def publish_part(run: Path, digest: str, index: int, tables: Tables, lease: Leas
     of its record. Raises `GradPrismError` where the part cannot be written, or where the lock was lost to another
     process.
     """
-    check_lease_held(run, lease)
-    with write_errors(run):
-        for table in TABLES:
-            frame = getattr(tables, table)
-            write_whole(part_path(run, table, index), parquet_bytes(frame, _label(frame, digest, table, index)))
+    _publish(run, digest, index, {table: getattr(tables, table) for table in TABLES}, lease)
 
 
 def publish_scores(
     run: Path, metric: str, digest: str, index: int, scores: pl.DataFrame, lease: LeasePass | None = None
 ) -> None:
     """Write one part of a metric's scores, as `publish_part` does; `metric` is its name in the run."""
+    _publish(run, digest, index, {score_table(metric): scores}, lease)
+
+
+def _publish(run: Path, digest: str, index: int, frames: Mapping[str, pl.DataFrame], lease: LeasePass | None) -> None:
+    """Write the files of one part, in their order."""
     check_lease_held(run, lease)
-    table = score_table(metric)
     with write_errors(run):
-        private = "raw_answer" in scores.columns  # of a judge
-        content = parquet_bytes(scores, _label(scores, digest, table, index))
-        write_whole(part_path(run, table, index), content, private=private)
-
-
-def _label(frame: pl.DataFrame, digest: str, table: str, index: int) -> Label:
-    return Label(digest, table, index, tuple(frame["row"].unique().sort()))
+        for table, frame in frames.items():
+            content = parquet_bytes(frame, Label(digest, table, index, tuple(frame["row"].unique().sort())))
+            private = "raw_answer" in frame.columns  # of a judge
+            write_whole(part_path(run, table, index), content, private=private)
 
 
 def is_of(part: Path, digest: str) -> bool:

@@ -11,8 +11,6 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
-from gradprism.files.lease import pass_for_workers
-from gradprism.files.paths import is_remote
 from gradprism.files.records import read_record_file, record_bytes
 from gradprism.runs.checks import faults_of_scores
 from gradprism.runs.layout import (
@@ -81,31 +79,18 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
             self._write_record()
             write_whole(self.folder / RECIPE_FILE, recipe.encode())
 
-    def publish(self, index: int, part: pl.DataFrame) -> None:
-        """Write one part, replacing an earlier one."""
-        publish_scores(self.run, self.folder.name, self.digest, index, part)
-
     @property
-    def publish_elsewhere(self) -> Callable[[int, pl.DataFrame], None] | None:
-        """A function that writes one part from another process; None unless the run is in an object store."""
-        if not is_remote(self.run):
-            return None
-        return partial(publish_scores, self.run, self.folder.name, self.digest, lease=pass_for_workers(self.run))
+    def _publishing(self) -> Callable[[int, pl.DataFrame], None]:
+        return partial(publish_scores, self.run, self.folder.name, self.digest)
 
-    def kept(self, index: int) -> tuple[pl.DataFrame, frozenset[int]]:
-        """Return a published part without its failed rows, and the row numbers that remain."""
-        kept = self._statuses(index).filter(pl.col("status") != "failed")
-        return kept, frozenset(kept["row"])
+    def _part_of(self, frames: dict[str, pl.DataFrame]) -> pl.DataFrame:
+        return frames[self.table]
 
     def _join(self, metric: str, description: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
         new = {"metric": metric, **description}
         if not self.done:
             return new
-        try:
-            record = read_score_record(self.run, metric)
-        except GradPrismError as problem:
-            self.record_anew(problem, new["digest"], say)
-            return new
+        record = self._recorded(partial(read_score_record, self.run, metric), new, say)
         refuse_differences(self.folder, record["identity"], description["identity"], "--name or --out")
         return record
 

@@ -7,17 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
-from gradprism.files.lease import pass_for_workers
-from gradprism.files.paths import is_remote
 from gradprism.prism.tables import Tables
 from gradprism.runs.checks import faults_of_spectra
 from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
 from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
-from gradprism.runs.parts import publish_part, read_part
+from gradprism.runs.parts import publish_part
 from gradprism.runs.record_models import made_of
 from gradprism.runs.resume_checks import refuse_differences, refuse_other_data
 
@@ -55,26 +52,12 @@ class RunWriter(PartWriter[Tables]):
         """Unlock the run."""
         self._lock.release()
 
-    def publish(self, index: int, part: Tables) -> None:
-        """Write one part, replacing an earlier one; see `gradprism.runs.parts.publish_part`."""
-        publish_part(self.path, self.digest, index, part)
-
     @property
-    def publish_elsewhere(self) -> Callable[[int, Tables], None] | None:
-        """A function that writes one part from another process; None unless the run is in an object store."""
-        if not is_remote(self.path):
-            return None
-        return partial(publish_part, self.path, self.digest, lease=pass_for_workers(self.path))
+    def _publishing(self) -> Callable[[int, Tables], None]:
+        return partial(publish_part, self.path, self.digest)
 
-    def kept(self, index: int) -> tuple[Tables, frozenset[int]]:
-        """Return a published part without its failed rows, and the row numbers that remain.
-
-        A process that was killed while it replaced the part may have left spectra of failed rows, which are dropped.
-        """
-        tables = {table: read_part(self.path, table, index) for table in TABLES}
-        rows = frozenset(tables["examples"].filter(pl.col("status") != "failed")["row"])
-        kept = {table: frame.filter(pl.col("row").is_in(list(rows))) for table, frame in tables.items()}
-        return Tables(**kept), rows
+    def _part_of(self, frames: dict[str, pl.DataFrame]) -> Tables:
+        return Tables(**frames)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file into the run, atomically."""
@@ -86,11 +69,7 @@ class RunWriter(PartWriter[Tables]):
         new["digest"] = made_of(description["identity"], description["data"])
         if not (self.path / RUN_FILE).exists():
             return new
-        try:
-            record = read_record(self.path)
-        except GradPrismError as problem:
-            self.record_anew(problem, new["digest"], say)
-            return new
+        record = self._recorded(partial(read_record, self.path), new, say)
         if self.done:
             refuse_differences(self.path, record["identity"], description["identity"])
             return record
