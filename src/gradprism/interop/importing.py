@@ -29,6 +29,7 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.text import resolve_text, text_identity
+from gradprism.prism.measures import MEASURES, measures_identity
 from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.run import Run, open_run
@@ -262,6 +263,8 @@ def _description(recipe: ImportRecipe, examples: ExampleSet, first: _First, orig
         "first line": first.digest,
         "prism.projections": ",".join(first.layout.projections),
     }
+    if measures := measures_identity(MEASURES):  # those of other packages are not stored
+        identity["measures"] = measures
     if origin.encoder:
         identity |= {"model fingerprint": origin.model["revision"]} | text_identity(recipe.text)
     return {

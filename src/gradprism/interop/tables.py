@@ -12,7 +12,7 @@ from gradprism.data.example import Example
 from gradprism.interop.line_reader import Gradient, Line
 from gradprism.interop.naming import WeightKey
 from gradprism.interop.noise import without_noise
-from gradprism.prism.measures import measure_spectra
+from gradprism.prism.measures import MEASURES, measure_spectra
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
 
 Shapes = Mapping[WeightKey, tuple[int, int]]
@@ -55,17 +55,16 @@ def _columns_of_measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarra
     """Measure singular values; of a file without them take its own sum and largest value, and no effective rank."""
     if not kept:
         return {
+            **dict.fromkeys(MEASURES, [None] * len(gradients)),
             "nuclear_norm": [g.nuclear_norm for g in gradients],
             "spectral_norm": [g.spectral_norm for g in gradients],
-            "effective_rank": [None] * len(gradients),
             "stable_rank": [_stable_rank(g) for g in gradients],
         }
     stack = torch.zeros(len(kept), max(map(len, kept), default=0), dtype=torch.float64)
     for row, values in zip(stack, kept, strict=True):
         row[: len(values)] = torch.from_numpy(values.astype(np.float64))
     found = measure_spectra(stack)
-    names = ("nuclear_norm", "spectral_norm", "effective_rank", "stable_rank")
-    return {name: [each[name] for each in found] for name in names}
+    return {name: [each[name] for each in found] for name in MEASURES}
 
 
 def _stable_rank(gradient: Gradient) -> float | None:

@@ -19,7 +19,7 @@ from gradprism.models.settings import refuse_loading_options
 from gradprism.models.sources import LoadedModel, ModelSource
 from gradprism.models.text import ResolvedText, resolve_text, text_identity
 from gradprism.prism.architecture import architecture_digest, resolved_prism
-from gradprism.prism.measures import measures_identity
+from gradprism.prism.measures import measures_identity, stored_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.record import data_record, examples_of, machine_record
@@ -126,7 +126,7 @@ def _description(
         "data fingerprint": examples.fingerprint,
         "model fingerprint": model["revision"],
     }
-    if measures := measures_identity():
+    if measures := measures_identity(stored_measures()):
         identity["measures"] = measures
     if recipe.prism.precision != "exact":
         identity["arithmetic"] = arithmetic_there(recipe, source, say)

@@ -17,7 +17,7 @@ from gradprism.models.record import loaded_model_record
 from gradprism.models.sources import ModelSource
 from gradprism.models.text import text_identity
 from gradprism.prism.architecture import architecture_digest
-from gradprism.prism.measures import measures_identity
+from gradprism.prism.measures import measures_identity, stored_measures
 from gradprism.prism.tables import Tables
 from gradprism.runs.record import refuse_other_machine
 
@@ -65,7 +65,10 @@ class MeasureTask(Task[Tables]):
 
     def _source_of_this_machine(self) -> ModelSource:
         source = find_checkpoint(self.recipe.checkpoint)
-        here = {"model fingerprint": source.fingerprint(source.load_config()), "measures": measures_identity()}
+        here = {
+            "model fingerprint": source.fingerprint(source.load_config()),
+            "measures": measures_identity(stored_measures()),
+        }
         refuse_other_machine(
             self.identity, here | text_identity(self.recipe.text) | architecture_digest(self.recipe.prism)
         )

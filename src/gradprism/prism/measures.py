@@ -5,7 +5,7 @@ A measure is computed from singular values while gradients are measured, and sto
 the entry point `gradprism.measures`; see `docs/extending.md`. No torch is loaded here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -126,12 +126,11 @@ def stored_measures() -> dict[str, Measure]:
     return {name: measure for name, measure in known_measures().items() if measure.function is not None}
 
 
-def measures_identity() -> list[str] | None:
-    """Return what the identity of a run says of its stored measures; None where they are those of the first runs.
+def measures_identity(stored: Collection[str]) -> list[str] | None:
+    """Return what the identity of a run says of the measures it stores; None where they are those of the first runs.
 
     Else it is the names of those that the first runs had not, and of those of the first runs that are gone.
     """
-    stored = stored_measures()
     names = dict.fromkeys((*stored, *_OF_FIRST_RUNS))
     return [name for name in names if (name in stored) != (name in _OF_FIRST_RUNS)] or None
 
