@@ -100,7 +100,7 @@ def text_of(encoded: Encoded) -> str:
 
 
 def answers_of(encoded: Encoded) -> list[str]:
-    """The text of each run of tokens that carry the loss."""
+    """The text of each run of loss tokens."""
     pieces = groupby(zip(encoded.ids, encoded.response_mask, strict=True), key=lambda pair: pair[1])
     return [tokenizer().decode([token for token, _ in run]) for masked, run in pieces if masked]
 

@@ -1,4 +1,4 @@
-"""What a selection takes a turn to say, and which of it carries the loss."""
+"""What a selection takes a turn to say, and which of it is part of the loss."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -89,7 +89,7 @@ def _written_forms(text: str, escaped: bool) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """One scored answer: its turn, and the characters of it that carry the loss."""
+    """One scored answer: its turn, and the characters of it that are part of the loss."""
 
     turn: int
     spans: tuple[Span, ...]

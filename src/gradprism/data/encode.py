@@ -100,7 +100,7 @@ class Encoder(ABC):
         return replace(example, turns=turns)
 
     def scored(self, turns: Sequence[Turn]) -> list[int]:
-        """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
+        """Return the positions of the answers in the loss: of all or the last, those that are not empty."""
         return positions_of_scored_answers(turns, self.settings.turns)
 
 

@@ -57,7 +57,7 @@ _BEYOND_CONTENT = tuple((each.name, each.default) for each in fields(Turn)[2:])
 
 
 def positions_of_scored_answers(turns: Sequence[Turn], which: Literal["all", "last"]) -> list[int]:
-    """Return the positions of the answers that carry the loss: of all or the last, those that are not empty."""
+    """Return the positions of the answers in the loss: of all or the last, those that are not empty."""
     answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     wanted = answers if which == "all" else answers[-1:]
     return [index for index in wanted if turns[index].in_loss and not turns[index].is_empty]

@@ -35,7 +35,7 @@ class ReadSettings(Settings):
 
 
 class TextSettings(Settings):
-    """Settings of the text, its tokens, and which of them carry the loss."""
+    """Settings of the text, its tokens, and which of them are part of the loss."""
 
     template: str = "auto"
     """`paper` (prompt, newline, response), `chat` (the tokenizer's chat template), or a Jinja file in chat-template
@@ -51,9 +51,9 @@ class TextSettings(Settings):
     max_length: int = Field(default=2048, ge=2)
     """Tokens kept of an example; longer ones are cut on the right, and recorded as truncated."""
     response_tokens: int | None = Field(default=None, ge=1)
-    """Keep exactly the first N tokens that carry the loss, and nothing after them; examples with fewer are skipped."""
+    """Keep exactly the first N loss tokens, and nothing after them; examples with fewer are skipped."""
     prompt_tokens: int | None = Field(default=None, ge=1)
-    """Keep exactly the last N tokens before the first one that carries the loss (and a token that the tokenizer sets
+    """Keep exactly the last N tokens before the first loss token (and a token that the tokenizer sets
     before every text); examples with fewer are skipped. With `response_tokens`, all of one turn, every gradient is of
     equally many tokens: a control of length."""
 

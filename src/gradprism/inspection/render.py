@@ -126,7 +126,7 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
             f"{sum(found.response_lengths):,}; an example has {_range_and_median(found.response_lengths)}",
         )
         yield "truncated", f"{found.n_truncated:,}"
-        yield "", Text.assemble("tokens marked ", _mark_loss("like this", True, colour), " carry the loss")
+        yield "", Text.assemble("tokens marked ", _mark_loss("like this", True, colour), " are loss tokens")
     for problem, n in sorted(found.problems.items(), key=lambda item: -item[1])[:_MOST_PROBLEMS]:
         yield "skipped", Text(escaped(f"{n:,} x {problem}"), style="red")
 
