@@ -36,7 +36,7 @@ class PartWriter(ABC, Generic[Part]):
 
     @property
     @abstractmethod
-    def _publishing(self) -> Callable[[int, Part], None]:
+    def _publishing(self) -> Callable[..., None]:
         """A function of `gradprism.runs.parts` that writes one part, and can be pickled."""
 
     @abstractmethod

@@ -80,7 +80,7 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
             write_whole(self.folder / RECIPE_FILE, recipe.encode())
 
     @property
-    def _publishing(self) -> Callable[[int, pl.DataFrame], None]:
+    def _publishing(self) -> Callable[..., None]:
         return partial(publish_scores, self.run, self.folder.name, self.digest)
 
     def _part_of(self, frames: dict[str, pl.DataFrame]) -> pl.DataFrame:

@@ -53,7 +53,7 @@ class RunWriter(PartWriter[Tables]):
         self._lock.release()
 
     @property
-    def _publishing(self) -> Callable[[int, Tables], None]:
+    def _publishing(self) -> Callable[..., None]:
         return partial(publish_part, self.path, self.digest)
 
     def _part_of(self, frames: dict[str, pl.DataFrame]) -> Tables:
