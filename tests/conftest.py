@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _SHAPED = [
 assert _SHAPED, "no module has shapes in its signatures"
 install_import_hook(_SHAPED, "beartype.beartype")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy one
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples" / "sample.jsonl"
