@@ -190,7 +190,7 @@ def test_unknown_styles_formats_and_nothing_are_refused(made: Comparison, tmp_pa
 
 def test_a_folder_that_cannot_be_written_is_said(made: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GradPrismError, match="Cannot write the figures"):
+    with pytest.raises(GradPrismError, match="file is no folder"):
         draw_figures(made, out=tmp_path / "file", only=["depth"])
 
 
