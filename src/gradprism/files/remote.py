@@ -117,10 +117,17 @@ class RemotePath:
         return (self / name for name in sorted(self.states()))
 
     def states(self) -> dict[str, ObjectState]:
-        """Return the state of each object in the folder, by name, listed afresh; folders in it have 0 bytes."""
+        """Return the state of each object in the folder, by name, listed afresh; folders in it have 0 bytes.
+
+        Raises `FileNotFoundError` where there are none, at a second look too: to a client, an answer that is no listing
+        is one of nothing.
+        """
         with plain_errors(self.url):
             fs, path = self.file_system()
-            found = fs.ls(path, detail=True)
+            try:
+                found = fs.ls(path, detail=True)
+            except FileNotFoundError:
+                found = fs.ls(path, detail=True)
         states = {str(item["name"]).strip("/"): _state_of(item) for item in found}
         return {name.rpartition("/")[2]: state for name, state in states.items() if name != path.strip("/")}
 
