@@ -38,7 +38,8 @@ Measured = tuple[Tables, list[dict[str, Any]]]
     scope="module",
     params=[
         pytest.param((1, 450), id="one by one", marks=pytest.mark.exhaustive),
-        pytest.param((4, 600), id="a batch of four"),
+        pytest.param((3, 450), id="a batch of three"),
+        pytest.param((4, 600), id="a batch of four", marks=pytest.mark.exhaustive),
         pytest.param((4, 1024), id="batches of four", marks=pytest.mark.exhaustive),  # ninety seconds
     ],
 )

@@ -31,7 +31,7 @@ from tests.object_store import Bucket
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]  # loads a model in each of two workers, several times
 
 RAY = ["--engine", "ray", "--workers", "2", "--cpus-per-worker", "1"]
-KILLS = 2
+KILLS = 2  # of two workers, each of which has to load the model anew
 ONE_WORKER = ["--engine", "ray", "--workers", "1", "--cpus-per-worker", "1"]  # where nothing is said of several
 
 
@@ -302,6 +302,7 @@ def _with_failed_rows(whole: Path, broken: Path, part: int) -> None:
         pl.concat([measured, others]).write_parquet(broken / table / name)
 
 
+@pytest.mark.exhaustive  # 27 s
 def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     options = [SAMPLE, "--model", tiny_checkpoint, "--metric", "ifd,length", "--limit", 24, "--part-rows", 6, "-q"]
     assert run("score", *options, "--out", tmp_path / "local").returncode == 0

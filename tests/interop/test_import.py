@@ -318,6 +318,7 @@ def test_a_damaged_first_line_costs_itself_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # starts the command as a process of its own
+@pytest.mark.exhaustive  # 11 s; tests/cli/test_kill_writers.py kills imports too
 def test_a_killed_import_resumes(tmp_path: Path) -> None:
     import time
 
@@ -395,6 +396,7 @@ def test_the_noise_of_a_float32_svd_is_found(rank: int, extra: int, seed: int) -
 
 
 @pytest.mark.slow  # real weights
+@pytest.mark.exhaustive  # 24 s
 def test_against_our_own_run_on_the_same_rows(shared: Path, smollm2: Any, tmp_path: Path) -> None:
     """The sample was written by the published script: loss, autograd and SVD of the whole matrix, all in float32.
 

@@ -305,6 +305,7 @@ def test_random_weights_are_not_spread(tiny_checkpoint: Path) -> None:
         loaded(tiny_checkpoint, "=disk", from_scratch=True)
 
 
+@pytest.mark.exhaustive  # 16 s
 def test_smollm2_spread(smollm2: Any, sample_rows: list[dict[str, str]]) -> None:
     model, tokenizer = smollm2
     expected = GradientAnalyzer(model, tokenizer, max_length=120).analyze(sample_rows[:2])

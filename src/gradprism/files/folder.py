@@ -53,7 +53,7 @@ def lock_folder(
     The caller releases it. `say` reports when the lease of a dead process is taken over. Raises `GradPrismError` where
     the folder cannot be written, or is still being written by another process after `wait` seconds.
     """
-    with write_errors(folder, f"the {kind.name}"):
+    with write_errors(folder / name if name else folder, f"the {kind.name}"):
         if not name:
             refuse_file(folder)
         if is_remote(folder):
