@@ -48,7 +48,7 @@ browser:
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } || \
 	  echo "==> No Chromium here, and none may be installed: the browser tests will be skipped"
 
-# One of each kind; `make test-all` repeats it on all families, shapes and rows, in half an hour.
+# One of each kind; `make test-all` repeats it on all families, shapes and rows, in three quarters of an hour.
 test: SOME := and not exhaustive
 
 test test-all: $(STAMP) browser

@@ -11,7 +11,7 @@ from tests import oracle
 pytestmark = pytest.mark.slow  # real weights, and full SVDs of their gradients
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m"])
+@pytest.mark.parametrize("name", ["smollm2-135m", pytest.param("gemma-3-270m", marks=pytest.mark.exhaustive)])
 def test_every_projection_of_some_layers_equals_autograd(name: str, sample_rows: list[dict[str, str]]) -> None:
     checkpoint = find_checkpoint(CheckpointSettings(model=name))
     model, tokenizer = checkpoint.load_model(), checkpoint.load_tokenizer()

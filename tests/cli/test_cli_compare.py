@@ -46,6 +46,7 @@ def test_compare_then_figures_then_report(runs: Path) -> None:
 
 
 @pytest.mark.slow  # all figures of three runs
+@pytest.mark.exhaustive  # 15 s
 def test_runs_themselves_are_compared_where_they_share_a_model(runs: Path) -> None:
     drawn = run("figures", runs / "high", runs / "low", runs / "other", "--out", runs / "f", "--formats", "svg", "-q")
     assert drawn.returncode == 0, drawn.stderr

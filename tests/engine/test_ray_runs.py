@@ -177,6 +177,7 @@ def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, 
     assert_equal_runs(open_run(tmp_path / "local"), open_run(f"{bucket.url}/run"))
 
 
+@pytest.mark.exhaustive  # 32 s
 def test_ctrl_c_stops_it_and_leaves_nothing_running(tiny_checkpoint: Path, tmp_path: Path) -> None:
     process = begun(tiny_checkpoint, tmp_path / "run")
     started = psutil.Process(process.pid).children(recursive=True)
@@ -266,6 +267,7 @@ def test_a_recipe_runs_on_either_engine(cluster: None, tiny_checkpoint: Path, tm
         assert open_run(tmp_path / other).record["sessions"][-1]["engine"] == engine
 
 
+@pytest.mark.exhaustive  # 20 s
 def test_a_run_begun_on_one_engine_is_finished_on_the_other(
     cluster: None, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

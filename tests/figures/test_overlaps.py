@@ -137,7 +137,8 @@ def test_many_groups_make_a_taller_figure(style: str) -> None:
     assert faults(figure(many, "groups-nuclear-norm", style)[0]) == []
 
 
-@pytest.mark.parametrize("style", ["acl", pytest.param("slides", marks=EXHAUSTIVE)])
+@pytest.mark.exhaustive  # half a minute
+@pytest.mark.parametrize("style", ["acl", "slides"])
 def test_numbers_of_any_size_fit(style: str) -> None:
     made = made_comparison(n=30, layers=12)
     columns = ("mean", "mean_low", "mean_high")
