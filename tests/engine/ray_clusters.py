@@ -60,7 +60,7 @@ class Head:
     """The head of a cluster, in processes of its own: `port` answers once it is up."""
 
     def __init__(self, environment: Mapping[str, str], port: int, *options: str):
-        self.folder = Path(tempfile.mkdtemp(prefix="ray"))  # sockets have short names
+        self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets have short names
         start = ["start", "--head", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={self.folder}", "--block"]
         ray = [sys.executable, "-m", "ray.scripts.scripts"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
