@@ -17,6 +17,8 @@ from tests.faulty_server import FaultyServer
 
 from gradprism import open_run
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from tests.made_studies import written_study
 from gradprism.comparison.comparison_files import save_comparison
 from gradprism.interop.importing import import_paper
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 INTO_FILES = {
     "report": ("report", "compared", "--out", "{out}.html"),
     "select": ("select", "rows.jsonl", "--by", "column:reward", "--top", 1, "--out", "{out}.jsonl"),

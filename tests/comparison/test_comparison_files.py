@@ -23,6 +23,8 @@ from gradprism import GradPrismError, open_comparison
 from gradprism.comparison.comparison_files import TABLES, save_comparison
 from gradprism.files.records import record_bytes
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 Damage = Callable[[Path], object]
 
 

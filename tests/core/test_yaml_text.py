@@ -14,6 +14,8 @@ from gradprism import GradPrismError
 from gradprism.core.settings import read_yaml
 from gradprism.core.yaml_text import YamlProblemError, parse_yaml
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
 )

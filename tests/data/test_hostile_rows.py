@@ -16,6 +16,8 @@ from gradprism.correlation.correlations import correlate
 from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 GOOD = '{"instruction": "a", "output": "b"}'
 LINES = {
     '{"instruction": "a", "output": "b", "x": NaN}': None,

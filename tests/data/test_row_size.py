@@ -26,6 +26,8 @@ from gradprism.data.row_size import DEFAULT_ROW_BYTES
 from gradprism.data.settings import ReadSettings
 from gradprism.measurement.settings import SpectraRecipe
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 SMALL, LARGE = {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": "x" * 2000}
 ROWS = [SMALL, LARGE, SMALL]
 MOST = 1000

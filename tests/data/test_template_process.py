@@ -22,6 +22,8 @@ from gradprism.data.encode import read_template
 from gradprism.data.example import Example, RowProblemError, Turn
 from gradprism.data.template_process import RENDERER, SECONDS, TemplateLimitError
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 HELLO = Example(0, "0", (Turn("user", "hello"), Turn("assistant", "world")))
 PLAIN = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
 DOUBLED = "{% set ns = namespace(x={}) %}{% for i in range(60) %}{% set ns.x = {} %}{% endfor %}{{ ns.x }}"

@@ -14,6 +14,8 @@ from gradprism.files import web
 from gradprism.files.paths import to_path
 from gradprism.files.storage_errors import StorageError, without_secrets
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 RAW = SAMPLE.read_bytes()
 LARGE = RAW * (10 * 2**20 // len(RAW))  # more than the two blocks that are asked for at first
 SECRET = "s3cr3t"

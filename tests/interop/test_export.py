@@ -15,6 +15,8 @@ from tests.made_papers import Fields, paper_rows, summarised, weight, written
 import gradprism
 from gradprism import GradPrismError, Run, export_paper, import_paper
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 TABLES = ("examples", "spectra", "similarity")
 
 

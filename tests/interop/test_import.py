@@ -20,6 +20,8 @@ from gradprism.interop import importing
 from gradprism.interop.line_reader import layout_of, read_line
 from gradprism.interop.noise import without_noise
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 TOKENS = (4, 7, 9, 12, 30)  # the last one is more than any side
 
 

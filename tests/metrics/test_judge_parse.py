@@ -17,6 +17,8 @@ from gradprism.metrics.judge.difficulty import parse_difficulty
 from gradprism.metrics.judge.parsed import Parsed
 from gradprism.metrics.judge.tags import normalised, parse_tags
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 TAGS = [
     # JSON in its three forms
     ('[{"tag": "Travel Plan", "explanation": "asks for a route"}, {"tag": "Budget"}]', "json", 2),

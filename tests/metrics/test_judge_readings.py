@@ -20,6 +20,8 @@ from gradprism.metrics.judge.tags import normalised, parse_tags
 from gradprism.metrics.judged import Difficulty, Instag
 from gradprism.metrics.metric import Plan
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 REQUEST = "Plan two days in Lyon for little money."
 EXAMPLE = '[{"tag": "...", "explanation": "..."}]'
 FULL = (

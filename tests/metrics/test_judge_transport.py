@@ -34,6 +34,8 @@ from gradprism.metrics.judged import Difficulty
 from gradprism.metrics.metric import Score
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 KEY = "sk-very-secret/0123456789"
 
 

@@ -21,6 +21,8 @@ from gradprism.models.fingerprint import digest_of_model
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.sources import LoadedModel
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 FEW: dict[str, Any] = {"limit": 1, "max_length": 60, "projections": ("q",)}
 
 

@@ -13,6 +13,8 @@ from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.gguf_tensors import tensors_in
 from gradprism.models.settings import CheckpointSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 Edit = Callable[[bytes], bytes]
 NAME = b"token_embd.weight"
 

@@ -24,6 +24,8 @@ from gradprism import GradPrismError, spectra
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
 
 

@@ -17,6 +17,8 @@ from gradprism.models import size_limits
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 
 def load(folder: Path, **settings: Any) -> Any:
     return find_checkpoint(CheckpointSettings(model=str(folder), **settings)).load_model()

@@ -32,6 +32,8 @@ from gradprism import GradPrismError
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 Q, K = "model.layers.2.self_attn.q_proj.weight", "model.layers.2.self_attn.k_proj.weight"
 

@@ -31,6 +31,8 @@ from gradprism.report.page import app_script
 from gradprism.report.page_json import rounded, script_json
 from gradprism.report.paths import base_name, without_paths
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 EVIL = '</script><img src=x onerror="window.hacked = true">'
 MB = 1_000_000
 every_character = st.text(st.characters(codec=None))  # half surrogate pairs too

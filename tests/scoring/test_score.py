@@ -14,6 +14,8 @@ from gradprism.core.progress import NoProgress
 from gradprism.metrics.registry import known_metrics
 from gradprism.models.likelihood import ResponseHead
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 Rows = list[dict[str, str]]
 
 

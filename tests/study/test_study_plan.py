@@ -16,6 +16,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.study.api import plan_study, run_recipe
 from gradprism.study.plan import Plan, PlannedStep, Total, total
 
+pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
