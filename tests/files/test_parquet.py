@@ -1,5 +1,6 @@
 """Parquet files that say whose they are, and notice every changed byte."""
 
+import json
 import random
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def test_any_rows_are_read_back(rows: set[int], tmp_path_factory: pytest.TempPat
     label = Label("r", "examples", 0, tuple(sorted(rows)))
     path.write_bytes(parquet_bytes(TABLE, label))
     assert read_label(path) == label
+
+
+def test_a_text_like_a_label_in_the_statistics_of_a_column_is_none(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    text = json.dumps({"run": "x", "table": "examples", "part": 0, "rows": "0", "sha256": "0" * 64})
+    path = tmp_path / "part.parquet"
+    label = json.dumps({"run": "mine", "table": "examples", "part": 3, "rows": "0", "sha256": "a" * 64})
+    table = pl.DataFrame({"row": [0], "example_id": [text]}).to_arrow().replace_schema_metadata({"gradprism": label})
+    parquet.write_table(table, path, write_statistics=True)
+    assert path.read_bytes().count(text.encode()) > 1  # in the statistics, too
+    assert read_label(path) == Label("mine", "examples", 3, (0,))
 
 
 def test_a_file_of_an_earlier_version_has_no_label(tmp_path: Path) -> None:

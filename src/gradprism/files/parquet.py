@@ -65,7 +65,7 @@ def read_label(path: Path, state: ObjectState | None = None) -> Label | None:
     if is_remote(path):
         found = _entry_of_object(as_remote(path), state)
     else:
-        match = _ENTRY.search(_footer(path))
+        match = _find_entry(_footer(path))
         found = match[0] if match else None
     if not found:
         return None
@@ -83,7 +83,7 @@ def check_content(path: Path, *, again: bool = False) -> None:
     `read_label` reads the end alone, and checks the content where that is all of it.
     """
     footer = _footer(path)
-    found = _ENTRY.search(footer)
+    found = _find_entry(footer)
     if found is None:
         return
     state, checksum = state_of(path), found[1].decode()
@@ -107,6 +107,11 @@ def read_rows(path: Path) -> list[int]:
     if not isinstance(table, pl.DataFrame) or table.schema.get("row") != pl.Int64 or table["row"].null_count():
         raise DamagedFileError("it has no column of row numbers")
     return table["row"].unique().sort().to_list()
+
+
+def _find_entry(content: bytes, start: int = 0) -> re.Match[bytes] | None:
+    """Find the label and its checksum: the last text of that form, since statistics of columns come before it."""
+    return next(reversed(list(_ENTRY.finditer(content, start))), None)
 
 
 def _footer(path: Path) -> bytes:
@@ -148,7 +153,7 @@ def _entry_of_object_in(path: RemotePath, state: ObjectState) -> bytes | None:
     length = _footer_length(end, state.size)
     if length + 8 > len(end):
         end = path.read_range(state.size - 8 - length, state.size)
-    found = _ENTRY.search(end, len(end) - 8 - length)
+    found = _find_entry(end, len(end) - 8 - length)
     if len(end) == state.size:
         _check_digest(end, length)
     entry = found[0] if found else None
@@ -158,7 +163,7 @@ def _entry_of_object_in(path: RemotePath, state: ObjectState) -> bytes | None:
 
 
 def _check_digest(content: bytes, footer: int) -> None:
-    found = _ENTRY.search(content, len(content) - 8 - footer)
+    found = _find_entry(content, len(content) - 8 - footer)
     if not found:
         return
     view, place = memoryview(content), found.start(1)

@@ -124,7 +124,7 @@ def faults_of_spectra(run: Path, record: Mapping[str, Any], *, again: bool = Fal
 def raise_first(run: Path, faults: Sequence[Fault]) -> None:
     """Raise `GradPrismError` where there is a fault."""
     if faults:
-        more = f" {len(faults) - 1:,} more files are not whole." if len(faults) > 1 else ""
+        more = f" Files that are not whole: {len(faults):,}." if len(faults) > 1 else ""
         raise GradPrismError(
             f"{faults[0].file} is not what was written: {faults[0].problem}.{more} Repeat the command that made the "
             f"run, which moves such files aside and computes their rows again; `gradprism check {run}` lists them."
