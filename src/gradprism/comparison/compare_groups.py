@@ -48,7 +48,7 @@ def compare_groups(
     return Comparison(
         groups=tuple(_group_summary(group) for group in groups),
         contrasts=tuple(pairs),
-        findings=tuple(findings(effects, groups[0].features.measures, by)),
+        findings=tuple(findings(effects, groups[0].features.measures, by, settings.margin)),
         notes=(
             *notes,
             *run_notes(chosen, metrics),

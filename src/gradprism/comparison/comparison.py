@@ -39,7 +39,8 @@ class Finding:
     projection: str  # `mean` over projections, or one
     kind: str  # a key of `gradprism.comparison.findings.KINDS`
     sentence: str
-    details: str = ""  # the figures of the three length controls, in words
+    details: str = ""  # the figures of the raw effect and its length controls, in words
+    headline: str = ""  # both factors and what they come to, without names; empty in comparisons of an earlier version
 
 
 @dataclass(frozen=True)

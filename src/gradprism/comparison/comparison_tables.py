@@ -48,30 +48,39 @@ EFFECTS = _schema(
         "auc_low": pl.Float64,
         "auc_high": pl.Float64,
         "cliffs_delta": pl.Float64,  # 2 auc - 1
-        "p": pl.Float64,  # permutation, two-sided
+        "regression_scale": pl.String,  # of every effect. log: differences of logs; linear: of the measure itself
+        "raw_effect": pl.Float64,  # without any control of length
+        "raw_effect_low": pl.Float64,
+        "raw_effect_high": pl.Float64,
+        "p": pl.Float64,  # of raw_effect, by permutation, two-sided
         "q": pl.Float64,  # p after Benjamini-Hochberg over the layers and projections of the measure
-        # (a) pairs of rows of like response length
+        # overlap weights with regression on splines of log lengths: the control on which verdicts rest
+        "weighted_n_first": pl.Float64,  # effective sample size of each group
+        "weighted_n_second": pl.Float64,
+        "weighted_imbalance": pl.Float64,  # largest difference of weighted mean lengths, in standard deviations
+        "weighted_effect": pl.Float64,
+        "weighted_low": pl.Float64,
+        "weighted_high": pl.Float64,
+        "weighted_p": pl.Float64,
+        "weighted_q": pl.Float64,
+        # pairs of rows of like lengths
         "matched_pairs": pl.Int64,
         "matched_difference": pl.Float64,  # mean over pairs
         "matched_difference_low": pl.Float64,
         "matched_difference_high": pl.Float64,
-        "matched_effect": pl.Float64,  # the same on the scale of the regression
+        "matched_effect": pl.Float64,  # on the scale of the effects, adjusted for what is left of the gap in length
         "matched_low": pl.Float64,
         "matched_high": pl.Float64,
         "matched_p": pl.Float64,  # sign flips, of matched_effect
         "matched_q": pl.Float64,
-        # (b) regression on group, log prompt tokens, log response tokens
+        # regression on group, log prompt tokens, log response tokens
         "regression_n": pl.Int64,  # rows it is of: without those that have no value, or whose log has none
-        "regression_scale": pl.String,  # log: effects are differences of logs; linear: of the measure itself
-        "raw_effect": pl.Float64,  # the same regression without lengths
-        "raw_effect_low": pl.Float64,
-        "raw_effect_high": pl.Float64,
         "regression_effect": pl.Float64,
         "regression_low": pl.Float64,
         "regression_high": pl.Float64,
         "regression_p": pl.Float64,
         "regression_q": pl.Float64,
-        # (c) Spearman correlation of the measure with membership in `first`
+        # Spearman correlation of the measure with membership in `first`
         "partial_n": pl.Int64,
         "spearman": pl.Float64,
         "spearman_low": pl.Float64,

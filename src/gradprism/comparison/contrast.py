@@ -1,9 +1,9 @@
 """Contrast of two groups: every feature's difference with its interval, effect size and p, raw and length-controlled.
 
-Length is controlled in three ways, since each has its own weakness: pairs matched on response tokens (few remain
-where the groups hardly overlap), regression on group and log lengths (linear: it extrapolates there; stated in
-`gradprism.stats.least_squares`), and the Spearman correlation with the group given both lengths (monotone, and blind to
-size).
+Length is controlled by overlap weights with regression (`gradprism.stats.overlap_weights`), on which verdicts rest,
+and beside it by pairs of rows of like lengths. Two more stand in the table for comparison with other work: regression
+on group and log lengths (linear: it extrapolates where the groups hardly overlap), and the Spearman correlation with
+the group given both lengths (monotone, and blind to size).
 """
 
 import math
@@ -19,8 +19,10 @@ from gradprism.comparison.settings import CompareSettings
 from gradprism.prism.measures import known_measures
 from gradprism.stats.bootstrap import Resampled, bca_interval, resample_means
 from gradprism.stats.effect_size import auc, auc_interval, cliffs_delta
-from gradprism.stats.length_match import length_pairs
+from gradprism.stats.least_squares import varies
+from gradprism.stats.length_match import nearest_pairs
 from gradprism.stats.multiplicity import benjamini_hochberg
+from gradprism.stats.overlap_weights import weighted_effect, without_lengths
 from gradprism.stats.permutation import permutation_p, sign_flip_p
 from gradprism.stats.rank_correlation import partial_spearman, spearman
 from gradprism.stats.regression import group_effect
@@ -60,15 +62,16 @@ def contrast(
     is_length = np.array([measure in LENGTHS for measure, _, _ in features.keys])
     scaled = _ScaledValues.of(first, second)
     controlled = {
+        **_overlap_weights(first, second, scaled),
         **_matched_pairs(first, second, scaled, settings, draws),
         **_regression(first, second, scaled),
         **_rank_correlation(first, second),
     }
     columns = {
-        **_raw_difference(first, second, settings.resamples, next(draws)),
+        **_raw_difference(first, second, scaled, settings.resamples, next(draws)),
         **{name: _blank(values, is_length) for name, values in controlled.items()},
     }
-    for name in ("", "matched_", "regression_", "partial_"):
+    for name in ("", "weighted_", "matched_", "regression_", "partial_"):
         columns[f"{name}q"] = benjamini_hochberg(columns[f"{name}p"], families)
     frame = features.frame.with_columns(
         pl.lit(first.name).alias("first"),
@@ -81,7 +84,7 @@ def contrast(
 
 @dataclass(frozen=True)
 class _ScaledValues:
-    """Values on the scale of regressions and pairs: logs of the measures whose differences are ratios.
+    """Values on the scale of every effect and test: logs of the measures whose differences are ratios.
 
     The effect of length on those is near a power law. Metrics are logged where they are above 0 throughout; cosines and
     the others stay linear.
@@ -107,8 +110,12 @@ def _logs(values: np.ndarray, logged: np.ndarray) -> np.ndarray:
     return np.where(logged, np.log(np.where(logged & (values > 0), values, np.nan)), values)
 
 
-def _raw_difference(first: Side, second: Side, resamples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Compute means, difference, AUC and permutation p, by column of EFFECTS."""
+def _raw_difference(
+    first: Side, second: Side, scaled: _ScaledValues, resamples: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Compute means, difference, AUC, and the raw effect with its permutation p, by column of EFFECTS."""
+    values = np.concatenate([scaled.first, scaled.second])
+    raw = group_effect(values, _membership(first, second), np.empty((len(values), 0)))
     low, high = bca_interval(first.means, second.means)
     area = auc(first.values, second.values)
     auc_low, auc_high = auc_interval(first.values, second.values)
@@ -124,23 +131,47 @@ def _raw_difference(first: Side, second: Side, resamples: int, rng: np.random.Ge
         "auc_low": auc_low,
         "auc_high": auc_high,
         "cliffs_delta": cliffs_delta(area),
-        "p": permutation_p(first.values, second.values, resamples, rng),
+        "regression_scale": np.where(scaled.logged, "log", "linear"),
+        "raw_effect": raw.effect,
+        "raw_effect_low": raw.low,
+        "raw_effect_high": raw.high,
+        "p": permutation_p(scaled.first, scaled.second, resamples, rng),
     }
 
 
 def match_on_length(first: GroupMatrix, second: GroupMatrix, caliper: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pair rows of two groups in response tokens: the positions in the first, and in the second, (pairs,) each."""
-    one, other = (group.examples["n_response_tokens"].to_numpy().astype(float) for group in (first, second))
-    return length_pairs(one, other, math.log1p(caliper))
+    """Pair rows of two groups of like lengths: the positions in the first, and in the second, (pairs,) each."""
+    one, other = (
+        np.column_stack([group.lengths[:, ::-1], group.truncated, group.examples["loss"].to_numpy()])
+        for group in (first, second)
+    )
+    return nearest_pairs(one, other, math.log1p(caliper))
+
+
+def _overlap_weights(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:
+    """Compute the control on which verdicts rest, overlap weights with regression, by column of EFFECTS."""
+    values = np.concatenate([scaled.first, scaled.second])
+    found = weighted_effect(values, _membership(first, second), _lengths_and_strata(first, second))
+    return {
+        "weighted_n_first": found.n_first,
+        "weighted_n_second": found.n_second,
+        "weighted_imbalance": found.imbalance,
+        "weighted_effect": found.effect,
+        "weighted_low": found.low,
+        "weighted_high": found.high,
+        "weighted_p": found.p,
+    }
 
 
 def _matched_pairs(
     first: Side, second: Side, scaled: _ScaledValues, settings: CompareSettings, draws: Iterator[np.random.Generator]
 ) -> dict[str, np.ndarray]:
-    """Compute control (a), pairs matched on response tokens, by column of EFFECTS."""
+    """Compute pairs of rows of like lengths, adjusted for what is left of the gap, by column of EFFECTS."""
     one, other = match_on_length(first.group, second.group, settings.caliper)
+    values = np.concatenate([scaled.first, scaled.second])
+    adjusted = without_lengths(values, _membership(first, second), _lengths_and_strata(first, second))
     differences = first.values[one] - second.values[other]
-    effects = scaled.first[one] - scaled.second[other]
+    effects = adjusted[one] - adjusted[len(scaled.first) + other]
     plain, shown, flips = (next(draws) for _ in range(3))
     return {
         "matched_pairs": np.isfinite(effects).sum(axis=0),
@@ -162,17 +193,12 @@ def _mean_of_pairs(
 
 
 def _regression(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:
-    """Compute control (b), the group effect in a regression on log lengths, by column of EFFECTS."""
+    """Compute the group effect in a regression on log lengths, by column of EFFECTS."""
     values = np.concatenate([scaled.first, scaled.second])
-    group, lengths = _membership(first, second), _lengths(first, second)
-    raw = group_effect(values, group, lengths[:, :0])
-    controlled = group_effect(values, group, lengths[:, _varies(lengths)])
+    lengths = _lengths(first, second)
+    controlled = group_effect(values, _membership(first, second), lengths[:, varies(lengths)])
     return {
-        "regression_scale": np.where(scaled.logged, "log", "linear"),
         "regression_n": np.isfinite(values).sum(axis=0),
-        "raw_effect": raw.effect,
-        "raw_effect_low": raw.low,
-        "raw_effect_high": raw.high,
         "regression_effect": controlled.effect,
         "regression_low": controlled.low,
         "regression_high": controlled.high,
@@ -181,11 +207,11 @@ def _regression(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, n
 
 
 def _rank_correlation(first: Side, second: Side) -> dict[str, np.ndarray]:
-    """Compute control (c), the rank correlation with the group given lengths, by column of EFFECTS."""
+    """Compute the rank correlation with the group given lengths, by column of EFFECTS."""
     values = np.concatenate([first.values, second.values])
     group, lengths = _membership(first, second).astype(float), _lengths(first, second)
     raw = spearman(values, group)
-    controlled = partial_spearman(values, group, lengths[:, _varies(lengths)])
+    controlled = partial_spearman(values, group, lengths[:, varies(lengths)])
     return {
         "spearman": raw.value,
         "spearman_low": raw.low,
@@ -206,9 +232,9 @@ def _lengths(first: Side, second: Side) -> np.ndarray:
     return np.concatenate([first.group.lengths, second.group.lengths])
 
 
-def _varies(lengths: np.ndarray) -> np.ndarray:
-    """Mask the lengths that vary. One that is not known (NaN) counts as varying: nothing is controlled without it."""
-    return np.asarray(lengths.std(axis=0) != 0)
+def _lengths_and_strata(first: Side, second: Side) -> np.ndarray:
+    truncated = np.concatenate([first.group.truncated, second.group.truncated])
+    return np.column_stack([_lengths(first, second), truncated])
 
 
 def _blank(values: np.ndarray, is_length: np.ndarray) -> np.ndarray:

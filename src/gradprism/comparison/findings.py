@@ -1,10 +1,11 @@
-"""Verdicts on differences, raw and length-controlled: a kind and a sentence for each, from the numbers alone.
+"""Verdicts on differences, raw and length-controlled: a kind, a headline and a sentence, from the numbers alone.
 
 When a control finds a difference, leaves little or cannot say is written in `gradprism.comparison.length_controls`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -13,15 +14,17 @@ from gradprism.comparison.length_controls import (
     ADJUSTED_P,
     ALPHA,
     LEFT,
+    MARGIN,
     SIGNS,
     Control,
     Row,
     controls,
+    number_of_rows,
     raw_difference,
     too_few,
 )
 from gradprism.core.numbers import number
-from gradprism.metrics.titles import headed
+from gradprism.metrics.titles import headed, title
 from gradprism.prism.measures import MEAN, known_measures
 
 
@@ -33,20 +36,14 @@ class KindOfFinding(NamedTuple):
 
 
 KINDS: Mapping[str, KindOfFinding] = {
-    "survives": KindOfFinding("survives", "a raw difference, and all three length controls find it again"),
-    "partly": KindOfFinding(
-        "survives in part", "some controls find it again, and the others cannot say or are not computed"
-    ),
-    "reversed": KindOfFinding("reversed", "a raw difference, and the controls that say anything find the opposite"),
-    "hidden": KindOfFinding(
-        "hidden by length", "no raw difference can be shown, and all three controls find the same one"
-    ),
-    "length": KindOfFinding("mostly length", "a raw difference, and all three controls leave little of it"),
-    "mixed": KindOfFinding(
-        "mixed", "some controls find it, or its opposite, and others leave little of it or disagree"
-    ),
-    "unclear": KindOfFinding("unclear", "a raw difference, and the length controls do not decide"),
-    "none": KindOfFinding("no difference", "none can be shown, raw or length-controlled"),
+    "survives": KindOfFinding("not just length", "a raw difference, and overlap weights find it again"),
+    "reversed": KindOfFinding("reversed", "a raw difference, and overlap weights find the opposite"),
+    "hidden": KindOfFinding("hidden by length", "no raw difference can be shown, and overlap weights find one"),
+    "length": KindOfFinding("mostly length", "a raw difference, and overlap weights leave less than half of it"),
+    "equal": KindOfFinding("equal", "with overlap weights the whole interval lies within the margin"),
+    "mixed": KindOfFinding("mixed", "overlap weights find a difference, and pairs or windows find the opposite"),
+    "unclear": KindOfFinding("unclear", "a raw difference, and these data cannot tell it from length"),
+    "none": KindOfFinding("not shown", "no difference can be shown, raw or length-controlled, nor that there is none"),
     "chosen": KindOfFinding(
         "by construction", "the groups were chosen by this measure, or one of the same singular values"
     ),
@@ -55,32 +52,61 @@ KINDS: Mapping[str, KindOfFinding] = {
 """Every kind of finding, the most important first."""
 
 CONTROL_RULE = (
-    f"A control finds a difference where its 95% interval excludes zero and its {ADJUSTED_P} is below {ALPHA:g}; it "
-    f"leaves little of one where its whole interval lies within {LEFT:.0%} of the raw figure. Otherwise it cannot say, "
-    "as regression and partial Spearman never can where the groups have no common support in length."
+    "The verdict rests on overlap weights with regression on the lengths of prompt and response, truncated rows as a "
+    f"stratum. A difference is found where its 95% interval excludes none and its {ADJUSTED_P} is below {ALPHA:g}; "
+    f"little of it is left where the whole interval lies within {LEFT:.0%} of the raw effect. Without common support "
+    "in length nothing is decided."
 )
+_LARGER: Mapping[str, str] = {
+    "nuclear_norm": "gradients {factor} times as large",
+    "effective_rank": "gradients in {factor} times as many directions",
+}
 
 
-def findings(effects: pl.DataFrame, measures: Sequence[str], by: str | None = None) -> list[Finding]:
+def findings(
+    effects: pl.DataFrame, measures: Sequence[str], by: str | None = None, margin: float = MARGIN
+) -> list[Finding]:
     """Return a finding for each contrast and measure, of the mean over layers and projections.
 
-    `by` is the metric whose extremes the groups are, if they are.
+    `by` is the metric whose extremes the groups are, if they are; `margin` the factor within which groups are equal.
     """
     means = effects.filter(pl.col("layer").is_null() & (pl.col("projection") == MEAN))
     rows = {(row["first"], row["second"], row["measure"]): row for row in means.iter_rows(named=True)}
     contrasts = dict.fromkeys((first, second) for first, second, _ in rows)
     wanted = [(*pair, measure) for pair in contrasts for measure in measures if (*pair, measure) in rows]
-    return [finding(rows[key], by) for key in wanted]
+    return [finding(rows[key], by, margin) for key in wanted]
 
 
-def finding(row: Row, by: str | None = None) -> Finding:
-    """Judge one row of the table EFFECTS; `by` as in `findings`."""
+def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
+    """Judge one row of the table EFFECTS; `by` and `margin` as in `findings`."""
     names = row["first"], row["second"], row["measure"], row["projection"]
     if is_spectral(by):
-        kind, said = "chosen", f"the groups are the extremes of {by}, so that they differ by construction"
-        return Finding(*names, kind, f"{_subject(row)}: {said}.", _details(row))
-    kind = _kind(raw_difference(row), controls(row))
-    return Finding(*names, kind, _sentence(kind, row), _details(row))
+        said = f"the groups are the extremes of {by}, so that they differ by construction"
+        return Finding(*names, "chosen", f"{_subject(row)}: {said}.", _details(row, margin), said)
+    raw, controlled = raw_difference(row, margin), controls(row, margin)
+    kind = _kind(raw, controlled)
+    headline = _headline(kind, row, raw, controlled)
+    return Finding(*names, kind, _sentence(kind, row, raw, headline), _details(row, margin), headline)
+
+
+def by_importance(found: Sequence[Finding]) -> list[Finding]:
+    """Order findings: contrasts that are decided first, and within each the most important; equals stay in order."""
+    kinds = [*KINDS]
+    rank = [kinds.index(each.kind) if each.kind in kinds else len(kinds) for each in found]
+    best: dict[tuple[str, str], int] = {}
+    for each, place in zip(found, rank, strict=True):
+        pair = each.first, each.second
+        best[pair] = min(place, best.get(pair, place))
+    pairs = [*best]
+    order = sorted(
+        range(len(found)), key=lambda i: (best[p := (found[i].first, found[i].second)], pairs.index(p), rank[i])
+    )
+    return [found[i] for i in order]
+
+
+def margin_of(about: Mapping[str, Any]) -> float:
+    """Return the margin of a comparison by what it says about itself; the default of one of an earlier version."""
+    return float((about.get("settings") or {}).get("margin") or MARGIN)
 
 
 def is_spectral(by: str | None) -> bool:
@@ -89,49 +115,78 @@ def is_spectral(by: str | None) -> bool:
 
 
 def _kind(raw: Control, length_controls: Sequence[Control]) -> str:
-    """Return the key of `KINDS` that the rule gives."""
+    """Return the key of `KINDS` that the rule gives; the first control decides."""
     if raw.found == "missing":
         return "missing"
-    found = [control.found for control in length_controls]
-    signs = {each for each in found if each in SIGNS}
-    everywhere = len({*found}) == 1
-    if raw.found not in SIGNS:
-        return "none" if not signs else "hidden" if everywhere else "mixed"
-    if not signs:
-        return "length" if everywhere and found[0] == "little" else "unclear"
-    if len(signs) > 1 or "little" in found:
-        return "mixed"
-    if raw.found in signs:
-        return "survives" if everywhere else "partly"
-    return "reversed"
+    weighted, *others = (control.found for control in length_controls)
+    if weighted in SIGNS:
+        if any(other in SIGNS and other != weighted for other in others):
+            return "mixed"
+        return "survives" if weighted == raw.found else "reversed" if raw.found in SIGNS else "hidden"
+    if raw.found in SIGNS:
+        return {"little": "length", "equal": "equal"}.get(weighted, "unclear")
+    return "equal" if weighted in ("equal", "little") and length_controls[0].is_within_margin else "none"
 
 
-def _sentence(kind: str, row: Row) -> str:
-    """Write the verdict on one row of the table EFFECTS."""
-    first, second = row["first"], row["second"]
+def _headline(kind: str, row: Row, raw: Control, length_controls: Sequence[Control]) -> str:
+    """Write what a reader takes away: both factors and what they come to."""
+    first, second, weighted = row["first"], row["second"], length_controls[0]
     if kind == "missing":
-        return f"{_subject(row)}: no value in one of {first} and {second}, so nothing is compared."
-    higher = f"{first} is {'higher' if row['difference'] > 0 else 'lower'} than {second}"
-    means = f"({number(row['mean_first'])} against {number(row['mean_second'])}, AUC {row['auc']:.2f})"
-    few = ", with too few rows to show one" if too_few(row) else ""
-    without = f"no difference between {first} and {second} can be shown {means}{few}"
-    shown = f"{higher} {means}" if raw_difference(row).found in SIGNS else without
-    said = {
-        "survives": f"{shown}, and not by length alone: {_said(row)}",
-        "partly": f"{shown}; with length controlled, {_said(row)}",
-        "length": f"{shown}, but length accounts for most of it: with length controlled, {_said(row)}",
-        "reversed": f"{shown}, but with length controlled the sign reverses: {_said(row)}",
-        "unclear": f"{shown}; with length controlled these data do not decide: {_said(row)}",
-        "mixed": f"{shown}, and raw and controlled disagree: with length controlled, {_said(row)}",
-        "hidden": f"{shown}, but length hides one: with length controlled, {_said(row)}",
-        "none": f"{shown}, {'nor' if _is_controlled(row) else 'and nothing is known'} with length controlled",
+        return f"no value in one of {first} and {second}"
+    figures = f"{_larger(row, raw)} raw"
+    if weighted.found != "missing" and not weighted.extrapolates:
+        figures += f", {_short(weighted)} length-controlled"
+    within = f"equal within {_percent(weighted.margin)}"
+    few = " (too few rows)" if too_few(row) else ""
+    contradicts = " and ".join(
+        each.name for each in length_controls[1:] if each.found in SIGNS and each.found != weighted.found
+    )
+    end = {
+        "survives": "not just length" + (f", though {within}" if weighted.is_within_margin else ""),
+        "reversed": "with length controlled the difference turns around",
+        "hidden": "length hides a difference",
+        "length": "mostly length",
+        "equal": f"{within} once length is controlled" if raw.found in SIGNS else within,
+        "mixed": f"the controls contradict each other ({contradicts})",
+        "unclear": f"cannot be told from length ({_why_unclear(row, weighted)})",
+        "none": f"no difference shown, nor that there is none{few}",
     }[kind]
-    return f"{_subject(row)}: {said}."
+    return f"{figures}: {end}"
 
 
-def _is_controlled(row: Row) -> bool:
-    """Return whether any length control could be computed: token counts may not be known."""
-    return any(control.found != "missing" for control in controls(row))
+def _sentence(kind: str, row: Row, raw: Control, headline: str) -> str:
+    """Write the verdict on one row of the table EFFECTS in full."""
+    if kind == "missing":
+        return f"{_subject(row)}: {headline}, so nothing is compared."
+    means = f"means {number(row['mean_first'])} and {number(row['mean_second'])}, AUC {row['auc']:.2f}"
+    return f"{_subject(row)}: {row['first']} against {row['second']}: {headline} ({means})."
+
+
+def _larger(row: Row, control: Control) -> str:
+    """Say how the first group compares with the second: `gradients 1.13 times as large`."""
+    words = _LARGER.get(row["measure"], title(row["measure"]) + " {factor} times as high")
+    if control.is_ratio:
+        return words.format(factor=_short(control))
+    return f"{title(row['measure'])} {_short(control)} higher"
+
+
+def _short(control: Control) -> str:
+    """Return an effect with three digits, a factor without its sign."""
+    return control.estimate.removeprefix("×")
+
+
+def _percent(margin: float) -> str:
+    return f"{math.exp(margin) - 1:.0%}"
+
+
+def _why_unclear(row: Row, weighted: Control) -> str:
+    """Say in a few words why the control on which the verdict rests cannot say."""
+    if weighted.found == "missing" and row["weighted_n_first"] is None:
+        return "lengths are not known"
+    if weighted.extrapolates or weighted.found == "missing":
+        sizes = [number_of_rows(row[f"weighted_n_{side}"]) for side in ("first", "second")]
+        return f"the lengths hardly overlap: {sizes[0]} and {sizes[1]} effective rows"
+    return f"the interval {weighted.interval} is wide"
 
 
 def _subject(row: Row) -> str:
@@ -139,42 +194,24 @@ def _subject(row: Row) -> str:
     return headed(row["measure"]) + ("" if row["projection"] in (MEAN, None) else f" of {row['projection']}")
 
 
-def _said(row: Row) -> str:
-    """List by what they find the length controls: `regression and partial rank correlation find it again`."""
-    raw = raw_difference(row)
-    by_words: dict[str, list[str]] = {}
-    for control in controls(row):
-        by_words.setdefault(said_of(control, raw), []).append(control.name)
-    return ", ".join(_clause(names, words) for words, names in by_words.items())
-
-
 def said_of(control: Control, raw: Control) -> str:
     """Say in a few words what a control finds of the raw difference."""
     if control.found == "missing":
-        return "could not be computed" if control.name != "matched pairs" else "there are none"
-    if control.found in SIGNS and raw.found in SIGNS:
-        return "find it again" if control.found == raw.found else "find the opposite"
+        return "no pairs" if control.name == "matched pairs" else "not computed"
+    if control.found in SIGNS and raw.found in SIGNS and control is not raw:
+        return "the same" if control.found == raw.found else "the opposite"
     if control.found in SIGNS:
-        return f"find a {control.found} difference"
-    if raw.found not in SIGNS and not control.extrapolates:
-        return "find none"
+        return "higher" if control.found == "positive" else "lower"
+    if control.found == "equal":
+        return f"equal within {_percent(control.margin)}"
     if control.found == "little":
-        return "leave little of it"
-    return "cannot say (no common support)" if control.extrapolates else "cannot say"
+        return "little left"
+    return "no common support" if control.extrapolates else "cannot say" if control is not raw else "none shown"
 
 
-def _clause(names: Sequence[str], words: str) -> str:
-    """Join subjects and verb: `regression and partial rank correlation find it again`, `regression finds it again`."""
-    if words == "there are none":
-        return "no pairs match"
-    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    verb, _, rest = words.partition(" ")
-    one = len(names) == 1 and not names[0].endswith("s")
-    return f"{joined} {verb}s {rest}" if one and verb in ("find", "leave") else f"{joined} {words}"
-
-
-def _details(row: Row) -> str:
-    """Write the figures of the length controls on one line."""
-    texts = [control.text for control in controls(row) if control.found != "missing"]
+def _details(row: Row, margin: float) -> str:
+    """Write the figures of the raw effect and its length controls on one line."""
+    found = [raw_difference(row, margin), *controls(row, margin)]
+    texts = [control.text for control in found if control.found != "missing"]
     absent = [] if row["matched_pairs"] else ["no rows could be matched in length"]
     return "; ".join([*texts, *absent])

@@ -76,6 +76,11 @@ class GroupMatrix:
         return log_lengths(counts)
 
     @property
+    def truncated(self) -> np.ndarray:
+        """1 for each row cut at the greatest length, 0 for the others and where it is not known, (n,)."""
+        return self.examples["truncated"].fill_null(False).to_numpy().astype(float)
+
+    @property
     def table(self) -> pl.DataFrame:
         """Examples with every layer mean (`measure:projection`) and metric as a column."""
         columns = [

@@ -1,10 +1,15 @@
-"""A raw difference, its three length controls, and the rule for what each control finds.
+"""A raw difference, its length controls, and the rule for what each control finds.
 
-A control *finds* a difference where its interval excludes zero and its p adjusted (BH) is below 0.05. It finds *little
-left* where the whole interval lies within half of the raw figure. Otherwise it *cannot say*: too few rows, or no common
-support, where the groups hardly overlap in length (fewer pairs match than a quarter of the smaller group). There
-regression extrapolates and partial rank correlation leaves some of length itself (of length alone, 27-fold apart, 0.1
-in nearly every simulation), so neither speaks for or against a difference.
+The verdict rests on overlap weights with regression; matched pairs, and windows of equally many tokens where they were
+measured, stand beside it and can contradict it. All are ratios of geometric means where the measure is one of sizes.
+
+A control leaves *little* where its whole interval lies within half of the raw effect. It *finds* a difference where its
+interval excludes no difference and its p adjusted (BH) is below 0.05. It finds the groups *equal* where the whole
+interval lies within the margin, a factor of 1.10 unless given: a test of equivalence. Otherwise it *cannot say*: the
+interval is too wide, or there is no common support in length (`gradprism.stats.length_match`).
+
+Regression on log lengths and partial rank correlation are of the table too. They extrapolate where the groups hardly
+overlap, and decide nothing.
 """
 
 import math
@@ -12,23 +17,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gradprism.core.numbers import number, probability
-from gradprism.stats.length_match import overlap_in_length
+from gradprism.core.numbers import number, probability, ratio
+from gradprism.stats.length_match import overlap_in_length, overlap_in_weights
 
 ALPHA = 0.05
 ADJUSTED_P = "p adjusted (BH)"  # the columns `q` of the tables, in words
-LEFT = 0.5  # of the raw figure: a control whose interval lies within it leaves little
+LEFT = 0.5  # of the raw effect: a control whose interval lies within it leaves little
+MARGIN = 1.10  # the factor within which two groups are equal
 Row = Mapping[str, Any]
-Found = Literal["positive", "negative", "little", "unclear", "missing"]
+Found = Literal["positive", "negative", "little", "equal", "unclear", "missing"]
 SIGNS = ("positive", "negative")
 
 
 @dataclass(frozen=True)
 class Control:
-    """An estimate of a difference, raw or length-controlled, beside the raw figure on the same scale."""
+    """An estimate of a difference, raw or length-controlled, beside the raw effect on the same scale."""
 
     name: str
-    label: str  # the name with its number of pairs, where it has any
+    label: str  # the name with its number of rows or pairs, where it has any
     effect: float | None
     low: float | None
     high: float | None
@@ -36,21 +42,30 @@ class Control:
     raw: float | None
     is_ratio: bool  # a difference of logs, shown as a factor
     extrapolates: bool = False  # no common support: the groups hardly overlap in length
+    margin: float = math.log(MARGIN)
 
     @property
     def found(self) -> Found:
-        """The sign of the difference that it finds; else that it leaves little of the raw one, or cannot say."""
+        """Return what it finds, by the rule of this module."""
         if self.effect is None or self.low is None or self.high is None or self.q is None or self.raw is None:
             return "missing"
         if self.extrapolates:
             return "unclear"
+        if self.name != "raw" and max(abs(self.low), abs(self.high)) <= LEFT * abs(self.raw):
+            return "little"
         if self.q < ALPHA and not self.holds_zero:
             return "positive" if self.effect > 0 else "negative"
-        return "little" if max(abs(self.low), abs(self.high)) <= LEFT * abs(self.raw) else "unclear"
+        return "equal" if self.is_within_margin else "unclear"
+
+    @property
+    def is_within_margin(self) -> bool:
+        """True where the whole interval lies within the margin: a test of equivalence, for ratios alone."""
+        ends = (self.low, self.high)
+        return self.is_ratio and all(end is not None and abs(end) <= self.margin for end in ends)
 
     @property
     def holds_zero(self) -> bool:
-        """True where zero lies in the interval."""
+        """True where no difference lies in the interval."""
         return self.low is not None and self.high is not None and self.low <= 0 <= self.high
 
     @property
@@ -65,39 +80,64 @@ class Control:
 
     @property
     def text(self) -> str:
-        """Label, estimate, interval, p adjusted (BH), and the raw figure, on one line."""
+        """Label, estimate, interval and p adjusted (BH), on one line."""
         doubt = ", no common support" if self.extrapolates else ""
-        raw = self._shown(self.raw)
-        return f"{self.label} {self.estimate} {self.interval}, {ADJUSTED_P} {probability(self.q)}{doubt} (raw {raw})"
+        return f"{self.label} {self.estimate} {self.interval}, {ADJUSTED_P} {probability(self.q)}{doubt}"
 
     def _shown(self, value: float | None) -> str:
         if not self.is_ratio or value is None:
             return number(value)
-        return f"×{number(math.exp(value))}"
+        return f"×{ratio(math.exp(value))}"
 
 
-def raw_difference(row: Row) -> Control:
-    """Return the difference of means of one row of the table EFFECTS, whatever its reason."""
-    difference = row["difference"]
-    ends = row["difference_low"], row["difference_high"]
-    return Control("raw", "raw difference", difference, *ends, row["q"], difference, False)
+def raw_difference(row: Row, margin: float = MARGIN) -> Control:
+    """Return the raw effect of one row of the table EFFECTS."""
+    effect, low, high = (row[f"raw_effect{end}"] for end in ("", "_low", "_high"))
+    is_ratio = row["regression_scale"] == "log"
+    return Control("raw", "raw", effect, low, high, row["q"], effect, is_ratio, margin=math.log(margin))
 
 
-def controls(row: Row) -> tuple[Control, ...]:
-    """Return the three length controls of one row of the table EFFECTS."""
-    pairs, is_ratio = row["matched_pairs"] or 0, row["regression_scale"] == "log"
-    no_overlap = not overlap_in_length(pairs, row["n_first"], row["n_second"])
+def weighted_control(row: Row, margin: float = MARGIN) -> Control:
+    """Return the control on which the verdict rests, overlap weights with regression, of a row of EFFECTS."""
+    sizes = row["weighted_n_first"], row["weighted_n_second"]
+    rows = "" if None in sizes else f", {number_of_rows(sizes[0])} and {number_of_rows(sizes[1])} effective rows"
+    supported = overlap_in_weights(*sizes, row["weighted_imbalance"])
+    return _control(row, "weighted", "overlap weights", f"overlap weights{rows}", not supported, margin)
 
-    def control(name: str, label: str, kind: str, effect: str, raw: str) -> Control:
-        low, high, q = (row[f"{kind}_{end}"] for end in ("low", "high", "q"))
-        extrapolates = no_overlap and kind != "matched"
-        return Control(name, label, row[effect], low, high, q, row[raw], is_ratio and kind != "partial", extrapolates)
 
+def controls(row: Row, margin: float = MARGIN) -> tuple[Control, ...]:
+    """Return the length controls that a verdict is made of, of one row of the table EFFECTS; the first decides."""
+    pairs = row["matched_pairs"] or 0
+    found = [
+        weighted_control(row, margin),
+        _control(row, "matched", "matched pairs", f"{pairs:,} matched pairs", False, margin),
+    ]
+    if row.get("window_effect") is not None:
+        label = f"first {row['window_tokens']:,} tokens, {row['window_n_first']:,} and {row['window_n_second']:,} rows"
+        found.append(_control(row, "window", "windows", label, False, margin))
+    return tuple(found)
+
+
+def further_controls(row: Row) -> tuple[Control, ...]:
+    """Return regression on log lengths and partial rank correlation, which decide nothing."""
+    no_overlap = not overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
+    ends = (row["partial_low"], row["partial_high"], row["partial_q"])
     return (
-        control("matched pairs", f"{pairs:,} matched pairs", "matched", "matched_effect", "raw_effect"),
-        control("regression", "regression", "regression", "regression_effect", "raw_effect"),
-        control("partial rank correlation", "partial Spearman", "partial", "partial_spearman", "spearman"),
-    )
+        _control(row, "regression", "regression", "regression", no_overlap, MARGIN),
+        Control("partial rank correlation", "partial Spearman", row["partial_spearman"], *ends, row["spearman"], False,
+                no_overlap),
+    )  # fmt: skip
+
+
+def _control(row: Row, kind: str, name: str, label: str, extrapolates: bool, margin: float) -> Control:
+    effect, low, high, q = (row[f"{kind}_{end}"] for end in ("effect", "low", "high", "q"))
+    is_ratio = row["regression_scale"] == "log"
+    return Control(name, label, effect, low, high, q, row["raw_effect"], is_ratio, extrapolates, math.log(margin))
+
+
+def number_of_rows(effective: float) -> str:
+    """Return an effective sample size as a whole number; below one it says so."""
+    return "<1" if effective < 1 else f"{effective:,.0f}"
 
 
 def too_few(row: Row) -> bool:

@@ -24,7 +24,9 @@ class CompareSettings(Settings):
     against: str | None = None
     """Compare each other group with this one, instead of every two."""
     caliper: float = Field(default=0.05, gt=0, le=1)
-    """Match rows in length where their response tokens differ by at most this share."""
+    """Pair rows where their response tokens differ by at most this share."""
+    margin: float = Field(default=1.10, gt=1, le=10)
+    """Call two groups equal where the whole interval of their ratio lies within this factor."""
     resamples: int = Field(default=9999, ge=199)
     """Bootstrap resamples of each group, and permutations of each two."""
     seed: int = 0

@@ -11,6 +11,11 @@ def share(value: float | None) -> str:
     return "–" if value is None else f"{value:z.2f}"
 
 
+def ratio(value: float | None) -> str:
+    """Format a factor with two decimals, and a small or large one with three digits; a dash where it is missing."""
+    return f"{value:.2f}" if value is not None and 0.0995 <= value < 9.995 else number(value)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Format a number with `digits` significant digits and thousands separators; a dash where it is missing or NaN."""
     if value is None or value != value:

@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.comparison.comparison import Comparison, Finding, Group
+from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
-from gradprism.comparison.findings import KINDS
-from gradprism.comparison.length_controls import controls, raw_difference
+from gradprism.comparison.findings import by_importance, margin_of
+from gradprism.comparison.length_controls import controls, further_controls, raw_difference
 from gradprism.report.header import header_lines
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
 from gradprism.report.paths import base_name, known_paths, without_paths
@@ -18,11 +18,13 @@ _LEVELS = ("group", "measure", "projection", "layer", "n", "mean", "mean_low", "
 _EFFECTS = (
     "first", "second", "measure", "projection", "layer", "n_first", "n_second", "mean_first", "mean_second",
     "difference", "difference_low", "difference_high", "auc", "auc_low", "auc_high", "q",
-    "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q",
+    "raw_effect_low", "raw_effect_high", "weighted_n_first", "weighted_n_second", "weighted_effect", "weighted_low",
+    "weighted_high", "weighted_q", "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q",
     "regression_scale", "raw_effect", "regression_effect", "regression_low", "regression_high", "regression_q",
     "spearman", "partial_spearman", "partial_low", "partial_high", "partial_q",
 )  # fmt: skip
 _FOUND = {
+    "overlap weights": "weighted_found",
     "matched pairs": "matched_found",
     "regression": "regression_found",
     "partial rank correlation": "partial_found",
@@ -46,7 +48,8 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
         "metrics": [name for name in comparison.about.get("metrics", ()) if name in comparison.examples.columns],
         "tables": {
             "levels": columns_of(comparison.levels, _LEVELS),
-            "effects": columns_of(comparison.effects, _EFFECTS) | columns_of(_found_by_controls(comparison.effects)),
+            "effects": columns_of(comparison.effects, _EFFECTS)
+            | columns_of(_found_by_controls(comparison.effects, margin_of(comparison.about))),
             "mad": columns_of(comparison.mad),
             "rd": columns_of(comparison.rd),
             "decay": columns_of(comparison.decay),
@@ -68,21 +71,20 @@ def examples_data(comparison: Comparison, examples: pl.DataFrame) -> dict[str, A
     }
 
 
-def _found_by_controls(effects: pl.DataFrame) -> pl.DataFrame:
+def _found_by_controls(effects: pl.DataFrame, margin: float) -> pl.DataFrame:
     """Return what each row of EFFECTS shows, raw and length-controlled, by the rule of the findings.
 
     `no_support` is 1 where the groups have no common support in length.
     """
     kinds = dict.fromkeys(("raw_found", *_FOUND.values()), pl.String)
-    rows = [_found_in_row(row) for row in effects.iter_rows(named=True)]
+    rows = [_found_in_row(row, margin) for row in effects.iter_rows(named=True)]
     return pl.DataFrame(rows, schema={**kinds, "no_support": pl.Int8})
 
 
-def _found_in_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    controlled = controls(row)
-    found = {_FOUND[control.name]: control.found for control in controlled}
-    no_support = int(any(control.extrapolates for control in controlled))
-    return {"raw_found": raw_difference(row).found, **found, "no_support": no_support}
+def _found_in_row(row: Mapping[str, Any], margin: float) -> dict[str, Any]:
+    weighted, *others = (*controls(row, margin), *further_controls(row))
+    found = {_FOUND[each.name]: each.found for each in (weighted, *others) if each.name in _FOUND}
+    return {"raw_found": raw_difference(row, margin).found, **found, "no_support": int(weighted.extrapolates)}
 
 
 def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
@@ -102,14 +104,5 @@ def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
 
 
 def _findings(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the findings by contrast, the most important first; equals stay in their order."""
-    pairs, kinds = [tuple(pair) for pair in comparison.contrasts], [*KINDS]
-
-    def order(finding: Finding) -> tuple[int, int]:
-        return _index_or_last(pairs, (finding.first, finding.second)), _index_or_last(kinds, finding.kind)
-
-    return [dict(vars(finding)) for finding in sorted(comparison.findings, key=order)]
-
-
-def _index_or_last(items: Sequence[Any], item: Any) -> int:
-    return items.index(item) if item in items else len(items)
+    """Return the findings, those of contrasts that are decided first."""
+    return [dict(vars(finding)) for finding in by_importance(comparison.findings)]

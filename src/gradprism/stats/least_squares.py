@@ -8,10 +8,19 @@ two groups with its error. This module needs no scipy.
 import numpy as np
 from jaxtyping import Bool, Float
 
+CONSTANT = 1e-9
+"""A range of log lengths below this is rounding, as of windows of equally many tokens."""
+
 
 def log_lengths(tokens: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     """Return log prompt and log response tokens, the covariates of every length control; NaN where not known."""
     return np.asarray(np.log(tokens.clip(min=1.0)))
+
+
+def varies(lengths: Float[np.ndarray, "n lengths"]) -> Bool[np.ndarray, " lengths"]:
+    """Mask the log lengths that vary by more than rounding. One that is not known (NaN) counts as varying."""
+    spread = lengths.max(axis=0, initial=-np.inf) - lengths.min(axis=0, initial=np.inf)
+    return np.asarray(~(spread <= CONSTANT))
 
 
 def solving_matrix(design: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "k n"] | None:

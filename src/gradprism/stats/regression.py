@@ -43,30 +43,31 @@ def group_effect(
     shifted, present, _ = shift(values)
     design = np.column_stack([np.ones(len(values)), group, covariates])
     for rows, features in same_rows(present & np.isfinite(covariates).all(axis=1)[:, None]):
-        weights = _group_weights(design[rows])
-        if weights is not None:
-            result[:, features] = _fit(design[rows], shifted[np.ix_(rows, features)], *weights, confidence)
+        rest = design[rows]
+        if solving_matrix(rest) is not None:
+            fitted = fit_group(rest, shifted[np.ix_(rows, features)], len(rest) - rest.shape[1], confidence)
+            result[:, features] = np.nan if fitted is None else fitted
     return Coefficient(*result)
 
 
-def _group_weights(design: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the solving matrix (coefficients, n) and 1 - leverage (n,); None where HC3 has no answer."""
-    solve = solving_matrix(design)
-    if solve is None:
+def fit_group(
+    design: Float[np.ndarray, "n k"], values: Float[np.ndarray, "n features"], freedom: float, confidence: float
+) -> Float[np.ndarray, "4 features"] | None:
+    """Return effect, low, high and p of the second column of a design; weights are in its rows, and those of `values`.
+
+    `freedom` is that of Student's t. None where coefficients are not unique, and where a row alone decides one.
+    """
+    size = np.linalg.norm(design, axis=0)
+    if (size == 0).any() or np.linalg.matrix_rank(design / size, tol=1e-9) < design.shape[1]:
         return None
+    solve = np.linalg.pinv(design / size) / size[:, None]  # (k, n)
     remaining = 1 - np.einsum("nk,kn->n", design, solve)
-    return None if remaining.min() < _FULL_LEVERAGE else (solve, remaining)
-
-
-def _fit(
-    design: np.ndarray, values: np.ndarray, solve: np.ndarray, remaining: np.ndarray, confidence: float
-) -> np.ndarray:
-    """Return effect, low, high and p (4, features) of the second column of the design."""
+    if remaining.min() < _FULL_LEVERAGE:
+        return None
     coefficients = solve @ values  # (k, n) @ (n, features)
     residuals = values - design @ coefficients  # (n, features)
     effect = coefficients[1]
     error = np.sqrt((solve[1] / remaining) ** 2 @ residuals**2)
-    freedom = len(design) - design.shape[1]
     reach = stdtrit(freedom, (1 + confidence) / 2) * error
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.where(effect == 0, 1.0, 2 * stdtr(freedom, -np.abs(effect / error)))

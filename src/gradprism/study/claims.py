@@ -2,7 +2,8 @@
 
 A claim on a measure expects a sign of first - second. In each comparison it is *shown*, *opposite* or *not shown* raw,
 by the interval and adjusted p of the difference of means; and length-controlled (column `held`), by
-`comparison.findings`: shown, opposite, *length* (all length controls leave little of it) or *undecided*. A text whose
+`comparison.findings`: shown, opposite, *length* (little of it is left, or the groups are equal), *not shown* (equal, as
+raw) or *undecided*. A text whose
 gradients all have equally many tokens is a length control by itself: there `raw` is length-controlled too.
 """
 
@@ -15,7 +16,7 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.findings import finding
-from gradprism.comparison.length_controls import LEFT, SIGNS, Row, controls, raw_difference
+from gradprism.comparison.length_controls import LEFT, SIGNS, Row, raw_difference, weighted_control
 from gradprism.prism.measures import MEAN
 from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.settings import Claim, StudyRecipe, matching
@@ -83,10 +84,11 @@ def _judged_row(claim: Claim, row: Row) -> dict[str, Any]:
     sign = "positive" if claim.expect == "higher" else "negative"
     raw = raw_difference(row).found
     kind = finding(row).kind
-    found = {control.found for control in controls(row)} & {*SIGNS}
-    held = "length" if kind == "length" else "undecided"
-    if kind in ("survives", "partly", "reversed", "hidden"):
-        held = "shown" if found == {sign} else "opposite"
+    held = "undecided"
+    if kind in ("length", "equal"):
+        held = "length" if raw in SIGNS else "not shown"
+    if kind in ("survives", "reversed", "hidden"):
+        held = "shown" if weighted_control(row).found == sign else "opposite"
     overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     said = "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite"
     return {"raw": said, "held": held, "overlap": overlap}

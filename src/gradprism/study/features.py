@@ -41,9 +41,7 @@ def log_lengths(examples: pl.DataFrame) -> np.ndarray:
 
 def varying(lengths: np.ndarray) -> np.ndarray:
     """Return lengths without the columns that are constant: there is nothing in them to control for."""
-    different = [len(np.unique(column[np.isfinite(column)])) > 1 for column in lengths.T]
-    unknown = ~np.isfinite(lengths).any(axis=0)
-    return np.asarray(lengths[:, np.array(different, dtype=bool) | unknown])
+    return np.asarray(lengths[:, least_squares.varies(lengths)])
 
 
 def correlation_columns(

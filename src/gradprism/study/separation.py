@@ -21,6 +21,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.prism.measures import MEAN
 from gradprism.stats.bootstrap import percentile_interval, times_drawn
 from gradprism.stats.drawn import drawn_auc
+from gradprism.stats.least_squares import varies
 from gradprism.stats.length_match import length_pairs, overlap_in_length
 from gradprism.study.features import feature_matrix, log_lengths
 
@@ -125,7 +126,7 @@ def _told_apart(lengths: np.ndarray, is_first: np.ndarray) -> np.ndarray | None:
     """
     if min(is_first.sum(), (~is_first).sum()) < 1:
         return None
-    lengths = lengths[:, np.ptp(lengths, axis=0) > 0]
+    lengths = lengths[:, varies(lengths)]
     centred = lengths - lengths.mean(axis=0)
     vectors, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     distinct = vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)]
