@@ -12,6 +12,7 @@ from gradprism.comparison.grouping import GroupRows, split, whole_runs
 from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.core.progress import Progress
 from gradprism.core.settings import checked, recipe_text
 from gradprism.files.folder import refuse_other_files
 from gradprism.files.paths import to_path
@@ -45,8 +46,8 @@ def compare(run: Given | None = None, /, *, out: str | Path | None = None, **gro
     return run_recipe(checked(CompareRecipe, {"runs": runs, "out": path, "compare": options}))
 
 
-def run_recipe(recipe: CompareRecipe) -> Comparison:
-    """Run the comparison that a recipe describes. Raises `GradPrismError`."""
+def run_recipe(recipe: CompareRecipe, observer: Progress | None = None) -> Comparison:
+    """Run the comparison that a recipe describes; `observer` hears of windows. Raises `GradPrismError`."""
     need("scipy", "report")
     from gradprism.comparison.compare_groups import compare_groups
 
@@ -57,7 +58,7 @@ def run_recipe(recipe: CompareRecipe) -> Comparison:
     runs = {name: open_run(path) for name, path in absolute.items()}
     refuse_unmeasured(runs.values(), recipe.compare.incomplete)
     groups, notes = _groups_of(runs, recipe.compare)
-    comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes)
+    comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes, observer)
     if recipe.out is not None:
         folder = to_path(recipe.out)
         save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})

@@ -41,6 +41,7 @@ class Finding:
     sentence: str
     details: str = ""  # the figures of the raw effect and its length controls, in words
     headline: str = ""  # both factors and what they come to, without names; empty in comparisons of an earlier version
+    advice: str = ""  # what would decide, of an unclear finding: the window to measure, and how many rows remain
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,15 @@ EFFECTS = _schema(
         "matched_high": pl.Float64,
         "matched_p": pl.Float64,  # sign flips, of matched_effect
         "matched_q": pl.Float64,
+        # windows of equally many tokens, measured again (--window); null without
+        "window_tokens": pl.Int64,  # response tokens of every row
+        "window_n_first": pl.Int64,  # rows long enough
+        "window_n_second": pl.Int64,
+        "window_effect": pl.Float64,
+        "window_low": pl.Float64,
+        "window_high": pl.Float64,
+        "window_p": pl.Float64,
+        "window_q": pl.Float64,
         # regression on group, log prompt tokens, log response tokens
         "regression_n": pl.Int64,  # rows it is of: without those that have no value, or whose log has none
         "regression_effect": pl.Float64,

@@ -54,9 +54,13 @@ class Side:
 
 
 def contrast(
-    first: Side, second: Side, settings: CompareSettings, draws: Iterator[np.random.Generator]
+    first: Side,
+    second: Side,
+    settings: CompareSettings,
+    draws: Iterator[np.random.Generator],
+    windows: tuple[GroupMatrix, GroupMatrix] | None = None,
 ) -> pl.DataFrame:
-    """Make the table EFFECTS of two groups."""
+    """Make the table EFFECTS of two groups. `windows` are the same groups measured in windows."""
     features = first.features
     families = [(measure, layer is None) for measure, _, layer in features.keys]
     is_length = np.array([measure in LENGTHS for measure, _, _ in features.keys])
@@ -64,6 +68,7 @@ def contrast(
     controlled = {
         **_overlap_weights(first, second, scaled),
         **_matched_pairs(first, second, scaled, settings, draws),
+        **_windows(windows, first.features, settings),
         **_regression(first, second, scaled),
         **_rank_correlation(first, second),
     }
@@ -71,7 +76,7 @@ def contrast(
         **_raw_difference(first, second, scaled, settings.resamples, next(draws)),
         **{name: _blank(values, is_length) for name, values in controlled.items()},
     }
-    for name in ("", "weighted_", "matched_", "regression_", "partial_"):
+    for name in ("", "weighted_", "matched_", "window_", "regression_", "partial_"):
         columns[f"{name}q"] = benjamini_hochberg(columns[f"{name}p"], families)
     frame = features.frame.with_columns(
         pl.lit(first.name).alias("first"),
@@ -95,7 +100,7 @@ class _ScaledValues:
     logged: np.ndarray  # mask of the columns
 
     @classmethod
-    def of(cls, first: Side, second: Side) -> "_ScaledValues":
+    def of(cls, first: Side | GroupMatrix, second: Side | GroupMatrix) -> "_ScaledValues":
         """Scale the values of two groups alike."""
         both = np.concatenate([first.values, second.values])
         positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
@@ -190,6 +195,32 @@ def _mean_of_pairs(
     means = resample_means(values, resamples, rng)
     low, high = bca_interval(means)
     return {name: means.observed, f"{ends}_low": low, f"{ends}_high": high}
+
+
+def _windows(
+    windows: tuple[GroupMatrix, GroupMatrix] | None, features: Features, settings: CompareSettings
+) -> dict[str, np.ndarray]:
+    """Compute the raw effect between windows of equally many tokens, by column of EFFECTS; NaN where not measured."""
+    found = {name: np.full(len(features.keys), np.nan) for name in ("effect", "low", "high", "p")}
+    counts = [np.zeros(len(features.keys), dtype=np.int64) for _ in range(2)]
+    if windows is not None:
+        scaled = _ScaledValues.of(*windows)
+        values = np.concatenate([scaled.first, scaled.second])
+        group = np.arange(len(values)) < len(scaled.first)
+        effect = group_effect(values, group, np.empty((len(values), 0)))
+        columns = {key: index for index, key in enumerate(windows[0].features.keys)}
+        there = np.array([key in columns for key in features.keys])
+        taken = [columns[key] for key in features.keys if key in columns]
+        for name, each in found.items():
+            each[there] = getattr(effect, name)[taken]
+        for side, each in zip((scaled.first, scaled.second), counts, strict=True):
+            each[there] = np.isfinite(side).sum(axis=0)[taken]
+    return {
+        "window_tokens": np.full(len(features.keys), settings.window or 0),
+        "window_n_first": counts[0],
+        "window_n_second": counts[1],
+        **{f"window_{name}": each for name, each in found.items()},
+    }
 
 
 def _regression(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from gradprism.comparison.length_controls import (
     Control,
     Row,
     controls,
-    number_of_rows,
+    deciding_control,
     raw_difference,
     too_few,
 )
@@ -39,7 +39,7 @@ KINDS: Mapping[str, KindOfFinding] = {
     "survives": KindOfFinding("not just length", "a raw difference, and overlap weights find it again"),
     "reversed": KindOfFinding("reversed", "a raw difference, and overlap weights find the opposite"),
     "hidden": KindOfFinding("hidden by length", "no raw difference can be shown, and overlap weights find one"),
-    "length": KindOfFinding("mostly length", "a raw difference, and overlap weights leave less than half of it"),
+    "length": KindOfFinding("mostly length", "a raw difference, and overlap weights leave little of it"),
     "equal": KindOfFinding("equal", "with overlap weights the whole interval lies within the margin"),
     "mixed": KindOfFinding("mixed", "overlap weights find a difference, and pairs or windows find the opposite"),
     "unclear": KindOfFinding("unclear", "a raw difference, and these data cannot tell it from length"),
@@ -54,8 +54,8 @@ KINDS: Mapping[str, KindOfFinding] = {
 CONTROL_RULE = (
     "The verdict rests on overlap weights with regression on the lengths of prompt and response, truncated rows as a "
     f"stratum. A difference is found where its 95% interval excludes none and its {ADJUSTED_P} is below {ALPHA:g}; "
-    f"little of it is left where the whole interval lies within {LEFT:.0%} of the raw effect. Without common support "
-    "in length nothing is decided."
+    f"little of it is left where the whole interval lies within {LEFT:.0%} of the raw effect, and none is found or "
+    "what is lies within the margin. Without common support in length nothing is decided."
 )
 _LARGER: Mapping[str, str] = {
     "nuclear_norm": "gradients {factor} times as large",
@@ -118,37 +118,40 @@ def _kind(raw: Control, length_controls: Sequence[Control]) -> str:
     """Return the key of `KINDS` that the rule gives; the first control decides."""
     if raw.found == "missing":
         return "missing"
-    weighted, *others = (control.found for control in length_controls)
-    if weighted in SIGNS:
-        if any(other in SIGNS and other != weighted for other in others):
+    deciding = deciding_control(length_controls)
+    found = deciding.found
+    if found in SIGNS:
+        if any(other.found in SIGNS and other.found != found for other in length_controls):
             return "mixed"
-        return "survives" if weighted == raw.found else "reversed" if raw.found in SIGNS else "hidden"
+        return "survives" if found == raw.found else "reversed" if raw.found in SIGNS else "hidden"
     if raw.found in SIGNS:
-        return {"little": "length", "equal": "equal"}.get(weighted, "unclear")
-    return "equal" if weighted in ("equal", "little") and length_controls[0].is_within_margin else "none"
+        return {"little": "length", "equal": "equal"}.get(found, "unclear")
+    return "equal" if found in ("equal", "little") and deciding.is_within_margin else "none"
 
 
 def _headline(kind: str, row: Row, raw: Control, length_controls: Sequence[Control]) -> str:
     """Write what a reader takes away: both factors and what they come to."""
-    first, second, weighted = row["first"], row["second"], length_controls[0]
+    first, second, deciding = row["first"], row["second"], deciding_control(length_controls)
     if kind == "missing":
         return f"no value in one of {first} and {second}"
     figures = f"{_larger(row, raw)} raw"
-    if weighted.found != "missing" and not weighted.extrapolates:
-        figures += f", {_short(weighted)} length-controlled"
-    within = f"equal within {_percent(weighted.margin)}"
+    if deciding.has_support:
+        where = f"in the {deciding.label.partition(',')[0]}" if deciding.name == "windows" else "length-controlled"
+        figures += f", {_short(deciding)} {where}"
+    within = f"equal within {_percent(deciding.margin)}"
     few = " (too few rows)" if too_few(row) else ""
     contradicts = " and ".join(
-        each.name for each in length_controls[1:] if each.found in SIGNS and each.found != weighted.found
+        each.name for each in length_controls if each.found in SIGNS and each.found != deciding.found
     )
     end = {
-        "survives": "not just length" + (f", though {within}" if weighted.is_within_margin else ""),
+        "survives": ("mostly length, yet a difference stays" if deciding.is_little else "not just length")
+        + (f", though {within}" if deciding.is_within_margin else ""),
         "reversed": "with length controlled the difference turns around",
         "hidden": "length hides a difference",
         "length": "mostly length",
         "equal": f"{within} once length is controlled" if raw.found in SIGNS else within,
         "mixed": f"the controls contradict each other ({contradicts})",
-        "unclear": f"cannot be told from length ({_why_unclear(row, weighted)})",
+        "unclear": f"cannot be told from length ({_why_unclear(row, deciding)})",
         "none": f"no difference shown, nor that there is none{few}",
     }[kind]
     return f"{figures}: {end}"
@@ -184,8 +187,7 @@ def _why_unclear(row: Row, weighted: Control) -> str:
     if weighted.found == "missing" and row["weighted_n_first"] is None:
         return "lengths are not known"
     if weighted.extrapolates or weighted.found == "missing":
-        sizes = [number_of_rows(row[f"weighted_n_{side}"]) for side in ("first", "second")]
-        return f"the lengths hardly overlap: {sizes[0]} and {sizes[1]} effective rows"
+        return "the lengths hardly overlap"
     return f"the interval {weighted.interval} is wide"
 
 

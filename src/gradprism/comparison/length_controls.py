@@ -3,17 +3,18 @@
 The verdict rests on overlap weights with regression; matched pairs, and windows of equally many tokens where they were
 measured, stand beside it and can contradict it. All are ratios of geometric means where the measure is one of sizes.
 
-A control leaves *little* where its whole interval lies within half of the raw effect. It *finds* a difference where its
-interval excludes no difference and its p adjusted (BH) is below 0.05. It finds the groups *equal* where the whole
-interval lies within the margin, a factor of 1.10 unless given: a test of equivalence. Otherwise it *cannot say*: the
-interval is too wide, or there is no common support in length (`gradprism.stats.length_match`).
+A control *finds* a difference where its interval excludes none and its p adjusted (BH) is below 0.05. It leaves
+*little* where its whole interval lies within half of the raw effect, and no difference is found or what is lies within
+the margin. It finds the groups *equal* where the whole interval lies within the margin, a factor of 1.10 unless given:
+a test of equivalence. Otherwise it *cannot say*: the interval is too wide, or there is no common support in length
+(`gradprism.stats.length_match`).
 
 Regression on log lengths and partial rank correlation are of the table too. They extrapolate where the groups hardly
 overlap, and decide nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,17 +52,29 @@ class Control:
             return "missing"
         if self.extrapolates:
             return "unclear"
-        if self.name != "raw" and max(abs(self.low), abs(self.high)) <= LEFT * abs(self.raw):
+        is_found = self.q < ALPHA and not self.holds_zero
+        if self.is_little and (self.is_within_margin or not is_found):
             return "little"
-        if self.q < ALPHA and not self.holds_zero:
+        if is_found:
             return "positive" if self.effect > 0 else "negative"
         return "equal" if self.is_within_margin else "unclear"
+
+    @property
+    def is_little(self) -> bool:
+        """True where the whole interval of a length control lies within half of the raw effect."""
+        ends = (self.low, self.high)
+        return self.name != "raw" and all(end is not None and abs(end) <= LEFT * abs(self.raw or 0) for end in ends)
 
     @property
     def is_within_margin(self) -> bool:
         """True where the whole interval lies within the margin: a test of equivalence, for ratios alone."""
         ends = (self.low, self.high)
         return self.is_ratio and all(end is not None and abs(end) <= self.margin for end in ends)
+
+    @property
+    def has_support(self) -> bool:
+        """True where it could be computed, and the groups have common support in length."""
+        return self.found != "missing" and not self.extrapolates
 
     @property
     def holds_zero(self) -> bool:
@@ -116,6 +129,13 @@ def controls(row: Row, margin: float = MARGIN) -> tuple[Control, ...]:
         label = f"first {row['window_tokens']:,} tokens, {row['window_n_first']:,} and {row['window_n_second']:,} rows"
         found.append(_control(row, "window", "windows", label, False, margin))
     return tuple(found)
+
+
+def deciding_control(length_controls: Sequence[Control]) -> Control:
+    """Return overlap weights; windows where the groups lack common support and windows were measured."""
+    weighted, *others = length_controls
+    windows = [each for each in others if each.name == "windows" and each.found != "missing"]
+    return windows[0] if windows and not weighted.has_support else weighted
 
 
 def further_controls(row: Row) -> tuple[Control, ...]:

@@ -3,6 +3,7 @@
 For each measure and projection the table has the mean of the second group, that of the first, and the gap.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,18 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
-from gradprism.comparison.length_controls import ADJUSTED_P, ALPHA
+from gradprism.comparison.length_controls import (
+    ADJUSTED_P,
+    ALPHA,
+    SIGNS,
+    Control,
+    controls,
+    deciding_control,
+    raw_difference,
+)
 from gradprism.core.console import escaped
 from gradprism.core.markdown import header_lines, inline, table_row
-from gradprism.core.numbers import number, probability, share
+from gradprism.core.numbers import number, probability
 from gradprism.metrics.titles import title
 from gradprism.prism.measures import MEAN
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
@@ -23,9 +32,12 @@ _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{"
 
 
 _CONTROLS = (
-    "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q", "regression_scale", "raw_effect",
-    "regression_effect", "regression_low", "regression_high", "regression_q", "spearman", "partial_spearman",
-    "partial_low", "partial_high", "partial_q",
+    "raw_effect_low", "raw_effect_high", "weighted_n_first", "weighted_n_second", "weighted_imbalance",
+    "weighted_effect", "weighted_low", "weighted_high", "weighted_q", "window_tokens", "window_n_first",
+    "window_n_second", "window_effect", "window_low", "window_high", "window_q", "matched_pairs", "matched_effect",
+    "matched_low", "matched_high", "matched_q", "regression_scale", "raw_effect", "regression_effect",
+    "regression_low", "regression_high", "regression_q", "spearman", "partial_spearman", "partial_low",
+    "partial_high", "partial_q",
 )  # fmt: skip
 
 
@@ -33,7 +45,7 @@ def paper_table(comparison: Comparison) -> pl.DataFrame:
     """Return both means, the gap and its length controls for each contrast, measure and projection (layer means).
 
     Columns: first, second, measure, projection, mean_second, mean_first, gap, gap_low, gap_high, auc, q, and those of
-    the three length controls as in the table EFFECTS.
+    the length controls as in the table EFFECTS.
     """
     measured = (*comparison.measures, *COSINES)
     rows = comparison.effects.filter(pl.col("layer").is_null() & pl.col("measure").is_in(measured))
@@ -45,9 +57,9 @@ def paper_table(comparison: Comparison) -> pl.DataFrame:
 
 
 def paper_latex(comparison: Comparison) -> str:
-    """Write the table in LaTeX (booktabs): a block a contrast, a line a measure, low, high and gap by projection."""
+    """Write a table of each contrast in LaTeX (booktabs): means and ratios, bold where length control leaves them."""
     table = paper_table(comparison)
-    return "\n\n".join(_latex_block(comparison, table, *pair) for pair in comparison.contrasts) + "\n"
+    return "\n\n".join(_latex_table(comparison, table, *pair) for pair in comparison.contrasts) + "\n"
 
 
 def summary(comparison: Comparison) -> str:
@@ -78,16 +90,34 @@ def summary(comparison: Comparison) -> str:
 
 
 def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
-    """Write means, gap, AUC and p of one contrast as a Markdown table."""
+    """Write means and ratios of one contrast as a Markdown table."""
     table = paper_table(comparison).filter((pl.col("first") == first) & (pl.col("second") == second))
-    heads = ["measure", "projection", first, second, "gap", "95% interval", "AUC", ADJUSTED_P]
+    heads = [
+        "measure",
+        "projection",
+        first,
+        second,
+        "raw",
+        "95% interval",
+        "length-controlled",
+        "95% interval",
+        "p adj.",
+    ]
     lines = [*header_lines(heads, 2)]
     for row in table.iter_rows(named=True):
-        values = [number(row[name]) for name in ("mean_first", "mean_second", "gap")]
-        interval = _interval_in_words(row, "gap")
-        cells = [title(row["measure"]), row["projection"], *values, interval, share(row["auc"]), probability(row["q"])]
+        values = [number(row[name]) for name in ("mean_first", "mean_second")]
+        raw, deciding = _raw_and_controlled(row)
+        controlled = (
+            [deciding.estimate, deciding.interval, probability(deciding.q)] if deciding.has_support else ["–"] * 3
+        )
+        cells = [title(row["measure"]), row["projection"], *values, raw.estimate, raw.interval, *controlled]
         lines.append(table_row(cells))
     return "\n".join(lines)
+
+
+def _raw_and_controlled(row: Mapping[str, Any]) -> tuple[Control, Control]:
+    """Return the raw effect and the length control on which a verdict rests."""
+    return raw_difference(row), deciding_control(controls(row))
 
 
 def _mad_markdown(comparison: Comparison) -> str:
@@ -104,34 +134,37 @@ def _interval_in_words(row: Mapping[str, Any], name: str) -> str:
     return "–" if row[f"{name}_low"] is None else f"{number(row[f'{name}_low'])} to {number(row[f'{name}_high'])}"
 
 
-def _latex_block(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:
+def _latex_table(comparison: Comparison, table: pl.DataFrame, first: str, second: str) -> str:
     names = (*comparison.projections, MEAN)
     rows = table.filter((pl.col("first") == first) & (pl.col("second") == second) & pl.col("projection").is_in(names))
-    heads = " & ".join(f"\\multicolumn{{3}}{{c}}{{{_escaped(name)}}}" for name in names)
-    columns = " & ".join([_escaped(second), _escaped(first), "gap"] * len(names))
+    rows = rows.filter(pl.col("measure").is_in(comparison.measures))
+    heads = ["measure", "projection", second, first, "raw ratio", "length-controlled ratio", ADJUSTED_P]
+    caption = (
+        f"{first} against {second} on {comparison.model}, means over layers. Ratios of geometric means with 95% "
+        "intervals, raw and with length controlled by overlap weights with regression; bold where a difference is "
+        f"found with length controlled ({ADJUSTED_P} < {ALPHA:g})."
+    )
+    label = "tab:" + re.sub("[^a-z0-9]+", "-", f"{first} {second}".lower()).strip("-")
     lines = [
-        f"% {_one_line(f'{first} against {second}, {comparison.model}')}; means over layers. "
-        f"Bold: {ADJUSTED_P} < {ALPHA}.",
-        f"\\begin{{tabular}}{{l{'rrr' * len(names)}}}", r"\toprule", f" & {heads} \\\\", f"measure & {columns} \\\\",
-        r"\midrule", *_latex_lines(comparison, rows, names), r"\bottomrule", r"\end{tabular}",
+        r"\begin{table}", r"\centering", f"\\caption{{{_escaped(caption)}}}", f"\\label{{{label}}}",
+        r"\begin{tabular}{llrrllr}", r"\toprule", " & ".join(map(_escaped, heads)) + r" \\", r"\midrule",
+        *(_latex_line(row) for row in rows.iter_rows(named=True)), r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _latex_lines(comparison: Comparison, rows: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
-    """Write a line for each measure."""
-    cells = {(row["measure"], row["projection"]): row for row in rows.iter_rows(named=True)}
-    lines = []
-    for measure in comparison.measures:
-        numbers = (cell for name in names for cell in _latex_cells(cells.get((measure, name), {})))
-        lines.append(" & ".join([_escaped(title(measure)), *numbers]) + r" \\")
-    return lines
+def _latex_line(row: Mapping[str, Any]) -> str:
+    raw, deciding = _raw_and_controlled(row)
+    controlled, p = ("--", "--")
+    if deciding.has_support:
+        controlled, p = _latex_ratio(deciding), _escaped(probability(deciding.q)).replace("<", "$<$")
+        controlled = f"\\textbf{{{controlled}}}" if deciding.found in SIGNS else controlled
+    values = (number(row["mean_second"]), number(row["mean_first"]), _latex_ratio(raw), controlled, p)
+    return " & ".join([_escaped(title(row["measure"])), _escaped(row["projection"]), *values]) + r" \\"
 
 
-def _latex_cells(row: dict[str, float | None]) -> list[str]:
-    low, high, gap = (number(row.get(name)) for name in ("mean_second", "mean_first", "gap"))
-    q = row.get("q")
-    return [low, high, f"\\textbf{{{gap}}}" if q is not None and q < ALPHA else gap]
+def _latex_ratio(control: Control) -> str:
+    return f"{control.estimate} {control.interval}".replace("×", "").replace("–", "--")
 
 
 def _escaped(text: str) -> str:

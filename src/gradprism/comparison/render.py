@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gradprism.comparison.comparison import Comparison, Finding
 from gradprism.comparison.findings import by_importance, margin_of, said_of
-from gradprism.comparison.length_controls import Control, controls, further_controls, raw_difference, weighted_control
+from gradprism.comparison.length_controls import Control, controls, deciding_control, further_controls, raw_difference
 from gradprism.core.numbers import number, probability
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import title
@@ -65,6 +65,7 @@ def _answers(comparison: Comparison) -> RenderableType:
     for (first, second), found in contrasts.items():
         lines.append(Text.assemble((first, "bold"), " against ", (second, "bold")))
         lines += [Padding(_answer(each), (0, 0, 0, 2)) for each in found]
+        lines += [Padding(Text(each), (0, 0, 0, 4)) for each in dict.fromkeys(f.advice for f in found) if each]
     return Group(*lines)
 
 
@@ -86,15 +87,11 @@ def _ratio_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
         pairs = [pair for pair in comparison.contrasts if (*pair, measure) in found]
         for pair in pairs:
             row = found[*pair, measure]
-            weighted = weighted_control(row)
-            cells = [*_cells(raw_difference(row)), *(_cells(weighted) if _has_support(weighted) else ("–", "–"))]
-            p = weighted.q if _has_support(weighted) else None
-            table.add_row(f"  {pair[0]} / {pair[1]}", *cells, probability(p), end_section=pair == pairs[-1])
+            deciding = deciding_control(controls(row))
+            controlled = (*_cells(deciding), probability(deciding.q)) if deciding.has_support else ("–",) * 3
+            table.add_row(f"  {pair[0]} / {pair[1]}", *_cells(raw_difference(row)), *controlled,
+                          end_section=pair == pairs[-1])  # fmt: skip
     return table
-
-
-def _has_support(control: Control) -> bool:
-    return control.found != "missing" and not control.extrapolates
 
 
 def _cells(control: Control) -> tuple[str, str]:

@@ -27,6 +27,9 @@ class CompareSettings(Settings):
     """Pair rows where their response tokens differ by at most this share."""
     margin: float = Field(default=1.10, gt=1, le=10)
     """Call two groups equal where the whole interval of their ratio lies within this factor."""
+    window: int | None = Field(default=None, ge=1)
+    """Measure every row again with this many response tokens and equally many prompt tokens, as a further length
+    control: needs data and model. Rows with fewer are left out."""
     resamples: int = Field(default=9999, ge=199)
     """Bootstrap resamples of each group, and permutations of each two."""
     seed: int = 0
