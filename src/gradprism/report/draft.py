@@ -12,7 +12,7 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.core.progress import Say
 from gradprism.report.example_curves import ExampleCurves, read_example_curves
 from gradprism.report.model_data import examples_data, model_data
-from gradprism.report.page import page, page_title
+from gradprism.report.page import page, page_labels, page_title
 from gradprism.report.page_json import script_json
 from gradprism.report.shared_data import shared_data
 from gradprism.report.texts import Texts, TurnText, read_texts
@@ -42,7 +42,8 @@ class Draft:
     @cached_property
     def models(self) -> list[dict[str, Any]]:
         """The data of each comparison without its examples."""
-        return [model_data(comparison) for comparison in self.comparisons]
+        models = [model_data(comparison) for comparison in self.comparisons]
+        return [{**model, **labels} for model, labels in zip(models, page_labels(models), strict=True)]
 
     @property
     def n_examples(self) -> int:

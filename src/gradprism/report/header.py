@@ -45,8 +45,19 @@ def _data_in_words(data: Any) -> str:
     return "; ".join(dict.fromkeys(_one_data_set(entry) for entry in entries if isinstance(entry, Mapping)))
 
 
+def data_names(comparison: Comparison) -> str:
+    """Name the files or data sets that were measured, without paths."""
+    data = comparison.about.get("data", ())
+    entries = [data] if isinstance(data, Mapping) else list(data)
+    return ", ".join(dict.fromkeys(_source_names(entry) for entry in entries if isinstance(entry, Mapping)))
+
+
+def _source_names(entry: Mapping[str, Any]) -> str:
+    return ", ".join(Path(str(source)).name or str(source) for source in entry.get("sources", ()))
+
+
 def _one_data_set(entry: Mapping[str, Any]) -> str:
-    names = ", ".join(Path(str(source)).name or str(source) for source in entry.get("sources", ()))
+    names = _source_names(entry)
     rows = f", {entry['rows']:,} rows" if isinstance(entry.get("rows"), int) else ""
     schema = f" ({entry['schema']})" if entry.get("schema") else ""
     fingerprint = f", fingerprint {str(entry['fingerprint'])[:_SHORT]}" if entry.get("fingerprint") else ""

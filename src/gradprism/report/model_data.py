@@ -10,7 +10,8 @@ from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
 from gradprism.comparison.findings import by_importance, margin_of
 from gradprism.comparison.length_controls import controls, further_controls, raw_difference
-from gradprism.report.header import header_lines
+from gradprism.report.header import data_names, header_lines
+from gradprism.report.length_moments import length_moments
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
 from gradprism.report.paths import base_name, known_paths, without_paths
 
@@ -37,6 +38,7 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
     known = [*known_paths(comparison)]
     return {
         "name": base_name(comparison.model),
+        "data": without_paths(data_names(comparison), known),
         "header": header_lines(comparison),
         "groups": [_group(group, known) for group in comparison.groups],
         "contrasts": [list(pair) for pair in comparison.contrasts],
@@ -55,6 +57,7 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
             "decay": columns_of(comparison.decay),
             "correlations": columns_of(comparison.correlations, _CORRELATIONS),
         },
+        "length_moments": length_moments(comparison),
     }
 
 

@@ -20,17 +20,22 @@ _SCRIPTS = (
     "packed",
     "model",
     "theme",
+    "groups",
+    "downloads",
     "plots",
     "top",
     "verdict",
     "curves",
     "effects",
     "layer",
+    "distributions",
+    "length_scatter",
     "lengths",
     "correlations",
     "examples",
     "detail",
     "detail_plots",
+    "view",
     "page",
 )
 _STYLES = ("page", "parts", "print")
@@ -88,7 +93,31 @@ def _asset(name: str) -> str:
 
 
 def page_title(models: Sequence[dict[str, Any]]) -> str:
-    """Return the title of the page: groups and models."""
-    groups = dict.fromkeys(group["name"] for model in models for group in model["groups"])
-    title = f"{' · '.join(groups)} on {', '.join(dict.fromkeys(model['name'] for model in models))}"
+    """Return the title of the page: groups and models, each model with its own groups where they differ.
+
+    A run alone goes by its name and its data, since many runs have one name.
+    """
+    groups = dict.fromkeys(map(_groups_in_words, models))
+    if len(groups) == 1:
+        data = f" ({models[0]['data']})" if len(models[0]["groups"]) == 1 and models[0]["data"] else ""
+        names = dict.fromkeys(model["name"] for model in models)
+        title = f"{next(iter(groups))}{data} on {', '.join(names)}"
+    else:
+        title = ", ".join(labels["label"] for labels in page_labels(models))
     return _DIRECTION_MARKS.sub("", title)
+
+
+def page_labels(models: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Label the comparisons of a page by model, by groups too where those differ, and number those still alike.
+
+    `label` is what a choice among them shows, `number` its ending where one is needed.
+    """
+    by_groups = len({*map(_groups_in_words, models)}) > 1 or any(len(model["groups"]) == 1 for model in models)
+    named = [f"{_groups_in_words(model)} on {model['name']}" if by_groups else model["name"] for model in models]
+    numbers = [f" ({named[: at + 1].count(name)})" if named.count(name) > 1 else "" for at, name in enumerate(named)]
+    plain = [_DIRECTION_MARKS.sub("", name) for name in named]
+    return [{"label": name + number, "number": number} for name, number in zip(plain, numbers, strict=True)]
+
+
+def _groups_in_words(model: dict[str, Any]) -> str:
+    return " · ".join(group["name"] for group in model["groups"])

@@ -17,8 +17,9 @@ from gradprism.figures.colours import (
     projection_look,
 )
 from gradprism.metrics.titles import headed, title
-from gradprism.prism.measures import MAIN_MEASURES
+from gradprism.prism.measures import MAIN_MEASURES, known_measures
 
+_TOKENS = ("length", "prompt_length")
 _PLOTLY_SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
     "*": "star",
@@ -34,6 +35,7 @@ def shared_data(comparisons: Iterable[Comparison]) -> dict[str, Any]:
         "kinds": KINDS,
         "control_rule": CONTROL_RULE,
         "titles": {name: [title(name), headed(name)] for name in names},
+        "ratio_scaled": [*_TOKENS, *(name for name, measure in known_measures().items() if measure.scale == "log")],
         "decay_examples": MOST_EXAMPLES,
         "styles": figure_styles(),
     }

@@ -1,13 +1,15 @@
 // Correlations of measures and metrics over the examples of all groups, raw or length-controlled.
 
 const correlationChoice = { kind: "raw" };
+const NUMBER_FITS = 30; // pixels of a cell
 
 function correlationsSection() {
   const { model } = state;
   const rows = model.tables.correlations.rows();
   if (rows.length === 0) return null;
   const names = [...new Set(rows.flatMap((row) => [row.x, row.y]))];
-  const plot = figure(correlationLabel(names), "", (width) => drawCorrelations(width, names, rows));
+  const plot = figure(correlationLabel(names), "", (width) => drawCorrelations(width, names, rows), null, { what: () => "correlations", rows: () => rows });
+  on("groups", () => caption());
   const caption = () => plot.caption(correlationCaption(model, rows));
   caption();
   const kinds = [["raw", "raw"], ["partial", "length-controlled (partial)"]];
@@ -25,11 +27,12 @@ function correlationLabel(names) {
 
 function correlationCaption({ groups }, rows) {
   const raw = correlationChoice.kind === "raw";
-  const pooled = groups.length > 1 ? "The examples of all groups are pooled: groups that were chosen as extremes make correlations larger than among all rows. " : "";
+  const hidden = hiddenNames(state.model).length > 0 ? ", those of hidden groups too" : "";
+  const pooled = groups.length > 1 ? `The examples of all groups are pooled${hidden}: groups that were chosen as extremes make correlations larger than among all rows. ` : "";
   return (
     `Spearman's rank correlation${raw ? "" : ", given prompt and response tokens"}, n = ${countRange(rows.map((row) => row.n ?? 0))}. ${pooled}` +
     `In the order of a clustering. Grey: the diagonal, and pairs without a value${raw ? "" : " (the lengths themselves have none)"}. ` +
-    `Hover for n, the 95% interval and p adjusted (BH); pale numbers have p adjusted ≥ ${state.data.alpha}.`
+    `Hover for n, the 95% interval and ${P_ADJUSTED} (Benjamini–Hochberg); bold, or a dot where no number fits: ${P_ADJUSTED} < ${state.data.alpha}.`
   );
 }
 
@@ -63,21 +66,21 @@ function drawCorrelations(width, names, rows) {
   const categories = { tickvals: places, ticktext: shown, showgrid: false, zeroline: false, automargin: false, fixedrange: true };
   const layout = {
     margin, xaxis: axis("", { ...categories, tickangle: size < 24 ? -90 : -45 }), yaxis: axis("", { ...categories, range: [names.length - 0.5, -0.5] }),
-    annotations: size < 30 ? [] : cells.flatMap((row, y) => row.map((each, x) => cellNumber(each, columns, x, y))).filter(Boolean),
+    annotations: size < NUMBER_FITS ? [] : cells.flatMap((row, y) => row.map((each, x) => cellNumber(each, columns, x, y))).filter(Boolean),
   };
-  return { data: [map, greyCells(map)], layout, height };
+  const dots = significanceDots({ x: places, y: places }, cells, (each) => size < NUMBER_FITS && isSignificant(each, columns));
+  return { data: [map, ...greyCells(map), dots], layout, height };
 }
 
-/** The cells of a map that have no value; they answer the mouse in its place. */
+/** The cells of a map that have no value, if any; they answer the mouse in its place. */
 function greyCells(map) {
+  const z = map.z.map((row) => row.map((value) => (value === null ? 0 : null)));
   const grey = cssColour("map-missing");
-  return {
-    ...map,
-    z: map.z.map((row) => row.map((value) => (value === null ? 0 : null))),
-    colorscale: [[0, grey], [1, grey]],
-    showscale: false,
-    hoverongaps: false,
-  };
+  return z.flat().includes(0) ? [{ ...map, z, colorscale: [[0, grey], [1, grey]], showscale: false, hoverongaps: false }] : [];
+}
+
+function isSignificant(cell, { value, q }) {
+  return Boolean(cell) && !cell.same && cell[value] !== null && cell[q] !== null && cell[q] < state.data.alpha;
 }
 
 function correlationText(cell, { value, low, high, q }) {
@@ -86,12 +89,13 @@ function correlationText(cell, { value, low, high, q }) {
   return `ρ ${share(cell[value])} ${interval(cell[low], cell[high], share)}, ${adjusted(cell[q])}, n ${whole(cell.n)}`;
 }
 
-function cellNumber(cell, { value, q }, x, y) {
+function cellNumber(cell, columns, x, y) {
+  const { value } = columns;
   if (!cell || cell.same || cell[value] === null) return null;
   const strong = Math.abs(cell[value]) > 0.8;
   const colour = strong && !isDark() ? "#ffffff" : strong ? "#10141a" : cssColour("ink");
-  const certain = cell[q] !== null && cell[q] < state.data.alpha;
-  return { x, y, text: share(cell[value]), showarrow: false, font: { size: 10.5, color: colour }, opacity: certain ? 1 : 0.5 };
+  const text = isSignificant(cell, columns) ? `<b>${share(cell[value])}</b>` : share(cell[value]);
+  return { x, y, text, showarrow: false, font: { size: 10.5, color: colour } };
 }
 
 function correlationTable(rows) {

@@ -1,19 +1,26 @@
 // The curves over layers: a panel for each group, as the papers draw them, or for each projection with all groups in it.
 
-const curveChoice = { panels: "groups", log: false, bands: true };
+const curveChoice = { panels: "groups", log: null, bands: true }; // log: null is where a group is far above another
+const FAR_ABOVE = 3; // times another group's largest mean, on a linear axis, flattens that group
 
 function curvesSection() {
   const { model } = state;
   if (model.curvedMeasures.length === 0) return null;
   const caption = () => curveCaption(model);
-  const plot = figure("", caption(), drawCurves, (point) => chooseLayer(Number(point.x)));
+  const plot = figure("", caption(), drawCurves, (point) => chooseLayer(Number(point.x)), {
+    what: () => `${state.measure} by layer`,
+    rows: () => curveRows(model),
+  });
   const toggles = el("div", { class: "toggles", role: "group", "aria-label": "Projections" });
-  const legend = el("div");
+  const legend = groupLegend(model, (place) => overlaid(model) && lineSwatch(groupColour(place), groupDash(place)));
+  const log = checkbox("Logarithmic", false, (checked) => again({ log: checked }));
   const details = el("div");
-  const again = () => {
+  const again = (change = {}) => {
+    Object.assign(curveChoice, change);
+    Object.assign(log.firstChild, { checked: curvesOnLog(model), disabled: !mayBeLog() });
     toggles.replaceChildren(...projectionToggles(model));
     plot.label(curveLabel(model));
-    legend.replaceChildren(...(overlaid(model) ? [groupLegend(model, (place) => lineSwatch(groupColour(place), groupDash(place)))] : []));
+    legend.follow();
     plot.caption(caption());
     plot.redraw();
   };
@@ -22,22 +29,18 @@ function curvesSection() {
     again();
   };
   on("measure", measured);
-  on("projections", again);
-  on("layer", again);
+  for (const what of ["projections", "groups", "layer"]) on(what, again);
   measured();
-  return section("curves", "Curves over layers", controls(curveControls(model, again)), toggles, legend, plot.holder, details);
+  return section("curves", "Curves over layers", controls(curveControls(model, again, log)), toggles, model.groups.length > 1 && legend.box, plot.holder, details);
 }
 
-function curveControls(model, again) {
-  const change = (name) => (value) => {
-    curveChoice[name] = value;
-    again();
-  };
+function curveControls(model, again, log) {
+  const change = (name) => (value) => again({ [name]: value });
   const panels = [["groups", "one for each group"], ["projections", "one for each projection, groups overlaid"]];
   return [
     measureSelect(model),
     model.groups.length > 1 && select("Panels", panels, curveChoice.panels, change("panels")),
-    checkbox("Logarithmic", curveChoice.log, change("log")),
+    log,
     checkbox("95% bands", curveChoice.bands, change("bands")),
   ];
 }
@@ -80,16 +83,50 @@ function shownProjections(model) {
 }
 
 function curveCaption(model) {
-  const counts = model.groups.flatMap((group, place) => [place > 0 ? ", " : "", bdi(group.name), ` n = ${whole(group.n)}`]);
+  const counts = shownGroups(model).flatMap((group, place) => [place > 0 ? ", " : "", bdi(group.name), ` n = ${whole(group.n)}`]);
   return [
     `Mean ${title(state.measure)} of every layer over examples (`, ...counts, "). Band: 95% bootstrap interval of the mean over examples. ",
     `A gap is a layer without a value. Vertical line: layer ${state.layer}, the chosen one; click a layer to choose it.`,
+    ...farAboveCaption(model),
   ];
+}
+
+function mayBeLog() {
+  return !state.measure.endsWith("cosine");
+}
+
+/** Whether the axis is logarithmic: as was chosen, else where one group would flatten another. */
+function curvesOnLog(model) {
+  return mayBeLog() && (curveChoice.log ?? farAbove(model) !== null);
+}
+
+/** The group whose curves reach highest and the lowest of the others, where one is far above; else null. */
+function farAbove(model) {
+  if (!isRatioScaled(state.measure)) return null;
+  const means = (name) => model.projectionsOf(state.measure).flatMap((projection) => model.curve(name, state.measure, projection).map((row) => row.mean ?? 0));
+  const peaks = model.groups.map(({ name }) => ({ name, peak: Math.max(...means(name)) })).filter(({ peak }) => peak > 0).sort((a, b) => b.peak - a.peak);
+  const ratio = peaks.length > 1 ? peaks[0].peak / peaks[peaks.length - 1].peak : 1;
+  return ratio > FAR_ABOVE ? { ratio, high: peaks[0].name, low: peaks[peaks.length - 1].name } : null;
+}
+
+function farAboveCaption(model) {
+  const found = farAbove(model);
+  if (found === null || !curvesOnLog(model)) return [];
+  return [" Logarithmic, as ", bdi(found.high), ` reaches ${number(found.ratio, 2)} times as high as `, bdi(found.low), "; a click on a group's name hides it in every chart."];
+}
+
+/** The rows of LEVELS that the chart draws. */
+function curveRows(model) {
+  return shownGroups(model).flatMap(({ name }) =>
+    shownProjections(model).flatMap((projection) =>
+      model.curve(name, state.measure, projection).map((row) => ({ ...row, group: name, measure: state.measure, projection })),
+    ),
+  );
 }
 
 function curveLabel(model) {
   const ends = shownProjections(model).flatMap((projection) =>
-    model.groups.map((group) => {
+    shownGroups(model).map((group) => {
       const row = model.level(group.name, state.measure, projection, state.layer);
       return row !== null && row.mean !== null ? `${group.name} ${projection} ${number(row.mean)}` : "";
     }),
@@ -101,7 +138,7 @@ function drawCurves(width) {
   const { model } = state;
   const panels = overlaid(model) ? projectionPanels(model) : groupPanels(model);
   const drawnValues = panels.flatMap((panel) => panel.data.flatMap((trace) => trace.y));
-  const isLog = curveChoice.log && !state.measure.endsWith("cosine");
+  const isLog = curvesOnLog(model);
   const [text, more] = isLog ? logAxis(heading(state.measure), drawnValues) : [heading(state.measure), { type: "linear" }];
   const y = { text, more };
   const x = { text: "Layer", more: { unifiedhovertitle: { text: "Layer %{x}" } } };
@@ -117,7 +154,7 @@ function overlaid(model) {
 }
 
 function groupPanels(model) {
-  return model.groups.map((group) => ({
+  return shownGroups(model).map((group) => ({
     title: plotText(group.name),
     data: shownProjections(model).flatMap((name) =>
       curveTraces(model.curve(group.name, state.measure, name), projectionColour(name), projectionStyle(name).dash, name),
@@ -128,8 +165,8 @@ function groupPanels(model) {
 function projectionPanels(model) {
   return shownProjections(model).map((name) => ({
     title: plotText(name),
-    data: model.groups.flatMap((group, place) =>
-      curveTraces(model.curve(group.name, state.measure, name), groupColour(place), groupDash(place), group.name),
+    data: shownGroups(model).flatMap((group) =>
+      curveTraces(model.curve(group.name, state.measure, name), groupColour(group.place), groupDash(group.place), group.name),
     ),
   }));
 }

@@ -20,7 +20,7 @@ function forgetDetailPlots() {
 }
 
 /** Draw what has to be inflated first; what cannot be had is said where the plot would be. */
-function laterFigure(label, caption, read, draw) {
+function laterFigure(label, caption, read, draw, download) {
   const box = el("div", { class: "later", "aria-busy": "true" });
   const wanted = detail.place;
   let drawn = null;
@@ -33,7 +33,7 @@ function laterFigure(label, caption, read, draw) {
       box.replaceChildren(el("p", { class: "notice" }, found === null ? "The run holds none for this example." : found.message));
       return;
     }
-    const made = figure(label, caption(), (width) => draw(width, found));
+    const made = figure(label, caption(), (width) => draw(width, found), null, { what: download.what, rows: () => download.rows(found) });
     drawn = made.box;
     detailPlot.figures.add(drawn);
     box.replaceChildren(made.holder);
@@ -52,6 +52,7 @@ function curveFigure(place, group) {
     caption,
     () => model.measured.curvesOf(place, detailPlot.measure),
     (width, curves) => drawExampleCurves(width, curves, group),
+    { what: () => `${detailPlot.measure} of ${model.examples.id(place)}`, rows: (curves) => exampleCurveRows(model, curves, group) },
   );
   const options = model.measured.measures.map((name) => [name, heading(name)]);
   const choose = select("Curves of", options, detailPlot.measure, (value) => {
@@ -81,6 +82,15 @@ function drawExampleCurves(width, curves, group) {
   return { ...drawn, layout: { ...drawn.layout, hovermode: "x" } };
 }
 
+/** The example's value beside the median and quartiles of its group, for each projection and layer. */
+function exampleCurveRows(model, curves, group) {
+  return model.projections.flatMap((projection, which) =>
+    model.curve(group, detailPlot.measure, projection).map((row, at) => ({
+      projection, layer: row.layer, [detailPlot.measure]: curves[which][at], group_median: row.median, group_q25: row.q25, group_q75: row.q75,
+    })),
+  );
+}
+
 function exampleLine(x, y, colour, width, name, dash = []) {
   return gappedLine(x, y, lineStyle(colour, width, dash), { name, hovertemplate: "%{y:.4~g}" });
 }
@@ -93,6 +103,10 @@ function spectrumFigure(place, group) {
     () => spectrumCaption(group),
     () => model.measured.spectraOf(place, detailPlot.pooled ? null : model.layers.indexOf(state.layer)),
     (width, spectra) => drawSpectra(width, spectra, group),
+    {
+      what: () => `singular values of ${model.examples.id(place)}`,
+      rows: (spectra) => model.projections.flatMap((projection, which) => model.measured.indices.map((index, at) => ({ projection, index, relative_to_largest: spectra[which][at] }))),
+    },
   );
   const chooser = layerControl(model, "Singular values of layer");
   const follow = () => {

@@ -10,16 +10,23 @@ const HEATMAPS = {
 function effectsSection() {
   const { model } = state;
   if (model.contrasts.length === 0) return null;
-  const plot = figure("", effectCaption(), drawEffects, (point) => chooseLayer(Number(point.x)));
+  const plot = figure("", effectCaption(), drawEffects, (point) => chooseLayer(Number(point.x)), {
+    what: () => `effects on ${state.measure} ${model.contrasts[state.contrast].join(" against ")}`,
+    rows: () => effectCells(model).flat().filter(Boolean),
+  });
   const doubt = el("div");
+  const hidden = el("div");
   const again = () => {
-    const shown = effectChoice.show === "raw" ? [] : effectCells(model).flat();
-    doubt.replaceChildren(...supportNote(model, shown, "The length-controlled cells are dotted for that."));
+    const pair = model.contrasts[state.contrast];
+    hidden.replaceChildren(...hiddenNote(model, pair));
+    plot.holder.hidden = !pair.every((name) => isShown(model, name));
+    const shown = effectChoice.show === "raw" || plot.holder.hidden ? [] : effectCells(model).flat();
+    doubt.replaceChildren(...supportNote(model, shown, "The length-controlled cells are pale for that."));
     plot.label(effectLabel(model));
     plot.caption(effectCaption());
     plot.redraw();
   };
-  for (const what of ["layer", "measure", "contrast"]) on(what, again);
+  for (const what of ["layer", "measure", "contrast", "groups"]) on(what, again);
   again();
   const shows = [["both", "raw and length-controlled"], ["raw", "raw (AUC)"], ["controlled", "length-controlled (partial Spearman)"]];
   const show = select("Show", shows, effectChoice.show, (value) => {
@@ -31,6 +38,7 @@ function effectsSection() {
     "Effects by layer",
     controls(contrastSelect(), measureSelect(model), show),
     doubt,
+    hidden,
     plot.holder,
     layerBox(model),
   );
@@ -42,8 +50,8 @@ function effectCaption() {
     "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second),
     ". AUC: the probability that an example of the first exceeds one of the second. Partial Spearman: rank correlation with " +
       "being in the first, given prompt and response tokens. " +
-      `A dot marks what is no evidence of a difference: p adjusted (BH) ≥ ${state.data.alpha}, an interval that holds zero, or a control without common support. ` +
-      "A cross marks what could not be computed. Outlined: the chosen layer.",
+      `A dot marks a significant difference: ${P_ADJUSTED} (Benjamini–Hochberg) < ${state.data.alpha} and an interval without zero. ` +
+      "Pale: no common support. Grey: not computed. Outlined: the chosen layer.",
   ];
 }
 
@@ -136,16 +144,24 @@ function heatmap(kind, names, cells, suffix, [low, high]) {
     xgap: 1, ygap: 1,
     colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, tickvals: [least, middle, most], x: 1.01 },
   };
-  const weak = (cell) => cell && cell[column] !== null && !["positive", "negative"].includes(cell[found]);
-  return [map, marks(axes, cells, weak, "circle", 3.5), marks(axes, cells, (cell) => !cell || cell[column] === null, "x-thin", 6)];
+  const pale = (cell) => kind === "controlled" && Boolean(cell?.no_support);
+  const significant = (cell) => cell && cell[column] !== null && ["positive", "negative"].includes(cell[found]);
+  return [...supportedAndPale(map, cells, pale), ...greyCells(map), significanceDots(axes, cells, significant)];
 }
 
-function marks(axes, cells, which, symbol, size) {
-  const found = cells.flatMap((row, y) => row.map((cell, x) => [which(cell), axes.x[x], axes.y[y]])).filter(([is]) => is);
-  const colour = cssColour(symbol === "circle" ? "ink" : "muted");
+/** The cells of a map with common support, and those without it, pale. */
+function supportedAndPale(map, cells, pale) {
+  const part = (wanted) => ({ ...map, z: map.z.map((row, y) => row.map((value, x) => (pale(cells[y][x]) === wanted ? value : null))) });
+  const [some, all] = [cells.flat().some(pale), cells.flat().every(pale)];
+  return [...(all ? [] : [part(false)]), ...(some ? [{ ...part(true), opacity: 0.35, showscale: all }] : [])];
+}
+
+/** A dot in every cell that is significant. */
+function significanceDots(axes, cells, significant) {
+  const found = cells.flatMap((row, y) => row.map((cell, x) => [significant(cell), axes.x[x], axes.y[y]])).filter(([is]) => is);
   return {
     type: "scatter", mode: "markers", xaxis: axes.xaxis, yaxis: axes.yaxis, x: found.map(([, x]) => x), y: found.map(([, , y]) => y),
-    marker: { symbol, size, color: colour, opacity: 0.55, line: { color: colour, width: symbol === "circle" ? 0 : 1 } }, hoverinfo: "skip",
+    marker: { symbol: "circle", size: 4.5, color: cssColour("ink"), line: { color: cssColour("surface"), width: 0.8 } }, hoverinfo: "skip",
   };
 }
 

@@ -1,7 +1,8 @@
 // The examples: a table that sorts, filters and turns pages, of which a row opens in full.
 
 const PAGE_ROWS = 25;
-const tableChoice = { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" };
+const NO_FILTER = { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" };
+const tableChoice = { ...NO_FILTER };
 
 /** Columns of the table: head, value by place, how it is shown. */
 function exampleColumns(model) {
@@ -20,20 +21,19 @@ function examplesSection() {
   const { model } = state;
   state.list = null;
   if (model.examples.length === 0) return null;
-  Object.assign(tableChoice, { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" });
   const list = new ExampleTable(model);
   state.list = list;
-  return section("examples", "Examples", filterControls(model, list), list.count, list.box, list.pages);
+  return section("examples", "Examples", filterControls(model, list), el("div", { class: "count-line" }, list.count, list.save), list.box, list.pages);
 }
 
 function filterControls(model, list) {
   const hear = (name) => (event) => list.filter({ [name]: event.target.value });
   const input = (label, name, type, more) =>
-    el("label", { class: "field" }, el("span", null, label), el("input", { type, ...more, id: `filter-${name}`, on: { input: hear(name) } }));
+    el("label", { class: "field" }, el("span", null, label), el("input", { type, ...more, id: `filter-${name}`, value: tableChoice[name], on: { input: hear(name) } }));
   const groups = [["", "all"], ...model.groups.map((group, place) => [place, group.name])];
   return controls(
     input("Find in id and text", "text", "search", { size: 24, autocomplete: "off", spellcheck: "false" }),
-    model.groups.length > 1 && select("Group", groups, "", (value) => list.filter({ group: value })),
+    model.groups.length > 1 && select("Group", groups, tableChoice.group, (value) => list.filter({ group: value })),
     input("Response tokens from", "least", "number", { min: 0, class: "short" }),
     input("to", "most", "number", { min: 0, class: "short" }),
   );
@@ -44,6 +44,8 @@ class ExampleTable {
     this.model = model;
     this.columns = exampleColumns(model);
     this.count = el("p", { class: "count", "aria-live": "polite", id: "count" });
+    this.save = el("button", { type: "button", class: "quiet", on: { click: () => saveCsv("examples", exampleRows(model, this.places)) } }, "↓ CSV");
+    this.save.setAttribute("aria-label", "Download the filtered examples as CSV");
     this.body = el("tbody");
     this.heads = this.columns.map((column) => this.head(column));
     this.pages = el("div", { class: "pages" });
@@ -81,6 +83,7 @@ class ExampleTable {
 
   update() {
     this.places = sorted(matching(this.model), this.columns.find((column) => column.key === tableChoice.sort));
+    tableChoice.page = Math.max(0, Math.min(tableChoice.page, Math.ceil(this.places.length / PAGE_ROWS) - 1));
     const n = this.model.examples.length;
     this.count.textContent = this.places.length === n ? plural(n, "example") : `${whole(this.places.length)} of ${plural(n, "example")}`;
     this.heads.forEach((head) => {
@@ -154,6 +157,14 @@ function rowKey(event, open) {
     event.preventDefault();
     next.focus();
   }
+}
+
+/** All that the page knows of these examples but their texts and curves, in their order. */
+function exampleRows({ examples }, places) {
+  const fixed = ["row", "n_prompt_tokens", "n_response_tokens", "truncated", "loss"];
+  const columns = [...fixed, ...examples.columns];
+  const row = (place) => Object.fromEntries(columns.map((name) => [name, examples.value(name, place)]));
+  return places.map((place) => ({ group: examples.group(place), example_id: examples.id(place), ...row(place) }));
 }
 
 /** Places of the examples that pass every filter, in the order of the data. */

@@ -81,7 +81,7 @@ function lengthNotes() {
   return el(
     "p",
     { class: "caption" },
-    "Brackets are 95% intervals; p is adjusted (Benjamini–Hochberg) over the measure's layers and projections. Three length controls: " +
+    "Brackets are 95% intervals; p adj. is adjusted (Benjamini–Hochberg) over the measure's layers and projections. Three length controls: " +
       "matched pairs (mean over pairs of rows of like response length), regression on group and both lengths " +
       "(both × a factor where the measure is taken as its logarithm), and Spearman's correlation with membership given both lengths. " +
       "Pale: no evidence, as the groups have no common support in length and the control extrapolates.",

@@ -175,11 +175,12 @@ const state = {
   contrast: 0,
   layer: null,
   hidden: new Set(["mean"]), // projections that are not drawn
+  hiddenGroups: new Set(), // names of groups that are not drawn
 };
 
 const listeners = new Map();
 
-/** Hear when something chosen changes: `layer`, `measure`, `contrast`, `projections`, `theme`. */
+/** Hear when something chosen changes: `layer`, `measure`, `contrast`, `projections`, `groups`, `theme`. */
 function on(what, listener) {
   listeners.set(what, [...(listeners.get(what) ?? []), listener]);
 }

@@ -3,7 +3,7 @@
 const MISSING = "–";
 const MINUS = "\u2212";
 
-const P_ADJUSTED = "p adjusted (BH)";
+const P_ADJUSTED = "p adj.";
 const FORMATS = new Map();
 
 /** A number by options of Intl, half to even, of its exact binary value; a dash where there is none. */
@@ -77,6 +77,11 @@ function capital(text) {
 /** A name where a line begins. */
 function heading(name) {
   return plainText(state.data.titles[name][1]);
+}
+
+/** Whether groups are compared by ratios in a measure or `measure:projection`. */
+function isRatioScaled(name) {
+  return state.data.ratio_scaled.includes(name.split(":")[0]);
 }
 
 /** Over what a column of an example, `measure:projection`, is a mean; nothing for a metric. */

@@ -4,6 +4,7 @@ const SECTIONS = [
   ["verdict", "Verdict", verdictSection],
   ["curves", "Curves", curvesSection],
   ["effects", "Effects", effectsSection],
+  ["distributions", "Distributions", distributionsSection],
   ["lengths", "Length", lengthsSection],
   ["correlations", "Correlations", correlationsSection],
   ["examples", "Examples", examplesSection],
@@ -12,6 +13,7 @@ const SECTIONS = [
 function showModel(place) {
   clearPlots();
   chooseModel(place);
+  document.getElementById("model").value = place;
   const made = SECTIONS.map(([id, name, build]) => [id, name, build()]).filter(([, , built]) => built !== null);
   document.getElementById("main").replaceChildren(topSection(), ...made.map(([, , built]) => built), footer());
   document.getElementById("nav").replaceChildren(...made.map(([id, name]) => el("a", { href: `#${id}` }, name)));
@@ -38,8 +40,9 @@ function recolour() {
 function modelSwitch() {
   if (state.models.length < 2) return;
   const list = document.getElementById("model");
-  list.replaceChildren(...state.models.map((model, place) => el("option", { value: place }, plainText(model.name))));
+  list.replaceChildren(...state.models.map((model, place) => el("option", { value: place }, plainText(model.label))));
   list.addEventListener("change", () => {
+    Object.assign(tableChoice, NO_FILTER);
     showModel(Number(list.value));
     drawInIdleTime();
   });
@@ -62,4 +65,5 @@ startPlots();
 modelSwitch();
 startDetail();
 showModel(0);
+startView();
 sayReady();

@@ -13,11 +13,12 @@ function plotlyIsThere() {
 
 /**
  * A figure with a caption: `draw(width)` gives {data, layout, height}, or null where there is nothing to draw;
- * `label` is what a screen reader says; `click` hears plotly's point.
+ * `label` is what a screen reader says; `click` hears plotly's point; `download` is what the figure may be saved as.
  */
-function figure(label, caption, draw, click = null) {
+function figure(label, caption, draw, click = null, download = null) {
   const box = el("div", { class: "plot", role: "img", "aria-label": label });
-  const holder = el("figure", null, box, el("figcaption", null, ...[caption].flat()));
+  const words = el("figcaption", null, ...[caption].flat());
+  const holder = el("figure", null, box, download && downloadButtons(box, download), words);
   plots.set(box, { draw, click, drawn: false, width: 0, waiting: null });
   nearby.observe(box);
   widths.observe(box);
@@ -26,7 +27,7 @@ function figure(label, caption, draw, click = null) {
     box,
     redraw: () => redraw(box),
     label: (text) => box.setAttribute("aria-label", plainText(text)),
-    caption: (parts) => holder.lastChild.replaceChildren(...[parts].flat()),
+    caption: (parts) => words.replaceChildren(...[parts].flat()),
   };
 }
 

@@ -7,7 +7,7 @@ function topSection() {
     "section",
     { id: "top", class: "top", "aria-labelledby": "top-title" },
     el("p", { class: "eyebrow" }, `GradPrism ${data.version} · ${names.length > 1 ? "comparison" : "run"}`),
-    el("h1", { id: "top-title" }, headline(names), " ", el("span", { class: "soft" }, "on "), bdi(model.name)),
+    el("h1", { id: "top-title" }, headline(names), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.number),
     el("dl", { class: "entries" }, model.header.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))))),
     groupTable(model),
     reasons(model),
@@ -20,6 +20,11 @@ function headline(names) {
     const between = place === 0 ? "" : place === names.length - 1 ? " and " : ", ";
     return [between && el("span", { class: "soft" }, between), bdi(name)];
   });
+}
+
+/** The data of a run alone, since many runs have one name. */
+function dataOfRun({ groups, data }) {
+  return groups.length === 1 && data ? el("span", { class: "soft" }, " (", bdi(data), ")") : null;
 }
 
 function groupTable({ groups }) {
