@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -25,49 +24,39 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def run_script(browser: Any) -> Callable[[str, str, Any], Any]:
-    """Return what an expression over `given` is after one of the page's scripts has run."""
-
-    def run(script: str, expression: str, given: Any) -> Any:
-        text = (files("gradprism.report") / "assets" / f"{script}.js").read_text(encoding="utf-8")
-        page = browser.new_page()
-        try:
-            return page.evaluate(f"async (given) => {{ {text} return await ({expression}); }}", given)
-        finally:
-            page.close()
-
-    return run
-
-
 @pytest.mark.parametrize(("kind", "value", "text"), NUMBERS)
 def test_numbers_in_the_package(kind: str, value: float | None, text: str) -> None:
     assert getattr(numbers, kind)(value) == text
 
 
 @pytest.mark.slow  # starts Chromium
-def test_numbers_on_the_page(run_script: Any) -> None:
+def test_numbers_on_the_page(run_on_page: Any) -> None:
     """Set in type: a true minus, and powers of ten without `+0`."""
-    found = run_script(
+    found = run_on_page(
         "numbers", "given.map(([kind, value]) => ({ number, share, probability })[kind](value))", [*map(list, NUMBERS)]
     )
     assert found == [text.replace("e+0", "e").replace("e-0", "e-").replace("-", "\u2212") for *_, text in NUMBERS]
 
 
 @pytest.mark.slow  # starts Chromium
-def test_a_median_between_two_whole_numbers_keeps_its_half(run_script: Any) -> None:
-    assert run_script("numbers", "given.map(medianCount)", [4.5, 174.0, 1524.5, None]) == ["4.5", "174", "1,524.5", "–"]
+def test_a_median_between_two_whole_numbers_keeps_its_half(run_on_page: Any) -> None:
+    assert run_on_page("numbers", "given.map(medianCount)", [4.5, 174.0, 1524.5, None]) == [
+        "4.5",
+        "174",
+        "1,524.5",
+        "–",
+    ]
 
 
 @pytest.mark.slow  # starts Chromium
-def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_is_zero(run_script: Any) -> None:
+def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_is_zero(run_on_page: Any) -> None:
     values = np.array([0.5, 0.25, 0.0, 0.125, 0.03125])
     codes = log_codes(values[None, None, :, None], -6.0, 0.0, 127)
 
     def over_layers(layers: list[int]) -> Any:
         curves = np.where(np.array(layers, dtype=bool), 1.0, np.nan)[None, None, None, :].repeat(2, axis=1)
         packed = ExampleCurves(curves, codes, (1, 2)).json([0])
-        return run_script("packed", "new Measured(given).spectraOf(0, null)", packed)
+        return run_on_page("packed", "new Measured(given).spectraOf(0, null)", packed)
 
     for layers, expected in (([1, 1, 1, 1, 1], 0.125), ([1, 1, 1, 0, 0], 0.25), ([0, 0, 1, 1, 1], 0.03125)):
         assert over_layers(layers)[0] == [1, pytest.approx(expected, rel=0.06)]

@@ -1,9 +1,6 @@
 """The report in a real Chromium: what a reader sees and does, with the mouse and without one."""
 
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import polars as pl
 import pytest
 from tests.made_comparisons import made_comparison
 from tests.made_reports import made_report, with_effects
+from tests.report.browsing import PHONE, WIDE, drawn, until
 
 from gradprism import open_run
 from gradprism.comparison import findings
@@ -28,7 +26,6 @@ TEXTS = {
     "high": [(EVIL, f"answer {EVIL}"), (ARABIC, HEBREW), (LONG, "word " * 20_000)],
     "low": [("Find the needle in this prompt.", "Here.")],
 }
-WIDE, PHONE = (1280, 800), (390, 844)
 pytestmark = pytest.mark.slow  # a page of 5 MB is loaded anew for each test, one to two seconds each
 
 
@@ -40,69 +37,6 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 @pytest.fixture(scope="module")
 def report(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(comparison, out=tmp_path_factory.mktemp("report") / "report.html").path
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Any) -> Iterator[Any]:
-    """One tab for all tests: in a new context the browser compiles the scripts of the page anew, for five seconds."""
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()
-
-
-@pytest.fixture
-def visit(browser: Any, tab: Any) -> Iterator[Callable[..., Any]]:
-    """`visit(file)`: the page once it is ready; whatever it logs or requests fails the test at its end.
-
-    `before` is a script that runs before those of the page, in a context of its own.
-    """
-    troubles: list[str] = []
-    own: list[Any] = []
-    heard: dict[str, Callable[[Any], None]] = {
-        "console": lambda message: troubles.append(f"console: {message.text}"),
-        "pageerror": lambda error: troubles.append(f"error: {error}"),
-        "request": lambda request: troubles.append(request.url),
-    }
-
-    def go(file: Path, size: tuple[int, int] = WIDE, scheme: str = "light", before: str = "") -> Any:
-        if before:
-            own.append(browser.new_context())
-        page = own[-1].new_page() if before else tab
-        page.set_viewport_size({"width": size[0], "height": size[1]})
-        page.emulate_media(media="screen", color_scheme=scheme)
-        page.add_init_script(before) if before else None
-        for event, hear in heard.items():
-            page.on(event, hear)
-        page.goto(file.as_uri())
-        until(page, "window.__gradprismReady !== undefined")
-        assert troubles.pop(0) == file.as_uri()  # its own request comes first, and there is no other
-        return page
-
-    yield go
-    for context in own:
-        context.close()
-    for event, hear in heard.items():
-        with suppress(KeyError):  # where nothing was visited in the common tab
-            tab.remove_listener(event, hear)
-    tab.mouse.move(0, 0)
-    tab.goto("about:blank")
-    assert [trouble for trouble in troubles if not trouble.startswith(("data:", "blob:"))] == []
-
-
-def until(page: Any, condition: str, seconds: float = 20) -> None:
-    """Ask until a condition of the page holds. Playwright's own wait evaluates text in the page, which its policy
-    forbids as soon as it has to ask twice."""
-    last = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < last, f"never true: {condition}"
-        page.wait_for_timeout(20)
-
-
-def drawn(page: Any, section: str) -> Any:
-    """The plot of a section, once it is drawn."""
-    page.locator(f"#{section} .plot").first.scroll_into_view_if_needed()
-    page.wait_for_selector(f"#{section} .plot.js-plotly-plot .main-svg")
-    return page.locator(f"#{section} .plot").first
 
 
 def lines(page: Any) -> list[str]:
@@ -123,10 +57,10 @@ def open_example(page: Any, name: str) -> Any:
 def test_every_section_is_there_and_every_plot_is_drawn(visit: Any, report: Path) -> None:
     page = visit(report)
     assert page.locator("#nav a").all_inner_texts() == [
-        "Verdict", "Curves", "Effects", "Length", "Correlations", "Examples",
+        "Verdict", "Curves", "Effects", "Distributions", "Length", "Correlations", "Examples",
     ]  # fmt: skip
     until(page, "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg'))")
-    assert page.locator(".plot").count() == 5
+    assert page.locator(".plot").count() == 6
     assert page.locator("#verdict .findings .tag").all_inner_texts() == ["survives", "mostly length"]
     assert "made up" in page.locator("#top .notice").inner_text()
     assert page.locator("#top table tbody tr").count() == 2 + 4  # groups; reasons of skipped and failed rows
@@ -401,7 +335,7 @@ def test_one_group_shows_what_there_is(visit: Any, tmp_path: Path) -> None:
     alone = made_comparison(("all",), 12, 4)
     alone = replace(alone, effects=alone.effects.clear(), rd=alone.rd.clear(), contrasts=(), findings=())
     page = visit(write_report(alone, out=tmp_path / "report.html").path)
-    assert page.locator("#nav a").all_inner_texts() == ["Curves", "Length", "Correlations", "Examples"]
+    assert page.locator("#nav a").all_inner_texts() == ["Curves", "Distributions", "Length", "Correlations", "Examples"]
     drawn(page, "curves")
     page.locator("#examples tbody tr").first.click()
     assert "is not a run" in page.locator("#detail .turns .notice").inner_text()
@@ -422,9 +356,9 @@ def test_models_are_switched(visit: Any, comparison: Comparison, tmp_path: Path)
 def test_it_prints_with_every_plot_even_before_they_were_needed(visit: Any, report: Path) -> None:
     page = visit(report, before="window.requestIdleCallback = () => 0;")
     drawn_plots = "[...document.querySelectorAll('.plot')].filter(each => each.querySelector('.main-svg')).length"
-    assert page.evaluate(drawn_plots) < 5
+    assert page.evaluate(drawn_plots) < 6
     early = page.pdf()
-    assert page.evaluate(drawn_plots) == 5
+    assert page.evaluate(drawn_plots) == 6
     assert len(early) == pytest.approx(len(page.pdf()), rel=0.02)
     page.emulate_media(media="print")
     shown = "[...document.querySelectorAll('.plot .main-svg')].every(each => each.getBoundingClientRect().height > 100)"
@@ -456,7 +390,7 @@ def test_two_thousand_examples_fit_and_answer(visit: Any, tmp_path: Path) -> Non
     assert page.evaluate("[window.atReady.rows, window.atReady.findings]") == [25, 2]
 
 
-def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_path: Path) -> None:
+def test_controls_without_common_support_are_pale_and_said_to(visit: Any, tmp_path: Path) -> None:
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
     raw = {"difference_low": 1.0, "difference_high": 2.0, "q": 0.001}
     comparison = with_effects(made_comparison(n=40, layers=4), matched_pairs=9, **sure, **raw)
@@ -465,7 +399,9 @@ def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
     )
     drawn(page, "effects")
-    assert page.evaluate(dots) == [0, 4 * 5]
+    assert page.evaluate(dots) == [4 * 5, 0]  # a dot is a significant cell
+    pale = "document.querySelector('#effects .plot').data.filter(t => t.type === 'heatmap').map(t => t.opacity ?? 1)"
+    assert page.evaluate(pale) == [1, 0.35]
     titles = page.locator("#effects .annotation-text").all_text_contents()
     assert titles == ["Raw: AUC", "Length-controlled: partial Spearman (no common support: 9 matched pairs of 40)"]
     said = "high and low have no common support in length: 9 matched pairs of 40."
@@ -475,14 +411,14 @@ def test_controls_without_common_support_are_dotted_and_said_to(visit: Any, tmp_
     assert page.locator("#effects .notice").count() == 1
 
 
-def test_controls_that_are_evidence_have_no_dot(visit: Any, tmp_path: Path) -> None:
+def test_controls_that_are_evidence_have_a_dot(visit: Any, tmp_path: Path) -> None:
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
     page = visit(write_report(with_effects(made_comparison(n=40, layers=4), **sure), out=tmp_path / "report.html").path)
     drawn(page, "effects")
     dots = (
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
     )
-    assert page.evaluate(dots)[1] == 0
+    assert page.evaluate(dots)[1] == 4 * 5
     assert page.locator("#effects .notice").count() == 0
     assert page.locator("#layer-box .doubtful").count() == 0
     maps = "document.querySelector('#effects .plot').data.filter(t => t.type === 'heatmap')"

@@ -33,7 +33,7 @@ function distributionsSection() {
   again();
   const choose = select("Measure", columns.map((name) => [name, columnHeading(name)]), distributionChoice.column, (column) => again({ column, log: null }));
   const ways = [["points", "points and boxes"], ["ecdf", "cumulative shares (ECDF)"]];
-  const way = select("Show", ways, distributionChoice.drawn, (drawn) => again({ drawn }));
+  const way = select("Drawn as", ways, distributionChoice.drawn, (drawn) => again({ drawn }));
   const legend = groupLegend(model, (place) => markerSwatch(groupColour(place), groupSymbol(place)));
   return section("distributions", "Distributions", controls(choose, way, log), legend.box, plot.holder);
 }
@@ -124,7 +124,7 @@ function boxTrace({ place, places, value }, row) {
 function stripTrace(model, { name, place, places, value }, row) {
   const shown = evenly(places.length, MOST_POINTS).map((at) => places[at]);
   return {
-    type: "scatter", mode: "markers", name: plotText(name),
+    type: "scatter", mode: "markers", name: plotText(name), showlegend: false, // rows have its name
     x: shown.map(value),
     y: shown.map((_, at) => row + (((at * GOLDEN) % 1) - 0.5) * 0.5),
     ...pointsOf(model, shown, value),

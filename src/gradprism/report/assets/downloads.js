@@ -67,7 +67,7 @@ async function svgOf(box, label) {
 function withLegend(traces, width) {
   const names = new Set();
   const data = traces.map((trace) => {
-    const first = Boolean(trace.name) && !names.has(trace.name);
+    const first = Boolean(trace.name) && trace.showlegend !== false && !names.has(trace.name);
     if (first) names.add(trace.name);
     return { ...trace, showlegend: first };
   });

@@ -30,7 +30,7 @@ function bdi(text) {
 function named(text, names) {
   const longest = [...new Set(names)].filter(Boolean).sort((a, b) => b.length - a.length);
   if (longest.length === 0) return [plainText(text)];
-  const found = longest.map((name) => name.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&")).join("|");
+  const found = longest.map((name) => name.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&")).join("|");
   const parts = text.split(new RegExp(`(?<![\\p{L}\\p{N}_])(${found})(?![\\p{L}\\p{N}_])`, "u"));
   return parts.map((part, place) => (place % 2 === 1 ? bdi(part) : plainText(part)));
 }

@@ -68,7 +68,7 @@ function fitsOf(model, column, fit) {
   const groups = shownGroups(model).map(({ name, place }) => ({ name, place, moments: found.groups[place] })).filter(({ moments }) => moments);
   if (groups.length === 0) return [];
   const pooled = pooledMoments(groups.map(({ moments }) => moments));
-  if (fit === "pooled") return [{ name: groups.length > 1 ? "all shown groups" : groups[0].name, place: null, line: lineThrough(pooled) }].filter(({ line }) => line);
+  if (fit === "pooled") return [{ name: groups.length > 1 ? "pooled" : groups[0].name, place: null, line: lineThrough(pooled) }].filter(({ line }) => line);
   const slope = fit === "slope" ? commonSlope(groups.map(({ moments }) => moments), pooled) : null;
   return groups.map(({ moments, ...group }) => ({ ...group, line: lineThrough(moments, slope) })).filter(({ line }) => line);
 }
