@@ -17,6 +17,7 @@ from tests.made_comparisons import made_comparison
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.decay import decay_table
 from gradprism.figures import available, figure
+from gradprism.figures.colours import paler, projection_look
 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
 
@@ -52,10 +53,16 @@ def cells(axes: Axes) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan).reshape(5, 6)
 
 
-def hatched(axes: Axes) -> set[tuple[int, int]]:
-    """Row and column of the hatched cells."""
-    corners = [v for patch in axes.patches for v in patch.get_path().vertices.reshape(-1, 4, 2)]
-    return {(round(float(v[:, 1].mean())), round(float(v[:, 0].mean()))) for v in corners}
+def dotted(axes: Axes) -> set[tuple[int, int]]:
+    """Row and column of the cells with a dot."""
+    marks = next(item for item in axes.collections if isinstance(item, PathCollection)).get_offsets()
+    return {(round(float(y)), round(float(x))) for x, y in np.asarray(marks)}
+
+
+def most_colourful(axes: Axes) -> float:
+    """How far the strongest colour of a heatmap's map is from white: 1 where a channel is empty."""
+    mesh = next(item for item in axes.collections if isinstance(item, QuadMesh))
+    return 1 - float(np.min(mesh.get_cmap()(np.linspace(0, 1, 9))[:, :3]))
 
 
 def caption(made: Comparison, name: str) -> str:
@@ -79,7 +86,7 @@ def test_a_mean_and_its_interval_stand_at_their_layer(made: Comparison, name: st
     assert any((ends.min(), ends.max()) == (1.0, 1.75) for ends in at)
 
 
-def test_an_effect_stands_in_its_cell_and_is_hatched_unless_significant(made: Comparison) -> None:
+def test_an_effect_stands_in_its_cell_with_a_dot_where_significant(made: Comparison) -> None:
     row = {"measure": "effective_rank", "projection": "v", "layer": 4}
     effects = changed(made.effects, row, auc=0.8125, q=0.049, partial_spearman=-0.625, partial_q=0.05)
     effects = changed(effects, {**row, "layer": 5}, auc=None, q=0.051, partial_spearman=0.25, partial_q=None)
@@ -88,8 +95,8 @@ def test_an_effect_stands_in_its_cell_and_is_hatched_unless_significant(made: Co
     raw, held = (panel(drawn, f"effective_rank|{name}") for name in ("auc", "partial_spearman"))
     assert cells(raw)[V, 3:] == pytest.approx([0.25, 0.8125, math.nan], nan_ok=True)
     assert cells(held)[V, 3:] == pytest.approx([0.25, -0.625, 0.25])
-    assert {column for row, column in hatched(raw) if row == V and column >= 3} == {3}
-    assert {column for row, column in hatched(held) if row == V and column >= 3} == {4, 5}
+    assert {column for row, column in dotted(raw) if row == V and column >= 3} == {4}
+    assert {column for row, column in dotted(held) if row == V and column >= 3} == {3}
 
 
 @pytest.mark.parametrize(("pairs", "far"), [(15, False), (14, True), (0, True)])
@@ -101,7 +108,9 @@ def test_where_groups_hardly_overlap_in_length_controls_are_no_evidence(
     made = replace(made, effects=effects)
     drawn, data = figure(made, "effect-heatmap")
     held = panel(drawn, "nuclear_norm|partial_spearman")
-    assert len(hatched(held)) == (30 if far else 0)
+    assert len(dotted(held)) == (0 if far else 30)
+    assert most_colourful(held) == pytest.approx(0.35 if far else 1, abs=0.02)
+    assert most_colourful(panel(drawn, "nuclear_norm|auc")) == pytest.approx(1, abs=0.02)
     assert ("no common support" in held.get_title()) is far
     assert "no common support" not in panel(drawn, "nuclear_norm|auc").get_title()
     assert data.filter(statistic="partial_spearman")["significant"].any() is not far
@@ -109,6 +118,11 @@ def test_where_groups_hardly_overlap_in_length_controls_are_no_evidence(
     titles = [panel(forest, f"effective_rank|{name}").get_title() for name in ("matched", "regression", "partial")]
     assert titles[0].replace("\n", " (").rstrip(")") == f"matched in length ({pairs or 'no'} pairs"
     assert ["no common support" in title for title in titles] == [False, far, far]
+    for control in ("matched", "regression", "partial"):
+        raw, held = (line(panel(forest, f"effective_rank|{control}"), f"q|{kind}") for kind in ("nothing", "length"))
+        assert raw.get_color() == projection_look("q").colour
+        pale = far and control != "matched"
+        assert held.get_color() == (paler(projection_look("q").colour) if pale else raw.get_color())
     for name in ("effect-heatmap-high-low", "effect-forest-high-low"):
         assert f"{pairs} of at most 60 pairs of rows" in caption(made, name)
         assert ("no evidence" in caption(made, name)) is far
@@ -246,13 +260,13 @@ def test_without_running_medians_none_are_promised() -> None:
         handles = drawn.legends[0].legend_handles
         assert {handle.get_linestyle() != "None" for handle in handles if isinstance(handle, Line2D)} == {lines}
         assert ("running medians" in caption(made, "length")) is lines
-        assert all(axes.get_ylabel() == "mean (log scale)" for axes in drawn.axes)
+        assert [axes.get_ylabel() for axes in drawn.axes] == ["nuclear norm (log scale)", "effective rank (log scale)"]
     groups = tuple(replace(group, n=5 if group.name == "low" else group.n) for group in many.groups)
     fewer = pl.concat([many.examples.filter(group="high"), many.examples.filter(group="low").head(5)])
     assert "groups of fewer than 20 have none" in caption(replace(many, groups=groups, examples=fewer), "length")
 
 
-def test_correlations_that_are_not_significant_have_a_dot(made: Comparison) -> None:
+def test_correlations_that_are_significant_have_a_dot(made: Comparison) -> None:
     none = made.correlations.with_columns(q=pl.lit(0.01), partial_q=pl.lit(0.01), n=pl.lit(80, pl.Int64))
     ifd = {"x": "ifd", "y": "length"}
     one = changed(none, ifd, q=0.05, partial_q=None, n=70)
@@ -264,7 +278,9 @@ def test_correlations_that_are_not_significant_have_a_dot(made: Comparison) -> N
         marks = next(item for item in axes.collections if isinstance(item, PathCollection)).get_offsets()
         dots.append({(names[int(y)], names[int(x)]) for x, y in np.asarray(marks)})
     pair = {("IFD", "response tokens"), ("response tokens", "IFD")}
-    assert dots == [set(), pair, pair]
+    without = dots[0] - pair
+    assert len(dots[0]) == 2 * none.height
+    assert dots[1:] == [without, without - {("loss", "IFD")}]  # below the diagonal is the raw number, which is gone
     said = caption(replace(made, correlations=gone), "correlations")
     assert "70 to 80 of them" in said
     assert "pooled" in said

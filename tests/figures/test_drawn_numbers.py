@@ -126,7 +126,7 @@ def test_every_example_is_a_point_and_medians_are_of_examples_of_like_length(mad
 
 
 @pytest.mark.parametrize("statistic", ["auc", "partial_spearman"])
-def test_cells_of_the_heatmap_are_effects_and_hatched_where_not_significant(made: Comparison, statistic: str) -> None:
+def test_cells_of_the_heatmap_are_effects_with_a_dot_where_significant(made: Comparison, statistic: str) -> None:
     drawn, data = figure(made, "effect-heatmap")
     axes = panel(drawn, f"nuclear_norm|{statistic}")
     mesh = next(item for item in axes.collections if isinstance(item, QuadMesh))
@@ -137,9 +137,10 @@ def test_cells_of_the_heatmap_are_effects_and_hatched_where_not_significant(made
         np.testing.assert_array_equal(table[place], numbers(one, "value"))
     middle = 0.5 if statistic == "auc" else 0.0
     assert sum(mesh.get_clim()) / 2 == pytest.approx(middle)
-    unsure = rows.filter(pl.col("q") >= 0.05)
-    hatched = sum(len(patch.get_path().vertices) // 4 for patch in axes.patches)
-    assert hatched == unsure.height == rows.filter(~pl.col("significant")).height
+    sure = rows.filter(pl.col("q") < 0.05)
+    dots = next(item for item in axes.collections if isinstance(item, PathCollection)).get_offsets()
+    assert len(dots) == sure.height == rows.filter(pl.col("significant")).height
+    assert not axes.patches  # nothing is hatched
 
 
 def test_each_control_stands_beside_the_number_without_it(made: Comparison) -> None:

@@ -64,6 +64,7 @@ MODEL_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 OTHER_COLOUR = "#555555"  # for projections without a colour of their own, and for marks of no projection
 DIVERGING_MAP, NO_VALUE_COLOUR = "RdBu_r", "#C8C8C8"  # of effects and correlations, white at none
+PALE = 0.35  # of a colour, the rest white: estimates without common support
 REFERENCE_COLOUR = "#888888"  # for lines at zero, or at no effect
 
 
@@ -101,3 +102,13 @@ def model_look(index: int, group: int = 0) -> Look:
     """Return colour and marker of a model by its index, with dashes for its group; after 6 the colours return."""
     colour, marker = MODEL_COLOURS[index % len(MODEL_COLOURS)], MODEL_MARKERS[index % len(MODEL_MARKERS)]
     return Look(colour, marker, GROUP_DASHES[group % len(GROUP_DASHES)])
+
+
+def paler(colour: str) -> str:
+    """Return a colour mixed with white, for what is no evidence.
+
+    >>> paler("#000000")
+    '#a6a6a6'
+    """
+    mixed = (round(255 - PALE * (255 - int(colour[at : at + 2], 16))) for at in (1, 3, 5))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)

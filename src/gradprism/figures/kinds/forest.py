@@ -109,7 +109,7 @@ def _raw_and_controlled(name: str, control: _Control) -> Iterator[list[pl.Expr]]
 
 def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) -> str:
     first, second = pair
-    far = "" if pairs.overlap else "Regression and partial correlation lack common support there and are no evidence."
+    far = "Regression and partial correlation lack common support there, are no evidence, and are pale."
     return caption_of(
         comparison,
         f"Effect of the group on the layer mean of nuclear norm and effective rank, {groups_in_words([first])} against "
@@ -118,7 +118,7 @@ def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) ->
         "log prompt and response tokens. Right: Spearman correlation with membership in the first group, raw and given "
         "prompt and response tokens. Bars are 95% intervals; axes of ratios are logarithmic.",
         pairs.sentence,
-        far,
+        "" if pairs.overlap else far,
     )
 
 
@@ -136,7 +136,8 @@ def draw_forest(
         if CONTROLS[control].ratio:
             set_logarithmic(axes.xaxis)
         draw_reference(axes, CONTROLS[control].none, style)
-        _draw_effects(axes, style, data.filter(measure=measure, control=control), projections)
+        pale = not pairs.overlap and control != "matched"
+        _draw_effects(axes, style, data.filter(measure=measure, control=control), projections, pale)
         set_rows(axes, projections, labels=canvas.first_of_row(index))
         axes.set_xlabel(CONTROLS[control].axis if canvas.lowest(index) else "")
         if canvas.first_of_row(index):
@@ -164,10 +165,12 @@ def _legend(style: Style) -> list[Entry]:
     return [Entry("raw", "", mark("white")), Entry("length-controlled", "", mark(OTHER_COLOUR))]
 
 
-def _draw_effects(axes: Axes, style: Style, data: pl.DataFrame, projections: Sequence[str]) -> None:
-    """Draw the raw effect of each projection, hollow, over the length-controlled one."""
+def _draw_effects(axes: Axes, style: Style, data: pl.DataFrame, projections: Sequence[str], pale: bool) -> None:
+    """Draw the raw effect of each projection, hollow, over the length-controlled one, pale without common support."""
     numbers = data.select("projection", "held", pl.col("value", "low", "high").fill_null(float("nan")))
     for projection, held, value, *interval in numbers.filter(pl.col("projection").is_in(projections)).rows():
         y = projections.index(projection) + (0.18 if held == "length" else -0.18)
         label = f"{projection}|{held}"
-        draw_mark(axes, style, projection_look(projection), y, value, interval, filled=held == "length", label=label)
+        filled = held == "length"
+        look = projection_look(projection)
+        draw_mark(axes, style, look, y, value, interval, filled=filled, label=label, pale=pale and filled)

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
+import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 from matplotlib.ticker import LinearLocator
 
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.canvas import Canvas, Heading, make_canvas, sample_size
-from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR
+from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR, PALE
 from gradprism.figures.names import file_name
 from gradprism.figures.pairs import Pairs, pairs_in_length
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
@@ -73,13 +72,13 @@ def _effects(comparison: Comparison, first: str, second: str, pairs: Pairs) -> p
 
 def _caption(comparison: Comparison, pair: tuple[Group, Group], pairs: Pairs) -> str:
     first, second = pair
-    far = "" if pairs.overlap else "The partial correlation lacks common support there, is no evidence, and is hatched."
+    far = "" if pairs.overlap else "The partial correlation lacks common support there, is no evidence, and is pale."
     return caption_of(
         comparison,
         f"Effect of the group on nuclear norm and effective rank by layer and projection, {groups_in_words([first])} "
         f"against {groups_in_words([second])}. Left: AUC, the probability that an example of the first exceeds one of "
         "the second. Right: Spearman correlation with membership in the first, given prompt and response tokens. "
-        f"Hatched: not significant (p adjusted (BH) of at least {ALPHA:g}, or none); grey: no value. Colours "
+        f"A dot marks a significant effect (p adj., Benjamini-Hochberg, below {ALPHA:g}); grey: no value. Colours "
         "have the same range in all such figures.",
         pairs.sentence,
         far,
@@ -95,7 +94,8 @@ def draw_heatmap(data: pl.DataFrame, projections: Sequence[str], pair: tuple[Gro
     norms = {statistic: Normalize(*RANGES[statistic]) for statistic in STATISTICS}
     for index, (axes, (measure, statistic)) in enumerate(zip(canvas.panels, panels, strict=True)):
         axes.set_label(f"{measure}|{statistic}")
-        _draw_cells(axes, style, data.filter(measure=measure, statistic=statistic), projections, norms[statistic])
+        own = data.filter(measure=measure, statistic=statistic)
+        _draw_cells(axes, style, own, projections, norms[statistic], statistic in far)
         axes.tick_params(axis="y", labelleft=canvas.first_of_row(index))
         axes.set_xlabel("layer" if canvas.lowest(index) else "")
     for column, (statistic, norm) in enumerate(norms.items()):
@@ -106,8 +106,10 @@ def draw_heatmap(data: pl.DataFrame, projections: Sequence[str], pair: tuple[Gro
     return canvas.finish([*map(Heading, names, notes)], 1.5 * style.tick_font * len(projections) / 72)
 
 
-def _draw_cells(axes: Axes, style: Style, data: pl.DataFrame, projections: Sequence[str], norm: Normalize) -> None:
-    """Draw projections x layers, with all cells hatched that are not significant."""
+def _draw_cells(
+    axes: Axes, style: Style, data: pl.DataFrame, projections: Sequence[str], norm: Normalize, pale: bool
+) -> None:
+    """Draw projections x layers, with a dot in all cells that are significant."""
     layers, rows = sorted(data["layer"].unique()), pl.DataFrame({"projection": projections})
     value, significant = (
         rows.join(data.pivot("layer", index="projection", values=name), "projection", "left", maintain_order="left")
@@ -117,19 +119,21 @@ def _draw_cells(axes: Axes, style: Style, data: pl.DataFrame, projections: Seque
     axes.set_facecolor(NO_VALUE_COLOUR)
     axes.grid(False)
     shown = np.ma.masked_invalid(value)
-    mesh = axes.pcolormesh(layers, range(len(projections)), shown, cmap=DIVERGING_MAP, norm=norm, shading="nearest")
-    corners = np.asarray(mesh.get_coordinates())
-    boxes = [
-        Path(corners[[row, row, row + 1, row + 1], [column, column + 1, column + 1, column]])
-        for row, column in zip(*np.nonzero((significant != 1) & np.isfinite(value)), strict=True)
-    ]
-    if boxes:  # as one shape, so that lines run on from each cell to the next
-        hatch = "/" * round(54 / style.font)  # lines an inch: fewer where all is larger
-        shape = Path.make_compound_path(*boxes)
-        axes.add_patch(PathPatch(shape, facecolor="none", edgecolor="#00000080", linewidth=0, hatch=hatch))
+    axes.pcolormesh(layers, range(len(projections)), shown, cmap=_colour_map(pale), norm=norm, shading="nearest")
+    found, at = np.nonzero((significant == 1) & np.isfinite(value))
+    cell = 0.4 * style.text_width * 72 / len(layers)  # points across, about
+    size = min(0.3 * style.tick_font, max(0.7, 0.45 * cell))
+    axes.scatter(np.array(layers)[at], found, s=size**2, c="black", edgecolors="white", linewidths=0.2 * size,
+                 label="significant")  # fmt: skip
     set_whole(axes.xaxis)
     axes.set_yticks(range(len(projections)), projections)
     axes.invert_yaxis()
+
+
+def _colour_map(pale: bool) -> Colormap:
+    """Return the map of effects; `pale` mixed with white, for what is no evidence."""
+    whole = matplotlib.colormaps[DIVERGING_MAP]
+    return ListedColormap(1 - PALE * (1 - whole(np.linspace(0, 1, 256)))) if pale else whole
 
 
 def _draw_colour_scale(canvas: Canvas, column: int, norm: Normalize, text: str) -> None:

@@ -98,7 +98,7 @@ def draw_length(data: pl.DataFrame, groups: Mapping[str, int], style: Style) -> 
     for axes, measure in zip(canvas.panels, measures, strict=True):
         axes.set_label(measure)
         set_logarithmic(axes.yaxis)
-        canvas.label_y(axes, "mean")
+        canvas.label_y(axes, title(measure))
         for group, look in looks.items():
             _draw_group(axes, data.filter(measure=measure, group=group), look, group, style)
     canvas.figure.supxlabel(f"response tokens {LOG_SCALE}")

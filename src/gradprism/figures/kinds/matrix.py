@@ -45,7 +45,7 @@ def matrix_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
         "Spearman correlations in clustered order, raw below the diagonal, given prompt and response tokens above it, "
         f"over the examples of all groups pooled: {groups_in_words(comparison.groups)}; {_sizes_in_words(data)}. "
         "Groups that were chosen as extremes make correlations larger than they are among all examples. A dot marks "
-        f"p adjusted (BH) of at least {ALPHA:g}, or none; grey: the diagonal, and where there is no value.",
+        f"p adj. (Benjamini-Hochberg) below {ALPHA:g}; grey: the diagonal, and where there is no value.",
         few,
     )
     yield Plot(NAME, caption, data, partial(draw_matrix, data, names))
@@ -97,7 +97,7 @@ def draw_matrix(data: pl.DataFrame, names: Sequence[str], style: Style) -> Figur
     scale.outline.set_linewidth(0.4 * style.line)
     cell = _settle_size(figure, axes, count, style)
     _write_values(axes, table, cell, style)
-    _mark_not_significant(axes, table, _square(data, names, "q", "partial_q"), cell)
+    _mark_significant(axes, table, _square(data, names, "q", "partial_q"), cell)
     return figure
 
 
@@ -138,10 +138,10 @@ def _write_values(axes: Axes, table: Values, cell: float, style: Style) -> None:
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
 
 
-def _mark_not_significant(axes: Axes, table: Values, q: Values, cell: float) -> None:
-    """Put a dot into the lower right corner of cells that are not significant."""
-    rows, columns = np.nonzero(np.isfinite(table) & ~(q < ALPHA))
+def _mark_significant(axes: Axes, table: Values, q: Values, cell: float) -> None:
+    """Put a dot into the lower right corner of cells that are significant."""
+    rows, columns = np.nonzero(np.isfinite(table) & (q < ALPHA))
     dark = np.abs(table[rows, columns]) > _DARK
     size = min(3.0, max(1.0, 0.12 * cell * 72))  # points across
     colours = np.where(dark, "white", "black")
-    axes.scatter(columns + 0.86, rows + 0.86, s=size**2, c=colours, linewidths=0, label="not significant")
+    axes.scatter(columns + 0.86, rows + 0.86, s=size**2, c=colours, linewidths=0, label="significant")

@@ -145,7 +145,7 @@ function heatmap(kind, names, cells, suffix, [low, high]) {
     colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, tickvals: [least, middle, most], x: 1.01 },
   };
   const pale = (cell) => kind === "controlled" && Boolean(cell?.no_support);
-  const significant = (cell) => cell && cell[column] !== null && ["positive", "negative"].includes(cell[found]);
+  const significant = (cell) => cell && !pale(cell) && cell[column] !== null && ["positive", "negative"].includes(cell[found]);
   return [...supportedAndPale(map, cells, pale), ...greyCells(map), significanceDots(axes, cells, significant)];
 }
 
