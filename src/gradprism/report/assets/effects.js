@@ -176,7 +176,7 @@ function cellText(cell) {
   if (!cell) return "not measured";
   const line = (name, value, low, high, q) => `${name} ${share(value)} ${interval(low, high, share)}, ${adjusted(q)}`;
   return [
-    `<b>Layer ${cell.layer}, ${plotText(cell.projection)}</b>`,
+    `<b>Layer ${cell.layer}, ${plotText(cell.projection)}${state.model.projections.includes(cell.projection) ? " projection" : ""}</b>`,
     `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
     line("AUC", cell.auc, cell.auc_low, cell.auc_high, cell.q),
     line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q) + (cell.no_support ? `, no common support (${pairsOf([cell])})` : ""),
