@@ -66,7 +66,7 @@ def compare_groups(
             *on_windows,
             *unshared_metrics,
             *unshared_features,
-            *group_notes(groups, pairs, by, settings.caliper),
+            *group_notes(groups, pairs, by, effects),
         ),
         about={**about, **_about(groups, metrics, settings)},
         levels=pl.concat([describe_group(side) for side in sides.values()]),

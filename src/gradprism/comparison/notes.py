@@ -6,18 +6,17 @@ from itertools import combinations, product
 import numpy as np
 import polars as pl
 
-from gradprism.comparison.contrast import LENGTHS, match_on_length
+from gradprism.comparison.contrast import LENGTHS
 from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.group_matrix import GroupMatrix
 from gradprism.comparison.grouping import GroupRows
+from gradprism.comparison.length_controls import weighted_control
 from gradprism.metrics.titles import title
 from gradprism.prism.measures import MEAN
 from gradprism.runs.own_settings import DECIDING, notes_on_settings
 from gradprism.runs.run import Run
-from gradprism.stats.length_match import overlap_in_length
 
 _MOST_REASONS = 6
-_ALIKE = 1.15  # prompts of matched pairs are noted where one is more than this many times as long
 _MUST_AGREE = (
     "text.", "prism.precision", "prism.projections", "arithmetic", "template digest", "architecture digest", "method",
 )  # fmt: skip
@@ -57,7 +56,7 @@ def run_notes(groups: Sequence[GroupRows], metrics: Sequence[str]) -> Iterator[s
 
 
 def group_notes(
-    groups: Sequence[GroupMatrix], contrasts: Sequence[tuple[str, str]], by: str | None, caliper: float
+    groups: Sequence[GroupMatrix], contrasts: Sequence[tuple[str, str]], by: str | None, effects: pl.DataFrame
 ) -> Iterator[str]:
     """Note missing values and lengths, contrasts left out, groups chosen by a metric, samples, and poor overlap."""
     for group in groups:
@@ -81,7 +80,7 @@ def group_notes(
         yield f"The decay of singular values is of {MOST_EXAMPLES} rows of each group, drawn at random."
     named = {group.name: group for group in groups}
     for first, second in contrasts:
-        yield from _overlap(named[first], named[second], caliper)
+        yield from _overlap(named[first], named[second], effects)
 
 
 def _other_settings(first: Run, other: Run) -> Iterator[str]:
@@ -132,23 +131,15 @@ def _missing_values(group: GroupMatrix) -> Iterator[str]:
             )
 
 
-def _overlap(first: GroupMatrix, second: GroupMatrix, caliper: float) -> Iterator[str]:
-    """Note where two groups have no common support in length, and where prompts differ within matched pairs."""
-    if not all(np.isfinite(group.lengths).any() for group in (first, second)):
+def _overlap(first: GroupMatrix, second: GroupMatrix, effects: pl.DataFrame) -> Iterator[str]:
+    """Note where two groups have no common support in length."""
+    if not all(np.isfinite(group.lengths).all(axis=1).any() for group in (first, second)):
         return  # there is a note on unknown lengths
-    names = f"{first.name} and {second.name}"
-    one, two = match_on_length(first, second, caliper)
-    smaller = min(first.examples.height, second.examples.height)
-    pairs = f"{len(one):,} pairs of at most {smaller:,} agree in response tokens within {caliper:.0%}"
-    if not overlap_in_length(len(one), first.examples.height, second.examples.height):
-        yield (
-            f"{names} hardly overlap in length: {pairs}. Regression and partial correlation have no common support "
-            "there, and decide nothing."
-        )
-    if len(one) >= 2:
-        ratio = float(np.exp(np.mean(first.lengths[one, 0] - second.lengths[two, 0])))
-        if not 1 / _ALIKE < ratio < _ALIKE:
-            yield (
-                f"{names}: in the matched pairs the prompts of {first.name} are {ratio:.2f} times as long (geometric "
-                "mean), so that only their responses are length-matched."
-            )
+    rows = effects.filter(pl.col("weighted_n_first").is_not_null(), first=first.name, second=second.name)
+    if rows.is_empty() or weighted_control(row := rows.row(0, named=True)).has_support:
+        return
+    smaller, pairs = min(first.examples.height, second.examples.height), row["matched_pairs"]
+    yield (
+        f"{first.name} and {second.name} hardly overlap in length: {pairs:,} pairs of at most {smaller:,} match. Where "
+        "they differ, nothing is decided with length controlled but by windows (--window)."
+    )
