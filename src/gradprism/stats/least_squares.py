@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 CONSTANT = 1e-9
 """A range of log lengths below this is rounding, as of windows of equally many tokens."""
+ROUNDING = 1e-10  # of the norm of a variable: a residual below this is nothing
 
 
 def log_lengths(tokens: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
@@ -38,6 +39,12 @@ def solving_matrix(design: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "k n"]
     if (size <= rounding).any() or np.linalg.matrix_rank(centred / size, tol=1e-9) < k:
         return None
     return np.asarray(np.linalg.pinv(design / size) / size[:, None])
+
+
+def orthonormal(columns: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n directions"]:
+    """Return orthonormal directions that the columns span, without those that are rounding."""
+    vectors, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return vectors[:, sizes > ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
 
 
 def adjusted_means(

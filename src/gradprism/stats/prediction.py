@@ -7,8 +7,9 @@ Technometrics 16, 1974).
 import numpy as np
 from jaxtyping import Float
 
+from gradprism.stats.least_squares import orthonormal
 from gradprism.stats.missing import same_rows
-from gradprism.stats.rank_correlation import midranks, orthonormal
+from gradprism.stats.rank_correlation import midranks
 
 _FULL_LEVERAGE = 1e-9  # 1 - leverage below this: the row decides the fit alone, and nothing predicts it
 

@@ -12,9 +12,8 @@ from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtr
 from scipy.stats import rankdata
 
+from gradprism.stats.least_squares import ROUNDING, orthonormal
 from gradprism.stats.missing import blocks, same_rows
-
-_ROUNDING = 1e-10  # of the norm of the ranks: a residual below this is nothing
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _ranks_without(values: np.ndarray, left: np.ndarray) -> Float[np.ndarray, "s
 def _orthonormal_sets(controls: Float[np.ndarray, "sets n k"]) -> Float[np.ndarray, "sets n k"]:
     """Return orthonormal directions that the controls of each set span; 0 in place of those that are rounding."""
     vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
-    real = sizes > _ROUNDING * sizes.max(axis=1, initial=0.0, keepdims=True)
+    real = sizes > ROUNDING * sizes.max(axis=1, initial=0.0, keepdims=True)
     return np.asarray(vectors * real[:, None])
 
 
@@ -101,7 +100,7 @@ def _residuals_of_sets(ranks: Float[np.ndarray, "sets n"], basis: np.ndarray) ->
         inside = np.einsum("snk,sn->sk", basis, rest)
         rest = rest - np.einsum("snk,sk->sn", basis, inside)
     left = np.linalg.norm(rest, axis=1, keepdims=True)
-    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
+    return np.asarray(rest / np.where(left > ROUNDING * size, left, np.nan))
 
 
 def _correlated(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,13 +133,7 @@ def _residuals(ranks: np.ndarray, basis: np.ndarray) -> np.ndarray:
     rest = ranks - basis @ (basis.T @ ranks)
     rest = rest - basis @ (basis.T @ rest)  # once more: what rounding left
     left = np.linalg.norm(rest, axis=0)
-    return np.asarray(rest / np.where(left > _ROUNDING * size, left, np.nan))
-
-
-def orthonormal(controls: np.ndarray) -> np.ndarray:
-    """Return orthonormal directions that the controls span, without those that are rounding."""
-    vectors, sizes, _ = np.linalg.svd(controls, full_matrices=False)
-    return vectors[:, sizes > _ROUNDING * sizes.max(initial=0.0)] if sizes.size else vectors
+    return np.asarray(rest / np.where(left > ROUNDING * size, left, np.nan))
 
 
 def _interval(value: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
