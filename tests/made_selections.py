@@ -15,7 +15,12 @@ Values = Sequence[float | None]
 
 
 def candidates(
-    *, length: Values | None = None, unit: str = "tokens", columns: dict[str, Any] | None = None, **values: Values
+    *,
+    length: Values | None = None,
+    prompt_length: Values | None = None,
+    unit: str = "tokens",
+    columns: dict[str, Any] | None = None,
+    **values: Values,
 ) -> Candidates:
     """Rows 10, 11, ... named `id 10`, ...; a null value's reason is `made up`."""
     n = len(next(iter([*values.values(), *(columns or {}).values(), length or []])))
@@ -32,11 +37,12 @@ def candidates(
         columns=pl.DataFrame(columns or {}),
         length=pl.Series("length", [1.0] * n if length is None else length, dtype=pl.Float64),
         length_unit=unit,
+        prompt_length=None if prompt_length is None else pl.Series(prompt_length, dtype=pl.Float64),
     )
 
 
 def selected(
-    given: Candidates, by: str | tuple[str, ...] = "m", seed: int = 0, texts: Any = None, **options: Any
+    given: Candidates, /, by: str | tuple[str, ...] = "m", seed: int = 0, texts: Any = None, **options: Any
 ) -> Selection:
     made = select_rows(given, checked(SelectSettings, {"by": by, **options}), seed, texts)
     check_partition(made, given)

@@ -30,6 +30,9 @@ from gradprism.selection.settings import SelectRecipe, SelectSettings
         ({"by": "m", "top": 3, "dedup": 1.5}, "dedup"),
         ({"by": "m", "top": 3, "max_perplexity": 0.5}, "max_perplexity"),
         ({"by": "m", "top": 3, "match_length": True}, "--top N --bottom N"),
+        ({"by": "m", "top": 3, "bottom": 3, "caliper": 0.2}, "--caliper is of the pairs of --match-length"),
+        ({"where": "m > 1", "given": "length"}, "--given length ranks: expected --by METRIC"),
+        ({"by": "m", "top": 3, "given": "loss"}, "given"),
         ({"by": ("m", "-m"), "top": 3}, "one metric twice"),
         ({"by": "-", "top": 3}, "the name of a metric"),
         ({"by": ("a", "b"), "tokens": 3, "combine": "or"}, "expected --combine rank"),
@@ -54,7 +57,7 @@ def test_a_recipe_is_its_yaml() -> None:
 def test_a_later_setting_is_written_only_where_it_is_given() -> None:
     """Studies know the steps that are done by a digest of their settings, which stays what it was."""
     plain = SelectRecipe.from_options(("run",), "out.jsonl", "ifd", top=200)
-    assert "max_perplexity" not in recipe_text(plain)
+    assert not {"max_perplexity", "caliper", "given"} & {*yaml.safe_load(recipe_text(plain))["select"]}
     cut = SelectRecipe.from_options(("run",), "out.jsonl", "ifd", top=200, max_perplexity=50)
     assert "max_perplexity: 50.0" in recipe_text(cut)
     assert checked(SelectRecipe, yaml.safe_load(recipe_text(cut))) == cut

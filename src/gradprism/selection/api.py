@@ -133,7 +133,7 @@ class _Resolver:
                 columns[name] = self._column(name, "metric or column")
         if settings.stratify:
             columns[settings.stratify] = self._column(settings.stratify, "column")
-        length, unit = self._length()
+        length, prompt_length, unit = self._lengths(settings)
         return Candidates(
             self.survey.rows,
             values=pl.DataFrame([table["value"].alias(name) for name, table in metrics.items()]),
@@ -141,6 +141,7 @@ class _Resolver:
             columns=pl.DataFrame([column.alias(name) for name, column in columns.items()]),
             length=length.alias("length"),
             length_unit=unit,
+            prompt_length=prompt_length,
         )
 
     def _metric(self, spec: str) -> pl.DataFrame:
@@ -190,7 +191,17 @@ class _Resolver:
             raise unknown_metric(name, columns if kind == "column" else [*self._known(), *columns], kind)
         return column
 
-    def _length(self) -> tuple[pl.Series, str]:
-        """Return response tokens, or characters where no run has counted tokens, and the unit."""
-        table = self._of_run("length") if self.run else None
-        return (self.survey.characters, "characters") if table is None else (table["value"], "tokens")
+    def _lengths(self, settings: SelectSettings) -> tuple[pl.Series, pl.Series | None, str]:
+        """Return the lengths of responses and prompts, and the unit: characters where no run has counted tokens.
+
+        Raises `GradPrismError` where --given needs prompts that nothing has counted.
+        """
+        response, prompt = (self._of_run(name) if self.run else None for name in ("length", "prompt_length"))
+        if response is None:
+            return self.survey.characters, self.survey.prompt_characters, "characters"
+        if prompt is None and settings.given:
+            raise GradPrismError(
+                "--given length needs the tokens of prompts too, which this run has not counted. Expected spectra, or: "
+                "gradprism score DATA --metric length --model MODEL --out RUN, then gradprism select RUN."
+            )
+        return response["value"], None if prompt is None else prompt["value"], "tokens"

@@ -1,4 +1,4 @@
-"""Data card of a selection: counts, thresholds, ties, lengths, and the command and recipe that repeat it."""
+"""Data card of a selection: counts, thresholds, ties, lengths, the choice and length, and how to repeat it."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +42,11 @@ def _sections(
             f"{TIE_RULE} Seed: {recipe.read.seed}.\n\n" + _markdown(selection.cuts)
         )
     yield f"## Length of the response, in {selection.length_unit}\n\n" + _markdown(selection.lengths)
+    if selection.length_correlations.height:
+        yield (
+            "## Choice and length\n\nSpearman of what ranks with the length of response and prompt, over the rows that "
+            f"can be ranked; {selection.median_lengths}.\n\n" + _markdown(selection.length_correlations)
+        )
     again = code_block(command(recipe), "sh"), code_block(recipe_text(recipe).rstrip(), "yaml")
     yield "\n\n".join(["## To make it again", *again])
 

@@ -28,6 +28,7 @@ class Candidates:
     columns: pl.DataFrame  # the data's own columns that --where or --stratify names
     length: pl.Series  # of the response, Float64
     length_unit: str = "tokens"
+    prompt_length: pl.Series | None = None  # as `length`; None where nothing has counted it
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -36,8 +37,12 @@ class Candidates:
     def finite(self) -> Self:
         """Replace NaN and infinity by null: polars would rank NaN above every number."""
         values = self.values.select(pl.when(pl.all().is_finite()).then(pl.all()))
-        length = pl.select(pl.when(self.length.is_finite()).then(self.length).alias("length")).to_series()
-        return replace(self, values=values, length=length)
+        prompt = None if self.prompt_length is None else _finite(self.prompt_length)
+        return replace(self, values=values, length=_finite(self.length), prompt_length=prompt)
+
+
+def _finite(lengths: pl.Series) -> pl.Series:
+    return pl.select(pl.when(lengths.is_finite()).then(lengths).alias("length")).to_series()
 
 
 def where_expression(text: str) -> pl.Expr:
@@ -70,6 +75,10 @@ def exclusion_reasons(candidates: Candidates, settings: SelectSettings) -> pl.Se
     if settings.tokens or settings.match_length:
         none = pl.col("length").fill_null(0.0) <= 0
         found.append(pl.when(none).then(pl.lit(f"no response {candidates.length_unit}")))
+    if settings.given:
+        for part, each in (("response", candidates.length), ("prompt", candidates.prompt_length)):
+            unknown = pl.lit(f"the {candidates.length_unit} of the {part} are not known, which --given length needs")
+            found.append(pl.when(pl.lit(each).is_null()).then(unknown))
     return frame.select(pl.coalesce(found).cast(pl.String).alias("reason")).to_series()
 
 

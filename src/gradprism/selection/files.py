@@ -69,7 +69,7 @@ def _card(out: Path) -> Path:
 
 def _added_columns(selection: Selection, taken_names: frozenset[str]) -> pl.DataFrame:
     """Return the columns to add to every row, `reason` last, under a prefix that no column of the data has."""
-    metrics = [name for name in selection.metrics if not name.startswith("column:")]
+    metrics = [name for name in selection.metrics if name not in {f"column:{taken}" for taken in taken_names}]
     combined = ["mean rank"] if "mean rank" in selection.table.columns else []
     chosen = selection.table.select(
         "row", pl.col("response_length").alias(f"response_{selection.length_unit}"), *metrics, *combined, "reason"

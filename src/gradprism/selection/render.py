@@ -23,6 +23,8 @@ def _sections(selection: Selection) -> Iterator[RenderableType]:
     if selection.ties.height:
         yield _tie_table(selection)
     yield _frame_table(f"Response length ({selection.length_unit})", selection.lengths, left=1)
+    if selection.length_correlations.height:
+        yield _frame_table(f"Spearman with length ({selection.length_unit})", selection.length_correlations, left=1)
 
 
 def _frame_table(title: str, frame: pl.DataFrame, left: int) -> RenderableType:

@@ -1,12 +1,13 @@
 """A `Selection`: every row in one group or left out with a reason, and the values at the cuts."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from gradprism.core.numbers import number
 from gradprism.core.summary_lines import lines_as_html, lines_as_text
 from gradprism.selection.cuts import Edge
 from gradprism.selection.settings import SelectSettings
@@ -30,6 +31,9 @@ class Selection:
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
     length_unit: str = "tokens"
+    length_correlations: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Spearman of what ranks with the lengths of response and prompt, over the rows that can be ranked: `metric`,
+    `response`, `prompt`, `rows`."""
     seed: int = 0
     files: tuple[Path, ...] = ()
 
@@ -103,6 +107,13 @@ class Selection:
         return pl.concat([_length_row(name, part["response_length"]) for name, part in parts.items()])
 
     @property
+    def median_lengths(self) -> str:
+        """Median response length of each group beside that of all rows, in a sentence."""
+        medians = dict(self.lengths.select("group", "median").iter_rows())
+        told = [f"{number(medians[name])} in {name}" for name in (*self.groups, "all rows")]
+        return f"median response, in {self.length_unit}: {', '.join(told)}"
+
+    @property
     def summary_lines(self) -> list[tuple[str, str]]:
         """Counts, reasons, notes and files, each a name and a line of text."""
         taken = [(group, f"{self.rows_of(group).height:,} rows") for group in self.groups]
@@ -130,6 +141,7 @@ class Selection:
             "cuts": self.cuts.to_dicts(),
             "length_unit": self.length_unit,
             "lengths": self.lengths.to_dicts(),
+            "length_correlations": self.length_correlations.to_dicts(),
             "files": [str(file) for file in self.files],
         }
 
@@ -139,7 +151,7 @@ class Selection:
 
     def _repr_html_(self) -> str:
         """Return counts, thresholds and lengths as HTML for a notebook."""
-        frames = (self.thresholds, self.ties, self.lengths)
+        frames = (self.thresholds, self.ties, self.lengths, self.length_correlations)
         return lines_as_html(self.summary_lines) + "".join(frame._repr_html_() for frame in frames if frame.height)
 
 

@@ -10,6 +10,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings, checked, grouped
 from gradprism.data.settings import ReadSettings
 
+DEFAULT_CALIPER = 0.05
+
 
 @dataclass(frozen=True)
 class Amount:
@@ -51,7 +53,12 @@ class SelectSettings(Settings):
     stratify_equal: bool = False
     """Take equally many rows (or tokens) of each value; one that has fewer gives all, the others make up for it."""
     match_length: bool = False
-    """Of --top and --bottom keep the pairs of rows whose response lengths agree within 5%."""
+    """Of --top and --bottom keep the pairs of rows whose response lengths agree within --caliper."""
+    caliper: float = Field(default=DEFAULT_CALIPER, gt=0, le=1)
+    """--match-length: the most by which the response lengths of a pair differ, as a part of the shorter."""
+    given: Literal["length"] | None = None
+    """Rank by what is left of each --by metric once the lengths of response and prompt are taken out of it, by
+    regression over the rows that can be ranked. The data card says how."""
     random: bool = False
     """Also write a baseline, NAME.random: as many rows (or tokens) drawn at random from those that could be taken."""
     dedup: float | None = Field(default=None, gt=0, le=1)
@@ -75,9 +82,10 @@ class SelectSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _without_later_settings(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out settings that came later where they are off: studies know done steps by a digest of these."""
+        """Leave out later settings at their defaults: studies know done steps by a digest of these."""
         values: dict[str, Any] = serialize(self)
-        return {name: value for name, value in values.items() if name != "max_perplexity" or value is not None}
+        defaults = {name: type(self).model_fields[name].default for name in _LATER}
+        return {name: value for name, value in values.items() if name not in _LATER or value != defaults[name]}
 
     def check(self) -> None:
         """Raise `GradPrismError` where the settings take no rows, contradict each other, or cannot be read."""
@@ -99,6 +107,11 @@ class SelectSettings(Settings):
             (bool(self.quantile) and counted, "--quantile goes with none of --top, --bottom and --tokens."),
             (bool(self.tokens) and self.combine != "rank", "--tokens fills in one order: expected --combine rank."),
             (self.match_length and not self.is_two_groups, "--match-length needs two groups: --top N --bottom N."),
+            (
+                not self.match_length and self.caliper != DEFAULT_CALIPER,
+                "--caliper is of the pairs of --match-length.",
+            ),
+            (self.given is not None and not ranked, f"--given {self.given} ranks: expected --by METRIC and --top N."),
             (bool(self.stratify) and not ranked, "--stratify shares out --top, --bottom, --quantile or --tokens."),
             (self.stratify_equal and not self.stratify, "--stratify-equal needs --stratify COLUMN."),
             (self.stratify_equal and not counted, "--stratify-equal needs --top, --bottom or --tokens."),
@@ -130,6 +143,7 @@ class SelectSettings(Settings):
         return _parse_quantiles(self.quantile) if self.quantile else None
 
 
+_LATER = ("max_perplexity", "caliper", "given")  # settings that came after the first studies
 _CUTS = "--top N, --bottom N, --quantile A:B, --where EXPR, --tokens BUDGET"
 
 

@@ -15,10 +15,11 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.selection.cuts import Cut, Edge, Quota, cuts_of, edges, quotas, within
 from gradprism.selection.exclusions import Candidates, exclusion_reasons, where_exclusion_reasons
+from gradprism.selection.length_control import criteria_of, length_correlations, with_places_given_length
+from gradprism.selection.matching import caliper_hint, lacks_support, matched_rows, refuse_empty_match
 from gradprism.selection.near_duplicates import near_duplicates
 from gradprism.selection.selection import TABLE, Selection
 from gradprism.selection.settings import SelectSettings
-from gradprism.stats.length_match import length_pairs
 from gradprism.stats.ranking import Indices, Order, in_given_order, mean_rank, order_by, tie_breakers
 
 Texts = Callable[[frozenset[int]], Iterable[tuple[int, str]]]
@@ -100,16 +101,25 @@ def select_rows(
     decisions = _Decisions(exclusion_reasons(candidates, settings).to_list())
     valid = decisions.remaining
     decisions.leave_out_each(where_exclusion_reasons(candidates, settings.where))
-    deciding, overall = _orders(candidates, settings, np.flatnonzero(decisions.remaining), seed)
+    ranked = np.flatnonzero(decisions.remaining)
+    if settings.given:
+        candidates, notes = with_places_given_length(candidates, settings, ranked)
+        decisions.notes += notes
+    deciding, overall = _orders(candidates, settings, ranked, seed)
     if settings.dedup is not None:
         _drop_near_duplicates(candidates, settings, overall, texts, decisions)
     strata = _strata(candidates, settings, decisions.remaining)
     pool = _Pool(deciding, overall, strata, candidates.length.fill_null(0.0).to_numpy())
     groups = _drop_common_rows(_cut(pool, settings, decisions), decisions)
     if settings.match_length:
-        groups = _match_lengths(groups, pool, candidates.length_unit, decisions)
+        groups = _match_lengths(groups, pool, candidates.length_unit, settings.caliper, decisions)
     drawn = _baseline(candidates, settings, pool, groups, valid, seed) if settings.random else _concatenate([])
-    return replace(_assemble(candidates, settings, pool, groups, drawn, decisions), seed=seed)
+    selection = _assemble(candidates, settings, pool, groups, drawn, decisions)
+    ranks = dict.fromkeys((*settings.metrics, *(name.removeprefix("-") for name in criteria_of(settings))))
+    scores = {name: candidates.values[name].to_numpy() for name in ranks}
+    if len(settings.by) > 1:
+        scores[pool.overall.metric] = pool.overall.score
+    return replace(selection, seed=seed, length_correlations=length_correlations(candidates, scores, ranked))
 
 
 def _check_candidates(candidates: Candidates, settings: SelectSettings) -> None:
@@ -131,7 +141,7 @@ def _orders(
         given = in_given_order(ranked, len(candidates))
         return (given,), given
     ties = tie_breakers(candidates.rows, seed, "ties")
-    each = tuple(order_by(name, candidates.values, ranked, ties) for name in settings.by)
+    each = tuple(order_by(name, candidates.values, ranked, ties) for name in criteria_of(settings))
     overall = each[0] if len(each) == 1 else mean_rank(each, ties)
     return ((overall,) if settings.combine == "rank" else each), overall
 
@@ -225,22 +235,27 @@ def _drop_common_rows(groups: Groups, decisions: _Decisions) -> Groups:
     return {name: np.setdiff1d(rows, both) for name, rows in groups.items()}
 
 
-def _match_lengths(groups: Groups, pool: _Pool, unit: str, decisions: _Decisions) -> Groups:
-    """Keep the rows of `high` and `low` that pair in length, within each stratum."""
-    kept: dict[str, list[Indices]] = {"high": [], "low": []}
-    for stratum in pool.strata:
-        high, low = (_most_extreme_first(groups[name], pool.overall, stratum, name == "low") for name in kept)
-        pairs = length_pairs(pool.lengths[high], pool.lengths[low])
-        kept["high"].append(high[pairs[0]])
-        kept["low"].append(low[pairs[1]])
-    matched = {name: np.sort(_concatenate(parts)) for name, parts in kept.items()}
+def _match_lengths(groups: Groups, pool: _Pool, unit: str, caliper: float, decisions: _Decisions) -> Groups:
+    """Keep the rows of `high` and `low` that pair in length, within each stratum. Raises `GradPrismError` for none."""
+    sides = [
+        (
+            _most_extreme_first(groups["high"], pool.overall, stratum, False),
+            _most_extreme_first(groups["low"], pool.overall, stratum, True),
+        )
+        for stratum in pool.strata
+    ]
+    matched = dict(zip(("high", "low"), map(np.sort, matched_rows(sides, pool.lengths, caliper)), strict=True))
+    if not len(matched["high"]):
+        refuse_empty_match(sides, pool.lengths, unit, caliper)
     for name, rows in groups.items():
         decisions.leave_out(np.setdiff1d(rows, matched[name]), "no row of like length in the other group")
-    medians = [f"{np.median(pool.lengths[rows]):,.0f}" for rows in matched.values() if len(rows)]
+    medians = " and ".join(f"{np.median(pool.lengths[rows]):,.0f}" for rows in matched.values())
     decisions.notes.append(
         f"matched in length: {len(matched['high']):,} rows in each group remain of {len(groups['high']):,} in high and "
-        f"{len(groups['low']):,} in low" + (f"; median {unit} {' and '.join(medians)}" if medians else "")
+        f"{len(groups['low']):,} in low; median {unit} {medians}"
     )
+    if lacks_support(sides, len(matched["high"])) and (hint := caliper_hint(sides, pool.lengths)):
+        decisions.notes.append(f"fewer than a quarter of the smaller group has a row of like length; {hint}")
     return matched
 
 

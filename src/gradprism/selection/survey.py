@@ -20,6 +20,7 @@ class Survey:
     rows: pl.DataFrame  # row, example_id, problem
     columns: Mapping[str, pl.Series]  # the wanted columns that the data have
     characters: pl.Series  # of the response; null where the row cannot be read
+    prompt_characters: pl.Series  # of all else; null as above
     names: frozenset[str]  # of all columns, nested ones too
     numeric: frozenset[str]  # of the columns with a number in them; in files of text alone, with what reads as one
 
@@ -27,7 +28,7 @@ class Survey:
 @dataclass
 class _Gathered:
     rows: list[tuple[int, str, str | None]] = field(default_factory=list)
-    characters: list[int | None] = field(default_factory=list)
+    characters: list[tuple[int | None, int | None]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     numeric: set[str] = field(default_factory=set)
 
@@ -40,7 +41,7 @@ def survey_of(examples: ExampleSet, wanted: Iterable[str]) -> Survey:
     for example, record in examples.records():
         fields = record.fields or {}
         found.rows.append((example.row, example.example_id, example.problem))
-        found.characters.append(_response_characters(example))
+        found.characters.append(_characters(example))
         found.names.update(map(str, fields))
         found.numeric.update(
             name
@@ -52,16 +53,20 @@ def survey_of(examples: ExampleSet, wanted: Iterable[str]) -> Survey:
     return Survey(
         pl.DataFrame(found.rows, schema={"row": pl.Int64, "example_id": pl.String, "problem": pl.String}, orient="row"),
         {name: scalars(name, values, written_as_text) for name, values in columns.items() if name in found.names},
-        pl.Series("length", found.characters, dtype=pl.Float64, strict=False),
+        pl.Series("length", [response for response, _ in found.characters], dtype=pl.Float64, strict=False),
+        pl.Series("prompt_length", [prompt for _, prompt in found.characters], dtype=pl.Float64, strict=False),
         frozenset(found.names),
         frozenset(found.numeric),
     )
 
 
-def _response_characters(example: Example) -> int | None:
+def _characters(example: Example) -> tuple[int | None, int | None]:
+    """Count the characters of the response and of all else; None for a row that cannot be read."""
     if example.problem:
-        return None
-    return sum(len(turn.text) for turn in example.turns if turn.role == "assistant" and turn.in_loss)
+        return None, None
+    total = sum(len(turn.text) for turn in example.turns)
+    response = sum(len(turn.text) for turn in example.turns if turn.role == "assistant" and turn.in_loss)
+    return response, total - response
 
 
 def _is_number(value: object) -> bool:
