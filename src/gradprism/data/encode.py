@@ -29,6 +29,11 @@ class Encoded:
     left_out: tuple[str, ...] = ()
     """Parts of the context that the template does not show, such as "system turn" or "tools"."""
 
+    def __repr__(self) -> str:
+        """Count the tokens, without the ids."""
+        cut = ", truncated" if self.truncated else ""
+        return f"Encoded({self.n_tokens:,} tokens, {self.n_response_tokens:,} in the loss{cut})"
+
     @property
     def n_tokens(self) -> int:
         """The number of tokens kept."""

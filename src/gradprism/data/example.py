@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from textwrap import shorten
 from typing import Any, Literal
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,6 +35,10 @@ class Turn:
     name: str | None = None
     tool_call_id: str | None = None
     in_loss: bool = True
+
+    def __repr__(self) -> str:
+        """Show the role and the beginning of the text."""
+        return f"Turn({self.role}: {shorten(self.text[:200], 60, placeholder='...')!r})"
 
     @property
     def is_empty(self) -> bool:
@@ -92,6 +97,11 @@ class Example:
     template_options: Mapping[str, Any] = field(default_factory=dict)
     is_conversation: bool = False
     """Whether the row is a list of turns, or has more than one prompt and one response."""
+
+    def __repr__(self) -> str:
+        """Name the row and its size, or its problem, without the texts."""
+        size = f"{len(self.turns)} turns, {sum(len(turn.text) for turn in self.turns):,} characters"
+        return f"Example(row {self.row}, {self.example_id!r}: {self.problem or size})"
 
     @cached_property
     def content_hash(self) -> str:

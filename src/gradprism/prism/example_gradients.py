@@ -37,3 +37,8 @@ class ExampleGradients:
     problem: str | None = None
     spectra: list[ProjectionGradient] = field(default_factory=list)
     similarities: list[Similarity] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Count what was measured, or say why nothing was."""
+        measured = f"{len(self.spectra)} spectra, {len(self.similarities)} cosines, loss {self.loss:.4g}"
+        return f"ExampleGradients({self.problem or measured})"

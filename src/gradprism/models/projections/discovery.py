@@ -45,6 +45,10 @@ class Projection:
     d_in: int
     rows: WeightRows | None = None  # of the module's weight; None: all
 
+    def __repr__(self) -> str:
+        """Name the projection and its shape, without the module."""
+        return f"Projection({self.path}: {self.name} of layer {self.layer}, {self.d_out} x {self.d_in})"
+
     def select(self, outputs: Tensor) -> Tensor:
         """Take the projection's outputs (..., d_out) out of those of its module (..., all)."""
         return outputs if self.rows is None else self.rows.select(outputs)
@@ -59,6 +63,15 @@ class FoundProjections:
     layers: tuple[int, ...]  # with any of them
     skipped_layers: tuple[int, ...]  # decoder layers with none
     notes: tuple[str, ...]  # on what else was left out, a sentence each
+
+    @property
+    def in_words(self) -> str:
+        """Names of the projections, and the number of layers that have any."""
+        return f"{', '.join(self.names)} in {len(self.layers)} layers"
+
+    def __repr__(self) -> str:
+        """Name the projections, without their modules."""
+        return f"FoundProjections({self.in_words})"
 
 
 def find_projections(
