@@ -1,6 +1,6 @@
 """The settings of verbs: frozen, checked when made, saved with every run, and replayable from there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,8 +26,8 @@ class Settings(BaseModel):
 
 def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
     """Sort flat options into the groups of a recipe. Raises `GradPrismError` for a name that no group has."""
-    group_of = {option: name for name, group in _groups(recipe).items() for option in group.model_fields}
-    own = {"part_rows", "name", "own"} & {*recipe.model_fields}
+    group_of = {option: name for name, group in option_groups(recipe).items() for option in group.model_fields}
+    own = own_options(recipe)
     grouped: dict[str, Any] = {}
     for option, value in options.items():
         if option in own:
@@ -35,14 +35,24 @@ def grouped(recipe: type[Settings], options: Mapping[str, Any]) -> dict[str, Any
         elif option in group_of:
             grouped.setdefault(group_of[option], {})[option] = _flat(value)
         else:
-            known = sorted({*group_of, *own})
-            close = get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise GradPrismError(f"Unknown setting {option!r}; {hint}")
+            raise unknown_setting(option, {*group_of, *own})
     return grouped
 
 
-def _groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
+def unknown_setting(option: str, known: Iterable[str]) -> GradPrismError:
+    """Make the error for an unknown option, with the nearest known one, or all."""
+    names = sorted(known)
+    close = get_close_matches(option, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return GradPrismError(f"Unknown setting {option!r}; {hint}")
+
+
+def own_options(recipe: type[Settings]) -> tuple[str, ...]:
+    """Return the options that a recipe holds itself, beside its groups."""
+    return tuple(name for name in ("part_rows", "name", "own") if name in recipe.model_fields)
+
+
+def option_groups(recipe: type[Settings]) -> dict[str, type[Settings]]:
     """Return the fields of a recipe that are groups of settings, by name."""
     found = {
         name: (get_args(field.annotation) or (field.annotation,))[0] for name, field in recipe.model_fields.items()
@@ -57,6 +67,12 @@ def _flat(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value) if isinstance(value, Path) else value
+
+
+def one_or_several(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names as a tuple: those of one text, with commas between them, or of several."""
+    given = names.split(",") if isinstance(names, str) else names
+    return tuple(name for each in given if (name := each.strip()))
 
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:

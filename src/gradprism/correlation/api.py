@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradprism.core.optional import need
+from gradprism.core.settings import one_or_several
 from gradprism.files.paths import to_path
 from gradprism.runs.run import Run, open_run
 
@@ -29,9 +30,8 @@ def correlate(
     need("scipy", "report")
     from gradprism.correlation import correlations as analysis
 
-    names = [name.strip() for name in (metrics.split(",") if isinstance(metrics, str) else metrics)]
     opened = run if isinstance(run, Run) else open_run(run)
-    found = analysis.correlate(opened, [name for name in names if name], incomplete_ok=incomplete)
+    found = analysis.correlate(opened, one_or_several(metrics), incomplete_ok=incomplete)
     if out is not None:
         found.save(to_path(out))
     return found

@@ -12,6 +12,7 @@ from gradprism.comparison.comparison_files import is_comparison
 from gradprism.comparison.opening import Given, comparisons_of
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
+from gradprism.core.settings import one_or_several
 from gradprism.figures.plot import Missing, Plot
 from gradprism.figures.styles import Style, style_named
 from gradprism.files.atomic import write_whole
@@ -45,15 +46,16 @@ def draw_figures(
     *given: Given,
     out: str | Path | None = None,
     style: str = "neurips",
-    formats: Sequence[str] = FORMATS,
-    only: Sequence[str] = (),
+    formats: str | Sequence[str] = FORMATS,
+    only: str | Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> list[Drawn]:
     """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
 
     `given`: comparisons (as objects or folders) and runs; runs of one model are compared, several models are drawn side
     by side. `out`: a folder; by default `figures` in the folder of a single comparison. `style`: neurips, acl, icml or
-    slides. `only`: names of figures, or their beginnings. `progress` is called with each name before its figure is
+    slides. `formats`, `only`: one or several, as a text with commas or a sequence; `only` are names of figures, or
+    their beginnings. `progress` is called with each name before its figure is
     drawn.
 
     captions.md also has the notes of the comparisons, the names of further figures, and the captions of figures that
@@ -66,10 +68,11 @@ def draw_figures(
     from gradprism.figures.captions import CAPTIONS
 
     folder, chosen_style = _figure_folder(given, out), style_named(style)
+    formats = one_or_several(formats)
     _check_formats(formats)
     comparisons = comparisons_of(given, progress)
     plots = _catalogue(comparisons)
-    wanted = _chosen(plots, only)
+    wanted = _chosen(plots, one_or_several(only))
     with written_folder(folder, FolderKind("figures")) as new:
         drawn = [_draw_files(plot, new, chosen_style, formats, progress) for plot in wanted]
         content = _captions(folder, drawn, comparisons, plots)

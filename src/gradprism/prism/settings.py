@@ -4,7 +4,7 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import field_validator
 
-from gradprism.core.settings import Settings, checked, grouped
+from gradprism.core.settings import Settings, checked, grouped, one_or_several
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.models.settings import ExecutionSettings
 
@@ -33,7 +33,7 @@ class PrismSettings(Settings):
     @classmethod
     def _without_spaces(cls, text: str) -> str:
         """Remove spaces: `q, k` becomes `q,k`."""
-        return ",".join(name.strip() for name in text.split(",") if name.strip())
+        return ",".join(one_or_several(text))
 
     @property
     def projection_names(self) -> tuple[str, ...]:

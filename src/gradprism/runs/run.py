@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import one_or_several
 from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
 from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
@@ -20,6 +21,7 @@ from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_fir
 from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
+from gradprism.runs.wide_table import wide_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +70,18 @@ class Run:
         """The measures that the run stores, or that can be computed from its columns, by name."""
         return available_measures(self.scan("spectra").collect_schema().names())
 
-    def scan_measures(self, names: Sequence[str]) -> pl.LazyFrame:
-        """Return some measures as a lazy frame: `row`, `layer`, `projection`, and one column for each measure."""
-        known = self.measures
+    def table(self) -> pl.DataFrame:
+        """Return one wide table, a row for each example, with the names that `gradprism.select` knows.
+
+        `row`, `example_id`; `status`, `reason`, token counts and `loss`; the mean of each measure over projections and
+        layers (`effective_rank:mean`; `gradient_l2:all` for measures of whole layers); the value of each scored metric
+        (`ifd`); and the data's own scalar columns (`column:kind`). A run of scores alone has only ids and scores.
+        """
+        return wide_table(self)
+
+    def scan_measures(self, names: str | Sequence[str]) -> pl.LazyFrame:
+        """Return measures as a lazy frame: `row`, `layer`, `projection`, and one column for each measure."""
+        names, known = one_or_several(names), self.measures
         missing = [name for name in names if name not in known or known[name].of_layer]
         if missing:
             raise GradPrismError(f"The run {self.path} holds no {', '.join(missing)}; there are {', '.join(known)}.")
@@ -79,7 +90,7 @@ class Run:
             spectra = spectra.join(self.scan("examples").select("row", "loss"), on="row", how="left")
         return with_measures(spectra, names).select("row", "layer", "projection", *names)
 
-    def scan_layer_measure(self, name: str, projections: Sequence[str] = ()) -> pl.LazyFrame:
+    def scan_layer_measure(self, name: str, projections: str | Sequence[str] = ()) -> pl.LazyFrame:
         """Return a measure of whole layers as a lazy frame: `row`, `layer`, `projection` (`all`) and the measure.
 
         It is computed from these projections together; from all measured ones where none are named.
@@ -88,7 +99,7 @@ class Run:
         assert expression is not None
         spectra = self.scan("spectra")
         if projections:
-            spectra = spectra.filter(pl.col("projection").is_in(projections))
+            spectra = spectra.filter(pl.col("projection").is_in(one_or_several(projections)))
         whole = spectra.group_by("row", "layer").agg(expression().alias(name))
         return whole.select("row", "layer", pl.lit(LAYER).alias("projection"), name)
 

@@ -15,6 +15,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import polars as pl
 
@@ -22,7 +23,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, MEAN, Measure, known_measures
 from gradprism.runs.layout import published_parts
-from gradprism.runs.run import Run
+from gradprism.runs.run import Run, open_run
 from gradprism.runs.source_data import open_source_data
 
 _SPECTRAL = re.compile(r"(?P<measure>\w+):(?P<projection>\w+)(@(?P<first>\d+)(-(?P<last>\d+))?)?")
@@ -34,12 +35,12 @@ _IN_SCORES = {  # where the run holds no spectra
 _COLUMNS = ("row", "value", "reason")
 
 
-def metric_values(run: Run, spec: str) -> pl.DataFrame:
-    """Return `row` and `value` of a metric, by row; the value is null where it is missing.
+def metric_values(run: str | Path | Run, spec: str) -> pl.DataFrame:
+    """Return `row` and `value` of a metric of a run (opened, or its path), by row; null where the value is missing.
 
     Rows that have not been measured yet are missing. Raises `GradPrismError` for a name that the run does not have.
     """
-    return metric_table(run, spec).select("row", "value")
+    return metric_table(run if isinstance(run, Run) else open_run(run), spec).select("row", "value")
 
 
 def metric_table(run: Run, spec: str) -> pl.DataFrame:
