@@ -14,7 +14,8 @@ from .runs.integrity import check
 from .runs.run import Run, open_run
 from .runs.score_summary import corpus_tags
 from .runs.values import metric_values
-from .scoring.api import difficulty, ifd, instag, length, loss, perplexity, reward, score
+from .scoring.api import score
+from .scoring.in_memory import difficulty, ifd, instag, length, loss, perplexity, reward
 from .selection.api import select
 
 __version__: str

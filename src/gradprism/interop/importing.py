@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress
+from gradprism.core.python_options import PythonOptions
 from gradprism.core.settings import recipe_text
 from gradprism.data.encode import Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
@@ -43,19 +44,47 @@ _HEAD = 16  # rows looked at before the whole file is read, so that a wrong file
 _STATISTICS = {"M_mean", "frobenius_norm", *SPECTRUM, *SUMMARY}
 
 
+_OPTIONS = PythonOptions(ImportRecipe)
+
+
+@_OPTIONS
 def import_paper(
-    data: str | Path | list[str | Path],
+    data: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
     observer: Progress | None = None,
-    **options: Any,
+    columns: str | Mapping[str, str] = "",
+    split: str | None = None,
+    config: str | None = None,
+    rows: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    max_row_bytes: int = 2**26,
+    model: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    made_by: str | None = None,
+    made_in: str | None = None,
+    template: str | Path = "auto",
+    system: str | None = None,
+    date: str | None = None,
+    turns: Literal["all", "last"] = "all",
+    end_of_turn: bool = True,
+    max_length: int = 2048,
+    response_tokens: int | None = None,
+    prompt_tokens: int | None = None,
+    part_rows: int = 32,
 ) -> Run:
     """Read the gradient statistics that Li et al. published (JSON Lines) into a run and return it, opened.
 
     `data`: a file, or several of one model. `out`: the run directory, or its place in an object store, resumed if it is
-    there; a new temporary one where None. `options`: those of the command, e.g. `model="smollm2-135m"`, whose tokenizer
-    gives the token counts. Raises `GradPrismError`; a bad line never does, it becomes a failed row with its reason.
+    there; a new temporary one where None. The options are those of the command, e.g. `model="smollm2-135m"`, whose
+    tokenizer gives the token counts.
+
+    Raises `GradPrismError`; a bad line never does, it becomes a failed row with its reason.
     """
+    options = _OPTIONS.given(locals())
     files = (data,) if names_path(data) else tuple(data)  # type: ignore[arg-type]
     with given_or_temporary(out) as folder:
         return run_recipe(ImportRecipe.from_options(tuple(map(str, files)), folder, **options), observer)

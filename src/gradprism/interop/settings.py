@@ -35,6 +35,7 @@ class ImportRecipe(Settings):
     origin: OriginSettings = OriginSettings()
     text: TextSettings = TextSettings()
     part_rows: int = Field(default=32, ge=1)
+    """Number of rows in one published part: the most that a kill can lose."""
     out: str
 
     @property

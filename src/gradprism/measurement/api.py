@@ -1,11 +1,12 @@
 """Measure the gradient spectra of a data set, into a run directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gradprism.core.progress import NoProgress, Progress, Say
+from gradprism.core.python_options import PythonOptions
 from gradprism.core.settings import recipe_text
 from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import IN_MEMORY
@@ -26,7 +27,10 @@ from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.writer import RunWriter
 
+_OPTIONS = PythonOptions(SpectraRecipe, but=("model",))
 
+
+@_OPTIONS
 def spectra(
     data: Any,
     model: Any = "smollm2-135m",
@@ -35,7 +39,49 @@ def spectra(
     out: str | Path | None = None,
     observer: Progress | None = None,
     retry_failed: bool = False,
-    **options: Any,
+    columns: str | Mapping[str, str] = "",
+    split: str | None = None,
+    config: str | None = None,
+    rows: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    max_row_bytes: int = 2**26,
+    template: str | Path = "auto",
+    system: str | None = None,
+    date: str | None = None,
+    turns: Literal["all", "last"] = "all",
+    end_of_turn: bool = True,
+    max_length: int = 2048,
+    response_tokens: int | None = None,
+    prompt_tokens: int | None = None,
+    revision: str | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    from_scratch: bool = False,
+    init_seed: int = 0,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    adapter: str | Path | None = None,
+    adapter_revision: str | None = None,
+    quantization: Literal["bnb-8bit", "bnb-4bit", "torchao-int8"] | None = None,
+    projections: str | Sequence[str] = "q,k,v,o",
+    architecture: str | Path | None = None,
+    entry_stats: bool = False,
+    all_layers: bool = False,
+    spectrum: bool = True,
+    precision: Literal["exact", "balanced", "fast"] = "exact",
+    device: str = "auto",
+    batch_tokens: int | None = None,
+    threads: int | None = None,
+    device_map: str | Path | None = None,
+    max_memory: str | Mapping[str, str] | None = None,
+    offload_folder: str | Path | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: float | None = None,
+    part_rows: int = 32,
 ) -> Run:
     """Measure the gradient spectrum of every layer for every example, and return the opened run.
 
@@ -44,9 +90,10 @@ def spectra(
     `out`: the run directory, or its URL in an object store (`s3://bucket/run`), resumed if it exists; a new
     temporary one where None.
     `retry_failed` also measures again the rows that failed before.
-    `options`: those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
+    The options are those of the command, e.g. `max_length=512, template="chat", projections=("q", "v")`.
     Raises `GradPrismError`, but not for an example that cannot be measured: it becomes a row with its reason.
     """
+    options = _OPTIONS.given(locals())
     if names_path(data):
         data = (data,)
     are_paths = isinstance(data, list | tuple) and all(map(names_path, data))

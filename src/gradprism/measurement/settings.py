@@ -23,6 +23,7 @@ class SpectraRecipe(Settings):
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
     part_rows: int = Field(default=32, ge=1)
+    """Number of rows in one published part: the most that a kill can lose."""
     out: str
 
     @classmethod

@@ -14,6 +14,8 @@ Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-int8"]
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Layouts over devices that accelerate works out by itself."""
+PLACING_OPTIONS = ("device", "device_map", "max_memory", "offload_folder")
+"""Options of `ExecutionSettings` that say where a model is loaded."""
 
 
 class CheckpointSettings(Settings):
@@ -81,8 +83,7 @@ class ExecutionSettings(Settings):
 
 def refuse_loading_options(options: Mapping[str, Any]) -> None:
     """Refuse options of loading for a model that is loaded already. Raises `GradPrismError`."""
-    placing = {"device", "device_map", "max_memory", "offload_folder"}
-    unused = sorted({*options} & {*CheckpointSettings.model_fields, *placing})
+    unused = sorted({*options} & {*CheckpointSettings.model_fields, *PLACING_OPTIONS})
     if unused:
         raise GradPrismError(
             f"Given {', '.join(unused)} together with a model that is loaded already. Expected options of the text and "

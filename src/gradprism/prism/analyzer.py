@@ -1,26 +1,30 @@
 """`GradientAnalyzer`: measures examples on a loaded model and tokenizer, and returns tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 from torch import nn
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import OnBatch, count_nothing
+from gradprism.core.python_options import PythonOptions
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.example_set import open_examples
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
+from gradprism.models.checkpoints import find_checkpoint
+from gradprism.models.device import find_device
 from gradprism.models.full_precision import full_products, model_itself
 from gradprism.models.likelihood import LogitsChangedError, ResponseHead
 from gradprism.models.positions import position_limit
 from gradprism.models.projections.architecture import read_architecture
 from gradprism.models.projections.discovery import find_projections
 from gradprism.models.quantised import refuse_forward_only
-from gradprism.models.settings import refuse_loading_options
+from gradprism.models.settings import PLACING_OPTIONS, CheckpointSettings, refuse_loading_options
 from gradprism.models.usage import used_projections
 from gradprism.prism.capture import frozen
 from gradprism.prism.eigen_pool import EigenPool
@@ -45,6 +49,9 @@ class _MeasuredExample:
     gradients: ExampleGradients | None = None
 
 
+_OPTIONS = PythonOptions(AnalyzerSettings, but=PLACING_OPTIONS, refuse=refuse_loading_options)
+
+
 class GradientAnalyzer:
     """Measures the gradients of examples with respect to the projections of a causal language model.
 
@@ -52,34 +59,73 @@ class GradientAnalyzer:
     call, and no weight gradient is ever stored.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, recipe: MeasuringSettings | None = None, **options: Any):
-        """Find the projections of the model, and prepare to measure them.
+    @_OPTIONS
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        tokenizer: Any = None,
+        *,
+        recipe: MeasuringSettings | None = None,
+        columns: str | Mapping[str, str] = "",
+        split: str | None = None,
+        config: str | None = None,
+        rows: str | None = None,
+        sample: int | None = None,
+        seed: int = 0,
+        limit: int | None = None,
+        max_row_bytes: int = 2**26,
+        template: str | Path = "auto",
+        system: str | None = None,
+        date: str | None = None,
+        turns: Literal["all", "last"] = "all",
+        end_of_turn: bool = True,
+        max_length: int = 2048,
+        response_tokens: int | None = None,
+        prompt_tokens: int | None = None,
+        projections: str | Sequence[str] = "q,k,v,o",
+        architecture: str | Path | None = None,
+        entry_stats: bool = False,
+        all_layers: bool = False,
+        spectrum: bool = True,
+        precision: Literal["exact", "balanced", "fast"] = "exact",
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+    ):
+        """Find the projections of a model, and prepare to measure them.
 
-        `options` are those of `gradprism spectra` (template, max_length, projections, batch_tokens, ...); a `recipe`
-        replaces them. The attribute `found` says which projections the model has, and in which layers.
+        `model`: a loaded one, together with its `tokenizer`; or a name as `gradprism.spectra` takes it, which is loaded
+        in float32 onto the device at hand. The options are those of `gradprism spectra`
+        (template, max_length, projections, batch_tokens, ...); a `recipe` replaces them. The attribute `found` says
+        which projections the model has, and in which layers.
         Raises `GradPrismError` where a projection is not found, the model's weights or adapters cannot be measured, or
         an option is not known or has no effect here.
         """
+        options = _OPTIONS.given(locals())
+        loaded, self._tokenizer = _loaded(model, tokenizer)
         if recipe is None:
-            refuse_loading_options(options)
             recipe = AnalyzerSettings.from_options(**options)
-        model = model_itself(model)
-        refuse_kinds(model)
+        self.model = model_itself(loaded)
+        refuse_kinds(self.model)
         with full_products():
-            refuse_forward_only(model)
-        self.model = model
-        self._head = ResponseHead(model)
-        architecture = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
-        found = find_projections(model, recipe.prism.projection_names, architecture)
-        self.found = used_projections(model, found, self._head.device)
+            refuse_forward_only(self.model)
+        self._head = ResponseHead(self.model)
+        described = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
+        found = find_projections(self.model, recipe.prism.projection_names, described)
+        self.found = used_projections(self.model, found, self._head.device)
         self.projections = self.found.projections
-        self._tokenizer, self._text = tokenizer, recipe.text.at_most(position_limit(getattr(model, "config", None)))
-        self._encoder = make_encoder(tokenizer, self._text)  # refuses a template that cannot be used
+        self._text = recipe.text.at_most(position_limit(getattr(self.model, "config", None)))
+        self._encoder = make_encoder(self._tokenizer, self._text)  # refuses a template that cannot be used
         self._read, self._prism = recipe.read, recipe.prism
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
-        self._computing = Computing(model, self.arithmetic, self._head.device, but=[self._head.layer])
+        self._computing = Computing(self.model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
+
+    def __repr__(self) -> str:
+        """Name the model, what is measured of it, and how."""
+        text = f"template {self._text.template}, at most {self._text.max_length:,} tokens"
+        model = f"{type(self.model).__name__} on {self._head.device}"
+        return f"GradientAnalyzer({model}: {self.found.in_words}; {self._prism.precision}, {text})"
 
     def analyze(self, data: Any, on_batch: OnBatch = count_nothing) -> Tables:
         """Return the tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
@@ -132,6 +178,24 @@ class GradientAnalyzer:
             return measure_batch(self._head, self.projections, encoded, self._prism, self._pool, self._computing)
         except LogitsChangedError:  # raised once: the head has noted it
             return self._measure(batch)
+
+
+def _loaded(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
+    """Return a model and its tokenizer, loaded where a name is given. Raises `GradPrismError` for anything else."""
+    if isinstance(model, str | Path):
+        source = find_checkpoint(CheckpointSettings(model=str(model)))
+        return source.load_model(source.device(find_device("auto"))), tokenizer or source.load_tokenizer()
+    if not isinstance(model, nn.Module):
+        raise GradPrismError(
+            f"GradientAnalyzer: given {type(model).__name__} as the model. Expected a loaded one, such as "
+            "AutoModelForCausalLM.from_pretrained(NAME), with its tokenizer, or a name."
+        )
+    if tokenizer is None or isinstance(tokenizer, str | Path):
+        raise GradPrismError(
+            f"GradientAnalyzer: given {tokenizer!r} as the tokenizer. Expected that of the model, loaded, such as "
+            "AutoTokenizer.from_pretrained(NAME)."
+        )
+    return model, tokenizer
 
 
 def failed_tables(examples: Sequence[Example], reason: str) -> Tables:

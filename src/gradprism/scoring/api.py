@@ -1,20 +1,18 @@
 """Score a data set by quality metrics, into the run that holds its spectra or a new one."""
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from types import MappingProxyType
+from typing import Any, Literal
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress, Say, say_nothing
+from gradprism.core.python_options import PythonOptions
 from gradprism.core.settings import recipe_text
-from gradprism.data.example import Example
-from gradprism.data.example_set import ExampleSet, open_examples
+from gradprism.data.example_set import ExampleSet
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.engine.run import refuse_engine, run_task
 from gradprism.engine.shards import cut
@@ -22,7 +20,6 @@ from gradprism.files.paths import absolute_path, given_or_temporary, is_remote, 
 from gradprism.metrics.metric import Metric, Plan
 from gradprism.metrics.registry import RESERVED_NAMES, known_metrics
 from gradprism.metrics.settings import JudgeSettings, RequestSettings
-from gradprism.models.builtin import cache_folder
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import resolved_checkpoint
 from gradprism.models.settings import refuse_loading_options
@@ -46,6 +43,10 @@ _OF_SPECTRA = (
 )  # settings that a model's metric shares with the spectra
 
 
+_OPTIONS = PythonOptions(ScoreRecipe, but=("model",))
+
+
+@_OPTIONS
 def score(
     data: Any = None,
     metric: str | Sequence[str] = "ifd",
@@ -55,7 +56,69 @@ def score(
     out: str | Path | None = None,
     observer: Progress | None = None,
     retry_failed: bool = False,
-    **options: Any,
+    columns: str | Mapping[str, str] = "",
+    split: str | None = None,
+    config: str | None = None,
+    rows: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    max_row_bytes: int = 2**26,
+    template: str | Path = "auto",
+    system: str | None = None,
+    date: str | None = None,
+    turns: Literal["all", "last"] = "all",
+    end_of_turn: bool = True,
+    max_length: int = 2048,
+    response_tokens: int | None = None,
+    prompt_tokens: int | None = None,
+    revision: str | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    from_scratch: bool = False,
+    init_seed: int = 0,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    adapter: str | Path | None = None,
+    adapter_revision: str | None = None,
+    quantization: Literal["bnb-8bit", "bnb-4bit", "torchao-int8"] | None = None,
+    style: Literal["matched", "superfiltering"] = "matched",
+    ifd_value: Literal["ppl", "loss"] = "ppl",
+    judge: str | None = None,
+    base_url: str | None = None,
+    key_env: str = "OPENAI_API_KEY",
+    judge_template: str | Path | None = None,
+    judge_max_tokens: int = 1024,
+    temperature: float = 0.0,
+    judge_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    concurrency: int = 8,
+    requests_per_minute: int | None = None,
+    request_timeout: float = 120.0,
+    retries: int = 6,
+    cache: str | Path | None = None,
+    price: str | Sequence[float] | None = None,
+    reward_model: str | None = None,
+    reward_revision: str | None = None,
+    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    reward_output: str | None = None,
+    reward_template: str | Path | None = None,
+    reward_date: str | None = None,
+    reward_trust_remote_code: bool = False,
+    reward_allow_pickle: bool = False,
+    reward_max_length: int = 4096,
+    device: str = "auto",
+    batch_tokens: int | None = None,
+    threads: int | None = None,
+    device_map: str | Path | None = None,
+    max_memory: str | Mapping[str, str] | None = None,
+    offload_folder: str | Path | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: float | None = None,
+    part_rows: int = 128,
+    name: str | None = None,
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:
     """Score every example by some metrics, and return the opened run, with the scores at `run.scores(METRIC)`.
 
@@ -63,9 +126,10 @@ def score(
     `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
     `model`: causal language model (ifd, length, loss, perplexity), by name, or loaded together with its `tokenizer`.
     `out`: the run directory, or its URL in an object store; a new temporary one where None.
-    `options`: those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
+    The options are those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
     Raises `GradPrismError`, but not for an example that cannot be scored: it becomes a row with its reason.
     """
+    options = _OPTIONS.given(locals())
     with given_or_temporary(out) as folder:
         recipe, source = score_recipe(data, metric, model, tokenizer, folder, options)
         return run_scores(
@@ -175,7 +239,7 @@ def _opened(
         recipe = _with_data_of_run(recipe)
     recipe = _resolved(_with_settings_of_run(_with_reward_date(recipe), source))
     examples = examples_of(recipe, data)
-    return _with_text(recipe, source, examples.n_conversations), examples
+    return with_resolved_text(recipe, source, examples.n_conversations), examples
 
 
 def _with_settings_of_run(recipe: ScoreRecipe, source: ModelSource | None) -> ScoreRecipe:
@@ -207,7 +271,7 @@ def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
             )
 
 
-def _with_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
+def with_resolved_text(recipe: ScoreRecipe, source: ModelSource | None, n_conversations: int) -> ScoreRecipe:
     """Return the recipe with template, date and lengths of the text chosen, where a metric reads text."""
     if not reads_text(recipe.metrics) or (source is None and recipe.checkpoint is None):
         return recipe  # a metric without its model is refused later
@@ -313,61 +377,3 @@ def _identity_with(recipe: ScoreRecipe, setting: str) -> Mapping[str, Any]:
     scores = score_identities(run)
     ordered = [*(scores.pop(name) for name in own if name in scores), identity_of(run), *scores.values()]
     return next((identity for identity in ordered if identity.get(setting)), {})
-
-
-def ifd(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Compute the instruction-following difficulty of each row: its `value`, and the sums it is computed from."""
-    return _score_in_memory("ifd", data, model, tokenizer, options)
-
-
-def loss(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Compute the mean negative log-likelihood of each row's response, in nats per token."""
-    return _score_in_memory("loss", data, model, tokenizer, options)
-
-
-def perplexity(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Compute exp(loss) of each row's response."""
-    return _score_in_memory("perplexity", data, model, tokenizer, options)
-
-
-def length(data: Any, model: Any = "smollm2-135m", *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Count the tokens of each row's response, by the model's tokenizer."""
-    return _score_in_memory("length", data, model, tokenizer, options)
-
-
-def reward(data: Any, model: Any, *, tokenizer: Any = None, **options: Any) -> pl.DataFrame:
-    """Compute the reward of each conversation; `model` is a name, or a loaded classifier with its `tokenizer`."""
-    loaded = not isinstance(model, str | Path)
-    if tokenizer is not None and not loaded:
-        raise GradPrismError("Given a tokenizer, and no loaded model that it belongs to. Expected both, or neither.")
-    options["reward_model"] = type(model).__name__ if loaded else str(model)
-    recipe, _ = score_recipe(data, "reward", None, None, "none", options)  # no run is made
-    classifier = LoadedModel(model, tokenizer) if loaded else None
-    metric = make_metric("reward", recipe, None, say_nothing, classifier=classifier)
-    return metric.table(_examples(data, recipe))
-
-
-def instag(data: Any, judge: str, **options: Any) -> pl.DataFrame:
-    """Count the intent tags that a judge gives each row's instruction; the table also has the tags."""
-    return _score_in_memory("instag", data, None, None, options | {"judge": judge})
-
-
-def difficulty(data: Any, judge: str, **options: Any) -> pl.DataFrame:
-    """Rate the difficulty of each row's instruction from 1 to 10, by a judge."""
-    return _score_in_memory("difficulty", data, None, None, options | {"judge": judge})
-
-
-def _score_in_memory(name: str, data: Any, model: Any, tokenizer: Any, options: dict[str, Any]) -> pl.DataFrame:
-    """Score all rows by one metric, without a run. A judge's answers are cached in the user's cache folder."""
-    if "judge" in options:
-        options.setdefault("cache", str(cache_folder().parent / "judge-cache.sqlite"))
-    with tempfile.TemporaryDirectory(prefix="gradprism-") as scratch:
-        recipe, source = score_recipe(data, name, model, tokenizer, scratch, options)
-        examples = _examples(data, recipe)
-        recipe = _with_text(recipe, source, sum(example.is_conversation for example in examples))
-        return make_metric(name, recipe, source, say_nothing).table(examples)
-
-
-def _examples(data: Any, recipe: ScoreRecipe) -> Sequence[Example]:
-    are_examples = isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
-    return data if are_examples else list(open_examples(data, recipe.read))

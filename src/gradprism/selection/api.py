@@ -1,13 +1,14 @@
 """Subsets of a run or of data files: the chosen rows with their metrics, the rows left out, and a data card."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.python_options import PythonOptions
 from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.files.paths import absolute_path, names_path, to_path
@@ -23,25 +24,52 @@ from gradprism.selection.settings import SelectRecipe, SelectSettings
 from gradprism.selection.subsets import select_rows
 from gradprism.selection.survey import Survey, survey_of
 
+_OPTIONS = PythonOptions(SelectRecipe, but=("by",))
 
+
+@_OPTIONS
 def select(
     data_or_run: Any,
-    by: str | tuple[str, ...] | list[str] = (),
+    by: str | Sequence[str] = (),
     *,
     out: str | Path | None = None,
     data: Any = None,
-    **options: Any,
+    columns: str | Mapping[str, str] = "",
+    split: str | None = None,
+    config: str | None = None,
+    rows: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    max_row_bytes: int = 2**26,
+    top: int | str | None = None,
+    bottom: int | str | None = None,
+    quantile: str | None = None,
+    where: str | None = None,
+    tokens: int | None = None,
+    combine: Literal["rank", "and", "or"] = "rank",
+    stratify: str | None = None,
+    stratify_equal: bool = False,
+    match_length: bool = False,
+    caliper: float = 0.05,
+    given: Literal["length"] | None = None,
+    random: bool = False,
+    dedup: float | None = None,
+    keep_ifd_above_1: bool = False,
+    max_perplexity: float | None = None,
 ) -> Selection:
     """Select rows of a run by its metrics, or of data by the data's own columns.
 
     `data_or_run`: a run directory or an opened `Run`; or data as `gradprism.spectra` takes them, then with
     `column:NAME` metrics only, and lengths in characters.
+    `by`: metric to rank by, highest first, `"-METRIC"` where lower is better; or several.
     `out`: FILE.jsonl or FILE.parquet; files beside it get the other groups, the rows left out and the data card.
     Nothing is written where None.
     `data`: replaces the data that the run's recipe names, where they have moved.
-    `options`: those of the command, e.g. `top=200, bottom="10%", match_length=True, stratify="kind", seed=1`.
+    The options are those of the command, e.g. `top=200, bottom="10%", match_length=True, stratify="kind", seed=1`.
     Raises `GradPrismError`.
     """
+    options = _OPTIONS.given(locals())
     names = _names_of(data_or_run)
     recipe = SelectRecipe.from_options(names or IN_MEMORY, None if out is None else str(out), by, **options)
     return run_recipe(recipe, data_or_run if names is None else None, data=data)

@@ -1,5 +1,6 @@
 """Settings of `gradprism select`: metrics to rank by, cuts, exclusions, and further files to write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, Self
@@ -190,9 +191,7 @@ class SelectRecipe(Settings):
         return self
 
     @classmethod
-    def from_options(
-        cls, data: tuple[str, ...], out: str | None, by: str | tuple[str, ...] | list[str] = (), **options: Any
-    ) -> Self:
+    def from_options(cls, data: tuple[str, ...], out: str | None, by: str | Sequence[str] = (), **options: Any) -> Self:
         """Make a recipe of flat options, as a Python caller gives them."""
         values = grouped(cls, options)
         values["select"] = {"by": by, **values.get("select", {})}
