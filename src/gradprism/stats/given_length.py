@@ -7,9 +7,9 @@ no rank correlation either, regressions of the ranks of what is left. This modul
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from gradprism.stats.least_squares import ROUNDING, log_lengths, orthonormal
+from gradprism.stats.least_squares import ROUNDING, log_lengths, orthonormal, varies
 
 FEWEST_ROWS = 10
 """Fewer rows than these say nothing of how a variable goes with two lengths."""
@@ -58,9 +58,8 @@ def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 def _powers(columns: Float[np.ndarray, "n lengths"], degree: int) -> Float[np.ndarray, "n directions"]:
     """Return orthonormal directions that 1 and the powers of each standardised column span."""
-    spread = columns.std(axis=0)
-    varying: Bool[np.ndarray, " lengths"] = spread > ROUNDING * np.abs(columns).max(axis=0, initial=0.0)
-    z = (columns - columns.mean(axis=0))[:, varying] / spread[varying]
+    columns = columns[:, varies(columns)]
+    z = (columns - columns.mean(axis=0)) / columns.std(axis=0)
     return orthonormal(np.column_stack([np.ones(len(z)), *(z**power for power in range(1, degree + 1))]))
 
 
