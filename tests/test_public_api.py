@@ -28,7 +28,7 @@ WITH_OPTIONS = sorted(name for name in FUNCTIONS if options_of(name))
 
 
 def test_what_has_the_options_of_a_command_says_so() -> None:
-    verbs = {"GradientAnalyzer", "spectra", "score", "select", "import_paper"}
+    verbs = {"GradientAnalyzer", "compare", "spectra", "score", "select", "import_paper"}
     assert {*WITH_OPTIONS} >= verbs | {"ifd", "loss", "perplexity", "length", "reward", "instag", "difficulty"}
 
 

@@ -13,6 +13,7 @@ from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Progress
+from gradprism.core.python_options import PythonOptions
 from gradprism.core.settings import checked, recipe_text
 from gradprism.files.folder import refuse_other_files
 from gradprism.files.paths import to_path
@@ -22,28 +23,48 @@ from gradprism.runs.run import Run, open_run
 Given = str | Path | Run
 
 
-def compare(run: Given | None = None, /, *, out: str | Path | None = None, **groups_and_options: object) -> Comparison:
+_OPTIONS = PythonOptions(CompareRecipe)
+
+
+@_OPTIONS
+def compare(
+    run: Given | None = None,
+    /,
+    *,
+    out: str | Path | None = None,
+    by: str | None = None,
+    quantile: float | None = None,
+    groups: str | Sequence[str] = (),
+    measures: str | Sequence[str] = (),
+    against: str | None = None,
+    caliper: float = 0.05,
+    margin: float = 1.10,
+    window: int | None = None,
+    resamples: int = 9999,
+    seed: int = 0,
+    incomplete: bool = False,
+    **runs: Given,
+) -> Comparison:
     """Compare groups of examples of one model: every measure, projection and layer, raw and length-controlled.
 
     Either groups by name, `compare(high="runs/a", low="runs/b")` (runs opened or as paths), or one run that is split,
     `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`.
     `out`: a folder for the tables (Parquet and CSV), comparison.json and recipe.yaml.
-    Options: those of the command, e.g. `resamples=9999, caliper=0.05, against="low", seed=0, incomplete=True`.
+    The options are those of the command; every other name is that of a group, and its value a run.
     Raises `GradPrismError`.
     """
-    options = {name: value for name, value in groups_and_options.items() if name in CompareSettings.model_fields}
-    named = {name: value for name, value in groups_and_options.items() if name not in options}
-    for name, value in [("the first argument", run), *named.items()]:
+    options = _OPTIONS.given(locals())
+    for name, value in [("the first argument", run), *runs.items()]:
         if not isinstance(value, str | Path | Run | None):
             raise GradPrismError(
                 f"{name}={value!r} is neither an option nor a run. Expected a run directory or an opened run; options "
                 f"are {', '.join(CompareSettings.model_fields)}."
             )
-    runs = {name: _path(value) for name, value in named.items() if isinstance(value, str | Path | Run)}
+    paths = {name: _path(value) for name, value in runs.items() if value is not None}
     if run is not None:
-        runs = {_folder_name(_path(run)): _path(run), **runs}
+        paths = {_folder_name(_path(run)): _path(run), **paths}
     path = None if out is None else str(out)
-    return run_recipe(checked(CompareRecipe, {"runs": runs, "out": path, "compare": options}))
+    return run_recipe(checked(CompareRecipe, {"runs": paths, "out": path, "compare": options}))
 
 
 def run_recipe(recipe: CompareRecipe, observer: Progress | None = None) -> Comparison:
