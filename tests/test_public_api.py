@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -10,8 +11,11 @@ import gradprism
 from gradprism import GradPrismError
 from gradprism.core.python_options import PythonOptions
 from gradprism.core.settings import one_or_several
+from gradprism.data.encode import Encoded
 from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
+from gradprism.figures.api import Drawn
+from gradprism.prism.example_gradients import ExampleGradients
 from tests.conftest import SAMPLE
 
 PUBLIC = {name: getattr(gradprism, name) for name in gradprism.__all__}
@@ -121,6 +125,20 @@ def test_examples_show_their_size_and_not_their_texts() -> None:
     assert len(repr(example)) < 120
     assert repr(example.turns[0]).startswith("Turn(user: 'Explain photosynthesis")
     assert len(repr(example.turns[1])) < 120
+
+
+def test_a_figure_shows_its_files_or_why_there_are_none() -> None:
+    drawn = Drawn("length", (Path("f/length.png"),), Path("f/length.csv"), "a long caption " * 20)
+    assert repr(drawn) == f"Drawn(length: {Path('f/length.png')})"
+    assert repr(Drawn("decay", (), None, "", "one layer")) == "Drawn(decay: one layer)"
+
+
+def test_encoded_text_shows_its_size_and_not_its_ids() -> None:
+    assert repr(Encoded((1,) * 2000, (True,) * 5 + (False,) * 1995, True)) == (
+        "Encoded(2,000 tokens, 5 in the loss, truncated)"
+    )
+    gradients = ExampleGradients(loss=1.25, nll_sum=5.0)
+    assert repr(gradients) == "ExampleGradients(0 spectra, 0 cosines, loss 1.25)"
 
 
 def test_an_analyzer_says_what_it_measures(make_model: Callable[..., Any], tokenizer: Any) -> None:

@@ -36,6 +36,10 @@ class Drawn:
     caption: str
     reason: str | None = None
 
+    def __repr__(self) -> str:
+        """Name the figure and its files, or the reason why there are none."""
+        return f"Drawn({self.name}: {self.reason or ', '.join(str(file) for file in self.files)})"
+
     def moved_to(self, folder: Path) -> "Drawn":
         """Return the figure with its files in another folder."""
         files = tuple(folder / file.name for file in self.files)
