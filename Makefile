@@ -90,6 +90,7 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
+	@$(BIN)/python -m benchmarks.verdicts
 	@$(BIN)/python -m benchmarks.opening
 	@$(BIN)/python -m benchmarks.interop
 

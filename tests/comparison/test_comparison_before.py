@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.columns_since import OTHER_SINCE
 from tests.command import run as gradprism_command
 from tests.conftest import ROOT
 
@@ -13,11 +14,6 @@ import gradprism
 from gradprism.comparison.comparison_files import TABLES
 from gradprism.comparison.contrast import LENGTHS
 
-OTHER_SINCE = {
-    "p", "q",  # of logs since then where effects are ratios
-    *(f"matched_{name}" for name in ("pairs", "difference", "difference_low", "difference_high")),  # nearest pairs
-    *(f"matched_{name}" for name in ("effect", "low", "high", "p", "q")),  # adjusted for what is left of the gap
-}  # fmt: skip
 WRITTEN_AT = "/srv/gradprism"  # where the fixture was written: its recipes and records name files below it
 
 

@@ -1,0 +1,7 @@
+"""Columns of effects that mean something else since overlap weights decide; tables of before differ in them."""
+
+OTHER_SINCE = {
+    "p", "q",  # of logs since then where effects are ratios
+    *(f"matched_{name}" for name in ("pairs", "difference", "difference_low", "difference_high")),  # nearest pairs
+    *(f"matched_{name}" for name in ("effect", "low", "high", "p", "q")),  # adjusted for what is left of the gap
+}  # fmt: skip
