@@ -180,7 +180,7 @@ def test_the_papers_study_is_planned_without_asking_anybody(tmp_path: Path, monk
 
 
 def test_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    done = run("study", written_study(tmp_path, tiny_checkpoint), "--plan", "--json", "--limit", 1, "-q")
+    done = run("study", written_study(tmp_path, tiny_checkpoint), "--dry-run", "--json", "--limit", 1, "-q")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     runs = {each["name"]: each["rows"] for each in plan["steps"] if each["rows"]}
@@ -190,7 +190,7 @@ def test_as_json(tiny_checkpoint: Path, tmp_path: Path) -> None:
 
 def test_as_a_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     models = {"tiny": {"model": str(tiny_checkpoint)}, "far": {"model": "owner/name"}}
-    done = run("study", written_study(tmp_path, models=models), "--plan", "-q")
+    done = run("study", written_study(tmp_path, models=models), "--dry-run", "-q")
     assert done.returncode == 0, done.stderr
     for words in ("runs/tiny/whole", "~", "not on this machine", "owner/name", "?"):
         assert words in done.stdout

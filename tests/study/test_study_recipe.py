@@ -81,12 +81,12 @@ def test_the_studies_of_the_project_can_be_read(name: str) -> None:
 def test_other_recipes_are_no_studies(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("{verb: spectra, data: [a.jsonl], checkpoint: {model: smollm2-135m}, out: run}", encoding="utf-8")
-    done = run("study", path, "--plan", "--limit", 2)
+    done = run("study", path, "--dry-run", "--limit", 2)
     assert done.returncode == 2
     assert "a recipe of `gradprism spectra`. Expected a study" in done.stderr
-    done = run("run", path, "--plan")
+    done = run("run", path, "--dry-run")
     assert done.returncode == 2
-    assert "--plan" in done.stderr
+    assert "--dry-run" in done.stderr
 
 
 def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:
@@ -98,7 +98,7 @@ def test_the_command_that_makes_a_study_again_names_what_it_was_given() -> None:
 
 
 def test_a_wrong_recipe_ends_with_its_message_alone(tmp_path: Path) -> None:
-    done = run("study", written_study(tmp_path, models={}), "--plan")
+    done = run("study", written_study(tmp_path, models={}), "--dry-run")
     assert done.returncode == 2
     assert done.stderr.startswith("gradprism: Settings not understood:")
     assert "Traceback" not in done.stderr

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 from rich.text import Text
 
 from gradprism import __version__
+from gradprism.cli.help_page import HELP_ALL, HelpPage
 from gradprism.cli.verbs import find_verbs
 from gradprism.core.errors import GradPrismError
 
@@ -15,6 +17,8 @@ def _format_usage_error(error: CycloptsError) -> Text:
     """Format an error of use like every other error: the message alone, with each setting that is wrong."""
     from gradprism.core.console import escaped
 
+    if isinstance(error, MissingArgumentError) and error.keyword is None and error.command_chain:
+        return Text(escaped(f"gradprism: {_name_missing(error)}"))
     problems = getattr(error.__cause__, "errors", None)  # pydantic's; the library itself is not loaded for it
     if problems is None:
         return Text(escaped(f"gradprism: {error}"))
@@ -27,14 +31,45 @@ def _format_usage_error(error: CycloptsError) -> Text:
     return Text(escaped(f"gradprism: {'; '.join(lines)}"))
 
 
-app = App(
-    name="gradprism",
-    error_formatter=_format_usage_error,
-    help="What each training example does to a language model, read from its layer-wise gradients.",
-    version=__version__,
-)
-for verb in find_verbs().values():
-    app.command(verb.function, name=verb.name, help=verb.about)
+def _name_missing(error: MissingArgumentError) -> str:
+    """Name all required options that are missing, with an example of the verb."""
+    assert error.app is not None
+    assert error.argument is not None
+    assert error.command_chain is not None
+    given = {word.partition("=")[0] for word in error.root_input_tokens or ()}
+    missing = [
+        argument.name if argument.name.startswith("-") else argument.name.upper()
+        for argument in error.app.assemble_argument_collection()
+        if argument.required and not argument.children
+        and (argument.name == error.argument.name or (argument.field_info.is_keyword and not given & {*argument.names}))
+    ]  # fmt: skip
+    *others, last = missing
+    verb = error.command_chain[-1]
+    example = find_verbs()[verb].examples[0]
+    return f"{verb} needs {', '.join(others)}{' and ' if others else ''}{last}. For example:\n  {example}"
+
+
+_SHORT = {"out": "-o", "model": "-m", "limit": "-n", "template": "-t", "quiet": "-q"}
+
+
+def app(words: Sequence[str]) -> Any:
+    """Run one verb with the words of the command line."""
+    everything = HELP_ALL in words
+    made = App(
+        name="gradprism",
+        error_formatter=_format_usage_error,
+        help="What each training example does to a language model, read from its layer-wise gradients.",
+        version=__version__,
+        help_flags=["--help", "-h", HELP_ALL],
+        help_format="plaintext",
+        help_formatter=HelpPage(None, everything),
+        group_arguments=Group("Arguments", sort_key=0),
+        group_parameters=Group("Options", sort_key=1),
+        default_parameter=Parameter(short_alias=lambda field, taken: _SHORT.get(field.name)),
+    )
+    for verb in find_verbs().values():
+        made.command(verb.function, name=verb.name, help=verb.about, help_formatter=HelpPage(verb, everything))
+    return made(words)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -17,6 +17,12 @@ NOT_WHOLE = 3
 """The exit status where something is not whole."""
 
 
+EXAMPLES = (
+    "gradprism check runs/demo",
+    "gradprism check runs/demo --repair",
+)
+
+
 def check(run: str, /, *, repair: bool = False, quiet: Quiet = False, json: Json = False) -> int:
     """Check that every file of a run or a comparison is what was written, to the byte.
 

@@ -10,6 +10,11 @@ from gradprism.engine.options import Engine
 from gradprism.engine.settings import EngineSettings
 from gradprism.files.paths import to_path
 
+EXAMPLES = (
+    "gradprism run runs/demo/recipe.yaml",
+    "gradprism run runs/demo/recipe.yaml -o runs/again",
+)
+
 
 def run(
     recipe: str,

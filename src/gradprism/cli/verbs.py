@@ -1,8 +1,9 @@
 """Find the verbs of the command: each is a file `command.py` in the folder of its feature.
 
 The first line of such a file is `VERB: description.`, and it defines a function named after the verb (`import_` where
-the name is a keyword of Python). A verb whose settings are saved as a recipe also defines `RECIPE`, the class of the
-settings, and `replay`.
+the name is a keyword of Python); `EXAMPLES`, two commands; and where it has many options `COMMON`, the names of those
+that `--help` lists. A verb whose settings are saved as a recipe also defines `RECIPE`, the class of the settings, and
+`replay`.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,18 @@ class Verb:
     def load(self) -> ModuleType:
         """Import the module of the verb."""
         return import_module(self.module)
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Its two example commands."""
+        examples: tuple[str, ...] = self.load().EXAMPLES
+        return examples
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The names of the options that `--help` lists; empty where it lists all."""
+        common: tuple[str, ...] = getattr(self.load(), "COMMON", ())
+        return common
 
 
 def find_verbs() -> dict[str, Verb]:

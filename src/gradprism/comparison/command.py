@@ -4,14 +4,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from gradprism.comparison.settings import CompareRecipe, CompareSettings
 from gradprism.core.console import HarmlessConsole, print_json
-from gradprism.core.options import Json, Quiet, Several
+from gradprism.core.options import Json, Quiet, Several, of_group
 from gradprism.core.settings import checked
 
 _DEFAULT = CompareSettings()
+
+
+EXAMPLES = (
+    "gradprism compare runs/demo --by column:kind",
+    "gradprism compare runs/demo --by loss --quantile 0.25 -o comparisons/loss",
+)
+COMMON = ("out", "by", "quantile", "groups", "measures", "against", "caliper", "incomplete", "quiet", "json")
 
 
 def compare(
@@ -19,7 +24,7 @@ def compare(
     /,
     *,
     out: str | None = None,
-    settings: Annotated[CompareSettings, Parameter(name="*", group="Groups and statistics")] = _DEFAULT,
+    settings: Annotated[CompareSettings, of_group("Groups and statistics", 2)] = _DEFAULT,
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:

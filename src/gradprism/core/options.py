@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 Several = Annotated[tuple[str, ...], Parameter(negative=())]
 Data = Several
@@ -10,4 +10,9 @@ Data = Several
 Flag = Annotated[bool, Parameter(negative=())]
 Json = Flag
 
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())]
+Quiet = Flag
+
+
+def of_group(title: str, order: int) -> Parameter:
+    """Return the parameter of a group of settings, whose fields are options; groups of lower order come first."""
+    return Parameter(name="*", group=Group(title, sort_key=order))

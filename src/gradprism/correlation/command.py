@@ -5,6 +5,11 @@ import sys
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Flag, Json, Quiet, Several
 
+EXAMPLES = (
+    "gradprism correlate runs/demo",
+    "gradprism correlate runs/demo --metric length,loss,effective_rank --matrix",
+)
+
 
 def correlate(
     run: str,

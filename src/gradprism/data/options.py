@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from gradprism.core.options import of_group
 from gradprism.data.settings import ReadSettings, TextSettings
 
 DEFAULT_READ, DEFAULT_TEXT = ReadSettings(), TextSettings()
 
-Read = Annotated[ReadSettings, Parameter(name="*", group="Which rows")]
-Text = Annotated[TextSettings, Parameter(name="*", group="Text to tokens")]
+Read = Annotated[ReadSettings, of_group("Which rows", 5)]
+Text = Annotated[TextSettings, of_group("Text to tokens", 4)]

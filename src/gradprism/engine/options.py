@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from gradprism.core.options import of_group
 from gradprism.engine.settings import EngineSettings
 
 DEFAULT_ENGINE = EngineSettings()
 
-Engine = Annotated[EngineSettings, Parameter(name="*", group="Where it runs")]
+Engine = Annotated[EngineSettings, of_group("Where it runs", 9)]

@@ -7,6 +7,11 @@ from cyclopts import Parameter
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Quiet, Several
 
+EXAMPLES = (
+    "gradprism figures comparisons/loss",
+    "gradprism figures runs/demo -o figures --style acl --formats pdf",
+)
+
 
 def figures(
     given: Annotated[Several, Parameter(name="dir-or-run")],

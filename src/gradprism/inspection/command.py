@@ -5,6 +5,12 @@ from gradprism.core.options import Data
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.models.settings import CheckpointSettings
 
+EXAMPLES = (
+    "gradprism inspect examples/sample.jsonl",
+    "gradprism inspect examples/sample.jsonl -m smollm2-135m -t chat --rows-shown 1",
+)
+COMMON = ("model", "template", "max-length", "system", "turns", "limit", "rows", "columns", "split", "rows-shown")
+
 
 def inspect(
     data: Data,

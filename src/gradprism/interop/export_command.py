@@ -7,6 +7,11 @@ from cyclopts import Parameter
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Quiet
 
+EXAMPLES = (
+    "gradprism export runs/demo -o demo.jsonl",
+    "gradprism export runs/demo -o demo.jsonl.gz --quiet",
+)
+
 
 def export(
     run: str,

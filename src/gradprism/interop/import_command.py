@@ -4,9 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.options import Data, Json, Quiet, of_group
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.interop.settings import ImportRecipe, OriginSettings
@@ -15,12 +13,19 @@ from gradprism.runs.command import make_run
 _DEFAULT = OriginSettings()
 
 
+EXAMPLES = (
+    "gradprism import demo.jsonl -o runs/imported",
+    "gradprism import demo.jsonl -o runs/imported -m smollm2-135m -n 10",
+)
+COMMON = ("out", "model", "made-by", "limit", "template", "max-length", "rows", "by", "quiet", "json")
+
+
 def import_(
     data: Data,
     /,
     *,
     out: str,
-    origin: Annotated[OriginSettings, Parameter(name="*", group="The model that made the file")] = _DEFAULT,
+    origin: Annotated[OriginSettings, of_group("The model that made the file", 2)] = _DEFAULT,
     read: Read = DEFAULT_READ,
     text: Text = DEFAULT_TEXT,
     part_rows: int = 32,

@@ -4,9 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from gradprism.core.options import Data, Flag, Json, Quiet
+from gradprism.core.options import Data, Flag, Json, Quiet, of_group
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
@@ -16,7 +14,14 @@ from gradprism.prism.settings import PrismSettings
 from gradprism.runs.command import make_run
 
 DEFAULT_PRISM = PrismSettings()
-Prism = Annotated[PrismSettings, Parameter(name="*", group="What is measured")]
+Prism = Annotated[PrismSettings, of_group("What is measured", 6)]
+
+
+EXAMPLES = (
+    "gradprism spectra examples/sample.jsonl -m smollm2-135m -o runs/demo -n 10",
+    "gradprism spectra examples/sample.jsonl -m smollm2-135m -o runs/demo --dry-run",
+)
+COMMON = ("out", "model", "limit", "template", "max-length", "projections", "dtype", "device", "by", "dry-run")
 
 
 def spectra(

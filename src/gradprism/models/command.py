@@ -2,6 +2,11 @@
 
 from gradprism.core.console import HarmlessConsole
 
+EXAMPLES = (
+    "gradprism models",
+    "gradprism inspect examples/sample.jsonl -m gemma-3-270m",
+)
+
 
 def models() -> int:
     """List the models that need no hub, where they come from and what is cached."""

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from gradprism.core.options import of_group
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 
 DEFAULT_EXECUTION = ExecutionSettings()
 
-Checkpoint = Annotated[CheckpointSettings, Parameter(name="*", group="Model")]
-Model = Annotated[CheckpointSettings | None, Parameter(name="*", group="Model")]
-Execution = Annotated[ExecutionSettings, Parameter(name="*", group="How it runs")]
+Checkpoint = Annotated[CheckpointSettings, of_group("Model", 3)]
+Model = Annotated[CheckpointSettings | None, of_group("Model", 3)]
+Execution = Annotated[ExecutionSettings, of_group("How it runs", 8)]

@@ -7,6 +7,11 @@ from cyclopts import Parameter
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Quiet, Several
 
+EXAMPLES = (
+    "gradprism report runs/demo",
+    "gradprism report comparisons/loss -o loss.html --max-mb 5",
+)
+
 
 def report(
     given: Annotated[Several, Parameter(name="dir-or-run")],

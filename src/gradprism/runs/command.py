@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from gradprism.runs.run import Run
 
 
+EXAMPLES = (
+    "gradprism show runs/demo",
+    "gradprism show runs/demo --by kind",
+)
+
+
 def show(run: str, /, *, by: str | None = None, json: Json = False) -> int:
     """Summarise a run: counts, skipped and failed rows with reasons, measures per projection and layer group.
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
-from gradprism.core.options import Data, Flag, Json, Quiet, Several
+from gradprism.core.options import Data, Flag, Json, Quiet, Several, of_group
 from gradprism.core.settings import checked
 from gradprism.core.yaml_text import YamlProblemError, parse_yaml
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
@@ -27,10 +27,17 @@ if TYPE_CHECKING:
 DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
 DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
 
-Likelihood = Annotated[LikelihoodSettings, Parameter(name="*", group="IFD")]
-Judge = Annotated[JudgeSettings, Parameter(name="*", group="Judge (instag, difficulty)")]
-Requests = Annotated[RequestSettings, Parameter(name="*", group="Requests to the judge")]
-Reward = Annotated[RewardSettings, Parameter(name="*", group="Reward model")]
+Likelihood = Annotated[LikelihoodSettings, of_group("IFD", 6)]
+Judge = Annotated[JudgeSettings, of_group("Judge (instag, difficulty)", 6)]
+Requests = Annotated[RequestSettings, of_group("Requests to the judge", 7)]
+Reward = Annotated[RewardSettings, of_group("Reward model", 7)]
+
+
+EXAMPLES = (
+    "gradprism score --metric ifd,loss -o runs/demo",
+    "gradprism score examples/sample.jsonl --metric length -m smollm2-135m -o runs/scores",
+)
+COMMON = ("metric", "out", "model", "limit", "template", "style", "judge", "reward-model", "name", "dry-run")
 
 
 def score(

@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from gradprism.core.console import HarmlessConsole, print_json
-from gradprism.core.options import Data, Json, Quiet
+from gradprism.core.options import Data, Json, Quiet, of_group
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, Read
 from gradprism.selection.settings import SelectRecipe, SelectSettings
 
 DEFAULT_SELECT = SelectSettings()
-Select = Annotated[SelectSettings, Parameter(name="*", group="Rows to select")]
+Select = Annotated[SelectSettings, of_group("Rows to select", 2)]
+
+
+EXAMPLES = (
+    "gradprism select runs/demo --by effective_rank --top 20 -o best.jsonl",
+    "gradprism select examples/sample.jsonl --where \"kind = 'careful'\" -o careful.jsonl",
+)
+COMMON = ("out", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup")
 
 
 def select(

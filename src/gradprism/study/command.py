@@ -18,6 +18,13 @@ from gradprism.study.settings import StudyRecipe
 RECIPE = StudyRecipe
 
 
+EXAMPLES = (
+    "gradprism study examples/study.yaml --dry-run",
+    "gradprism study studies/small.yaml --data DIR -n 20",
+)
+COMMON = ("out", "data", "model", "limit", "engine", "workers", "dry-run", "quiet", "json")
+
+
 def study(
     recipe: str,
     /,
@@ -27,7 +34,7 @@ def study(
     data: str | None = None,
     model: Several = (),
     limit: int | None = None,
-    plan: Flag = False,
+    dry_run: Flag = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
@@ -50,7 +57,7 @@ def study(
     limit
         At most so many rows of each set, and ten times as many of each pool; in a folder of its own, OUT-first-N,
         unless --out names one.
-    plan
+    dry_run
         List the steps with their rows, tokens and time, and do nothing.
     quiet
         Print nothing but errors.
@@ -69,7 +76,7 @@ def study(
     if engine is not None:
         loaded = loaded.model_copy(update={"engine": engine})
     located_study = located(loaded, path.resolve().parent, data, limit, model)
-    if plan:
+    if dry_run:
         return _show_plan(located_study, quiet, json)
     return _study(located_study, quiet, json, _command(recipe, data, model, limit, out, engine))
 

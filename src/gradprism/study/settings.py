@@ -36,7 +36,7 @@ class StudyModel(CheckpointSettings):
     """A model of a study."""
 
     parameters: float | None = Field(default=None, gt=0)
-    """Number of parameters, from which --plan estimates times where the model is not on this machine."""
+    """Number of parameters, from which --dry-run estimates times where the model is not on this machine."""
     family: str | None = None
     """Name that models of one family share."""
 
