@@ -145,10 +145,10 @@ def test_a_full_disk_keeps_what_was_published(tiny_checkpoint: Path, small_disk:
 def test_settings_and_data_that_differ_on_resume(spectra: Any, tmp_path: Path) -> None:
     data = written(tmp_path, ROW * 2)
     assert spectra(data, "--max-length", 64).returncode == 0
-    refused(spectra(data, "--max-length", 32), "text.max_length: the run has 64, now 32")
+    refused(spectra(data, "--max-length", 32), "--max-length 64 (now 32)")
     assert spectra(data, "--max-length", 64, "--batch-tokens", 99).returncode == 0
     written(tmp_path, ROW + ROW.replace("Blue", "Red"))
-    refused(spectra(data, "--max-length", 64), "data fingerprint")
+    refused(spectra(data, "--max-length", 64), "the data: other rows, or rows whose content has changed")
 
 
 def test_unknown_models(spectra: Any, tmp_path: Path) -> None:

@@ -97,5 +97,5 @@ def test_another_description_is_another_run(tiny_checkpoint: Path, tmp_path: Pat
     file.write_text("# the same\nlayers: model.layers.*\nq: {module: self_attn.q_proj}\n", encoding="utf-8")
     assert len(gradprism.spectra(SAMPLE, tiny_checkpoint, **options).record["sessions"]) == 1
     file.write_text("layers: model.layers.*\nq: self_attn.k_proj\n", encoding="utf-8")
-    with pytest.raises(GradPrismError, match="architecture digest"):
+    with pytest.raises(GradPrismError, match="--architecture: its text is another"):
         gradprism.spectra(SAMPLE, tiny_checkpoint, **options)

@@ -199,7 +199,7 @@ def test_a_run_of_other_built_in_measures_is_refused(
 ) -> None:
     gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=1, max_length=50)
     request.getfixturevalue("other_measures")
-    with pytest.raises(GradPrismError, match=r"measures: the run has None, now \['last', 'stable_rank'\]"):
+    with pytest.raises(GradPrismError, match=r"measures: none \(now last, stable_rank\)"):
         gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=1, max_length=50)
 
 

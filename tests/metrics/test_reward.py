@@ -339,7 +339,7 @@ def test_the_date_of_a_template_is_fixed(
     assert run.scores("reward")["value"][0] == pytest.approx(reward_of(model, tokenizer, text), abs=1e-5)
     again = scored("run")  # on another day
     assert again.scores("reward").equals(run.scores("reward"))
-    with pytest.raises(GradPrismError, match=r"reward_date: the run has '2025-01-02', now '2025-03-04'"):
+    with pytest.raises(GradPrismError, match=r"--reward-date 2025-01-02 \(now 2025-03-04\)"):
         scored("run", reward_date="2025-03-04")
 
 

@@ -70,7 +70,7 @@ def test_a_run_is_not_resumed_with_other_weights_in_the_middle_of_a_file(
     os.utime(file)
     measure()
     flip(file, file.stat().st_size // 2)
-    with pytest.raises(GradPrismError, match="model fingerprint: the run has"):
+    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
         measure()
 
 
@@ -89,7 +89,7 @@ def test_an_adapter_of_another_scale_is_another(
     measure()
     settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 8}), encoding="utf-8")
-    with pytest.raises(GradPrismError, match="model fingerprint: the run has"):
+    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
         measure()
 
 
@@ -105,7 +105,7 @@ def test_a_loaded_model_of_which_some_rows_have_changed(
     measure()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[100:200] += 1e-3
-    with pytest.raises(GradPrismError, match="model fingerprint: the run has"):
+    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
         measure()
 
 

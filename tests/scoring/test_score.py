@@ -126,7 +126,7 @@ def test_what_was_published_is_not_computed_again(
 
 def test_other_settings_are_refused_and_named(tiny_checkpoint: Path, rows: Rows, tmp_path: Path) -> None:
     gradprism.score(rows, "ifd", model=str(tiny_checkpoint), out=tmp_path / "run")
-    with pytest.raises(GradPrismError, match=r"likelihood\.style: the run has 'matched', now 'superfiltering'"):
+    with pytest.raises(GradPrismError, match=r"--style matched \(now superfiltering\)"):
         gradprism.score(rows, "ifd", model=str(tiny_checkpoint), out=tmp_path / "run", style="superfiltering")
     run = gradprism.score(
         rows, "ifd", model=str(tiny_checkpoint), out=tmp_path / "run", style="superfiltering", name="ifd_published"

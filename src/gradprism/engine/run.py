@@ -34,27 +34,28 @@ class RunsOnEngine(Protocol):
 
 
 @dataclass(frozen=True)
-class _RetrySink(Generic[Part]):
-    """A sink for published parts whose failed rows are processed again, and whose other rows are kept."""
+class _CompletingSink(Generic[Part]):
+    """A sink for published parts of which rows are processed, failed or lacking ones, and the others are kept."""
 
     sink: ResumableSink[Part]
     task: Task[Part]
     parts: frozenset[int]
+    keeps_failed: bool
     publish_elsewhere: None = None  # parts are joined with their kept rows here, in the process that holds the run
 
     def without_kept_rows(self, shards: Iterable[Shard], progress: Progress) -> Iterator[Shard]:
-        """Yield the shards, those of `parts` with their failed rows only."""
+        """Yield the shards, those of `parts` without the rows that are kept."""
         for shard in shards:
             if shard.index in self.parts:
-                _, rows = self.sink.kept(shard.index)
+                _, rows = self.sink.kept(shard.index, self.keeps_failed)
                 progress.batch(len(rows), 0)
                 shard = replace(shard, examples=tuple(e for e in shard.examples if e.row not in rows))
             yield shard
 
     def publish(self, index: int, part: Part) -> None:
-        """Publish a part together with the rows of it that had not failed before."""
+        """Publish a part together with its rows that are kept."""
         if index in self.parts:
-            part = self.task.join([self.sink.kept(index)[0], part])
+            part = self.task.join([self.sink.kept(index, self.keeps_failed)[0], part])
         self.sink.publish(index, part)
 
     def check(self) -> None:
@@ -78,14 +79,15 @@ def run_task(
     `what` names the work on the progress bar. With `always_local` it runs in this process whatever engine the recipe
     names.
     """
-    done, to_retry = sink.done, sink.parts_with_failures() if retry_failed else frozenset[int]()
-    n_done = rows_in(done - to_retry, recipe.part_rows, len(examples))
+    to_complete = sink.unfinished() | (sink.parts_with_failures() if retry_failed else frozenset())
+    done = sink.done - to_complete
+    n_done = rows_in(done, recipe.part_rows, len(examples))
     if n_done == len(examples):
         return
-    shards, target = cut(examples, recipe.part_rows, done - to_retry), cast(Sink[Part], sink)
-    if to_retry:
-        target = retrying = _RetrySink(sink, task, to_retry)
-        shards = retrying.without_kept_rows(shards, progress)
+    shards, target = cut(examples, recipe.part_rows, done), cast(Sink[Part], sink)
+    if to_complete:
+        target = completing = _CompletingSink(sink, task, to_complete, keeps_failed=not retry_failed)
+        shards = completing.without_kept_rows(shards, progress)
 
     def start(found: Mapping[str, Any]) -> None:
         on_loaded(found)
@@ -98,7 +100,7 @@ def run_task(
             return
         from gradprism.engine.ray import run as ray
 
-        n_shards = n_parts(len(examples), recipe.part_rows) - len(done - to_retry)
+        n_shards = n_parts(len(examples), recipe.part_rows) - len(done)
         ray.run(shards, task, target, progress, account, start, recipe.engine, n_shards)
 
 

@@ -70,8 +70,11 @@ class ResumableSink(Sink[Part], Protocol[Part]):
     def parts_with_failures(self) -> frozenset[int]:
         """Return the indices of the published parts in which a row has failed."""
 
-    def kept(self, index: int) -> tuple[Part, Set[int]]:
-        """Return a published part without its failed rows, and the row numbers that remain."""
+    def unfinished(self) -> frozenset[int]:
+        """Return the indices of the published parts that lack rows."""
+
+    def kept(self, index: int, failed: bool) -> tuple[Part, Set[int]]:
+        """Return a published part, without its failed rows unless `failed`, and the row numbers in it."""
 
     def add_session(self, entry: Mapping[str, Any]) -> None:
         """Append the entry of one session to the record."""

@@ -136,7 +136,15 @@ def run_recipe(
     out = to_path(recipe.out)
     text = resolve_text(recipe.text, source, config, examples.n_conversations, identity_of(out))
     recipe = _resolved(recipe, text)
-    with RunWriter(out, _description(recipe, examples, source, config, text, progress.say), progress.say) as writer:
+    description = _description(recipe, examples, source, config, text, progress.say)
+
+    def first_rows(n: int) -> str:
+        """Return the fingerprint of the first rows; none where the others change the names of examples."""
+        read = recipe.read.model_copy(update={"limit": n})
+        first = examples_of(recipe.model_copy(update={"read": read}), data)
+        return first.fingerprint if first.has_ids == examples.has_ids else ""
+
+    with RunWriter(out, description, progress.say, first_rows) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
 
         def on_loaded(model: Mapping[str, Any]) -> None:

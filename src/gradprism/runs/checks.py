@@ -36,6 +36,7 @@ class Expected:
     digest: str | None  # that every part names; None where an earlier version began, whose parts name nothing
     rows: int
     part_rows: int | None  # None where it is not on record
+    before: tuple[int, ...] = ()  # numbers of rows that the run had, each before it was extended
     again: bool = False  # read files whole although they have not changed since they were checked
 
     @classmethod
@@ -43,7 +44,8 @@ class Expected:
         cls, run: Path, table: str, record: Mapping[str, Any], data: Mapping[str, Any], *, again: bool = False
     ) -> "Expected":
         """Return it for a table, by the record that has its `identity`, and the run's entry on the data."""
-        return cls(run, table, record.get("digest"), data["rows"], record["identity"].get("part_rows"), again)
+        part_rows, before = record["identity"].get("part_rows"), tuple(data.get("extended_from", ()))
+        return cls(run, table, record.get("digest"), data["rows"], part_rows, before, again)
 
     @property
     def n_parts(self) -> int | None:
@@ -61,7 +63,13 @@ class Expected:
             return ""
         if wanted == 0:
             return f"the run has no part {part}"
-        return "" if len(rows) == wanted else f"it holds {len(rows):,} rows, expected {wanted:,}"
+        return "" if len(rows) in {wanted, *self.short(part)} else f"it holds {len(rows):,} rows, expected {wanted:,}"
+
+    def short(self, part: int) -> list[int]:
+        """Return the numbers of rows that a part may still have from before the run was extended."""
+        if self.part_rows is None:
+            return []
+        return [rows % self.part_rows for rows in self.before if rows // self.part_rows == part]
 
 
 def faults_of_scores(

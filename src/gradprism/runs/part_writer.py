@@ -13,7 +13,7 @@ from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import check_lease_held, pass_for_workers
 from gradprism.files.paths import is_remote
 from gradprism.files.records import record_bytes
-from gradprism.runs.checks import Fault
+from gradprism.runs.checks import Expected, Fault
 from gradprism.runs.layout import DAMAGED, part_path, published_parts
 from gradprism.runs.parts import copy_aside, is_of, move_aside, read_part
 
@@ -33,6 +33,8 @@ class PartWriter(ABC, Generic[Part]):
     """The digest of settings and data, which every part names."""
     record_file: Path
     record: dict[str, Any]
+    data: Mapping[str, Any]
+    """The entry of run.json on the data."""
 
     @property
     @abstractmethod
@@ -54,13 +56,14 @@ class PartWriter(ABC, Generic[Part]):
             return None
         return partial(self._publishing, lease=pass_for_workers(self.run))
 
-    def kept(self, index: int) -> tuple[Part, frozenset[int]]:
-        """Return a published part without its failed rows, and the row numbers that remain.
+    def kept(self, index: int, failed: bool) -> tuple[Part, frozenset[int]]:
+        """Return a published part, without its failed rows unless `failed`, and the row numbers in it.
 
         A process that was killed while it replaced the part may have left spectra of failed rows, which are dropped.
         """
         frames = {table: read_part(self.run, table, index) for table in self.tables}
-        rows = frozenset(frames[self.table].filter(pl.col("status") != "failed")["row"])
+        examples = frames[self.table]
+        rows = frozenset((examples if failed else examples.filter(pl.col("status") != "failed"))["row"])
         kept = {table: frame.filter(pl.col("row").is_in(list(rows))) for table, frame in frames.items()}
         return self._part_of(kept), rows
 
@@ -72,6 +75,12 @@ class PartWriter(ABC, Generic[Part]):
     def parts_with_failures(self) -> frozenset[int]:
         """Return the indices of the published parts in which a row has failed."""
         return frozenset(index for index in self.done if self._has_failed(index))
+
+    def unfinished(self) -> frozenset[int]:
+        """Return the indices of the published parts that lack rows: the run ended in them until it was extended."""
+        expected = Expected.of(self.run, self.table, self.record, self.data)
+        there = {index: expected.n_rows(index) for index in self.done if any(expected.short(index))}
+        return frozenset(i for i, rows in there.items() if read_part(self.run, self.table, i).height != rows)
 
     def check(self) -> None:
         """Raise `GradPrismError` where this process has lost the run to another."""

@@ -26,6 +26,7 @@ class DataEntry(RecordModel):
     rows: NonNegativeInt
     fingerprint: str
     of_schema: str = Field("", alias="schema")
+    extended_from: list[NonNegativeInt] = Field(default_factory=list)  # numbers of rows that the run had before
 
 
 class ModelEntry(RecordModel):

@@ -71,7 +71,7 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
         self.record_file = self.folder / SCORE_FILE
         with write_errors(run):
             prepare_folder(self.folder)
-            data = read_record(run)["data"]
+            data = self.data = read_record(run)["data"]
             self.record = self._join(metric, {**description, "digest": made_of(description["identity"], data)}, say)
             self.digest = self.record.get("digest") or made_of(self.record["identity"], data)
             if self.done:
@@ -93,6 +93,14 @@ class ScoreWriter(PartWriter[pl.DataFrame]):
         record = self._recorded(partial(read_score_record, self.run, metric), new, say)
         refuse_differences(self.folder, record["identity"], description["identity"], "--name or --out")
         return record
+
+
+def reopen_scores(run: Path) -> None:
+    """Record that no scores are complete any more, as the run is about to have more rows."""
+    for name in scored_metrics(run):
+        with suppress(GradPrismError):
+            record = read_score_record(run, name) | {"complete": False}
+            write_whole(run / score_table(name) / SCORE_FILE, record_bytes(record))
 
 
 def score_identities(run: Path) -> dict[str, Mapping[str, Any]]:

@@ -29,6 +29,7 @@ from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of, published_parts, score_table
 from gradprism.runs.record import data_record, examples_of, machine_record
 from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
+from gradprism.runs.resume_checks import differences
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.scores import ScoreWriter, locked_run, score_identities
 from gradprism.scoring.metrics import make_metric, reads_text, refuse_unknown
@@ -261,9 +262,7 @@ def _refuse_other_settings(metrics: Sequence[Metric], run: Path) -> None:
         shared = [name for name in metric.identity if name in made and name.startswith(_OF_SPECTRA)]
         different = [name for name in sorted(shared) if metric.identity[name] != made[name]]
         if different and reads_text([metric.name]):
-            lines = "\n".join(
-                f"  {name}: the spectra have {made[name]!r}, now {metric.identity[name]!r}" for name in different
-            )
+            lines = differences(*({name: each[name] for name in different} for each in (made, metric.identity)))
             raise GradPrismError(
                 f"--metric {metric.name}: the spectra in {run} were made with other settings:\n{lines}\n"
                 f"Leave these options out to use the settings of the run; or store the scores under another name, such "
