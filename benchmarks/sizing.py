@@ -13,10 +13,8 @@ import argparse
 from dataclasses import dataclass
 
 from benchmarks.results import load
+from gradprism.measurement.estimate import BYTES_PER_COSINE, BYTES_PER_GRADIENT, BYTES_PER_VALUE
 
-BYTES_PER_VALUE = 3.7  # of a singular value; four real runs of two models gave 3.66 to 3.70
-BYTES_PER_GRADIENT = 46  # of the other columns of a row of spectra; 45.6 to 46.7
-BYTES_PER_COSINE = 8.3  # 7.7 to 8.3
 MEASURED_EXAMPLES, MEASURED_LAYERS, MEASURED_CORES = 2, 2, 2  # of the work of `benchmarks.cost` that is taken
 PART_MB = 64  # of a part worth opening: object stores and Parquet readers like 10 to 100 MB
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from gradprism.cli.verbs import Verb
 
 HELP_ALL = "--help-all"
-_NAMES, _VERBS = 26, 13  # columns of the terminal for the names of options, and of verbs
+_NAMES, _VERBS = 28, 13  # columns of the terminal for the names of options, and of verbs
 _FIRST_SENTENCE = re.compile(r"(.+?[.]) (?=[A-Z])")
 
 

@@ -1,4 +1,4 @@
-"""Format numbers for readers."""
+"""Format numbers, times and sizes for readers."""
 
 
 def probability(value: float | None) -> str:
@@ -25,3 +25,19 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     return f"{value:#.{digits}g}".rstrip(".")
+
+
+def with_letter(value: float) -> str:
+    """Format a number with three digits and a letter: 945, 12.3 k, 4.56 M, 7.89 G."""
+    size, letter = next(((s, a) for s, a in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= s), (1, ""))
+    return f"{value / size:,.3g}{letter}"
+
+
+def duration(seconds: float) -> str:
+    """Format a time coarsely: 45 s, 12 min, 3 h 20 min, 5 days."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes / (24 * 60):,.0f} days"

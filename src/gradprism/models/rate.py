@@ -5,6 +5,14 @@ from statistics import median
 
 from gradprism.core.errors import GradPrismError, first_line
 
+_OPERATIONS = 12
+"""Floating point operations a parameter and token: 6 of a training pass, at half the rate of a matrix product."""
+
+
+def estimated_seconds(work: float, device: str) -> float:
+    """Return the seconds that measuring takes on a device: `work` is parameters times tokens."""
+    return work * _OPERATIONS / multiplication_rate(device)
+
 
 def multiplication_rate(device: str) -> float:
     """Return floating point operations a second of a float32 matrix product: the median of five, after a warm-up."""

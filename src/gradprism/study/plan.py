@@ -12,7 +12,7 @@ from gradprism.engine.shards import rows_in
 from gradprism.files.paths import to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.device import find_device
-from gradprism.models.rate import multiplication_rate
+from gradprism.models.rate import estimated_seconds
 from gradprism.models.settings import CheckpointSettings
 from gradprism.runs.layout import identity_of, published_parts, read_record, score_table
 from gradprism.scoring.settings import ScoreRecipe
@@ -26,8 +26,6 @@ Basis = Literal["counted", "estimated", "at most"]
 """How tokens are known: counted with the model's own tokenizer; estimated from a sample of rows, or from bytes where
 the tokenizer is not here; or a bound, where the rows are not here or are yet to be selected."""
 BASES: tuple[Basis, ...] = ("counted", "estimated", "at most")
-_OPERATIONS = 12
-"""Floating point operations a parameter and token: 6 of a training pass, at half the rate of a matrix product."""
 _SCORE = 1 / 3
 """Share of a training pass that a forward pass takes."""
 _RESOLVED = (
@@ -241,7 +239,7 @@ class Planner:
         if work:
             return Rate(1e12 * seconds / work, measured=True)
         device = find_device(self._recipe.execution.device)
-        return Rate(1e12 * _OPERATIONS / multiplication_rate(device) / (self._recipe.engine.workers or 1), False)
+        return Rate(estimated_seconds(1e12, device) / (self._recipe.engine.workers or 1), False)
 
 
 def _checkpoint_of(made: Measuring) -> CheckpointSettings | None:

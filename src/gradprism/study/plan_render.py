@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gradprism.core.numbers import duration, with_letter
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.study.plan import Basis, Plan, Total, total
 
@@ -41,7 +42,7 @@ def _cells(each: Total) -> Iterator[str]:
         return
     mark = _MARKS[each.basis]
     yield _with_unknown(f"{mark.replace('~ ', '')}{each.rows:,}", each.rows, each.unknown_rows)
-    yield _with_unknown(f"{mark}{_three_digits(each.tokens)}", each.tokens, each.unknown_rows)
+    yield _with_unknown(f"{mark}{with_letter(each.tokens)}", each.tokens, each.unknown_rows)
     yield _with_unknown(f"{mark}{duration(each.seconds)}", each.seconds, each.unknown_seconds)
 
 
@@ -59,19 +60,3 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.rate:
         how = "as measured in the runs of this study" if plan.rate.measured else "estimated from a matrix product here"
         yield f"Time: {plan.rate.seconds:,.3g} s for 1,000 tokens and 10^9 parameters, {how}; a judge's is unknown"
-
-
-def _three_digits(number: float) -> str:
-    """Format a number with three digits and a letter."""
-    size, letter = next(((s, a) for s, a in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= s), (1, ""))
-    return f"{number / size:,.3g}{letter}"
-
-
-def duration(seconds: float) -> str:
-    """Format a time coarsely: 45 s, 12 min, 3 h 20 min, 5 days."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes / (24 * 60):,.0f} days"
