@@ -1,6 +1,8 @@
 """Correlations of a run's metrics against scipy on columns that are put together here."""
 
+import io
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from scipy.stats import false_discovery_control, rankdata, spearmanr
 from tests.made_runs import measured_run, score_table, scored_run
 
 from gradprism import GradPrismError, Run
+from gradprism.core.console import HarmlessConsole
 from gradprism.correlation.correlations import correlate, correlation_table, default_metrics
+from gradprism.correlation.render import render_correlations
 from gradprism.correlation.tables import CORRELATIONS
 from gradprism.prism.measures import MEASURES
 from gradprism.runs.scores import ScoreWriter, locked_run
@@ -263,3 +267,20 @@ def test_of_many_columns_the_first_are_taken_and_a_note_says_how_many_are_not(tm
     assert (sorted(named.names), named.notes) == (["column:c298", "column:c299", "length"], ())
     with pytest.raises(GradPrismError, match=r"1,001 metrics are named\. Expected at most 1,000: choose some of them"):
         correlate(wide, [f"column:c{i}" for i in range(1001)])
+
+
+def test_the_terminal_lists_pairs_and_the_matrix_without_numbers(run: Run) -> None:
+    found = correlate(run)
+    for matrix in (False, True):
+        console = HarmlessConsole(width=80, file=io.StringIO())
+        console.print(render_correlations(found, 80, matrix=matrix))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert max(map(len, text.splitlines())) <= 80
+        assert ("Hundredths" in text) == matrix
+        assert "…" not in text
+        assert not re.search(r"^ *1 +2 +3", text, re.MULTILINE)
+    strongest = found.table.filter(
+        pl.col("partial").is_not_null(), ~(pl.col("x").str.contains(":") & pl.col("y").str.contains(":"))
+    ).sort(pl.col("partial").abs(), descending=True)
+    first = next(line for line in text.partition("strongest first")[2].splitlines() if strongest["x"][0] in line)
+    assert strongest["y"][0].removesuffix(":mean") in first

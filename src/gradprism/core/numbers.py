@@ -16,6 +16,11 @@ def ratio(value: float | None) -> str:
     return f"{value:.2f}" if value is not None and 0.0995 <= value < 9.995 else number(value)
 
 
+def count(value: float | None) -> str:
+    """Format a count as a whole number, a median or quantile of counts with a decimal; a dash where it is missing."""
+    return "–" if value is None or value != value else f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Format a number with `digits` significant digits and thousands separators; a dash where it is missing or NaN."""
     if value is None or value != value:

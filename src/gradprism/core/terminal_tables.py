@@ -1,6 +1,7 @@
 """Lay out tables for a terminal."""
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -12,7 +13,9 @@ def plain_table(title: str, headings: list[str], left: int = 1) -> Table:
     """Make an empty table with light rules: the first `left` columns aligned left, the others right."""
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < left else "right", no_wrap=index >= left)
+        is_left = index < left
+        justify: Literal["left", "right"] = "left" if is_left else "right"
+        table.add_column(heading, justify=justify, no_wrap=not is_left, overflow="fold" if is_left else "ellipsis")
     return table
 
 

@@ -17,6 +17,7 @@ def correlate(
     *,
     metric: Several = (),
     out: str | None = None,
+    matrix: Flag = False,
     incomplete: Flag = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -32,6 +33,8 @@ def correlate(
         otherwise every score, length, loss, numeric column and measure, columns up to 200 metrics in all.
     out
         A folder for the pairs (Parquet and CSV) and the two matrices (CSV). Without it nothing is written.
+    matrix
+        Print the correlation of every two metrics, not of the strongest pairs alone.
     incomplete
         Correlate the rows that an incomplete run has.
     quiet
@@ -49,7 +52,7 @@ def correlate(
         from gradprism.correlation.render import render_correlations
 
         console = HarmlessConsole()
-        console.print(render_correlations(found, console.width))
+        console.print(render_correlations(found, console.width, matrix=matrix))
         if out is not None:
             console.print(f"\nThe pairs and the matrices are in {out}.", soft_wrap=True)
     return 0

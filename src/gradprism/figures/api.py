@@ -9,7 +9,7 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_files import is_comparison
-from gradprism.comparison.opening import Given, comparisons_of
+from gradprism.comparison.opening import Given, comparisons_of, folder_of
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.settings import one_or_several
@@ -19,6 +19,7 @@ from gradprism.files.atomic import write_whole
 from gradprism.files.csv_tables import csv_bytes
 from gradprism.files.folder import FolderKind, written_folder
 from gradprism.files.paths import to_path
+from gradprism.runs.run import open_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,6 +90,9 @@ def _figure_folder(given: Sequence[Given], out: str | Path | None) -> Path:
         return to_path(out)
     if len(given) == 1 and isinstance(given[0], str | Path) and is_comparison(given[0]):
         return to_path(given[0]) / "figures"
+    for item in given:  # what is no run is said first
+        if isinstance(item, str | Path) and not is_comparison(item):
+            open_run(str(folder_of(item)))
     raise GradPrismError(
         "Expected --out, a folder for the figures: only a single saved comparison has its own, DIR/figures."
     )

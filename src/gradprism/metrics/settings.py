@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from gradprism.core.settings import Settings, iso_date
+from gradprism.models.settings import Dtype
 
 
 class LikelihoodSettings(Settings):
@@ -35,7 +36,7 @@ class JudgeSettings(Settings):
     """Maximum number of tokens of an answer; one that is cut there has no value."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
-    judge_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    judge_dtype: Dtype = "float32"
     """Type of a local judge's weights and activations."""
 
     @field_validator("base_url")
@@ -86,7 +87,7 @@ class RewardSettings(Settings):
     """Hub id or folder of a sequence classifier."""
     reward_revision: str | None = None
     """Branch, tag or commit of a hub model."""
-    reward_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    reward_dtype: Dtype = "float32"
     """Type of its weights and activations."""
     reward_output: str | None = None
     """Name or number of the output that is the reward, where the model has several."""

@@ -6,6 +6,7 @@ Also quantised ones, with an adapter on top, and spread over several devices.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -370,6 +371,11 @@ def find_checkpoint(settings: CheckpointSettings, say: Say = say_nothing, *, wei
         raise GradPrismError(
             f"No model at {name}: expected a folder with config.json and weights, a .gguf file, a hub id, "
             f"or a built-in name ({', '.join(BUILTIN_MODELS)})."
+        )
+    if "/" not in name and (close := get_close_matches(name.lower(), BUILTIN_MODELS, n=1)):
+        raise GradPrismError(
+            f"No model {name!r}. Did you mean the built-in {close[0]!r}? Others: a hub id (OWNER/NAME), a folder, or a "
+            ".gguf file."
         )
     return Checkpoint(name, name, None, settings)
 

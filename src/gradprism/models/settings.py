@@ -3,14 +3,21 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.settings import Settings
 
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-int8"]
+
+_SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    BeforeValidator(lambda name: _SHORT_DTYPES.get(name, name) if isinstance(name, str) else name),
+]
+"""The type of a model's weights and activations; short names of the types are replaced by the long ones."""
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Layouts over devices that accelerate works out by itself."""
@@ -25,8 +32,8 @@ class CheckpointSettings(Settings):
     """Hub id, folder, .gguf file, or a built-in name (see `gradprism models`)."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights and activations; `auto` keeps the checkpoint's own."""
+    dtype: Dtype = "float32"
+    """Type of the weights and activations, also as fp32, bf16, fp16; `auto` keeps the checkpoint's own."""
     from_scratch: bool = False
     """Random weights of the same configuration instead of the trained ones."""
     init_seed: int = 0

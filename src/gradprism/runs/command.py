@@ -27,7 +27,8 @@ def show(run: str, /, *, by: str | None = None, json: Json = False) -> int:
     run
         A run directory, or its URL in an object store, complete or not.
     by
-        Compare the groups of this column of the data, raw and length-controlled.
+        Compare groups, raw and length-controlled: the values of this column of the data, or the quarters of a metric
+        or measure (length, effective_rank, nuclear_norm:q).
     json
         Print the summary as JSON.
     """

@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.numbers import number
 from gradprism.runs.run import Run
+from gradprism.runs.values import find_metric
 from gradprism.stats.least_squares import adjusted_means, log_lengths
 
 MOST_GROUPS = 24
+_QUARTERS = 4
 _LENGTHS = ("n_prompt_tokens", "n_response_tokens")
 
 
@@ -37,7 +40,9 @@ def example_means(run: Run, measure: str) -> pl.DataFrame:
 
 
 def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
-    """Return size, median response tokens and the means of each `group`, a value of the data's column `by`.
+    """Return size, median response tokens and the means of each `group` by `by`.
+
+    A group is a value of the data's column of this name, else a quarter of the values of this metric or measure.
 
     For projection p the columns are `p` (raw mean) and `p at equal length`, the length-controlled mean: that of the
     group at the mean log lengths of all rows (`gradprism.stats.least_squares.adjusted_means`), exponentiated. Null
@@ -60,14 +65,39 @@ def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
 
 
 def _group_column(run: Run, by: str) -> pl.DataFrame:
-    """Return `row` and `group` for the data's column `by`. Raises `GradPrismError` where it makes no groups."""
+    """Return `row` and `group` for a column of the data, or for the quarters of a metric.
+
+    Raises `GradPrismError` where it makes no groups.
+    """
     columns = run.columns
+    by = by.removeprefix("column:")
     if by not in columns.columns or by == "row":
+        if (metric := find_metric(run, by)) is not None:
+            return _quarters(metric.select("row", "value").drop_nulls(), by)
         known = [name for name in columns.columns if name not in ("row", "example_id")]
-        raise GradPrismError(f"--by {by}: the data has no such column; it has {', '.join(known) or '(none)'}.")
+        raise GradPrismError(
+            f"--by {by}: the data has no such column; it has {', '.join(known) or '(none)'}. Expected one of these, or "
+            f"a metric or measure of the run such as length or effective_rank."
+        )
     if (found := columns[by].n_unique()) > MOST_GROUPS:
         raise GradPrismError(f"--by {by}: {found} different values; expected at most {MOST_GROUPS} groups.")
     return columns.select("row", group=by)
+
+
+def _quarters(values: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Return `row` and `group`: the quarter of the rows, by `value`, with its lowest and highest value."""
+    if values["value"].n_unique() < _QUARTERS:
+        raise GradPrismError(
+            f"--by {by}: expected at least {_QUARTERS} different values, for a quarter of the rows each."
+        )
+    quarter = (pl.col("value").rank("ordinal") - 1) * _QUARTERS // pl.len()
+    ends = [pl.col("value").min().alias("low"), pl.col("value").max().alias("high")]
+    ranked = values.sort("value", "row").with_columns(quarter=quarter)
+    names = {
+        row["quarter"]: f"{row['quarter'] + 1}: {number(row['low'])} to {number(row['high'])}"
+        for row in ranked.group_by("quarter").agg(ends).iter_rows(named=True)
+    }
+    return ranked.select("row", group=pl.col("quarter").replace_strict(names, return_dtype=pl.String))
 
 
 def _length_controlled_means(table: pl.DataFrame, groups: Sequence[object], projection: str) -> list[float | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradprism.core.errors import GradPrismError
-from gradprism.files.paths import list_names
+from gradprism.files.paths import is_remote, list_names
 from gradprism.files.records import read_record_file
 from gradprism.runs.record_models import RunRecord
 
@@ -49,9 +49,22 @@ def published_parts(run: Path, table: str = "examples") -> list[int]:
 def read_record(path: Path) -> dict[str, Any]:
     """Read run.json. Raises `GradPrismError` where it is missing, damaged, or of another format version."""
     try:
+        if not is_remote(path) and path.is_file():
+            raise NotADirectoryError
         return read_record_file(path / RUN_FILE, RunRecord, FORMAT_VERSION)
     except (FileNotFoundError, NotADirectoryError):
-        raise GradPrismError(f"{path} is not a run: it holds no {RUN_FILE}.") from None
+        raise GradPrismError(_no_run(path)) from None
+
+
+def _no_run(path: Path) -> str:
+    if is_remote(path) or path.is_dir():
+        return f"{path} is not a run: it holds no {RUN_FILE}."
+    if not path.exists():
+        return f"{path} is not a run: there is no such folder."
+    return (
+        f"{path} is not a run but a file. Expected the folder of a run; data are measured into one first: "
+        f"gradprism spectra {path} --model MODEL --out RUN."
+    )
 
 
 def identity_of(run: Path) -> Mapping[str, Any]:

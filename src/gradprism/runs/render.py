@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.numbers import number
+from gradprism.core.numbers import count, number
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import headed, title
 from gradprism.prism.measures import MAIN_MEASURES
@@ -110,7 +110,7 @@ def _group_tables(run: Run, by: str) -> Iterator[RenderableType]:
         )
         for row in table.iter_rows(named=True):
             drawn.add_row(
-                Text(str(row["group"])), f"{row['rows']:,}", number(row["response tokens"]), number(row["loss"]),
+                Text(str(row["group"])), f"{row['rows']:,}", count(row["response tokens"]), number(row["loss"]),
                 *(number(row[name]) for name in shown),
             )  # fmt: skip
             controlled = [number(row[f"{name} at equal length"]) for name in shown]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gradprism.core.numbers import number
+from gradprism.core.numbers import count, number
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.runs.run import Run
 from gradprism.runs.score_summary import ScoreSummary
@@ -25,7 +25,7 @@ def score_tables(summaries: Sequence[ScoreSummary]) -> Iterator[RenderableType]:
     """Yield the table of counts and quantiles, a line for each metric; then notes, and reasons for missing values."""
     table = plain_table("Scores", ["metric", "rows", "ok", "mean", *summaries[0].quantiles])
     for item in summaries:
-        quantiles = (number(value) for value in item.quantiles.values())
+        quantiles = ((count if item.is_count else number)(value) for value in item.quantiles.values())
         table.add_row(Text(item.metric), f"{item.rows:,}", f"{item.ok:,}", number(item.mean), *quantiles)
     yield table
     notes = [(item.metric, note) for item in summaries for note in _score_notes(item)]

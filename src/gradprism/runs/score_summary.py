@@ -29,6 +29,7 @@ class ScoreSummary:
     parsed: dict[str, int]  # answers of a judge by the way they were parsed
     different_tags: int | None  # for instag: number of different tags in the whole set
     frequent_tags: dict[str, int]  # the most frequent of them, with the number of rows that have them
+    is_count: bool  # whether every value is a whole number
     retries: int  # number of shards that were retried because their worker had died
 
 
@@ -62,6 +63,7 @@ def _summary(run: Run, metric: str, scores: pl.DataFrame) -> ScoreSummary:
         _counts(scores.filter(status="ok"), "parse"),
         None if tags is None else tags.height,
         {} if tags is None else dict(tags.head(_MOST_FREQUENT).select("tag", "rows").iter_rows()),
+        bool((values == values.round()).all()),
         sum(session.get("retries", 0) for session in record["sessions"]),
     )
 

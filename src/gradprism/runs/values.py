@@ -4,8 +4,8 @@
 |---|---|
 | `ifd`, `reward`, ... | the value of a scored metric |
 | `ifd.ppl` | another numeric column of a scored metric |
-| `effective_rank:q`, `nuclear_norm:mean` | a spectral measure of one projection, or the mean of all; mean over layers |
-| `effective_rank:q@10-19`, `...@5` | such a measure averaged over some layers |
+| `effective_rank:q`, `effective_rank` | a spectral measure of one projection, or the mean of all; mean over layers |
+| `effective_rank:q@10-19`, `effective_rank@5` | such a measure averaged over some layers |
 | `length`, `prompt_length` | tokens of the response and of the prompt |
 | `loss`, `perplexity` | mean negative log-likelihood of the response tokens, and its exponential |
 | `column:NAME` | a column of the data |
@@ -20,13 +20,14 @@ from pathlib import Path
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, MEAN, Measure, known_measures
 from gradprism.runs.layout import published_parts
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.source_data import open_source_data
 
-_SPECTRAL = re.compile(r"(?P<measure>\w+):(?P<projection>\w+)(@(?P<first>\d+)(-(?P<last>\d+))?)?")
+_SPECTRAL = re.compile(r"(?P<measure>\w+)(:(?P<projection>\w+))?(@(?P<first>\d+)(-(?P<last>\d+))?)?")
 _IN_EXAMPLES = {"length": "n_response_tokens", "prompt_length": "n_prompt_tokens", "loss": "loss"}
 _IN_SCORES = {  # where the run holds no spectra
     "length": ("ifd.n_tokens", "loss.n_tokens", "perplexity.n_tokens"),
@@ -87,16 +88,32 @@ def metric_names(run: Run) -> list[str]:
 
 
 def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> GradPrismError:
-    """Make the error for an unknown name, with the nearest known name and a list of all."""
+    """Make the error for an unknown name: what to do, or the nearest known name, and a list of all."""
     names = list(known)
     twin = [name for name in names if name == f"column:{spec}"]
     nearest = twin or difflib.get_close_matches(spec, names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    hint = _what_to_do(spec, names) if kind == "metric" else ""
+    hint = hint or (f" Did you mean {nearest[0]!r}?" if nearest else "")
     spectral = [name for name in names if name.partition(":")[0] in known_measures()]
     listed = [name for name in names if name not in spectral]
     if spectral:
         listed += _grouped_by_projection(spectral)
     return GradPrismError(f"Unknown {kind} {spec!r}.{hint}\nThere are {', '.join(listed) or '(none)'}.")
+
+
+def _what_to_do(spec: str, names: Sequence[str]) -> str:
+    """Say how to name several metrics, or how to score one that is not scored yet; empty for other names."""
+    classes, parts = known_metrics(), [part.strip() for part in spec.split(",")]
+    if len(parts) > 1 and any(part.removeprefix("-") in {*names, *classes, *known_measures()} for part in parts):
+        return (
+            f" Expected one metric: repeat the option for several, as in {' '.join(f'--by {part}' for part in parts)}."
+        )
+    metric = classes.get(spec.partition(".")[0])
+    if metric is None or metric.name in names:
+        return ""
+    option = {"nothing": "", "judge": " --judge MODEL", "reward model": " --reward-model MODEL"}
+    needs = option.get(metric.needs, " --model MODEL")
+    return f" It is not scored yet. Score it: gradprism score --metric {metric.name}{needs} --out RUN."
 
 
 def _names_of_measures(run: Run) -> Iterator[str]:
@@ -215,7 +232,7 @@ def _read_measure(run: Run, spec: str) -> pl.DataFrame | None:
     measure = run.measures.get(match["measure"]) if match and _has_spectra(run) else None
     if not match or measure is None:
         return None
-    name, projection = measure.name, match["projection"]
+    name, projection = measure.name, match["projection"] or (LAYER if measure.of_layer else MEAN)
     if projection not in _projections_of(run, measure):
         return None
     spectra = run.scan_layer_measure(name) if measure.of_layer else run.scan_measures([name])
