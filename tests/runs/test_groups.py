@@ -19,6 +19,8 @@ class MadeUpRun:
     tables: dict[str, pl.DataFrame]
     columns: pl.DataFrame
     projections: tuple[str, ...] = ("q",)
+    metrics: tuple[str, ...] = ()
+    path: Path = Path("nowhere")
 
     def scan(self, table: str) -> pl.LazyFrame:
         return self.tables[table].lazy()

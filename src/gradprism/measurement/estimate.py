@@ -39,7 +39,7 @@ Ready = tuple[Example, Encoded]
 
 @dataclass(frozen=True)
 class Pace:
-    """What was measured in some seconds on this machine."""
+    """The batches that were measured on this machine, and their time."""
 
     rows: int
     tokens: int
@@ -48,7 +48,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take. Tokens, time and size are of the rows that are not in the run yet."""
+    """The work of a run. Tokens, time and size are of the rows that are not in the run yet."""
 
     data: str
     model: str

@@ -92,7 +92,7 @@ def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> Gra
     names = list(known)
     twin = [name for name in names if name == f"column:{spec}"]
     nearest = twin or difflib.get_close_matches(spec, names, n=1)
-    hint = _what_to_do(spec, names) if kind == "metric" else ""
+    hint = _what_to_do(spec, names) if kind == "metric" and not twin else ""
     hint = hint or (f" Did you mean {nearest[0]!r}?" if nearest else "")
     spectral = [name for name in names if name.partition(":")[0] in known_measures()]
     listed = [name for name in names if name not in spectral]
