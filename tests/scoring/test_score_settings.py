@@ -122,7 +122,7 @@ def test_imported_spectra_give_their_model_and_text(tiny_checkpoint: Path, tmp_p
     imported = gradprism.import_paper(tmp_path / "paper.jsonl", out=tmp_path / "imported", **options)
     scored = gradprism.score(metric="length", out=imported.path)
     assert scored.scores("length")["value"].to_list() == own.examples["n_response_tokens"].to_list()
-    with pytest.raises(GradPrismError, match=r"text\.max_length: the spectra have 100, now 64"):
+    with pytest.raises(GradPrismError, match=r"--max-length 100 \(now 64\)"):
         gradprism.score(metric="length", out=imported.path, max_length=64)
 
 
@@ -209,7 +209,7 @@ def test_scores_have_the_day_of_the_spectra(
     scored = gradprism.score(metric="loss", out=tmp_path / "run")
     assert scored.score_record("loss")["identity"]["text.date"] == "2025-01-02"
     assert scored.scores("loss")["value"].to_list() == pytest.approx(run.examples["loss"].to_list(), rel=1e-12)
-    with pytest.raises(GradPrismError, match=r"text\.date: the spectra have '2025-01-02', now '2025-03-04'"):
+    with pytest.raises(GradPrismError, match=r"--date 2025-01-02 \(now 2025-03-04\)"):
         gradprism.score(metric="ifd", out=tmp_path / "run", date="2025-03-04")
 
 
