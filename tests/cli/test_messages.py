@@ -55,6 +55,11 @@ def test_a_metric_that_is_not_scored_yet_says_how_to_score_it(verb: str, made: P
     assert "Did you mean 'effective_rank:v'?" in refusal(name, made, *options, "effective_rank:w")
 
 
+def test_a_measure_of_data_that_were_not_measured_says_how_to_measure_them() -> None:
+    told = refusal("select", SAMPLE, "--by", "effective_rank", "--top", 2)
+    assert "It is a measure of gradients. Measure them: gradprism spectra DATA --model MODEL --out RUN." in told
+
+
 @pytest.mark.parametrize("verb", ["select --top 2", "compare"])
 def test_one_metric_is_expected_where_several_are_given(verb: str, made: Path) -> None:
     name, *options = verb.split()

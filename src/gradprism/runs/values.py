@@ -102,12 +102,15 @@ def unknown_metric(spec: str, known: Iterable[str], kind: str = "metric") -> Gra
 
 
 def _what_to_do(spec: str, names: Sequence[str]) -> str:
-    """Say how to name several metrics, or how to score one that is not scored yet; empty for other names."""
+    """Say how to name several metrics, or how to measure or score one that is not there yet; empty for others."""
     classes, parts = known_metrics(), [part.strip() for part in spec.split(",")]
     if len(parts) > 1 and any(part.removeprefix("-") in {*names, *classes, *known_measures()} for part in parts):
         return (
             f" Expected one metric: repeat the option for several, as in {' '.join(f'--by {part}' for part in parts)}."
         )
+    measures = known_measures()
+    if re.split("[:@]", spec)[0] in measures and not {name.partition(":")[0] for name in names} & {*measures}:
+        return " It is a measure of gradients. Measure them: gradprism spectra DATA --model MODEL --out RUN."
     metric = classes.get(spec.partition(".")[0])
     if metric is None or metric.name in names:
         return ""
