@@ -287,10 +287,10 @@ def test_resumed_with_the_same_settings_alone(tmp_path: Path, rows: list[Fields]
     assert [session["examples"] for session in again.record["sessions"]] == [5, 2]
     with pytest.raises(GradPrismError, match="made with other settings"):
         imported(tmp_path, rows, part_rows=3)
-    with pytest.raises(GradPrismError, match="data fingerprint"):
+    with pytest.raises(GradPrismError, match="the data: other rows"):
         imported(tmp_path, rows[:4], part_rows=2)
     of_another_model = [changed(row, loss=row["loss"] + 1) for row in rows]
-    with pytest.raises(GradPrismError, match="first line"):
+    with pytest.raises(GradPrismError, match="the data: other statistics in the first row"):
         imported(tmp_path, of_another_model, part_rows=2)
 
 

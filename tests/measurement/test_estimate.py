@@ -49,6 +49,8 @@ def test_rows_that_the_run_holds_are_left_out(tiny_checkpoint: Path, tmp_path: P
     assert whole.tokens - found.tokens == made.counts.tokens
     done = estimated(tiny_checkpoint, tmp_path / "run", limit=4, part_rows=4)
     assert (done.tokens, done.bytes, done.pace, done.not_measured) == (0, 0, None, "no row is left to measure")
+    longer = estimated(tiny_checkpoint, tmp_path / "run", limit=5, part_rows=4)
+    assert (longer.rows_done, longer.parts) == (4, 1)
     with pytest.raises(gradprism.GradPrismError, match=r"--projections q,k,v,o \(now q\)"):
         estimated(tiny_checkpoint, tmp_path / "run", limit=11, part_rows=4, projections="q")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before

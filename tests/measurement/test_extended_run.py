@@ -79,18 +79,17 @@ def test_a_longer_range_measures_the_new_rows_alone(
     assert not measured
 
 
-def test_data_that_grow_at_their_end_extend_the_run(measure: Measure, measured: list[int], tmp_path: Path) -> None:
+def test_data_that_have_changed_are_refused_with_more_rows_and_without(measure: Measure, tmp_path: Path) -> None:
     lines = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
     data = tmp_path / "data.jsonl"
     data.write_text("".join(lines[:5]), encoding="utf-8")
-    measure(data)
+    measure(data, limit=3)
+    data.write_text("".join(lines[:5]).replace("photosynthesis", "breathing"), encoding="utf-8")
+    for limit in (3, 5):
+        with pytest.raises(GradPrismError, match="the data: other rows, or rows whose content has changed"):
+            measure(data, limit=limit)
     data.write_text("".join(lines[:9]), encoding="utf-8")
-    measured.clear()
-    assert measure(data).counts.done == 9
-    assert measured == [5, 6, 7, 8]
-    data.write_text("".join(lines[1:12]), encoding="utf-8")
-    with pytest.raises(GradPrismError, match="the data: other rows, or rows whose content has changed"):
-        measure(data)
+    assert measure(data, limit=9).counts.done == 9
 
 
 def test_fewer_rows_and_other_settings_are_refused_by_their_options(measure: Measure) -> None:

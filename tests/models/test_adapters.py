@@ -174,7 +174,7 @@ def test_a_changed_adapter_is_another_model(
     first = spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "run", max_length=60)
     weights = load_file(tmp_path / "lora" / "adapter_model.safetensors")
     save_file({name: 2 * weight for name, weight in weights.items()}, tmp_path / "lora" / "adapter_model.safetensors")
-    with pytest.raises(GradPrismError, match="model fingerprint"):
+    with pytest.raises(GradPrismError, match="--model or --adapter: other weights"):
         spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "run", max_length=60)
     again = spectra(sample_rows[:1], tiny_checkpoint, adapter=tmp_path / "lora", out=tmp_path / "other", max_length=60)
     assert made_by(again) != made_by(first)  # not to be compared

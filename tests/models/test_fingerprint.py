@@ -70,7 +70,7 @@ def test_a_run_is_not_resumed_with_other_weights_in_the_middle_of_a_file(
     os.utime(file)
     measure()
     flip(file, file.stat().st_size // 2)
-    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
+    with pytest.raises(GradPrismError, match="--model or --adapter: other weights, or another tokenizer"):
         measure()
 
 
@@ -89,7 +89,7 @@ def test_an_adapter_of_another_scale_is_another(
     measure()
     settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 8}), encoding="utf-8")
-    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
+    with pytest.raises(GradPrismError, match="--model or --adapter: other weights, or another tokenizer"):
         measure()
 
 
@@ -105,7 +105,7 @@ def test_a_loaded_model_of_which_some_rows_have_changed(
     measure()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[100:200] += 1e-3
-    with pytest.raises(GradPrismError, match="--model: its weights or its tokenizer are others"):
+    with pytest.raises(GradPrismError, match="--model or --adapter: other weights, or another tokenizer"):
         measure()
 
 
@@ -269,5 +269,5 @@ def test_a_run_from_before_opens_and_says_why_it_is_not_resumed(
     del record["sha256"]  # the record of an earlier version
     (tmp_path / "run" / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert open_run(tmp_path / "run").counts.ok == 1
-    with pytest.raises(GradPrismError, match=r"(?s)model fingerprint.*computed from all of their weights now"):
+    with pytest.raises(GradPrismError, match=r"(?s)another tokenizer.*from all of their weights now"):
         spectra(sample_rows[:1], tiny_checkpoint, out=tmp_path / "run", **FEW)

@@ -95,7 +95,7 @@ def test_the_command_takes_them_too(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": "other"}, ["--model", "--model:", "--dtype"]),
+        ({"model": "other"}, ["--model", "--model", "--dtype"]),
         ({"max_length": 150}, ["--max-length"]),
         ({"template": "paper"}, ["--template"]),
         ({"turns": "all", "system": "Be long."}, ["--turns", "--system"]),

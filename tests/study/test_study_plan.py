@@ -103,12 +103,16 @@ def test_what_is_done_is_counted_and_times_the_rest(tiny_checkpoint: Path, tmp_p
 def test_runs_that_would_be_refused_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     run_recipe(loaded_study(path, limit=2))
-    plan = plan_study(loaded_study(path))
+    extended = plan_study(loaded_study(path))
+    assert (runs_of(extended).rows, runs_of(extended).rows_done, extended.missing) == (6, 4, ())
+    plan = plan_study(loaded_study(path, limit=1))
     assert runs_of(plan).rows_done == 0
     assert {item.name for item in plan.missing} == {"runs/tiny/whole/long", "runs/tiny/whole/short"}
     assert all("read.limit" in item.reason for item in plan.missing)
-    with pytest.raises(GradPrismError, match="made with other settings"):
-        run_recipe(loaded_study(path))
+    with pytest.raises(GradPrismError, match="fewer are asked for"):
+        run_recipe(loaded_study(path, limit=1))
+    assert run_recipe(loaded_study(path)).failed == {}
+    assert runs_of(plan_study(loaded_study(path))).rows_done == 6
 
 
 def test_sets_of_a_pool_are_expected_from_its_rows(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -14,15 +14,16 @@ from gradprism.core.progress import Progress
 from gradprism.data.encode import Encoded, Encoder, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.example_set import ExampleSet
-from gradprism.engine.shards import n_parts, rows_in
+from gradprism.engine.shards import n_parts
 from gradprism.files.paths import to_path
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.device import devices_in_words, execution_device, find_device, find_spread
 from gradprism.models.rate import estimated_seconds
 from gradprism.models.text import resolve_text
-from gradprism.runs.layout import identity_of, published_parts
+from gradprism.runs.layout import identity_of
 from gradprism.runs.record import examples_of
+from gradprism.runs.run import open_run
 
 if TYPE_CHECKING:
     from gradprism.models.projections.discovery import Projection
@@ -141,7 +142,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
         projections=len({each.name for each in found}),
         spectrum_length=sum(values) / max(len(values), 1),
         bytes=round(share * (_bytes_of_gradients(found, recipe) * len(ready) + BYTES_PER_VALUE * sum(values))),
-        parts=n_parts(len(examples), recipe.part_rows) - len({*done} and published_parts(out)),
+        parts=n_parts(len(examples), recipe.part_rows) - len(done) // recipe.part_rows,
     )
 
 
@@ -155,7 +156,7 @@ def _rows_done(recipe: SpectraRecipe, rows: int) -> range:
         return range(0)
     shared = {name: value for name, value in recipe.identity().items() if name in made and name not in ROWS}
     refuse_differences(out, {name: made[name] for name in shared}, shared)
-    return range(rows_in(published_parts(out), recipe.part_rows, rows))
+    return range(min(rows, open_run(out).counts.done))
 
 
 def _sample(examples: ExampleSet, done: Sequence[int]) -> list[Example]:

@@ -12,7 +12,7 @@ ROWS = ("read.limit", "read.rows", "data fingerprint")
 _CONTENTS = {  # entries that are digests or versions, in words
     "data fingerprint": "the data: other rows, or rows whose content has changed",
     "first line": "the data: other statistics in the first row",
-    "model fingerprint": "--model: its weights or its tokenizer are others",
+    "model fingerprint": "--model or --adapter: other weights, or another tokenizer",
     "template digest": "--template: its text is another",
     "architecture digest": "--architecture: its text is another",
     "method": "the version of gradprism: it reads rows and takes their loss in another way",
@@ -43,8 +43,12 @@ def differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def differ_in_rows_alone(made: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether two identities differ, and in nothing but the rows that are chosen."""
-    return {*_different(made, now)} <= {*ROWS} and made.get("data fingerprint") != now.get("data fingerprint")
+    """Return whether two identities differ in the options that choose rows, and in nothing else.
+
+    Data that have changed under the same options are other data.
+    """
+    different = {*_different(made, now)}
+    return different <= {*ROWS} and "data fingerprint" in different and len(different) > 1
 
 
 def refuse_fewer_rows(path: Path, rows: int, made: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from gradprism.models.device import find_device
 from gradprism.models.rate import estimated_seconds
 from gradprism.models.settings import CheckpointSettings
 from gradprism.runs.layout import identity_of, published_parts, read_record, score_table
+from gradprism.runs.resume_checks import ROWS
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.selection.settings import SelectRecipe
 from gradprism.study.done import Done
@@ -145,8 +146,10 @@ class Planner:
             return PlannedStep(step.name, is_done)
         rows, tokens, basis = self._size(step, made)
         table = score_table(str(made.name)) if isinstance(made, ScoreRecipe) else "examples"
-        parts = [] if self._is_refused(step.name, made) else published_parts(to_path(made.out), table)
-        done = rows_in(parts, made.part_rows, len(parts) * made.part_rows if rows is None else rows)
+        begun = _rows_begun(made)
+        parts = [] if self._is_refused(step.name, made, rows, begun) else published_parts(to_path(made.out), table)
+        there = [each for each in (rows, begun) if each is not None]
+        done = rows_in(parts, made.part_rows, min(there, default=len(parts) * made.part_rows))
         return PlannedStep(step.name, is_done or done == rows, rows, max(done, 0), tokens, basis)
 
     def _size(self, step: Step, made: Measuring) -> tuple[int | None, float | None, Basis]:
@@ -193,13 +196,18 @@ class Planner:
             self._miss("score" if is_score else "model", names[3 if is_score else 1], settings.model, found.missing)
         return found
 
-    def _is_refused(self, step: str, made: Measuring) -> bool:
-        """Return whether a run was begun with other settings, with which it would be refused; name it then."""
+    def _is_refused(self, step: str, made: Measuring, rows: int | None, begun_rows: int | None) -> bool:
+        """Return whether a run was begun with other settings, with which it would be refused; name it then.
+
+        With more rows it is extended.
+        """
         names: list[str] = []
         with suppress(GradPrismError):
             if isinstance(made, SpectraRecipe) and (begun := identity_of(to_path(made.out))):
                 now = made.identity()
                 names = sorted(key for key in now if not key.startswith(_RESOLVED) and begun.get(key) != now[key])
+                if {*names} <= {*ROWS} and (rows or 0) >= (begun_rows or 0):
+                    return False
         if names:
             reason = f"begun with other settings ({', '.join(names)}), so it would be refused"
             self._miss("run", step, "another `out` keeps both", reason)
@@ -240,6 +248,13 @@ class Planner:
             return Rate(1e12 * seconds / work, measured=True)
         device = find_device(self._recipe.execution.device)
         return Rate(estimated_seconds(1e12, device) / (self._recipe.engine.workers or 1), False)
+
+
+def _rows_begun(made: Measuring) -> int | None:
+    """Return the number of rows that a run was begun with; None where there is none."""
+    with suppress(GradPrismError):
+        return int(read_record(to_path(made.out))["data"]["rows"])
+    return None
 
 
 def _checkpoint_of(made: Measuring) -> CheckpointSettings | None:
