@@ -9,7 +9,7 @@ from rich.text import Text
 
 from gradprism import __version__
 from gradprism.cli.help_page import HELP_ALL, HelpPage
-from gradprism.cli.verbs import find_verbs
+from gradprism.cli.verbs import find_verbs, in_order_of_work
 from gradprism.core.errors import GradPrismError
 
 
@@ -67,8 +67,9 @@ def app(words: Sequence[str]) -> Any:
         group_parameters=Group("Options", sort_key=1),
         default_parameter=Parameter(short_alias=lambda field, taken: _SHORT.get(field.name)),
     )
-    for verb in find_verbs().values():
-        made.command(verb.function, name=verb.name, help=verb.about, help_formatter=HelpPage(verb, everything))
+    for place, verb in enumerate(in_order_of_work(find_verbs())):
+        page = HelpPage(verb, everything)
+        made.command(verb.function, name=verb.name, help=verb.about, help_formatter=page, sort_key=place)
     return made(words)
 
 

@@ -13,6 +13,11 @@ from gradprism.cli.verbs import Verb
 
 HELP_ALL = "--help-all"
 _NAMES, _VERBS = 28, 13  # columns of the terminal for the names of options, and of verbs
+_FIRST_EXAMPLES = (
+    "gradprism spectra examples/sample.jsonl -m smollm2-135m -o runs/demo",
+    "gradprism compare runs/demo --by column:kind -o runs/compared",
+    "gradprism report runs/compared",
+)
 _FIRST_SENTENCE = re.compile(r"(.+?[.]) (?=[A-Z])")
 
 
@@ -31,10 +36,9 @@ class HelpPage:
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Print the description, and examples."""
         console.print(description)
-        if self._verb is None:
-            return
+        examples = _FIRST_EXAMPLES if self._verb is None else self._verb.examples
         console.print(Text("Examples", "bold"))
-        for example in self._verb.examples:
+        for example in examples:
             console.print(Text(f"  {example}", "cyan"), soft_wrap=True)
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:

@@ -6,7 +6,7 @@ that `--help` lists. A verb whose settings are saved as a recipe also defines `R
 `replay`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from keyword import iskeyword
@@ -14,6 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 _ROOT = Path(__file__).parents[1]
+_ORDER = (
+    "inspect", "spectra", "score", "show", "compare", "report", "figures", "correlate", "select", "study", "run",
+    "check", "models", "import", "export",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Verb:
 def find_verbs() -> dict[str, Verb]:
     """Return the verbs by name."""
     return {verb.name: verb for verb in _read_verbs()}
+
+
+def in_order_of_work(verbs: Mapping[str, Verb]) -> list[Verb]:
+    """Order verbs as a user meets them; those that are not listed here come last, by name."""
+    return sorted(verbs.values(), key=lambda verb: _ORDER.index(verb.name) if verb.name in _ORDER else len(_ORDER))
 
 
 def _read_verbs() -> Iterator[Verb]:
