@@ -64,6 +64,9 @@ def assert_equal_runs(first: Run, second: Run) -> None:
         loose = [name for name in ("singular_values", "grad_mean", "cosine") if name in a.columns]
         assert_frame_equal(a.drop(loose), b.drop(loose), rel_tol=1e-5, abs_tol=0)
         assert_frame_equal(a.select(loose), b.select(loose), rel_tol=1e-5, abs_tol=1e-5)
+    assert first.has_tokens == second.has_tokens
+    if first.has_tokens:
+        assert_frame_equal(first.tokens.sort("row"), second.tokens.sort("row"), rel_tol=1e-4, abs_tol=1e-5)
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -241,7 +244,7 @@ def test_real_rows_on_two_workers_equal_those_of_the_local_engine(
     n: int, cluster: None, shared: Path, tmp_path: Path
 ) -> None:
     data = shared / "data" / "quality" / "ifd_gpt2" / "wiz_10k_highest_200.json"
-    options = [data, "--model", "smollm2-135m", "--limit", n, "--max-length", 64, "--part-rows", 4, "-q"]
+    options = [data, "--model", "smollm2-135m", "--limit", n, "--max-length", 64, "--part-rows", 4, "--tokens", "-q"]
     with one_thread():
         assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
     assert run("spectra", *options, "--out", tmp_path / "ray", *RAY).returncode == 0

@@ -29,7 +29,7 @@ MAX_LENGTH = 128
 
 def arguments(model: Path | str, out: Path | str, max_length: int = MAX_LENGTH) -> list[object]:
     return ["spectra", SAMPLE, "--model", model, "--out", out, "--limit", ROWS, "--part-rows", ROWS // PARTS,
-            "--batch-tokens", 256, "--max-length", max_length]  # fmt: skip
+            "--batch-tokens", 256, "--max-length", max_length, "--tokens"]  # fmt: skip
 
 
 def begun(model: Path | str, out: Path | str) -> "subprocess.Popen[str]":
@@ -62,6 +62,7 @@ def assert_equal_runs(first: Run, second: Run) -> None:
         ("examples", ["row"]),
         ("spectra", ["row", "layer", "projection"]),
         ("similarity", ["row", "kind", "layer", "pair"]),
+        ("tokens", ["row"]),
     ):
         a, b = (whole.scan(table).sort(key).collect() for whole in (first, second))
         assert a.select(key).is_duplicated().sum() == 0
@@ -105,7 +106,7 @@ def test_sigkill_of_a_run_in_an_object_store(kills: int, tiny_checkpoint: Path, 
         assert finished(process) == -signal.SIGKILL, "the run ended before it could be killed"
         published.append(bucket.versions("killed/examples/"))
     assert run(*arguments(tiny_checkpoint, killed)).returncode == 0
-    options = {"limit": ROWS, "part_rows": ROWS // PARTS, "batch_tokens": 256, "max_length": MAX_LENGTH}
+    options = {"limit": ROWS, "part_rows": ROWS // PARTS, "batch_tokens": 256, "max_length": MAX_LENGTH, "tokens": True}
     undisturbed = spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", **options)
     assert_equal_runs(undisturbed, open_run(killed))
     for earlier, later in pairwise([*published, bucket.versions("killed/examples/")]):

@@ -69,6 +69,7 @@ def spectra(
     entry_stats: bool = False,
     all_layers: bool = False,
     spectrum: bool = True,
+    tokens: bool = False,
     precision: Literal["exact", "balanced", "fast"] = "exact",
     device: str = "auto",
     batch_tokens: int | None = None,

@@ -32,11 +32,15 @@ class SpectraRecipe(Settings):
         return checked(cls, {"data": data, "out": out, **grouped(cls, options)})
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings that decide the numbers and the parts, which must be equal to resume a run."""
+        """Return the settings that decide the numbers and the parts, which must be equal to resume a run.
+
+        What a run of an earlier version cannot have is among them only where it is asked for.
+        """
         groups = {"read": self.read, "text": self.text, "checkpoint": self.checkpoint, "prism": self.prism}
         return {"part_rows": self.part_rows} | {
             f"{group}.{name}": value
             for group, settings in groups.items()
             for name, value in settings
             if name != "max_row_bytes"  # the data's fingerprint has what it decides
+            and not (name == "tokens" and value is False)
         }

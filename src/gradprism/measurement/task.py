@@ -52,7 +52,7 @@ class MeasureTask(Task[Tables]):
         """Return the tables of examples that have all failed, for one reason."""
         from gradprism.prism.analyzer import failed_tables
 
-        return failed_tables(examples, reason)
+        return failed_tables(examples, reason, tokens=self.recipe.prism.tokens)
 
     def join(self, parts: Sequence[Tables]) -> Tables:
         """Join parts in the order of rows; parts of earlier versions may lack a column."""
@@ -61,7 +61,8 @@ class MeasureTask(Task[Tables]):
             frames: list[pl.DataFrame] = [getattr(part, table) for part in parts]
             return pl.concat(frames, how="diagonal").sort("row", maintain_order=True)
 
-        return Tables(joined("examples"), joined("spectra"), joined("similarity"))
+        tokens = joined("tokens") if self.recipe.prism.tokens else None
+        return Tables(joined("examples"), joined("spectra"), joined("similarity"), tokens)
 
     def _source_of_this_machine(self) -> ModelSource:
         source = find_checkpoint(self.recipe.checkpoint)

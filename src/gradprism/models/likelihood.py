@@ -53,6 +53,8 @@ class ResponseLoss:
     response's token count falls below what fp16 can hold. The division belongs after backward, in fp64.
     """
 
+    nll: Float[Tensor, " n"]
+    """Of each response token, one example after the other."""
     nll_sum: Float[Tensor, " batch"]
     n_predicted: Int[Tensor, " batch"]
     root: Tensor
@@ -62,6 +64,11 @@ class ResponseLoss:
     def means(self) -> list[float]:
         """Mean negative log-likelihood of each example's response tokens, nats."""
         return (self.nll_sum / self.n_predicted).tolist()
+
+    @property
+    def by_token(self) -> list[list[float]]:
+        """Negative log-likelihoods of each example's response tokens, nats."""
+        return [part.tolist() for part in torch.split(self.nll.cpu(), self.n_predicted.tolist())]
 
     def backward(self) -> None:
         """Send the gradient of the summed loss into the model."""
@@ -160,11 +167,11 @@ class ResponseHead:
             nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
             nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
             gradient.masked_fill_(~finite[:, None], 0.0)
-            return ResponseLoss(nll_sum, counts, hidden, gradient.to(hidden.device))
+            return ResponseLoss(nll, nll_sum, counts, hidden, gradient.to(hidden.device))
         logits, _ = self._forward(batch.ids, lambda states: _states_at(states, examples, positions))
         nll = cast(Tensor, _Nll.apply(logits, targets.to(logits.device)))  # type: ignore[no-untyped-call]
         nll_sum, counts, finite = _per_example(nll.detach(), examples, len(batch.lengths))
-        return ResponseLoss(nll_sum, counts, nll[finite].sum(), None)
+        return ResponseLoss(nll.detach(), nll_sum, counts, nll[finite].sum(), None)
 
     def _hidden(self, ids: Tensor, examples: Tensor, positions: Tensor) -> Float[Tensor, "n d"]:
         """Return the hidden states in front of the output layer, which itself gets a few of them.

@@ -1,7 +1,8 @@
 """`GradientAnalyzer`: measures examples on a loaded model and tokenizer, and returns tables."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from gradprism.core.python_options import PythonOptions
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.example_set import open_examples
+from gradprism.data.pieces import TokenPieces
 from gradprism.models.adapters import refuse_kinds
 from gradprism.models.batches import Batches, Failure
 from gradprism.models.checkpoints import find_checkpoint
@@ -28,11 +30,11 @@ from gradprism.models.settings import PLACING_OPTIONS, CheckpointSettings, refus
 from gradprism.models.usage import used_projections
 from gradprism.prism.capture import frozen
 from gradprism.prism.eigen_pool import EigenPool
-from gradprism.prism.example_gradients import ExampleGradients
+from gradprism.prism.example_gradients import ExampleGradients, TokenGradients
 from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, Tables, spectra_schema
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, Tables, spectra_schema
 
 Encode = Callable[[Example], Encoded]
 Ready = tuple[Example, Encoded]
@@ -87,6 +89,7 @@ class GradientAnalyzer:
         entry_stats: bool = False,
         all_layers: bool = False,
         spectrum: bool = True,
+        tokens: bool = False,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -116,6 +119,7 @@ class GradientAnalyzer:
         self._text = recipe.text.at_most(position_limit(getattr(self.model, "config", None)))
         self._encoder = make_encoder(self._tokenizer, self._text)  # refuses a template that cannot be used
         self._read, self._prism = recipe.read, recipe.prism
+        self._pieces = TokenPieces(self._tokenizer) if recipe.prism.tokens else None
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
         self._computing = Computing(self.model, self.arithmetic, self._head.device, but=[self._head.layer])
@@ -154,7 +158,7 @@ class GradientAnalyzer:
         if unusable:
             on_batch(len(unusable), 0)
         measured = {item.example.row: item for item in [*unusable, *self._measure_batches(ready, on_batch)]}
-        return _make_tables([measured[example.row] for example in examples])
+        return _make_tables([measured[example.row] for example in examples], self._pieces)
 
     def _measure_batches(self, ready: Sequence[Ready], on_batch: OnBatch) -> Iterator[_MeasuredExample]:
         with frozen(self.model):
@@ -198,9 +202,10 @@ def _loaded(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
-def failed_tables(examples: Sequence[Example], reason: str) -> Tables:
-    """Return the tables of examples that have all failed, for one reason."""
-    return _make_tables([_MeasuredExample(example, "failed", reason) for example in examples])
+def failed_tables(examples: Sequence[Example], reason: str, *, tokens: bool = False) -> Tables:
+    """Return the tables of examples that have all failed, for one reason; with `tokens` that of tokens too."""
+    made = _make_tables([_MeasuredExample(example, "failed", reason) for example in examples], None)
+    return replace(made, tokens=pl.DataFrame(schema=TOKENS)) if tokens else made
 
 
 def _all_examples(data: Any) -> bool:
@@ -215,12 +220,13 @@ def _with_status(example: Example, encoded: Encoded, answer: ExampleGradients | 
     return _MeasuredExample(example, "ok", None, encoded, answer)
 
 
-def _make_tables(measured: Sequence[_MeasuredExample]) -> Tables:
+def _make_tables(measured: Sequence[_MeasuredExample], pieces: TokenPieces | None) -> Tables:
     ok = [(item.example, item.gradients) for item in measured if item.gradients]
     return Tables(
         _nan_to_null([_example_row(item) for item in measured], EXAMPLES),
         _nan_to_null([row for example, gradients in ok for row in _spectra_rows(example, gradients)], spectra_schema()),
         _nan_to_null([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
+        None if pieces is None else _tokens_table(measured, pieces),
     )
 
 
@@ -249,6 +255,23 @@ def _spectra_rows(example: Example, gradients: ExampleGradients) -> Iterator[tup
             example.example_id, example.row, p.layer, p.name, p.d_out, p.d_in, *item.measures.values(),
             item.mean, *(item.extremes or (None, None)), item.singular_values,
         )  # fmt: skip
+
+
+def _tokens_table(measured: Sequence[_MeasuredExample], pieces: TokenPieces) -> pl.DataFrame:
+    rows = [
+        _tokens_row(item.example, item.encoded, item.gradients.tokens, pieces)
+        for item in measured
+        if item.encoded and item.gradients and item.gradients.tokens
+    ]
+    return pl.DataFrame(rows, schema=TOKENS, orient="row")
+
+
+def _tokens_row(example: Example, encoded: Encoded, measured: TokenGradients, pieces: TokenPieces) -> tuple[Any, ...]:
+    losses = iter(measured.losses)
+    by_token = [next(losses) if in_loss else None for in_loss in (False, *encoded.response_mask[1:])]
+    total = [math.fsum(sizes) for sizes in zip(*measured.sizes.values(), strict=True)]
+    by_projection = [{"projection": name, "gradient_size": sizes} for name, sizes in measured.sizes.items()]
+    return example.example_id, example.row, encoded.ids, pieces.of(encoded.ids), by_token, total, by_projection
 
 
 def _similarity_rows(example: Example, gradients: ExampleGradients) -> Iterator[tuple[Any, ...]]:

@@ -28,6 +28,15 @@ class Similarity:
     cosine: float | None
 
 
+@dataclass(frozen=True)
+class TokenGradients:
+    """The losses of one example's response tokens, and how much each of its tokens adds to the gradients."""
+
+    losses: list[float]
+    sizes: Mapping[str, list[float]]
+    """By projection, of all tokens; see `token_sizes`."""
+
+
 @dataclass
 class ExampleGradients:
     """Everything measured of one example; `problem` says why nothing could be."""
@@ -37,6 +46,7 @@ class ExampleGradients:
     problem: str | None = None
     spectra: list[ProjectionGradient] = field(default_factory=list)
     similarities: list[Similarity] = field(default_factory=list)
+    tokens: TokenGradients | None = None
 
     def __repr__(self) -> str:
         """Count what was measured, or say why nothing was."""

@@ -10,7 +10,7 @@ from gradprism.models.likelihood import Batch, ResponseHead
 from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import capturing
 from gradprism.prism.eigen_pool import EigenPool
-from gradprism.prism.example_gradients import ExampleGradients
+from gradprism.prism.example_gradients import ExampleGradients, TokenGradients
 from gradprism.prism.precision import Computing
 from gradprism.prism.reducer import Reducer
 from gradprism.prism.settings import PrismSettings
@@ -46,4 +46,7 @@ def measure_batch(
                 raise RuntimeError(f"no gradient reached {', '.join(p.path for p in next(iter(awaited.values())))}")
     with torch.no_grad():
         reducer.finish()
+    if settings.tokens:
+        for answer, losses, sizes in zip(answers, loss.by_token, reducer.token_sizes, strict=True):
+            answer.tokens = TokenGradients(losses, sizes)
     return answers

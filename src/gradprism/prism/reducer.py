@@ -23,6 +23,7 @@ from gradprism.prism.measures import measure_spectra
 from gradprism.prism.settings import PrismSettings
 from gradprism.prism.similarity import inner_products
 from gradprism.prism.spectrum import Solved, solve, spectra_of
+from gradprism.prism.token_sizes import TokenSizes
 from gradprism.prism.token_summaries import (
     StorageKey,
     nonzero_tokens,
@@ -80,6 +81,7 @@ class Reducer:
         self._pool = pool
         self._waiting: list[_BatchFactors] = []
         self._bytes = 0
+        self._token_sizes = TokenSizes() if settings.tokens else None
         self._above: list[dict[str, _Gradient]] = [{} for _ in lengths]
         self._kept: list[list[_Gradient]] = [[] for _ in lengths]
 
@@ -88,6 +90,8 @@ class Reducer:
         caught = [_on_solver_device(item) for item in caught]
         if self._waiting and self._waiting[0].means.device != caught[0].deltas.device:
             self._reduce()  # a spread model continues on another device, and matrices are stacked on one device only
+        if self._token_sizes:
+            self._token_sizes.add(caught)
         valid = valid_tokens(caught[0].deltas, self._lengths)
         summed: dict[StorageKey, tuple[Tensor, Tensor]] = {}
         for item in caught:
@@ -102,6 +106,11 @@ class Reducer:
             self._bytes += 4 * (item.deltas.numel() + self._entries_formed(item.projection))
         if self._bytes > _WAITING[valid.device.type == "cpu"]:
             self._reduce()
+
+    @property
+    def token_sizes(self) -> list[dict[str, list[float]]]:
+        """The gradient sizes of each example's tokens, by projection; nothing unless the settings say so."""
+        return self._token_sizes.by_example(self._lengths, self._n_predicted) if self._token_sizes else []
 
     def _entries_formed(self, projection: Projection) -> int:
         """Return the number of entries of the gradients, over all examples, that will be formed."""

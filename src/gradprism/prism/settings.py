@@ -25,6 +25,8 @@ class PrismSettings(Settings):
     """Also measure the cosine of every pair of layers, not only of adjacent ones."""
     spectrum: bool = True
     """Store the singular values themselves."""
+    tokens: bool = False
+    """Also store the loss and the gradient size of each token, with its text."""
     precision: Precision = "exact"
     """Precision of the model's matrix products, as far as the hardware supports it: exact (fp32), balanced (TF32 or
     bf16 products) or fast (bf16, or int8 on a CPU without AMX). The spectra themselves are always fp64."""

@@ -69,6 +69,18 @@ SIMILARITY = _schema(
     }
 )
 
+TOKENS = _schema(  # a row an example; the lists run over its tokens
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "token_ids": pl.List(pl.Int32),
+        "pieces": pl.List(pl.String),  # joined, the text that was measured
+        "loss": pl.List(pl.Float32),  # negative log-likelihood, nats; null for tokens outside the loss
+        "gradient_size": pl.List(pl.Float32),  # over all layers and projections
+        "projections": pl.List(pl.Struct({"projection": pl.String, "gradient_size": pl.List(pl.Float32)})),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -77,6 +89,8 @@ class Tables:
     examples: pl.DataFrame
     spectra: pl.DataFrame
     similarity: pl.DataFrame
+    tokens: pl.DataFrame | None = None
+    """Unless asked for, None."""
 
     def __repr__(self) -> str:
         """Describe the size of each table, and show its first rows."""

@@ -31,6 +31,11 @@ def token_sums(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[
     return values.sum(2, dtype=wide).masked_fill(~valid, 0.0).double()
 
 
+def token_norms(values: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens"]:
+    """Return the Euclidean norm of each token's entries, in fp64: squares of small ones would vanish in fp32."""
+    return values.double().square_().sum(2).sqrt_()
+
+
 def nonzero_tokens(peaks: Float[Tensor, "projections batch tokens"]) -> list[list[slice | Tensor]]:
     """Return the tokens whose row of D is not exactly zero, as a slice where they are contiguous, else as indices.
 

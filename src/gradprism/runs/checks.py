@@ -11,7 +11,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.files.parquet import DamagedFileError, check_content, read_label, read_rows
 from gradprism.files.paths import as_remote, is_remote
 from gradprism.files.remote import ObjectState
-from gradprism.runs.layout import TABLES, part_path, published_parts, score_table
+from gradprism.runs.layout import part_path, published_parts, score_table, tables_of
 from gradprism.runs.parts import read_part
 
 _AT_ONCE = 16  # files that are read at the same time
@@ -103,13 +103,14 @@ def _check_rows(expected: Expected, parts: Iterable[int]) -> tuple[list[Fault], 
 
 
 def faults_of_gradients(expected: Expected, parts: Iterable[int], rows: Mapping[int, Sequence[int]]) -> list[Fault]:
-    """Check parts of `spectra` or `similarity`; `rows` holds the rows of each part by its examples.
+    """Check parts of `spectra`, `similarity` or `tokens`; `rows` holds the rows of each part by its examples.
 
     There may be spectra of further rows: a process was killed while it replaced a part, of which the examples are last.
     """
     faults = []
     for part, problem, found in _read_parts(expected, parts):
-        lacking = {*rows.get(part, ())} - {*found} if expected.table == "spectra" and not problem else set[int]()
+        complete = expected.table != "similarity" and not problem  # a single layer may have no cosines
+        lacking = {*rows.get(part, ())} - {*found} if complete else set[int]()
         if lacking:  # those that were skipped or failed have none
             lacking &= {*read_part(expected.run, "examples", part).filter(status="ok")["row"]}
         if lacking:
@@ -121,10 +122,10 @@ def faults_of_gradients(expected: Expected, parts: Iterable[int], rows: Mapping[
 
 def faults_of_spectra(run: Path, record: Mapping[str, Any], *, again: bool = False) -> list[Fault]:
     """Check all parts of the spectra of a run; with `again` also files that have not changed since a check."""
-    expected = {table: Expected.of(run, table, record, record["data"], again=again) for table in TABLES}
+    expected = {table: Expected.of(run, table, record, record["data"], again=again) for table in tables_of(record)}
     parts = published_parts(run)
     faults, rows = _check_rows(expected["examples"], parts)
-    for table in ("spectra", "similarity"):
+    for table in (table for table in expected if table != "examples"):
         faults += faults_of_gradients(expected[table], parts, rows)
     return faults
 

@@ -12,11 +12,11 @@ from gradprism.runs.checks import Expected, Fault, faults_of_scores, faults_of_s
 from gradprism.runs.layout import (
     DAMAGED,
     RECIPE_FILE,
-    TABLES,
     published_parts,
     read_record,
     score_table,
     scored_metrics,
+    tables_of,
 )
 from gradprism.runs.scores import read_score_record
 
@@ -106,7 +106,7 @@ def check(run: str | Path) -> Integrity:
     checked = [_check_spectra(path, record)] if "identity" in record else []
     checked += [_check_scores(path, name, record["data"]) for name in scored_metrics(path)]
     aside = 0 if is_remote(path) else sum(file.is_file() for file in (path / DAMAGED).rglob("*"))
-    return Integrity(path, tuple(checked), aside, sum(1 for _ in _partial_files(path, checked)))
+    return Integrity(path, tuple(checked), aside, sum(1 for _ in _partial_files(path, tables_of(record), checked)))
 
 
 def _check_spectra(run: Path, record: Mapping[str, Any]) -> CheckedParts:
@@ -137,6 +137,6 @@ def _checked(
     return CheckedParts(name, recipe, len(parts), missing, tuple(faults), "", rows)
 
 
-def _partial_files(run: Path, checked: Sequence[CheckedParts]) -> Iterator[str]:
-    for table in sorted({*TABLES, *(each.name for each in checked)}):
+def _partial_files(run: Path, tables: Sequence[str], checked: Sequence[CheckedParts]) -> Iterator[str]:
+    for table in sorted({*tables, *(each.name for each in checked)}):
         yield from (name for name in list_names(run / table) if name.endswith(".partial"))

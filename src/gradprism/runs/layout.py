@@ -20,6 +20,11 @@ DAMAGED = "damaged"  # folder of a run for files that are not what was written
 TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `examples` completes a part
 
 
+def tables_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the tables of a run's parts, in the order of publication: with `tokens` where its identity says so."""
+    return ("tokens", *TABLES) if record.get("identity", {}).get("prism.tokens") else TABLES
+
+
 def part_path(run: Path, table: str, index: int) -> Path:
     """Return the path of a part, such as `RUN/examples/part-00007.parquet`; a metric's table is `scores/METRIC`."""
     return run / table / f"part-{index:05d}.parquet"

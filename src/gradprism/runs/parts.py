@@ -26,7 +26,9 @@ def publish_part(run: Path, digest: str, index: int, tables: Tables, lease: Leas
     of its record. Raises `GradPrismError` where the part cannot be written, or where the lock was lost to another
     process.
     """
-    _publish(run, digest, index, {table: getattr(tables, table) for table in TABLES}, lease)
+    own = {} if tables.tokens is None else {"tokens": tables.tokens}
+    frames = own | {table: getattr(tables, table) for table in TABLES}
+    _publish(run, digest, index, frames, lease)
 
 
 def publish_scores(

@@ -16,9 +16,9 @@ from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, MEASURES, Measure, available_measures, with_measures
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, spectra_schema
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, spectra_schema
 from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_first
-from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics
+from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics, tables_of
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
 from gradprism.runs.wide_table import wide_table
@@ -26,7 +26,7 @@ from gradprism.runs.wide_table import wide_table
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMAS = {"examples": EXAMPLES, "spectra": spectra_schema(), "similarity": SIMILARITY}
+_SCHEMAS = {"examples": EXAMPLES, "spectra": spectra_schema(), "similarity": SIMILARITY, "tokens": TOKENS}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Run:
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
+        if table == "tokens" and not self.has_tokens:
+            raise GradPrismError(f"The run {self.path} holds no tokens; `gradprism spectra --tokens` stores them.")
         if table not in _SCHEMAS:
             raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
         parts = published_parts(self.path)
@@ -152,6 +154,14 @@ class Run:
         """The table of cosines; see `gradprism.prism.tables.SIMILARITY`."""
         return self.scan("similarity").collect()
 
+    @property
+    def tokens(self) -> pl.DataFrame:
+        """The loss and gradient size of each token, one row an example; see `gradprism.prism.tables.TOKENS`.
+
+        Raises `GradPrismError` where the run was measured without them.
+        """
+        return self.scan("tokens").collect()
+
     def to_pandas(self, table: str) -> "pd.DataFrame":
         """Return a whole table as a pandas frame."""
         return self.scan(table).collect().to_pandas()
@@ -160,6 +170,11 @@ class Run:
     def has_spectra(self) -> bool:
         """True if gradients were measured; a run may hold scores only."""
         return "identity" in self.record
+
+    @property
+    def has_tokens(self) -> bool:
+        """True if the loss and gradient size of each token are stored."""
+        return "tokens" in tables_of(self.record)
 
     @property
     def projections(self) -> tuple[str, ...]:

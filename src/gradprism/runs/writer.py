@@ -11,7 +11,7 @@ from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
 from gradprism.prism.tables import Tables
 from gradprism.runs.checks import faults_of_spectra
-from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, TABLES, read_record, scored_metrics
+from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, read_record, scored_metrics, tables_of
 from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_part
@@ -43,7 +43,7 @@ class RunWriter(PartWriter[Tables]):
         settings or data. `say` reports when the lock of a dead process is taken over.
         """
         self.path = self.run = path
-        self.tables, self.table, self.record_file = TABLES, "examples", path / RUN_FILE
+        self.tables, self.table, self.record_file = tables_of(description), "examples", path / RUN_FILE
         self._first_rows = first_rows
         self._lock = lock_run(path, say)
         try:
@@ -54,7 +54,7 @@ class RunWriter(PartWriter[Tables]):
                 if self.done:
                     self.set_aside(faults_of_spectra(path, self.record), say)
                 self._write_record()  # first, since a folder with tables and no record would be refused
-                for table in TABLES:
+                for table in self.tables:
                     prepare_folder(path / table)
         except BaseException:
             self._lock.release()

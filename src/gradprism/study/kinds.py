@@ -17,7 +17,7 @@ from gradprism.measurement import api as spectra
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.report.api import write_report
-from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE, SCORE_FILE, TABLES, published_parts, score_table
+from gradprism.runs.layout import COMPARISON_FILE, RUN_FILE, SCORE_FILE, published_parts, score_table, tables_of
 from gradprism.scoring.api import run_scores
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.selection import api as select
@@ -77,8 +77,8 @@ def kind_of(recipe: StepRecipe) -> Kind:
 
 
 def _run_results(recipe: SpectraRecipe) -> list[str]:
-    out = to_path(recipe.out)
-    return [f"{[published_parts(out, table) for table in TABLES]} {_digest(out / RUN_FILE)}"]
+    out, tables = to_path(recipe.out), tables_of({"identity": recipe.identity()})
+    return [f"{[published_parts(out, table) for table in tables]} {_digest(out / RUN_FILE)}"]
 
 
 def _score_results(recipe: ScoreRecipe) -> list[str]:
