@@ -1,6 +1,7 @@
 """Comparisons whose runs and data are on the disk, with made-up numbers and any texts, for the report on them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.settings import CheckpointSettings
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, TOKENS, Tables
 from gradprism.runs.record import data_record
 from gradprism.runs.writer import RunWriter
 from tests.made_comparisons import PROJECTIONS, made_comparison
@@ -24,14 +25,23 @@ PART_ROWS = 128
 
 
 def made_report(
-    folder: Path, n: int = 6, layers: int = 3, rank: int = 20, texts: Mapping[str, Sequence[tuple[str, str]]] = {}
+    folder: Path,
+    n: int = 6,
+    layers: int = 3,
+    rank: int = 20,
+    texts: Mapping[str, Sequence[tuple[str, str]]] = {},
+    tokens: Sequence[str] = (),
 ) -> Comparison:
-    """A comparison of two groups `high` and `low`; `texts` replaces the first prompts and responses of a group."""
+    """A comparison of two groups `high` and `low`; `texts` replaces the first prompts and responses of a group.
+
+    The runs of the groups `tokens` hold the tokens of their texts.
+    """
     comparison = made_comparison(("high", "low"), n, layers)
     for place, group in enumerate(("high", "low")):
         rows = [*texts.get(group, ()), *_texts(n, place)][:n]
         data = written(folder / f"{group}.jsonl", group, rows)
-        made_run(folder / group, data, comparison.examples.filter(group=group), layers, rank, place)
+        known = rows if group in tokens else None
+        made_run(folder / group, data, comparison.examples.filter(group=group), layers, rank, place, known)
     groups = tuple(replace(group, run=str(folder / group.name)) for group in comparison.groups)
     return replace(comparison, groups=groups)
 
@@ -49,17 +59,28 @@ def written(path: Path, group: str, rows: Sequence[tuple[str, str]]) -> Path:
     return path
 
 
-def made_run(path: Path, data: Path, table: pl.DataFrame, layers: int, rank: int, seed: int) -> None:
-    """A run of `data` whose examples are those of a comparison's table."""
+def made_run(
+    path: Path,
+    data: Path,
+    table: pl.DataFrame,
+    layers: int,
+    rank: int,
+    seed: int,
+    texts: Sequence[tuple[str, str]] | None = None,
+) -> None:
+    """A run of `data` whose examples are those of a comparison's table; with the tokens of `texts` where given."""
     rng = np.random.default_rng(seed)
     recipe = SpectraRecipe(data=(str(data),), checkpoint=CheckpointSettings(model="tiny"), out=str(path))
     identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all", "read.limit": table.height}
+    if texts is not None:
+        identity["prism.tokens"] = True
     description = {"identity": identity, "sessions": [], "data": data_record(open_examples(str(data), ReadSettings()))}
     with RunWriter(path, description) as writer:
         writer.write_text("recipe.yaml", recipe_text(recipe))
         for part, start in enumerate(range(0, table.height, PART_ROWS)):
             rows = table.slice(start, PART_ROWS)
-            tables = Tables(_examples(rows), _spectra(rng, rows["row"].to_list(), layers, rank), _empty())
+            tokens = None if texts is None else _tokens(rows, texts)
+            tables = Tables(_examples(rows), _spectra(rng, rows["row"].to_list(), layers, rank), _empty(), tokens)
             writer.publish(part, tables)
 
 
@@ -92,6 +113,20 @@ def _spectra(rng: np.random.Generator, rows: list[int], layers: int, rank: int) 
     )
     missing = [pl.lit(None).cast(kind).alias(name) for name, kind in SPECTRA.items() if name not in frame.columns]
     return frame.with_columns(missing).select(SPECTRA.names()).cast(dict(SPECTRA))
+
+
+def _tokens(rows: pl.DataFrame, texts: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    """Words as tokens. The loss of the i-th one, counted from 0, is i / 4, and its gradient size 2^-i."""
+    found = []
+    for row, name in rows.select("row", "example_id").iter_rows():
+        prompt, response = (re.findall(r"\s*\S+|\s+", text) for text in texts[row])
+        pieces = [*prompt, "\n", *response]
+        losses = [None if i <= len(prompt) else i / 4 for i in range(len(pieces))]
+        sizes = [2.0 ** -min(i, 60) for i in range(len(pieces) - 1)] + [0.0]
+        found.append(
+            (name, row, [0] * len(pieces), pieces, losses, sizes, [{"projection": "q", "gradient_size": sizes}])
+        )
+    return pl.DataFrame(found, schema=TOKENS, orient="row")
 
 
 def _empty() -> pl.DataFrame:

@@ -16,6 +16,7 @@ from gradprism.report.page import page, page_labels, page_title
 from gradprism.report.page_json import script_json
 from gradprism.report.shared_data import shared_data
 from gradprism.report.texts import Texts, TurnText, read_texts
+from gradprism.report.token_shading import ExampleTokens, read_tokens
 
 _SAMPLED_FROM = "sampled_from"
 
@@ -73,6 +74,15 @@ class Draft:
         """Texts of the candidates."""
         return read_texts(self.comparisons, self.tables, self.say) if self.with_texts else Texts()
 
+    @cached_property
+    def tokens(self) -> list[ExampleTokens]:
+        """Tokens of the candidates with their losses and gradient sizes, in at most a third of the page."""
+        if not self.with_texts:
+            return [ExampleTokens() for _ in self.comparisons]
+        most = self.most_bytes / 3 / len(self.comparisons)
+        pairs = zip(self.comparisons, self.tables, strict=True)
+        return [read_tokens(comparison, table, _SAMPLED_FROM, most, self.say) for comparison, table in pairs]
+
     def render(self, share: float) -> Rendered:
         """Return the page that shows `share` of each group's examples, at least one of each group."""
         chosen = [(table[_SAMPLED_FROM] <= share).arg_true().to_list() for table in self.tables]
@@ -81,8 +91,11 @@ class Draft:
         texts: dict[tuple[TurnText, ...], int] = {}
         models = [self._model(index, rows, texts) for index, rows in enumerate(chosen)]
         data = {**shared_data(self.comparisons), "notes": notes, "models": models}
-        curves = [curves.json(rows) for curves, rows in zip(self.curves, chosen, strict=True)]
-        content = page(page_title(models), script_json(data), script_json([*texts]), [*map(script_json, curves)])
+        measured = [
+            {**curves.json(rows), "tokens": tokens.json(rows)}
+            for curves, tokens, rows in zip(self.curves, self.tokens, chosen, strict=True)
+        ]
+        content = page(page_title(models), script_json(data), script_json([*texts]), [*map(script_json, measured)])
         return Rendered(content.encode("utf-8"), n_shown, tuple(notes))
 
     def _model(self, index: int, rows: list[int], texts: dict[tuple[TurnText, ...], int]) -> dict[str, Any]:

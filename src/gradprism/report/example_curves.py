@@ -71,7 +71,7 @@ def read_example_curves(comparison: Comparison, examples: pl.DataFrame, say: Say
             continue
         say(f"reading the spectra of {group.name}")
         try:
-            _read_group(_unchanged_run(group, rows), rows, comparison, found)
+            _read_group(unchanged_run(group, rows), rows, comparison, found)
         except (GradPrismError, OSError, pl.exceptions.PolarsError) as problem:
             indices = rows["index"].to_numpy()
             curves[indices], spectra[indices] = np.nan, 0
@@ -79,7 +79,7 @@ def read_example_curves(comparison: Comparison, examples: pl.DataFrame, say: Say
     return found
 
 
-def _unchanged_run(group: Group, rows: pl.DataFrame) -> Run:
+def unchanged_run(group: Group, rows: pl.DataFrame) -> Run:
     """Open the run of a group. Raises `GradPrismError` where its rows are no longer those that were compared."""
     run = open_run(group.run)
     known = run.scan("examples").select("row", "example_id", "n_response_tokens").collect()

@@ -35,10 +35,11 @@ _SCRIPTS = (
     "examples",
     "detail",
     "detail_plots",
+    "tokens",
     "view",
     "page",
 )
-_STYLES = ("page", "parts", "print")
+_STYLES = ("page", "parts", "tokens", "print")
 _DIRECTION_MARKS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")  # of a name, that turn what follows it
 
 

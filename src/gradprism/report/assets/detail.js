@@ -53,7 +53,7 @@ function showDetail(place) {
   detail.place = place;
   forgetDetailPlots();
   dialog.replaceChildren(
-    el("div", { class: "detail" }, detailHead(place), el("div", { class: "detail-body" }, detailText(place), el("div", null, detailNumbers(place), detailPlots(place)))),
+    el("div", { class: "detail" }, detailHead(place), el("div", { class: "detail-body" }, shadableText(place), el("div", null, detailNumbers(place), detailPlots(place)))),
   );
   const again = ["detail-previous", "detail-next"].includes(focused) ? document.getElementById(focused) : null;
   (again === null || again.disabled ? document.getElementById("detail-close") : again).focus();
