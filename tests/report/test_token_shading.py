@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.made_reports import made_report
+from tests.report.test_page_scripts import run_script  # noqa: F401
 from tests.report.test_report_browser import PHONE, open_example, tab, until, visit  # noqa: F401
 
 from gradprism.comparison.comparison import Comparison
@@ -53,14 +55,6 @@ def test_tokens_are_those_of_the_run(comparison: Comparison) -> None:
 
 def test_a_run_without_says_how_to_get_them(comparison: Comparison) -> None:
     assert read(comparison).missing == {"low": "The run low holds no tokens; `gradprism spectra --tokens` stores them."}
-
-
-def test_shades_reach_three_decades_down_from_the_99th_percentile(comparison: Comparison) -> None:
-    found = read(comparison)
-    low, high = found.scales["loss"]
-    losses = [loss for text in found.tokens if text for loss in json.loads(text)[1] if loss]
-    assert sum(loss > high for loss in losses) / len(losses) == pytest.approx(0.01, abs=0.003)
-    assert high / low == pytest.approx(1000)
 
 
 def test_only_the_first_of_the_sampling_order_are_read_where_space_is_short(comparison: Comparison) -> None:
@@ -108,12 +102,26 @@ def report(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> 
     return write_report(comparison, out=tmp_path_factory.mktemp("report") / "report.html").path
 
 
-def shades(dialog: Any) -> list[str]:
-    return dialog.locator(".token").evaluate_all("all => all.map(each => each.dataset.shade)")
+def shades(dialog: Any) -> list[str | None]:
+    return dialog.locator(".token").evaluate_all("all => all.map(each => each.dataset.shade ?? null)")
 
 
 def shade_by(dialog: Any, what: str) -> None:
     dialog.get_by_label("Shade tokens by").select_option(label=what)
+
+
+@pytest.mark.slow  # starts Chromium
+def test_shades_are_by_rank_and_equal_values_have_one(run_script: Any) -> None:  # noqa: F811
+    """The top half, 30%, 15%, 5% and 1%, each shade without those above it."""
+    for values in (np.random.default_rng(0).lognormal(0, 3, 400).tolist(), [1.0] * 7, [0.0, 2.0, 2.0, 2.0, 5.0, None]):
+        known = np.array([value for value in values if value is not None])
+        lower = np.array([(known < value).mean() for value in known])
+        expected = np.digitize(lower, [0.5, 0.7, 0.85, 0.95, 0.99])
+        script = "(({ of, starts }) => [given.map(of), starts.map(each => each ?? null)])(shadesOf(given))"
+        found, starts = run_script("tokens", script, values)
+        assert [shade for shade in found if shade is not None] == expected.tolist()
+        assert found.count(None) == values.count(None)
+        assert starts == [min(known[expected == step], default=None) for step in range(6)]
 
 
 @pytest.mark.slow  # a page of 5 MB in Chromium
@@ -126,11 +134,11 @@ def test_text_is_shaded_by_choice_and_plain_until_then(visit: Any, report: Path)
     until(page, "document.querySelectorAll('#detail .token').length === 6")
     assert dialog.locator(".turn .text").all_text_contents() == ["One two\n", "three four\nfive"]
     assert dialog.locator(".turn h3").all_inner_texts() == ["Context – no loss tokens", "Response – loss tokens"]
-    assert shades(dialog)[:3] == ["0", "0", "0"]
-    assert all(int(shade) > 0 for shade in shades(dialog)[3:])
+    assert shades(dialog) == [None, None, None, "0", "0", "1"]
+    assert dialog.locator(".shade").all_inner_texts() == ["lower half", "1.2 top 50%"]
     shade_by(dialog, "gradient size")
-    until(page, "document.querySelector('#detail .token').dataset.shade === '5'")
-    assert [*map(int, shades(dialog))] == sorted(map(int, shades(dialog)), reverse=True)
+    until(page, "document.querySelector('#detail .token').dataset.shade === '2'")
+    assert shades(dialog) == ["2", "1", "1", "0", "0", "0"]
     page.keyboard.press("Escape")
     dialog = open_example(page, "high-2")
     assert dialog.get_by_label("Shade tokens by").input_value() == "size"  # as it was chosen before

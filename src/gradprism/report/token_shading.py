@@ -18,23 +18,21 @@ from gradprism.report.paths import first_line_without_paths, known_paths
 from gradprism.runs.run import Run
 
 MOST_TOKENS = 3000  # of an example
-_BYTES = 10  # of a token on the page
+_BYTES = 8  # of a token on the page
 _CHUNK = 16  # examples that are inflated together
 _ROWS_AT_ONCE = 128
 _DIGITS = 3
-_WIDEST, _HIGHEST = 1e-3, 0.99  # of the scale: its lower end as a share of its upper, which is a quantile
-_COLUMNS = {"loss": "loss", "size": "gradient_size"}
+_COLUMNS = ("pieces", "loss", "gradient_size")
 
 
 @dataclass
 class ExampleTokens:
     """The tokens of each example as JSON, in the order of the table that they were read for; None where unknown.
 
-    `scales` are the ends of the shades by what they show. `missing` says by group why there are none.
+    `missing` says by group why there are none.
     """
 
     tokens: list[str | None] = field(default_factory=list)
-    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def json(self, rows: Sequence[int]) -> dict[str, Any] | None:
@@ -48,7 +46,6 @@ class ExampleTokens:
             "index": [None if text is None else next(numbers) for _, text in some],
             "per_chunk": _CHUNK,
             "chunks": [_deflated(present[start : start + _CHUNK]) for start in range(0, len(present), _CHUNK)],
-            "scales": self.scales,
             "missing": self.missing,
         }
 
@@ -63,21 +60,16 @@ def read_tokens(
     """
     found = ExampleTokens([None] * examples.height)
     chosen = _that_fit(examples.with_row_index("index"), order, most_bytes)
-    read: list[pl.DataFrame] = []
     for group in comparison.groups:
         rows = chosen.filter(pl.col("group") == group.name)
         say(f"reading the tokens of {group.name}")
         try:
-            frames = [_brief(frame) for frame in _frames(unchanged_run(group, rows), rows)]
+            read = [row for frame in _frames(unchanged_run(group, rows), rows) for row in frame.iter_rows()]
         except (GradPrismError, OSError, pl.exceptions.PolarsError) as problem:
             found.missing[group.name] = first_line_without_paths(problem, known_paths(comparison))
             continue
-        for frame in frames:
-            for index, *values in frame.iter_rows():
-                found.tokens[index] = _json_of(*values)
-        read += [frame.select(*_COLUMNS.values()) for frame in frames]
-    if read:
-        found.scales = _scales(pl.concat(read))
+        for index, *values in read:
+            found.tokens[index] = _json_of(*values)
     return found
 
 
@@ -88,33 +80,18 @@ def _that_fit(examples: pl.DataFrame, order: str, most_bytes: float) -> pl.DataF
 
 
 def _frames(run: Run, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    scanned = run.scan("tokens").select("row", "pieces", *_COLUMNS.values())
+    """Yield index, tokens, losses, sizes and the number of tokens left out, of examples cut to `MOST_TOKENS`."""
+    n_cut = (pl.col("pieces").list.len().cast(pl.Int64) - MOST_TOKENS).clip(lower_bound=0).alias("n_cut")
+    scanned = run.scan("tokens").select("row", pl.col(_COLUMNS).list.head(MOST_TOKENS), n_cut)
     for start in range(0, rows.height, _ROWS_AT_ONCE):
         some = rows.slice(start, _ROWS_AT_ONCE).select("row", "index")
-        yield scanned.filter(pl.col("row").is_in(some["row"].to_list())).collect().join(some, on="row")
-
-
-def _brief(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return index, tokens, losses, sizes and the number of tokens left out, of examples cut to `MOST_TOKENS`."""
-    lists = pl.col("pieces", *_COLUMNS.values()).list.head(MOST_TOKENS)
-    n_cut = (pl.col("pieces").list.len().cast(pl.Int64) - MOST_TOKENS).clip(lower_bound=0)
-    return frame.select("index", lists, n_cut.alias("n_cut"))
+        frame = scanned.filter(pl.col("row").is_in(some["row"].to_list())).collect().join(some, on="row")
+        yield frame.select("index", *_COLUMNS, "n_cut")
 
 
 def _json_of(pieces: list[str], losses: list[float | None], sizes: list[float], n_cut: int) -> str:
     columns = [[rounded(value, _DIGITS) for value in values] for values in (losses, sizes)]
     return json.dumps([pieces, *columns, n_cut], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _scales(tokens: pl.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return the lower and upper end of the shades for loss and size: at most three decades up to a high quantile."""
-    found = {}
-    for name, column in _COLUMNS.items():
-        values = tokens[column].explode().drop_nulls()
-        high = values.filter(values > 0).quantile(_HIGHEST)
-        if high is not None:
-            found[name] = high * _WIDEST, high
-    return found
 
 
 def _deflated(examples: Sequence[str]) -> str:

@@ -1,12 +1,12 @@
 // The text of one example shaded token by token: by loss, or by how much a token adds to the gradients.
 
-const SHADES = 5; // their colours are in tokens.css
+const TOP = [0.5, 0.3, 0.15, 0.05, 0.01]; // the share of an example's tokens from which on each shade is; colours are in tokens.css
 const SHADED_BY = { nothing: "nothing", loss: "loss", size: "gradient size" };
 const SHADE_NOTES = {
-  loss: "−ln of a token's probability given those before it, in nats; tokens outside the loss have none.",
+  loss: "−ln p of a token given those before it, in nats; only tokens in the loss have one.",
   size:
-    "Frobenius norm of what a token's position adds to a gradient, ‖d‖·‖x‖, summed over all measured layers and projections. " +
-    "The last token predicts nothing, and adds nothing.",
+    "‖d‖·‖x‖, the norm of what a token's position adds to a gradient, summed over all measured layers and projections. " +
+    "The last token predicts nothing and adds nothing.",
 };
 
 const shading = { by: "nothing", chunks: new Map() };
@@ -40,8 +40,10 @@ function shadableText(place) {
   const show = async () => {
     const found = shading.by === "nothing" ? null : await tokensOf(raw, place).catch((error) => error);
     if (detail.place !== place || !text.parentNode) return;
-    legend.replaceChildren(...(found === null || found instanceof Error ? [] : shadeLegend(raw.scales[shading.by])));
-    text.replaceChildren(found === null ? detailText(place) : found instanceof Error ? el("p", { class: "notice" }, found.message) : shadedText(found, raw.scales));
+    const plain = found === null || found instanceof Error;
+    const shades = plain ? null : shadesOf(found[shading.by]);
+    legend.replaceChildren(...(plain ? [] : shadeLegend(shades)));
+    text.replaceChildren(plain ? detailText(place) : shadedText(found, shades), found instanceof Error ? el("p", { class: "notice" }, found.message) : "");
   };
   const choose = select("Shade tokens by", Object.entries(SHADED_BY), shading.by, (value) => {
     shading.by = value;
@@ -52,30 +54,35 @@ function shadableText(place) {
   return column;
 }
 
-/** The shade of a value: each step is the same factor, 0 is below the scale and has no colour. */
-function shadeOf(value, [low, high]) {
-  if (value === null || value < low) return 0;
-  return Math.min(SHADES, 1 + Math.floor((SHADES * Math.log(value / low)) / Math.log(high / low)));
+/** The shade of each value by its rank among those that there are, from 0, which has no colour, and where each begins. */
+function shadesOf(values) {
+  const ordered = values.filter((value) => value !== null).sort((a, b) => a - b);
+  const below = new Map();
+  ordered.forEach((value, index) => below.has(value) || below.set(value, index));
+  const shade = (value) => TOP.filter((top) => below.get(value) >= (1 - top) * ordered.length - 1e-9).length;
+  const shades = new Map(ordered.map((value) => [value, shade(value)]));
+  const starts = [0, ...TOP].map((_, step) => ordered.find((value) => shades.get(value) === step));
+  return { of: (value) => shades.get(value) ?? null, starts };
 }
 
-function shadeLegend([low, high]) {
-  const starts = Array.from({ length: SHADES }, (_, step) => low * (high / low) ** (step / SHADES));
-  const chip = (shade, text) => el("span", { class: "shade", "data-shade": shade }, text);
+function shadeLegend({ starts }) {
+  const text = (start, step) => (step === 0 ? ["lower half"] : [number(start, 2), el("small", null, ` top ${whole(100 * TOP[step - 1])}%`)]);
+  const chips = starts.map((start, step) => start !== undefined && el("span", { class: "shade", "data-shade": step }, text(start, step)));
   return [
-    el("p", { class: "shade-row" }, chip(0, `below ${number(low, 2)}`), starts.map((start, step) => chip(step + 1, `${number(start, 2)}${step === SHADES - 1 ? " or more" : ""}`))),
+    el("p", { class: "shade-row" }, chips.filter(Boolean)),
     el(
       "p",
       { class: "caption" },
-      `${capital(SHADED_BY[shading.by])}: ${SHADE_NOTES[shading.by]} Each shade begins at its number; the scale is logarithmic, the same for every example here. `,
-      "The text is what the model read, with the marks of its template. Point at a token for its numbers, or go through them with the arrow keys.",
+      `${capital(SHADED_BY[shading.by])}: ${SHADE_NOTES[shading.by]} Shades are by rank within this example. The text is as the model read it; ` +
+        "point at a token, or use the arrow keys, for its numbers.",
     ),
   ];
 }
 
 /** The tokens in boxes of a role each: those in the loss, and those between them. */
-function shadedText(tokens, scales) {
+function shadedText(tokens, shades) {
   const tip = el("div", { class: "token-tip", role: "status", hidden: true });
-  const spans = tokens.pieces.map((piece, index) => tokenSpan(piece, index, tokens, scales));
+  const spans = tokens.pieces.map((piece, index) => tokenSpan(piece, index, shades.of(tokens[shading.by][index])));
   spans[0].tabIndex = 0;
   const boxes = runsOf(tokens.loss.map((loss) => loss !== null)).map(([start, stop, scored]) => {
     const name = scored ? "Response" : "Context";
@@ -97,8 +104,7 @@ function runsOf(values) {
   return starts.map((start, place) => [start, starts[place + 1] ?? values.length, values[start]]);
 }
 
-function tokenSpan(piece, index, tokens, scales) {
-  const shade = shadeOf(tokens[shading.by][index], scales[shading.by]);
+function tokenSpan(piece, index, shade) {
   return el("span", { class: "token", tabindex: -1, "data-index": index, "data-shade": shade, "data-break": piece.includes("\n") }, piece);
 }
 
