@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _UNFINISHED = "\ufffd"  # what a decoder writes for bytes that are no whole character
+_LONGEST = 64  # tokens to wait for the end of a character: a text may hold many of this very one
 
 
 class TokenPieces:
@@ -27,7 +28,7 @@ class TokenPieces:
         pieces, before, first = [], 0, 0
         for index in range(len(ids)):
             left, both = self._decoded(tuple(ids[before:first])), self._decode(ids[before : index + 1])
-            if both.endswith(_UNFINISHED) and index + 1 < len(ids):
+            if both.endswith(_UNFINISHED) and index + 1 < min(len(ids), first + _LONGEST):
                 pieces.append("")
                 continue
             pieces.append(both[len(left) :])

@@ -33,7 +33,8 @@ def token_sums(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[
 
 def token_norms(values: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens"]:
     """Return the Euclidean norm of each token's entries, in fp64: squares of small ones would vanish in fp32."""
-    return values.double().square_().sum(2).sqrt_()
+    norms: Tensor = torch.linalg.vector_norm(values.double(), dim=2)
+    return norms
 
 
 def nonzero_tokens(peaks: Float[Tensor, "projections batch tokens"]) -> list[list[slice | Tensor]]:
