@@ -88,6 +88,7 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.precision
 	@$(BIN)/python -m benchmarks.exactness
 	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.by_token
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
 	@$(BIN)/python -m benchmarks.verdicts

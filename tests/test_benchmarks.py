@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,16 @@ def test_the_table_of_errors_against_fp64(
     assert {"loss", "cosine", "nuclear norm", "effective rank", "largest entry"} <= errors.keys()
     for name, (largest, median) in errors.items():
         assert 0 < median <= largest < (5e-4 if "entry" in name else 3e-5), name
+
+
+def test_the_cost_of_tokens_is_a_ratio(
+    make_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import by_token
+    from benchmarks.works import random_example
+
+    rows = [random_example(row, 30, len(tokenizer)) for row in range(2)]
+    monkeypatch.setattr(by_token, "smollm2", lambda data, n: (make_model("llama"), tokenizer, rows))
+    monkeypatch.setattr(sys, "argv", ["by_token", "--repeats", "2", "--no-save"])
+    by_token.main()
+    assert float(capsys.readouterr().out.split(":")[1].split()[0]) > 0
