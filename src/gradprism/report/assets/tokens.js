@@ -1,6 +1,6 @@
 // The text of one example shaded token by token: by loss, or by how much a token adds to the gradients.
 
-const TOP = [0.5, 0.3, 0.15, 0.05, 0.01]; // the share of an example's tokens from which on each shade is; colours are in tokens.css
+const TOP = [50, 30, 15, 5, 1]; // percent of an example's tokens that have each shade or a stronger one; colours are in tokens.css
 const SHADED_BY = { nothing: "nothing", loss: "loss", size: "gradient size" };
 const SHADE_NOTES = {
   loss: "−ln p of a token given those before it, in nats; only tokens in the loss have one.",
@@ -59,14 +59,14 @@ function shadesOf(values) {
   const ordered = values.filter((value) => value !== null).sort((a, b) => a - b);
   const below = new Map();
   ordered.forEach((value, index) => below.has(value) || below.set(value, index));
-  const shade = (value) => TOP.filter((top) => below.get(value) >= (1 - top) * ordered.length - 1e-9).length;
+  const shade = (value) => TOP.filter((top) => below.get(value) >= (1 - top / 100) * ordered.length - 1e-9).length;
   const shades = new Map(ordered.map((value) => [value, shade(value)]));
   const starts = [0, ...TOP].map((_, step) => ordered.find((value) => shades.get(value) === step));
   return { of: (value) => shades.get(value) ?? null, starts };
 }
 
 function shadeLegend({ starts }) {
-  const text = (start, step) => (step === 0 ? ["lower half"] : [number(start, 2), el("small", null, ` top ${whole(100 * TOP[step - 1])}%`)]);
+  const text = (start, step) => (step === 0 ? ["lower half"] : [number(start, 2), el("small", null, ` top ${TOP[step - 1]}%`)]);
   const chips = starts.map((start, step) => start !== undefined && el("span", { class: "shade", "data-shade": step }, text(start, step)));
   return [
     el("p", { class: "shade-row" }, chips.filter(Boolean)),
