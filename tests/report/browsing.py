@@ -20,3 +20,10 @@ def drawn(page: Any, section: str) -> Any:
     page.locator(f"#{section} .plot").first.scroll_into_view_if_needed()
     page.wait_for_selector(f"#{section} .plot.js-plotly-plot .main-svg")
     return page.locator(f"#{section} .plot").first
+
+
+def open_example(page: Any, name: str) -> Any:
+    """The detail view of an example that is found by its name."""
+    page.get_by_label("Find in id and text").fill(name)
+    page.locator("#examples tbody tr").first.click()
+    return page.locator("#detail")

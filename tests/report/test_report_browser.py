@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from tests.made_comparisons import made_comparison
 from tests.made_reports import made_report, with_effects
-from tests.report.browsing import PHONE, WIDE, drawn, until
+from tests.report.browsing import PHONE, WIDE, drawn, open_example, until
 
 from gradprism import open_run
 from gradprism.comparison import findings
@@ -46,12 +46,6 @@ def lines(page: Any) -> list[str]:
 
 def first_column(page: Any) -> list[str]:
     return page.locator("#examples tbody th bdi").all_inner_texts()
-
-
-def open_example(page: Any, name: str) -> Any:
-    page.get_by_label("Find in id and text").fill(name)
-    page.locator("#examples tbody tr").first.click()
-    return page.locator("#detail")
 
 
 def test_every_section_is_there_and_every_plot_is_drawn(visit: Any, report: Path) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.made_reports import made_report
-from tests.report.test_page_scripts import run_script  # noqa: F401
-from tests.report.test_report_browser import PHONE, open_example, tab, until, visit  # noqa: F401
+from tests.report.browsing import PHONE, open_example, until
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.progress import say_nothing
@@ -111,21 +110,21 @@ def shade_by(dialog: Any, what: str) -> None:
 
 
 @pytest.mark.slow  # starts Chromium
-def test_shades_are_by_rank_and_equal_values_have_one(run_script: Any) -> None:  # noqa: F811
+def test_shades_are_by_rank_and_equal_values_have_one(run_on_page: Any) -> None:
     """The top half, 30%, 15%, 5% and 1%, each shade without those above it."""
     for values in (np.random.default_rng(0).lognormal(0, 3, 400).tolist(), [1.0] * 7, [0.0, 2.0, 2.0, 2.0, 5.0, None]):
         known = np.array([value for value in values if value is not None])
         lower = np.array([(known < value).mean() for value in known])
         expected = np.digitize(lower, [0.5, 0.7, 0.85, 0.95, 0.99])
         script = "(({ of, starts }) => [given.map(of), starts.map(each => each ?? null)])(shadesOf(given))"
-        found, starts = run_script("tokens", script, values)
+        found, starts = run_on_page("tokens", script, values)
         assert [shade for shade in found if shade is not None] == expected.tolist()
         assert found.count(None) == values.count(None)
         assert starts == [min(known[expected == step], default=None) for step in range(6)]
 
 
 @pytest.mark.slow  # a page of 5 MB in Chromium
-def test_text_is_shaded_by_choice_and_plain_until_then(visit: Any, report: Path) -> None:  # noqa: F811
+def test_text_is_shaded_by_choice_and_plain_until_then(visit: Any, report: Path) -> None:
     page = visit(report)
     dialog = open_example(page, "high-0")
     assert dialog.locator(".token").count() == 0
@@ -147,7 +146,7 @@ def test_text_is_shaded_by_choice_and_plain_until_then(visit: Any, report: Path)
 
 
 @pytest.mark.slow  # a page of 5 MB in Chromium
-def test_a_token_says_its_numbers_to_mouse_and_keyboard(visit: Any, report: Path) -> None:  # noqa: F811
+def test_a_token_says_its_numbers_to_mouse_and_keyboard(visit: Any, report: Path) -> None:
     page = visit(report)
     dialog = open_example(page, "high-0")
     shade_by(dialog, "loss")
@@ -166,7 +165,7 @@ def test_a_token_says_its_numbers_to_mouse_and_keyboard(visit: Any, report: Path
 
 
 @pytest.mark.slow  # a page of 5 MB in Chromium
-def test_where_there_are_none_the_text_is_plain_and_it_is_said_how_to_get_them(visit: Any, report: Path) -> None:  # noqa: F811
+def test_where_there_are_none_the_text_is_plain_and_it_is_said_how_to_get_them(visit: Any, report: Path) -> None:
     dialog = open_example(visit(report), "low-0")
     assert dialog.get_by_label("Shade tokens by").count() == 0
     assert "`gradprism spectra --tokens` stores them" in dialog.inner_text()
@@ -175,7 +174,7 @@ def test_where_there_are_none_the_text_is_plain_and_it_is_said_how_to_get_them(v
 
 @pytest.mark.slow  # a page of 5 MB in Chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_nothing_is_cut_and_tips_stay_in_view(scheme: str, visit: Any, report: Path) -> None:  # noqa: F811
+def test_on_a_phone_nothing_is_cut_and_tips_stay_in_view(scheme: str, visit: Any, report: Path) -> None:
     page = visit(report, PHONE, scheme)
     dialog = open_example(page, "high-1")
     shade_by(dialog, "gradient size")
