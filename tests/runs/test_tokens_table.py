@@ -13,6 +13,8 @@ from tests.conftest import SAMPLE
 
 import gradprism
 from gradprism import GradPrismError, Run
+from gradprism.core.progress import NoProgress
+from gradprism.measurement.estimate import estimate_spectra
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.prism import analyzer as analyzer_module
 from gradprism.prism.tables import TOKENS
@@ -85,7 +87,7 @@ def test_runs_of_earlier_versions_resume_and_a_run_is_never_made_of_two_kinds(ag
 
     assert "prism.tokens" not in identity()
     assert identity(tokens=True)["prism.tokens"] is True
-    with pytest.raises(GradPrismError, match=r"prism.tokens: the run has True, now None"):
+    with pytest.raises(GradPrismError, match=r"--tokens \(now --no-tokens\)"):
         again(tokens=False)
 
 
@@ -135,6 +137,25 @@ def test_rows_that_failed_get_theirs_when_they_are_retried(
     assert 0 < first.counts.failed < 5
     assert first.tokens.height == first.counts.ok
     assert_same_tokens(measured(retry_failed=True), whole)
+
+
+def test_a_run_is_extended_with_the_tokens_of_the_new_rows(whole: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for limit in (3, 5):
+        options = {**OPTIONS, "limit": limit}
+        made = gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", tokens=True, **options)
+    assert_same_tokens(made, whole)
+    assert check(made.path).is_whole
+
+
+def test_the_estimate_counts_them(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    def estimated(tokens: bool) -> Any:
+        given = {"model": str(tiny_checkpoint), "tokens": tokens, **OPTIONS}
+        return estimate_spectra(
+            SpectraRecipe.from_options((str(SAMPLE),), str(tmp_path / "run"), **given), NoProgress()
+        )
+
+    found = estimated(True)
+    assert found.bytes - estimated(False).bytes == pytest.approx(34 * found.tokens, abs=1)
 
 
 @pytest.mark.slow  # starts the command twice

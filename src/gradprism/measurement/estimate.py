@@ -33,6 +33,7 @@ SECONDS = 5.0  # of measuring
 BYTES_PER_VALUE = 3.7  # of a singular value; four real runs of two models gave 3.66 to 3.70
 BYTES_PER_GRADIENT = 46  # of the other columns of a row of spectra; 45.6 to 46.7
 BYTES_PER_COSINE = 8.3  # 7.7 to 8.3
+BYTES_PER_TOKEN = 10  # of its id and text, beside the numbers of `tokens`, of 4 bytes each: one real run gave 9.7
 _H100 = 2.9e-4, 1.3e-13  # seconds a token, and more for each parameter: two runs in fp32 (docs/speed.md)
 
 Ready = tuple[Example, Encoded]
@@ -123,6 +124,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     seconds = tokens * pace.seconds / pace.tokens if pace else estimated_seconds(parameters * tokens, device)
     lengths = [encoded.n_tokens for _, encoded in ready] if recipe.prism.spectrum else []
     values = [min(length - 1, each.d_out, each.d_in) for length in lengths for each in found]
+    of_gradients = _bytes_of_gradients(found, recipe) * len(ready) + BYTES_PER_VALUE * sum(values)
     return Estimate(
         data=", ".join(item.name for item in examples.sources),
         model=source.name,
@@ -141,7 +143,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
         layers=len({each.layer for each in found}),
         projections=len({each.name for each in found}),
         spectrum_length=sum(values) / max(len(values), 1),
-        bytes=round(share * (_bytes_of_gradients(found, recipe) * len(ready) + BYTES_PER_VALUE * sum(values))),
+        bytes=round(share * of_gradients + _bytes_of_token(found, recipe) * tokens),
         parts=n_parts(len(examples), recipe.part_rows) - len(done) // recipe.part_rows,
     )
 
@@ -183,6 +185,12 @@ def _bytes_of_gradients(found: Sequence["Projection"], recipe: SpectraRecipe) ->
     pairs = layers * (layers - 1) / 2 if recipe.prism.all_layers else layers - 1
     cosines = len(names) * pairs + layers * sum({*pair} <= names for pair in ("kv", "qo"))
     return BYTES_PER_GRADIENT * len(found) + BYTES_PER_COSINE * cosines
+
+
+def _bytes_of_token(found: Sequence["Projection"], recipe: SpectraRecipe) -> float:
+    """Return the bytes of a token: its loss, its gradient size, and that of each projection."""
+    numbers = 2 + len({each.name for each in found})
+    return BYTES_PER_TOKEN + 4 * numbers if recipe.prism.tokens else 0
 
 
 def _why_not(recipe: SpectraRecipe, source: Checkpoint, parameters: int, device: str, ready: Sequence[Ready]) -> str:
