@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
-from gradprism.core.numbers import number
+from gradprism.core.numbers import count
 from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_text
 
 
@@ -113,5 +113,5 @@ class Comparison:
 def _group_in_words(group: Group) -> str:
     tokens = ""
     if group.median_response_tokens is not None:
-        tokens = f", median response {number(group.median_response_tokens)} tokens"
+        tokens = f", median response {count(group.median_response_tokens)} tokens"
     return f"{group.n:,} rows of {Path(group.run).name} ({group.rule}){tokens}"

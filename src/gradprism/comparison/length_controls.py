@@ -44,6 +44,7 @@ class Control:
     is_ratio: bool  # a difference of logs, shown as a factor
     extrapolates: bool = False  # no common support: the groups hardly overlap in length
     margin: float = math.log(MARGIN)
+    rows: str = ""  # rows of both groups, or pairs, that it is of
 
     @property
     def found(self) -> Found:
@@ -106,16 +107,17 @@ class Control:
 def raw_difference(row: Row, margin: float = MARGIN) -> Control:
     """Return the raw effect of one row of the table EFFECTS."""
     effect, low, high = (row[f"raw_effect{end}"] for end in ("", "_low", "_high"))
-    is_ratio = row["regression_scale"] == "log"
-    return Control("raw", "raw", effect, low, high, row["q"], effect, is_ratio, margin=math.log(margin))
+    is_ratio, rows = row["regression_scale"] == "log", f"{row['n_first']:,} + {row['n_second']:,}"
+    return Control("raw", "raw", effect, low, high, row["q"], effect, is_ratio, margin=math.log(margin), rows=rows)
 
 
 def weighted_control(row: Row, margin: float = MARGIN) -> Control:
     """Return the control on which the verdict rests, overlap weights with regression, of a row of EFFECTS."""
     sizes = row["weighted_n_first"], row["weighted_n_second"]
-    rows = "" if None in sizes else f", {number_of_rows(sizes[0])} and {number_of_rows(sizes[1])} effective rows"
+    one, other = (number_of_rows(size) for size in sizes)
+    label = "overlap weights" if None in sizes else f"overlap weights, {one} and {other} effective rows"
     supported = overlap_in_weights(*sizes, row["weighted_imbalance"])
-    return _control(row, "weighted", "overlap weights", f"overlap weights{rows}", not supported, margin)
+    return _control(row, "weighted", "overlap weights", label, f"{one} + {other}", not supported, margin)
 
 
 def controls(row: Row, margin: float = MARGIN) -> tuple[Control, ...]:
@@ -123,11 +125,12 @@ def controls(row: Row, margin: float = MARGIN) -> tuple[Control, ...]:
     pairs = row["matched_pairs"] or 0
     found = [
         weighted_control(row, margin),
-        _control(row, "matched", "matched pairs", f"{pairs:,} matched pairs", False, margin),
+        _control(row, "matched", "matched pairs", f"{pairs:,} matched pairs", f"{pairs:,}", False, margin),
     ]
     if row.get("window_effect") is not None:
         label = f"first {row['window_tokens']:,} tokens, {row['window_n_first']:,} and {row['window_n_second']:,} rows"
-        found.append(_control(row, "window", "windows", label, False, margin))
+        rows = f"{row['window_n_first']:,} + {row['window_n_second']:,}"
+        found.append(_control(row, "window", "windows", label, rows, False, margin))
     return tuple(found)
 
 
@@ -143,21 +146,21 @@ def further_controls(row: Row) -> tuple[Control, ...]:
     no_overlap = not overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     ends = (row["partial_low"], row["partial_high"], row["partial_q"])
     return (
-        _control(row, "regression", "regression", "regression", no_overlap, MARGIN),
-        Control("partial rank correlation", "partial Spearman", row["partial_spearman"], *ends, row["spearman"], False,
+        _control(row, "regression", "regression", "regression", "", no_overlap, MARGIN),
+        Control("partial Spearman", "partial Spearman", row["partial_spearman"], *ends, row["spearman"], False,
                 no_overlap),
     )  # fmt: skip
 
 
-def _control(row: Row, kind: str, name: str, label: str, extrapolates: bool, margin: float) -> Control:
+def _control(row: Row, kind: str, name: str, label: str, rows: str, extrapolates: bool, margin: float) -> Control:
     effect, low, high, q = (row[f"{kind}_{end}"] for end in ("effect", "low", "high", "q"))
     is_ratio = row["regression_scale"] == "log"
-    return Control(name, label, effect, low, high, q, row["raw_effect"], is_ratio, extrapolates, math.log(margin))
+    return Control(name, label, effect, low, high, q, row["raw_effect"], is_ratio, extrapolates, math.log(margin), rows)
 
 
-def number_of_rows(effective: float) -> str:
+def number_of_rows(effective: float | None) -> str:
     """Return an effective sample size as a whole number; below one it says so."""
-    return "<1" if effective < 1 else f"{effective:,.0f}"
+    return "–" if effective is None else "<1" if effective < 1 else f"{effective:,.0f}"
 
 
 def too_few(row: Row) -> bool:

@@ -44,13 +44,13 @@ _CONTROLS = (
 def paper_table(comparison: Comparison) -> pl.DataFrame:
     """Return both means, the gap and its length controls for each contrast, measure and projection (layer means).
 
-    Columns: first, second, measure, projection, mean_second, mean_first, gap, gap_low, gap_high, auc, q, and those of
-    the length controls as in the table EFFECTS.
+    Columns: first, second, measure, projection, n_first, n_second, mean_second, mean_first, gap, gap_low, gap_high, auc,
+    q, and those of the length controls as in the table EFFECTS.
     """
     measured = (*comparison.measures, *COSINES)
     rows = comparison.effects.filter(pl.col("layer").is_null() & pl.col("measure").is_in(measured))
     return rows.select(
-        "first", "second", "measure", "projection", "mean_second", "mean_first",
+        "first", "second", "measure", "projection", "n_first", "n_second", "mean_second", "mean_first",
         pl.col("difference").alias("gap"), pl.col("difference_low").alias("gap_low"),
         pl.col("difference_high").alias("gap_high"), "auc", "q", *_CONTROLS,
     )  # fmt: skip
@@ -146,7 +146,7 @@ def _latex_table(comparison: Comparison, table: pl.DataFrame, first: str, second
     )
     label = "tab:" + re.sub("[^a-z0-9]+", "-", f"{first} {second}".lower()).strip("-")
     lines = [
-        r"\begin{table}", r"\centering", f"\\caption{{{_escaped(caption)}}}", f"\\label{{{label}}}",
+        r"\begin{table}", r"\centering", f"\\caption{{{_escaped(caption).replace('<', '$<$')}}}", f"\\label{{{label}}}",
         r"\begin{tabular}{llrrllr}", r"\toprule", " & ".join(map(_escaped, heads)) + r" \\", r"\midrule",
         *(_latex_line(row) for row in rows.iter_rows(named=True)), r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip

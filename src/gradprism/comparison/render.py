@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gradprism.comparison.comparison import Comparison, Finding
 from gradprism.comparison.findings import by_importance, margin_of, said_of
-from gradprism.comparison.length_controls import Control, controls, deciding_control, further_controls, raw_difference
+from gradprism.comparison.length_controls import Control, controls, deciding_control, raw_difference
 from gradprism.core.numbers import number, probability
 from gradprism.core.terminal_tables import plain_table, spaced, summary_table
 from gradprism.metrics.titles import title
@@ -80,7 +80,9 @@ def _answer(finding: Finding) -> Text:
 def _ratio_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     """Tabulate the raw and the length-controlled ratio of each contrast and measure."""
     headings = ["", "raw", "95% interval", "controlled", "95% interval", _ADJUSTED_P]
-    table = plain_table("Ratios, raw and length-controlled", headings)
+    seconds = {second for _, second in comparison.contrasts}
+    to = f" to {next(iter(seconds))}" if len(seconds) == 1 else ""
+    table = plain_table(f"Ratios{to}, raw and length-controlled", headings)
     found = {(row["first"], row["second"], row["measure"]): row for row in rows.iter_rows(named=True)}
     for measure in _shown_measures(comparison):
         table.add_row(title(measure), style="bold")
@@ -89,28 +91,28 @@ def _ratio_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
             row = found[*pair, measure]
             deciding = deciding_control(controls(row))
             controlled = (*_cells(deciding), probability(deciding.q)) if deciding.has_support else ("–",) * 3
-            table.add_row(f"  {pair[0]} / {pair[1]}", *_cells(raw_difference(row)), *controlled,
-                          end_section=pair == pairs[-1])  # fmt: skip
+            name = f"  {pair[0]}" if to else f"  {pair[0]} / {pair[1]}"
+            table.add_row(name, *_cells(raw_difference(row)), *controlled, end_section=pair == pairs[-1])
     return table
 
 
 def _cells(control: Control) -> tuple[str, str]:
-    return control.estimate, control.interval.replace("×", "")
+    return control.estimate.removeprefix("×"), control.interval.replace("×", "")
 
 
 def _control_table(comparison: Comparison, rows: pl.DataFrame) -> RenderableType:
     """Tabulate the raw effect of each measure's mean over projections, and every length control."""
-    table = plain_table("Every length control", ["", "estimate", "95% interval", _ADJUSTED_P, "finds"])
+    table = plain_table("Every length control", ["", "rows", "ratio", "95% interval", _ADJUSTED_P, "finds"])
     means, margin = {row["measure"]: row for row in rows.iter_rows(named=True)}, margin_of(comparison.about)
     for measure in _shown_measures(comparison):
         if row := means.get(measure):
             raw = raw_difference(row, margin)
-            deciding, others = controls(row, margin), further_controls(row)
             table.add_row(title(measure), style="bold")
-            for control in (raw, *deciding, *others):
-                said = "" if control in others else said_of(control, raw)
-                table.add_row(f"  {control.label}", *_cells(control), probability(control.q), said,
-                              end_section=control is others[-1])  # fmt: skip
+            found = (raw, *controls(row, margin))
+            for control in found:
+                said = said_of(control, raw)
+                table.add_row(f"  {control.name}", control.rows, *_cells(control), probability(control.q), said,
+                              end_section=control is found[-1])  # fmt: skip
     return table
 
 

@@ -28,7 +28,7 @@ _FOUND = {
     "overlap weights": "weighted_found",
     "matched pairs": "matched_found",
     "regression": "regression_found",
-    "partial rank correlation": "partial_found",
+    "partial Spearman": "partial_found",
 }
 _CORRELATIONS = ("x", "y", "n", "spearman", "low", "high", "q", "partial", "partial_low", "partial_high", "partial_q")
 
