@@ -44,8 +44,8 @@ _CONTROLS = (
 def paper_table(comparison: Comparison) -> pl.DataFrame:
     """Return both means, the gap and its length controls for each contrast, measure and projection (layer means).
 
-    Columns: first, second, measure, projection, n_first, n_second, mean_second, mean_first, gap, gap_low, gap_high, auc,
-    q, and those of the length controls as in the table EFFECTS.
+    Columns: first, second, measure, projection, n_first, n_second, mean_second, mean_first, gap, gap_low, gap_high,
+    auc, q, and those of the length controls as in the table EFFECTS.
     """
     measured = (*comparison.measures, *COSINES)
     rows = comparison.effects.filter(pl.col("layer").is_null() & pl.col("measure").is_in(measured))
