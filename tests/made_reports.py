@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
+from gradprism.comparison.findings import findings
 from gradprism.core.settings import recipe_text
 from gradprism.data.example_set import open_examples
 from gradprism.data.settings import ReadSettings
@@ -22,6 +23,16 @@ from tests.made_comparisons import PROJECTIONS, made_comparison
 
 WORDS = ("light", "prism", "layer", "gradient", "token", "because", "therefore", "water", "energy", "step", "reason")
 PART_ROWS = 128
+FOUND_AGAIN: dict[str, object] = {
+    "q": 0.001, "weighted_n_first": 20.4, "weighted_n_second": 18.2, "weighted_imbalance": 0.01,
+    "weighted_effect": 0.09, "weighted_low": 0.03, "weighted_high": 0.15, "weighted_p": 0.001, "weighted_q": 0.004,
+}  # fmt: skip
+"""Values of EFFECTS in which overlap weights find the raw difference again."""
+WINDOWS: dict[str, object] = {
+    "window_tokens": 64, "window_n_first": 9, "window_n_second": 8, "window_effect": 0.1, "window_low": -0.4,
+    "window_high": 0.6, "window_q": 0.5,
+}  # fmt: skip
+"""Values of EFFECTS in which windows of equally many tokens cannot say."""
 
 
 def made_report(
@@ -50,6 +61,17 @@ def with_effects(comparison: Comparison, **values: object) -> Comparison:
     """The same with other values in columns of EFFECTS, in every row."""
     columns = [pl.lit(value).cast(comparison.effects.schema[name]).alias(name) for name, value in values.items()]
     return replace(comparison, effects=comparison.effects.with_columns(columns))
+
+
+def judged(comparison: Comparison, **values: object) -> Comparison:
+    """The same with these values in every row of EFFECTS, and the findings that they give."""
+    changed = with_effects(comparison, **values)
+    return replace(changed, findings=tuple(findings(changed.effects, comparison.measures)))
+
+
+def alone(comparison: Comparison) -> Comparison:
+    """The same without contrasts, as of a run that is compared with no other."""
+    return replace(comparison, effects=comparison.effects.clear(), rd=comparison.rd.clear(), contrasts=(), findings=())
 
 
 def written(path: Path, group: str, rows: Sequence[tuple[str, str]]) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.made_comparisons import made_comparison
-from tests.made_reports import made_report, with_effects
+from tests.made_reports import FOUND_AGAIN, alone, made_report, with_effects
 from tests.report.browsing import PHONE, WIDE, drawn, open_example, until
 
 from gradprism import open_run
@@ -54,9 +54,9 @@ def test_every_section_is_there_and_every_plot_is_drawn(visit: Any, report: Path
         "Verdict", "Curves", "Effects", "Distributions", "Length", "Correlations", "Examples",
     ]  # fmt: skip
     until(page, "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg'))")
-    assert page.locator(".plot").count() == 6
-    assert page.locator("#verdict .findings .tag").all_inner_texts() == ["survives", "mostly length"]
-    assert "made up" in page.locator("#top .notice").inner_text()
+    assert page.locator(".plot").count() == 8
+    assert page.locator("#verdict .findings .tag").all_text_contents() == ["not just length", "mostly length"]
+    assert "made up" in page.locator("#top .notice").text_content()
     assert page.locator("#top table tbody tr").count() == 2 + 4  # groups; reasons of skipped and failed rows
 
 
@@ -326,9 +326,7 @@ def test_length_controlled_correlations(visit: Any, report: Path, comparison: Co
 
 
 def test_one_group_shows_what_there_is(visit: Any, tmp_path: Path) -> None:
-    alone = made_comparison(("all",), 12, 4)
-    alone = replace(alone, effects=alone.effects.clear(), rd=alone.rd.clear(), contrasts=(), findings=())
-    page = visit(write_report(alone, out=tmp_path / "report.html").path)
+    page = visit(write_report(alone(made_comparison(("all",), 12, 4)), out=tmp_path / "report.html").path)
     assert page.locator("#nav a").all_inner_texts() == ["Curves", "Distributions", "Length", "Correlations", "Examples"]
     drawn(page, "curves")
     page.locator("#examples tbody tr").first.click()
@@ -350,9 +348,9 @@ def test_models_are_switched(visit: Any, comparison: Comparison, tmp_path: Path)
 def test_it_prints_with_every_plot_even_before_they_were_needed(visit: Any, report: Path) -> None:
     page = visit(report, before="window.requestIdleCallback = () => 0;")
     drawn_plots = "[...document.querySelectorAll('.plot')].filter(each => each.querySelector('.main-svg')).length"
-    assert page.evaluate(drawn_plots) < 6
+    assert page.evaluate(drawn_plots) < 8
     early = page.pdf()
-    assert page.evaluate(drawn_plots) == 6
+    assert page.evaluate(drawn_plots) == 8
     assert len(early) == pytest.approx(len(page.pdf()), rel=0.02)
     page.emulate_media(media="print")
     shown = "[...document.querySelectorAll('.plot .main-svg')].every(each => each.getBoundingClientRect().height > 100)"
@@ -365,7 +363,7 @@ Object.defineProperty(window, "__gradprismReady", {
   set: (value) => {
     window.readyAt = value;
     window.atReady = {
-      plots: document.querySelectorAll("#curves .plot .main-svg").length,
+      plots: document.querySelectorAll("#top .plot .main-svg").length,
       rows: document.querySelectorAll("#examples tbody tr[data-place]").length,
       findings: document.querySelectorAll("#verdict .findings li").length,
     };
@@ -385,9 +383,8 @@ def test_two_thousand_examples_fit_and_answer(visit: Any, tmp_path: Path) -> Non
 
 
 def test_controls_without_common_support_are_pale_and_said_to(visit: Any, tmp_path: Path) -> None:
-    sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
-    raw = {"difference_low": 1.0, "difference_high": 2.0, "q": 0.001}
-    comparison = with_effects(made_comparison(n=40, layers=4), matched_pairs=9, **sure, **raw)
+    far = FOUND_AGAIN | {"weighted_n_first": 4.2, "weighted_n_second": 7.0, "matched_pairs": 9}
+    comparison = with_effects(made_comparison(n=40, layers=4), **far)
     page = visit(write_report(comparison, out=tmp_path / "report.html").path)
     dots = (
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
@@ -397,17 +394,19 @@ def test_controls_without_common_support_are_pale_and_said_to(visit: Any, tmp_pa
     pale = "document.querySelector('#effects .plot').data.filter(t => t.type === 'heatmap').map(t => t.opacity ?? 1)"
     assert page.evaluate(pale) == [1, 0.35]
     titles = page.locator("#effects .annotation-text").all_text_contents()
-    assert titles == ["Raw: AUC", "Length-controlled: partial Spearman (no common support: 9 matched pairs of 40)"]
-    said = "high and low have no common support in length: 9 matched pairs of 40."
+    assert titles == ["Raw", "Length-controlled (overlap weights) (no common support: 4 and 7 effective rows)"]
+    said = "high and low have no common support in length: 4 and 7 effective rows."
     assert [said in text for text in page.locator("#effects .notice").all_inner_texts()] == [True, True]
-    assert page.locator("#layer-box .doubtful").count() == 2 * 5
+    assert page.locator("#layer-box .doubtful:visible").count() == 5
+    page.locator("#layer-box summary").click()
+    assert page.locator("#layer-box .doubtful:visible").count() == 3 * 5
     page.get_by_label("Show").select_option("raw")
     assert page.locator("#effects .notice").count() == 1
 
 
-def test_controls_that_are_evidence_have_a_dot(visit: Any, tmp_path: Path) -> None:
-    sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001}
-    page = visit(write_report(with_effects(made_comparison(n=40, layers=4), **sure), out=tmp_path / "report.html").path)
+def test_controls_that_are_evidence_have_a_dot_on_a_scale_of_ratios(visit: Any, tmp_path: Path) -> None:
+    comparison = with_effects(made_comparison(n=40, layers=4), matched_pairs=10, **FOUND_AGAIN)
+    page = visit(write_report(comparison, out=tmp_path / "report.html").path)
     drawn(page, "effects")
     dots = (
         "document.querySelector('#effects .plot').data.filter(t => t.marker?.symbol === 'circle').map(t => t.x.length)"
@@ -416,7 +415,23 @@ def test_controls_that_are_evidence_have_a_dot(visit: Any, tmp_path: Path) -> No
     assert page.locator("#effects .notice").count() == 0
     assert page.locator("#layer-box .doubtful").count() == 0
     maps = "document.querySelector('#effects .plot').data.filter(t => t.type === 'heatmap')"
-    assert page.evaluate(f"{maps}.map(t => [t.zmin, t.zmid, t.zmax])") == [[0, 0.5, 1], [-1, 0, 1]]
+    for least, middle, most in page.evaluate(f"{maps}.map(t => [t.zmin, t.zmid, t.zmax])"):
+        assert (-least, middle, most) == pytest.approx((np.log(1.25), 0, np.log(1.25)))  # holds e^0.1, the raw ratio
+    assert page.evaluate(f"{maps}.map(t => t.colorbar.ticktext[4])") == ["1.25", "1.25"]
+    assert "1.09 [1.03, 1.16]" in page.evaluate(f"{maps}[0].text[0][0]")  # e^0.09, in the hover
+
+
+def test_a_comparison_of_an_earlier_version_says_that_it_has_no_length_controlled_ratios(
+    visit: Any, report: Path
+) -> None:
+    page = visit(report)
+    drawn(page, "effects")
+    assert "of an earlier version" in page.locator("#effects .notice").first.inner_text()
+    assert "of an earlier version" in page.locator("#top figcaption").first.inner_text()
+    assert (
+        page.locator("#top .headlines p").first.inner_text()
+        == "not just length nuclear_norm of high and low: survives."
+    )
 
 
 FURTHER = (9.9951, 1234.5, 0.0432149, 2_345_678.0)
@@ -429,11 +444,12 @@ def test_figures_of_sentences_are_those_of_the_table(visit: Any, tmp_path: Path,
     comparison = with_effects(made_comparison(n=9, layers=2), mean_first=first, mean_second=first * 0.77, auc=0.9951)
     said = findings.findings(comparison.effects, ["effective_rank"])
     page = visit(write_report(replace(comparison, findings=tuple(said)), out=tmp_path / "report.html").path)
-    sentence = re.search(r"\((\S+) against (\S+), AUC (\S+)\)", page.locator(".findings p").inner_text())
+    page.get_by_text("Means of the groups").click()
+    sentence = re.search(r"\(means (\S+) and (\S+), AUC (\S+)\)", page.locator(".findings p").text_content())
     assert sentence is not None
     cells = page.locator("table.paper").first.locator("tbody tr", has_text="mean").locator("td").all_inner_texts()
     metric = page.get_by_role("row", name="Response tokens").locator("td").nth(3).inner_text()
-    assert [as_number(each) for each in sentence.groups()] == [as_number(each) for each in (*cells[3:5], metric)]
+    assert [as_number(each) for each in sentence.groups()] == [as_number(each) for each in (*cells[2:4], metric)]
     assert metric == "1.00"
 
 
@@ -564,7 +580,7 @@ def test_tags_are_explained_and_columns_say_over_what_they_are_means(visit: Any,
     page.get_by_text("What the tags mean").click()
     legend = page.locator("#verdict .tags dl")
     assert legend.locator("dt").count() == 10
-    assert "all three length controls find it again" in legend.inner_text()
+    assert "a raw difference, and overlap weights find it again" in legend.inner_text()
     head = page.locator("#examples th", has_text="Nuclear norm")
     assert "mean over layers and projections" in head.inner_text()
     assert (
@@ -573,13 +589,21 @@ def test_tags_are_explained_and_columns_say_over_what_they_are_means(visit: Any,
     )
 
 
-def test_measures_that_do_not_fit_are_a_click_away(visit: Any, report: Path) -> None:
+def test_measures_and_projections_are_a_click_away(visit: Any, report: Path) -> None:
     page = visit(report)
-    tables = page.locator("#verdict table.paper")
-    assert tables.locator(".over").all_text_contents() == [
-        "Nuclear norm", "Effective rank", "Stable rank", "Frobenius norm", "Spectral norm",
+    table = page.locator("#verdict table.ratio-table")
+    names = table.locator("tbody th:visible")
+    folded = ["Near-duplicates, of the same singular values: Frobenius norm, spectral norm, stable rank"]
+    metrics = ["Metrics: IFD, response tokens, loss"]
+    main = ["Nuclear norm", "Effective rank"]
+    assert names.all_inner_texts() == ["high against low", *main, *folded, *metrics]
+    table.get_by_role("button", name="Nuclear norm").click()
+    projections = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert names.all_inner_texts() == ["high against low", main[0], *projections, main[1], *folded, *metrics]
+    table.get_by_role("button", name="Near-duplicates").press("Enter")
+    assert names.all_inner_texts()[-4:-1] == ["Frobenius norm", "Spectral norm", "Stable rank"]
+    page.get_by_text("Means of the groups").click()
+    assert page.locator("#verdict table.paper .over").all_inner_texts() == [
+        "Nuclear norm", "Effective rank", "Frobenius norm", "Spectral norm", "Stable rank",
     ]  # fmt: skip
-    assert not tables.nth(1).is_visible()
-    page.get_by_text("More measures").click()
-    assert tables.nth(1).is_visible()
     assert page.locator("#verdict .table-box[tabindex]").count() == 0  # nothing is cut off at its right

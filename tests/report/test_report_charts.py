@@ -61,7 +61,7 @@ def test_one_click_hides_a_group_in_every_chart_and_shows_it_again(visit: Any, r
     assert [names(page, *where) for where in (("curves",), ("distributions",), ("lengths",), ("lengths", 1))] == [
         shown
     ] * 4
-    assert page.locator(".group-toggle[aria-pressed=false] bdi").all_inner_texts() == ["far"] * 3
+    assert page.locator(".group-toggle[aria-pressed=false] bdi").all_inner_texts() == ["far"] * 4
     assert "far" not in page.locator("#curves figcaption").first.inner_text().split("Logarithmic")[0]
     hide(page, "curves", "far")
     until(page, "document.querySelector('#curves .plot').data.some(t => t.name === 'far')")

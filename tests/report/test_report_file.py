@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.made_comparisons import made_comparison
-from tests.made_reports import made_report, with_effects
+from tests.made_reports import FOUND_AGAIN, WINDOWS, made_report, with_effects
 
 from gradprism import GradPrismError, open_run
 from gradprism.comparison.comparison import Comparison
@@ -82,7 +82,7 @@ def test_numbers_are_rounded_and_what_is_none_is_null(value: float | None, short
 
 @pytest.mark.parametrize("table", ["effects", "levels", "mad", "rd", "correlations"])
 def test_figures_of_a_comparison_keep_enough_digits_to_be_rounded_once(tmp_path: Path, table: str) -> None:
-    comparison = made_comparison(n=3, layers=2)
+    comparison = with_effects(made_comparison(n=3, layers=2), **FOUND_AGAIN, **WINDOWS)
     frame = getattr(comparison, table)
     found = embedded(write_report(comparison, out=tmp_path / "report.html").path)["data"]["models"][0]["tables"][table]
     for name in (name for name in frame.columns if frame[name].dtype.is_float() and name in found):
@@ -271,12 +271,15 @@ def test_the_header_says_which_rows_of_which_data_and_whether_runs_end(tmp_path:
 
 def test_where_groups_hardly_overlap_nothing_modelled_is_evidence(tmp_path: Path) -> None:
     sure = {"partial_spearman": 0.4, "partial_low": 0.3, "partial_high": 0.5, "partial_q": 0.001, "n_first": 40}
-    for pairs, found in ((9, "unclear"), (10, "positive")):
-        comparison = with_effects(made_comparison(n=40, layers=2), matched_pairs=pairs, **sure)
+    for rows, pairs, found in ((4.9, 9, "unclear"), (5.0, 10, "positive")):
+        weights = FOUND_AGAIN | {"weighted_n_first": rows}
+        comparison = with_effects(made_comparison(n=40, layers=2), matched_pairs=pairs, **sure, **weights)
         page = write_report(comparison, out=tmp_path / "report.html").path
         effects = embedded(page)["data"]["models"][0]["tables"]["effects"]
-        assert {effects["partial_found"]["kinds"][i] for i in effects["partial_found"]["index"]} == {found}
-        assert {*effects["no_support"]} == {int(found == "unclear")}
+        for control in ("partial_found", "weighted_found"):
+            assert {effects[control]["kinds"][i] for i in effects[control]["index"]} == {found}
+        for column in ("no_support", "few_pairs"):
+            assert {*effects[column]} == {int(found == "unclear")}
 
 
 def test_what_the_package_knows_stands_in_the_data_and_in_no_script(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
-from gradprism.comparison.findings import by_importance, margin_of
+from gradprism.comparison.findings import margin_of
 from gradprism.comparison.length_controls import controls, further_controls, raw_difference
+from gradprism.report.first_screen import findings_data, first_contrasts, main_measures, overview
 from gradprism.report.header import data_names, header_lines
 from gradprism.report.length_moments import length_moments
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
@@ -22,7 +23,8 @@ _EFFECTS = (
     "raw_effect_low", "raw_effect_high", "weighted_n_first", "weighted_n_second", "weighted_effect", "weighted_low",
     "weighted_high", "weighted_q", "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q",
     "regression_scale", "raw_effect", "regression_effect", "regression_low", "regression_high", "regression_q",
-    "spearman", "partial_spearman", "partial_low", "partial_high", "partial_q",
+    "spearman", "partial_spearman", "partial_low", "partial_high", "partial_q", "window_tokens", "window_n_first",
+    "window_n_second", "window_effect", "window_low", "window_high", "window_q",
 )  # fmt: skip
 _FOUND = {
     "overlap weights": "weighted_found",
@@ -35,14 +37,18 @@ _CORRELATIONS = ("x", "y", "n", "spearman", "low", "high", "q", "partial", "part
 
 def model_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything that the page shows of a comparison but its examples."""
-    known = [*known_paths(comparison)]
+    known, found = [*known_paths(comparison)], findings_data(comparison)
+    main = main_measures(comparison.measures)
     return {
         "name": base_name(comparison.model),
         "data": without_paths(data_names(comparison), known),
         "header": header_lines(comparison),
         "groups": [_group(group, known) for group in comparison.groups],
         "contrasts": [list(pair) for pair in comparison.contrasts],
-        "findings": _findings(comparison),
+        "findings": found,
+        "main_measures": main,
+        "first_contrasts": first_contrasts(found, main),
+        "overview": [] if comparison.contrasts else overview(comparison),
         "notes": [without_paths(note, known) for note in comparison.notes],
         "projections": list(comparison.projections),
         "layers": list(comparison.layers),
@@ -77,17 +83,18 @@ def examples_data(comparison: Comparison, examples: pl.DataFrame) -> dict[str, A
 def _found_by_controls(effects: pl.DataFrame, margin: float) -> pl.DataFrame:
     """Return what each row of EFFECTS shows, raw and length-controlled, by the rule of the findings.
 
-    `no_support` is 1 where the groups have no common support in length.
+    `no_support` is 1 where the groups have no common support in length, `few_pairs` where few rows could be matched.
     """
     kinds = dict.fromkeys(("raw_found", *_FOUND.values()), pl.String)
     rows = [_found_in_row(row, margin) for row in effects.iter_rows(named=True)]
-    return pl.DataFrame(rows, schema={**kinds, "no_support": pl.Int8})
+    return pl.DataFrame(rows, schema={**kinds, "no_support": pl.Int8, "few_pairs": pl.Int8})
 
 
 def _found_in_row(row: Mapping[str, Any], margin: float) -> dict[str, Any]:
     weighted, *others = (*controls(row, margin), *further_controls(row))
     found = {_FOUND[each.name]: each.found for each in (weighted, *others) if each.name in _FOUND}
-    return {"raw_found": raw_difference(row, margin).found, **found, "no_support": int(weighted.extrapolates)}
+    support = {"no_support": int(weighted.extrapolates), "few_pairs": int(others[-1].extrapolates)}
+    return {"raw_found": raw_difference(row, margin).found, **found, **support}
 
 
 def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
@@ -104,8 +111,3 @@ def _group(group: Group, known: Sequence[str]) -> dict[str, Any]:
         "median_prompt_tokens": rounded(group.median_prompt_tokens),
         "median_response_tokens": rounded(group.median_response_tokens),
     }
-
-
-def _findings(comparison: Comparison) -> list[dict[str, str]]:
-    """Return the findings, those of contrasts that are decided first."""
-    return [dict(vars(finding)) for finding in by_importance(comparison.findings)]

@@ -23,7 +23,11 @@ _SCRIPTS = (
     "groups",
     "downloads",
     "plots",
+    "headlines",
+    "forest",
+    "depth",
     "top",
+    "ratios",
     "verdict",
     "curves",
     "effects",
@@ -39,7 +43,7 @@ _SCRIPTS = (
     "view",
     "page",
 )
-_STYLES = ("page", "parts", "tokens", "print")
+_STYLES = ("page", "parts", "first", "tokens", "print")
 _DIRECTION_MARKS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")  # of a name, that turn what follows it
 
 

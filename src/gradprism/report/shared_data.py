@@ -18,6 +18,7 @@ from gradprism.figures.colours import (
 )
 from gradprism.metrics.titles import headed, title
 from gradprism.prism.measures import MAIN_MEASURES, known_measures
+from gradprism.report.first_screen import READING
 
 _TOKENS = ("length", "prompt_length")
 _PLOTLY_SYMBOLS = {
@@ -34,6 +35,7 @@ def shared_data(comparisons: Iterable[Comparison]) -> dict[str, Any]:
         "alpha": ALPHA,
         "kinds": KINDS,
         "control_rule": CONTROL_RULE,
+        "reading": READING,
         "titles": {name: [title(name), headed(name)] for name in names},
         "ratio_scaled": [*_TOKENS, *(name for name, measure in known_measures().items() if measure.scale == "log")],
         "decay_examples": MOST_EXAMPLES,

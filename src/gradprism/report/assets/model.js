@@ -126,6 +126,14 @@ class Model {
     return ["nuclear_norm:mean", "effective_rank:mean", ...metrics].filter((name) => this.examples.columns.includes(name));
   }
 
+  /** The contrasts in the order of their findings, decided ones first; those without findings last. */
+  get orderedContrasts() {
+    const order = new Map();
+    for (const { first, second } of this.findings) order.set(keyOf([first, second]), order.get(keyOf([first, second])) ?? order.size);
+    const place = (pair) => order.get(keyOf(pair)) ?? Infinity;
+    return [...this.contrasts].sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
+  }
+
   get groupNames() {
     return this.groups.map((group) => group.name);
   }
@@ -199,6 +207,8 @@ function chooseLayer(layer) {
 function readData() {
   state.data = embedded("data");
   state.models = state.data.models.map((raw, place) => new Model(raw, place));
+  const { contrasts, orderedContrasts } = state.models[0];
+  state.contrast = Math.max(contrasts.indexOf(orderedContrasts[0]), 0);
 }
 
 /** Show another model; the layer and the contrast stay where it has them. */

@@ -36,6 +36,11 @@ function share(value) {
   return formatted(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
+/** A factor: two decimals, or three digits where it is small or large. */
+function ratio(value) {
+  return value >= 0.0995 && value < 9.995 ? share(value) : number(value);
+}
+
 /** A number with its sign, for differences. */
 function signed(value, show = number) {
   return value > 0 ? `+${show(value)}` : show(value);
@@ -82,6 +87,11 @@ function heading(name) {
 /** Whether groups are compared by ratios in a measure or `measure:projection`. */
 function isRatioScaled(name) {
   return state.data.ratio_scaled.includes(name.split(":")[0]);
+}
+
+/** A projection beside a p or q of statistics: `q_proj`. */
+function projectionName(name) {
+  return name === "mean" ? "mean over projections" : state.model.projections.includes(name) ? `${name}_proj` : name;
 }
 
 /** Over what a column of an example, `measure:projection`, is a mean; nothing for a metric. */

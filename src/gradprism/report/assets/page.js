@@ -33,7 +33,6 @@ function footer() {
 function recolour() {
   tell("projections");
   state.list?.show();
-  document.querySelectorAll("#top > .table-box").forEach((box) => box.replaceWith(groupTable(state.model)));
   redrawAll();
 }
 

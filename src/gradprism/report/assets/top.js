@@ -1,30 +1,71 @@
-// The top of the page: what is compared, of which rows, and what a reader must know.
+// The top of the page: what was found, in sentences and two charts; what was compared is folded beneath.
+
+const MOST_NAMES = 4; // in the title
 
 function topSection() {
   const { model, data } = state;
-  const names = model.groups.map((group) => group.name);
+  const notes = [...model.notes, ...data.notes, ...lostNotes(model)];
   return el(
     "section",
     { id: "top", class: "top", "aria-labelledby": "top-title" },
-    el("p", { class: "eyebrow" }, `GradPrism ${data.version} · ${names.length > 1 ? "comparison" : "run"}`),
-    el("h1", { id: "top-title" }, headline(names), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.number),
-    el("dl", { class: "entries" }, model.header.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))))),
-    groupTable(model),
-    reasons(model),
-    notices([...model.notes, ...data.notes, ...lostNotes(model)], model.groupNames),
+    el("h1", { id: "top-title" }, groupsInTitle(model.groupNames), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.number),
+    ...firstScreen(model),
+    notices(notes, model.groupNames),
+    aboutSection(model),
   );
 }
 
-function headline(names) {
-  return names.flatMap((name, place) => {
+/** The headlines, and the first charts beside each other: the forest or the depth of a run, and lengths. */
+function firstScreen(model) {
+  let all = false;
+  const contrasts = model.contrasts.length > 0;
+  const left = contrasts ? forest(model, () => all) : depthFigure(overviewModels(model));
+  const lines = headlineList(model, (open) => {
+    all = open;
+    if (contrasts) left?.follow();
+  });
+  return [lines, el("div", { class: "first-charts" }, left && el("div", null, left.legend, left.holder), lengthSlot(model))];
+}
+
+/** The compact scatter of a main measure against length under its legend. */
+function lengthSlot(model) {
+  const column = model.main_measures.map((name) => `${name}:mean`).find((name) => model.examples.columns.includes(name));
+  if (column === undefined || model.examples.length === 0) return null;
+  const legend = model.groups.length > 1 && groupLegend(model, (place) => markerSwatch(groupColour(place), groupSymbol(place))).box;
+  return el("div", null, legend, lengthScatter(model, { compact: true, column: () => column, fit: () => "pooled" }).holder);
+}
+
+function groupsInTitle(names) {
+  const shown = names.length > MOST_NAMES ? names.slice(0, MOST_NAMES - 1) : names;
+  const rest = names.length - shown.length;
+  const parts = shown.flatMap((name, place) => {
     const between = place === 0 ? "" : place === names.length - 1 ? " and " : ", ";
     return [between && el("span", { class: "soft" }, between), bdi(name)];
   });
+  return rest > 0 ? [...parts, el("span", { class: "soft" }, ` and ${rest} more`)] : parts;
 }
 
 /** The data of a run alone, since many runs have one name. */
 function dataOfRun({ groups, data }) {
   return groups.length === 1 && data ? el("span", { class: "soft" }, " (", bdi(data), ")") : null;
+}
+
+/** Model, data, settings, and the groups with their rows. */
+function aboutSection(model) {
+  const entries = model.header.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, named(text, model.groupNames))));
+  const groups = el("div");
+  const follow = () => groups.replaceChildren(groupTable(model));
+  on("theme", follow);
+  follow();
+  const rows = model.groups.reduce((sum, group) => sum + group.n, 0);
+  return el(
+    "details",
+    { class: "about" },
+    el("summary", null, `Model, data and settings; ${plural(model.groups.length, "group")} of ${plural(rows, "row")}`),
+    el("dl", { class: "entries" }, entries),
+    groups,
+    reasons(model),
+  );
 }
 
 function groupTable({ groups }) {
@@ -62,9 +103,9 @@ function lostNotes(model) {
 function notices(notes, names) {
   if (notes.length === 0) return null;
   return el(
-    "aside",
-    { class: "notice", "aria-label": "Notes" },
-    el("strong", null, "To bear in mind"),
+    "details",
+    { class: "notice", open: notes.length <= 2 },
+    el("summary", null, el("strong", null, "To bear in mind"), notes.length > 2 && ` (${plural(notes.length, "note")})`),
     el("ul", null, notes.map((note) => el("li", null, named(note, names)))),
   );
 }

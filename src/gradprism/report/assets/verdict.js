@@ -1,28 +1,38 @@
-// The verdict: what the comparison found, in sentences, and the table that the papers print.
+// The verdict: ratios in one table, and beneath it the sentences in full and the means of the groups.
 
 function verdictSection() {
   const { model } = state;
   if (model.contrasts.length === 0) return null;
-  const many = model.contrasts.length > 3;
   return section(
     "verdict",
-    "Verdict",
-    el("p", { class: "lead" }, "Each sentence is about the mean over layers and projections. A tag says what is left of a raw difference when length is controlled."),
+    "Ratios and verdicts",
+    el("p", { class: "lead" }, "Ratios of the first group to the second, of means over layers and projections. A tag says what is left of a raw difference when length is controlled."),
     tagLegend(),
-    model.contrasts.map((pair, place) => contrastFindings(model, pair, !many || place === 0)),
-    levelsTable(model),
+    ratioTables(model),
+    el("details", null, el("summary", null, "In full sentences, with every control"), model.orderedContrasts.map((pair, place) => contrastFindings(model, pair, place < mostHeadlines(model)))),
+    groupMeans(model),
   );
 }
 
 function contrastFindings(model, [first, second], open) {
   const found = model.findings.filter((finding) => finding.first === first && finding.second === second);
   if (found.length === 0) return null;
+  const isMain = ({ measure }) => model.main_measures.includes(measure);
+  const [main, rest] = [found.filter(isMain), found.filter((finding) => !isMain(finding))];
+  const advice = [...new Set(found.map((finding) => finding.advice).filter(Boolean))];
   return el(
     "details",
     { class: "contrast", open },
     el("summary", null, el("h3", null, versus([first, second])), el("span", { class: "soft" }, ` – ${kindCounts(found)}`)),
-    el("ul", { class: "findings" }, found.map(findingItem)),
+    el("ul", { class: "findings" }, main.map(findingItem)),
+    advice.map((text) => el("p", { class: "caption" }, named(`${text}.`, [first, second]))),
+    rest.length > 0 && el("details", null, el("summary", null, furtherMeasures(rest.map(({ measure }) => measure))), el("ul", { class: "findings" }, rest.map(findingItem))),
   );
+}
+
+/** The words under which measures beside the main ones are folded. */
+function furtherMeasures(measures) {
+  return `Near-duplicates, of the same singular values: ${measures.map(title).join(", ")}`;
 }
 
 function kindName(kind) {
@@ -30,8 +40,8 @@ function kindName(kind) {
   return Object.hasOwn(kinds, kind) ? kinds[kind][0] : kind;
 }
 
-function kindTag(kind) {
-  return el("span", { class: "tag", "data-kind": kind }, kindName(kind));
+function kindTag(kind, text = kindName(kind)) {
+  return el("span", { class: "tag", "data-kind": kind }, text);
 }
 
 function tagLegend() {
@@ -48,7 +58,7 @@ function kindCounts(found) {
 }
 
 function findingItem(finding) {
-  const figures = finding.details && el("small", null, `Length-controlled: ${finding.details}.`);
+  const figures = finding.details && el("small", null, `${capital(finding.details)}.`);
   return el("li", null, kindTag(finding.kind), el("p", null, named(finding.sentence, [finding.first, finding.second]), figures));
 }
 
@@ -70,53 +80,30 @@ function contrastSelect() {
   return field;
 }
 
-/** Projection by measure: the first group, the second, and the gap; means over layers. */
-function levelsTable(model) {
+/** Means of the groups over layers: a row a projection, two columns a measure. */
+function groupMeans(model) {
   const body = el("div");
-  const fill = () => body.replaceChildren(paperTable(model, model.contrasts[state.contrast]));
+  const fill = () => {
+    const pair = model.contrasts[state.contrast];
+    body.replaceChildren(meansTable(model, pair), ...[metricRows(model, pair)].filter(Boolean));
+  };
   on("contrast", fill);
   fill();
-  return el("div", null, el("h3", null, "Mean over layers"), controls(contrastSelect()), body);
+  return el("details", { class: "means" }, el("summary", null, "Means of the groups"), controls(contrastSelect()), body, el("p", { class: "caption" }, "Arithmetic means over examples and layers, raw."));
 }
 
-/** The measures that papers print first; all five do not fit beside each other. */
-const MAIN_MEASURES = ["nuclear_norm", "effective_rank", "stable_rank"];
-
-function paperTable(model, pair) {
-  const main = MAIN_MEASURES.filter((measure) => model.measures.includes(measure));
-  const more = model.measures.filter((measure) => !main.includes(measure));
-  return el(
-    "div",
-    null,
-    main.length > 0 && measureTable(model, pair, main),
-    more.length > 0 && el("details", { class: "more" }, el("summary", null, `More measures: ${more.map(title).join(", ")}`), measureTable(model, pair, more)),
-    metricRows(model, pair),
-    el("p", { class: "caption" },
-      `Gap: first minus second, with a 95% bootstrap interval over examples. Bold where p adjusted (BH) < ${state.data.alpha}. These are raw; Effects has them length-controlled.`),
-  );
-}
-
-function measureTable(model, pair, measures) {
+function meansTable(model, pair) {
   const [first, second] = pair;
-  const names = [...model.projections, "mean"];
   const cells = (measure, projection) => {
     const row = model.effect(pair, measure, projection, null);
-    return row ? [number(row.mean_first), number(row.mean_second), gap(row)] : [MISSING, MISSING, MISSING];
+    return row ? [number(row.mean_first), number(row.mean_second)] : [MISSING, MISSING];
   };
-  const head = el("thead", null, groupedHead(measures), partsHead(measures.length, first, second));
-  const rows = names.map((name) => [el("th", { scope: "row" }, name), ...measures.flatMap((m) => cells(m, name)).map(numberCell)]);
+  const rows = [...model.projections, "mean"].map((name) => [el("th", { scope: "row" }, projectionName(name)), ...model.measures.flatMap((measure) => cells(measure, name)).map(numberCell)]);
   const body = el("tbody", null, rows.map((row) => el("tr", null, row)));
-  const caption = `Means of ${first} and ${second} and their gap, with its 95% interval, for each projection: ${measures.map(title).join(", ")}`;
-  return tableBox(caption, "paper", head, body);
-}
-
-function groupedHead(measures) {
-  return el("tr", null, el("td"), measures.map((name) => el("th", { scope: "colgroup", colspan: "3", class: "over" }, heading(name))));
-}
-
-function partsHead(n, first, second) {
-  const parts = () => [bdi(first), bdi(second), "gap"].map((part) => el("th", { scope: "col", class: "number" }, part));
-  return el("tr", null, el("th", { scope: "col" }, "Projection"), Array.from({ length: n }, parts));
+  const over = el("tr", null, el("td"), model.measures.map((name) => el("th", { scope: "colgroup", colspan: "2", class: "over" }, heading(name))));
+  const parts = el("tr", null, el("th", { scope: "col" }, "Projection"), model.measures.flatMap(() => [first, second].map((name) => el("th", { scope: "col", class: "number" }, bdi(name)))));
+  const caption = `Means of ${first} and ${second} for each projection: ${model.measures.map(title).join(", ")}`;
+  return tableBox(caption, "paper", el("thead", null, over, parts), body);
 }
 
 function numberCell(content) {
@@ -129,13 +116,10 @@ function gap(row) {
   return cell;
 }
 
-/** The means and gaps of metrics, which have no projections. */
+/** The means and differences of metrics, which have no projections. */
 function metricRows(model, pair) {
-  const rows = model.tables.effects
-    .rows()
-    .filter((row) => row.projection === null && row.layer === null && row.first === pair[0] && row.second === pair[1] && row.n_first !== null)
-    .map((row) => [heading(row.measure), number(row.mean_first), number(row.mean_second), gap(row), share(row.auc), probability(row.q)]);
+  const rows = metricEffects(model, pair).map((row) => [heading(row.measure), number(row.mean_first), number(row.mean_second), gap(row), share(row.auc), probability(row.q)]);
   if (rows.length === 0) return null;
-  const heads = ["Metric", bdi(pair[0]), bdi(pair[1]), "gap", "AUC", P_ADJUSTED];
+  const heads = ["Metric", bdi(pair[0]), bdi(pair[1]), "difference", "AUC", P_ADJUSTED];
   return table(`Metrics of ${pair[0]} and ${pair[1]}`, heads, rows);
 }
