@@ -1,16 +1,19 @@
 // The effects: layer by projection, raw and length-controlled; a click or the slider chooses the layer.
 
 const effectChoice = { show: "both" };
-// The scales are whole, and the same for every contrast and measure, so that a shade means the same wherever it stands.
 const HEATMAPS = {
-  raw: { column: "auc", found: "raw_found", name: "Raw: AUC", range: [0, 0.5, 1] },
-  controlled: { column: "partial_spearman", found: "partial_found", name: "Length-controlled: partial Spearman", range: [-1, 0, 1] },
+  raw: { column: "raw_effect", low: "raw_effect_low", high: "raw_effect_high", q: "q", found: "raw_found", name: "Raw" },
+  controlled: {
+    column: "weighted_effect", low: "weighted_low", high: "weighted_high", q: "weighted_q", found: "weighted_found", name: "Length-controlled (overlap weights)",
+  },
 };
+const RATIO_ENDS = [1.1, 1.25, 1.5, 2, 3, 5, 10, 30, 100]; // of the colour scale
+const WITHIN_SCALE = 0.95; // of the cells
 
 function effectsSection() {
   const { model } = state;
   if (model.contrasts.length === 0) return null;
-  const plot = figure("", effectCaption(), drawEffects, (point) => chooseLayer(Number(point.x)), {
+  const plot = figure("", effectCaption(model), drawEffects, (point) => chooseLayer(Number(point.x)), {
     what: () => `effects on ${state.measure} ${model.contrasts[state.contrast].join(" against ")}`,
     rows: () => effectCells(model).flat().filter(Boolean),
   });
@@ -23,12 +26,12 @@ function effectsSection() {
     const shown = effectChoice.show === "raw" || plot.holder.hidden ? [] : effectCells(model).flat();
     doubt.replaceChildren(...supportNote(model, shown, "The length-controlled cells are pale for that."));
     plot.label(effectLabel(model));
-    plot.caption(effectCaption());
+    plot.caption(effectCaption(model));
     plot.redraw();
   };
   for (const what of ["layer", "measure", "contrast", "groups"]) on(what, again);
   again();
-  const shows = [["both", "raw and length-controlled"], ["raw", "raw (AUC)"], ["controlled", "length-controlled (partial Spearman)"]];
+  const shows = [["both", "raw and length-controlled"], ["raw", "raw"], ["controlled", "length-controlled"]];
   const show = select("Show", shows, effectChoice.show, (value) => {
     effectChoice.show = value;
     again();
@@ -44,13 +47,13 @@ function effectsSection() {
   );
 }
 
-function effectCaption() {
-  const [first, second] = state.model.contrasts[state.contrast];
+function effectCaption(model) {
+  const [first, second] = model.contrasts[state.contrast];
+  const { ratios, end } = effectScale(model);
+  const what = ratios ? `. Ratios of geometric means; shades end at ${ratio(Math.exp(end))} and ${ratio(Math.exp(-end))}` : ". Differences of means";
   return [
-    "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second),
-    ". AUC: the probability that an example of the first exceeds one of the second. Partial Spearman: rank correlation with " +
-      "being in the first, given prompt and response tokens. " +
-      `A dot marks a significant difference: ${P_ADJUSTED} (Benjamini–Hochberg) < ${state.data.alpha} and an interval without zero. ` +
+    "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second), what,
+    `. A dot marks a significant difference: ${P_ADJUSTED} (Benjamini–Hochberg) < ${state.data.alpha} and an interval without ${ratios ? "1" : "zero"}. ` +
       "Pale: no common support. Grey: not computed. Outlined: the chosen layer.",
   ];
 }
@@ -66,32 +69,47 @@ function effectCells(model) {
   return model.projectionsOf(state.measure).map((name) => model.layers.map((layer) => model.effect(pair, state.measure, name, layer)));
 }
 
-/** Rows whose groups have no common support in length, so that regression and partial correlation are no evidence. */
+/** The end of the colour scale, on the scale of the effects: one for what is raw and what is length-controlled. */
+function effectScale(model) {
+  const cells = effectCells(model).flat().filter(Boolean);
+  const ratios = cells.every((cell) => cell.regression_scale !== "linear");
+  const sizes = cells.flatMap((cell) => [cell.raw_effect, cell.no_support ? null : cell.weighted_effect]);
+  const most = quantile(sizes.filter((size) => size !== null).map(Math.abs).sort((a, b) => a - b), WITHIN_SCALE) || 0.001;
+  const end = ratios ? Math.log(RATIO_ENDS.find((each) => Math.log(each) >= most) ?? Math.exp(most)) : most;
+  const ticks = [-end, -end / 2, 0, end / 2, end];
+  return { ratios, end, ticks, texts: ticks.map((tick) => (ratios ? ratio(Math.exp(tick)) : number(tick, 2))) };
+}
+
+/** Rows whose groups have no common support in length, so that what is length-controlled is no evidence. */
 function withoutSupport(cells) {
-  return cells.filter((cell) => cell?.no_support && cell.partial_spearman !== null);
+  return cells.filter((cell) => cell?.no_support && cell.weighted_effect !== null);
 }
 
-/** `9 matched pairs of 119`: of the rows of the smaller group. */
-function pairsOf(cells) {
-  const most = cells.map((cell) => Math.min(cell.n_first, cell.n_second));
-  return `${countRange(cells.map((cell) => cell.matched_pairs ?? 0))} matched pairs of ${countRange(most)}`;
+/** `13 and 8 effective rows`, of cells which may differ. */
+function effectiveRowsOf(cells) {
+  const most = (side) => countRange(cells.map((cell) => cell[`weighted_n_${side}`]));
+  return `${most("first")} and ${most("second")} effective rows`;
 }
 
+/** Says where length-controlled effects are no evidence, or that there are none. */
 function supportNote(model, cells, ...more) {
   const far = withoutSupport(cells);
-  if (far.length === 0) return [];
   const [first, second] = model.contrasts[state.contrast];
-  const words = [" have no common support in length", `: ${pairsOf(far)}. Regression and partial Spearman extrapolate here and are no evidence of a difference. `];
-  return [el("p", { class: "notice" }, bdi(first), " and ", bdi(second), words, more)];
+  if (far.length > 0) {
+    const words = ` have no common support in length: ${effectiveRowsOf(far)}. What is length-controlled extrapolates here and is no evidence of a difference. `;
+    return [el("p", { class: "notice" }, bdi(first), " and ", bdi(second), words, more)];
+  }
+  const without = cells.some((cell) => cell && cell.raw_effect !== null) && cells.every((cell) => !cell || cell.weighted_n_first === null);
+  return without ? [el("p", { class: "notice" }, "Not length-controlled: this comparison is of an earlier version. Compare the runs anew.")] : [];
 }
 
 function heatmapTitle(kind, cells, width) {
-  const { name } = HEATMAPS[kind];
-  const there = cells.flat().filter((cell) => cell && cell.partial_spearman !== null);
+  const { name, column } = HEATMAPS[kind];
+  const there = cells.flat().filter((cell) => cell && cell[column] !== null);
   const far = withoutSupport(there);
   if (kind === "raw" || far.length === 0) return name;
   const where = far.length < there.length ? ` in ${whole(far.length)} of ${whole(there.length)} cells` : "";
-  return `${name}${width < 560 ? "<br>" : " "}(no common support${where}: ${pairsOf(far)})`;
+  return `${name}${width < 560 ? "<br>" : " "}(no common support${where}: ${effectiveRowsOf(far)})`;
 }
 
 function drawEffects(width) {
@@ -130,7 +148,8 @@ function effectAxes(layout, suffix, domain, n, last, name) {
 
 function heatmap(kind, names, cells, suffix, [low, high]) {
   const { layers } = state.model;
-  const { column, found, range: [least, middle, most] } = HEATMAPS[kind];
+  const { column, found } = HEATMAPS[kind];
+  const { end, ticks, texts } = effectScale(state.model);
   const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, x: layers, y: names.map((name) => plotText(name)) };
   const map = {
     type: "heatmap",
@@ -139,10 +158,10 @@ function heatmap(kind, names, cells, suffix, [low, high]) {
     text: cells.map((row) => row.map(cellText)),
     hovertemplate: "%{text}<extra></extra>",
     hoverongaps: false,
-    zmin: least, zmid: middle, zmax: most,
+    zmin: -end, zmid: 0, zmax: end,
     colorscale: divergingScale(),
     xgap: 1, ygap: 1,
-    colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, tickvals: [least, middle, most], x: 1.01 },
+    colorbar: { thickness: 9, len: high - low, y: (high + low) / 2, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, tickvals: ticks, ticktext: texts, x: 1.01 },
   };
   const pale = (cell) => kind === "controlled" && Boolean(cell?.no_support);
   const significant = (cell) => cell && !pale(cell) && cell[column] !== null && ["positive", "negative"].includes(cell[found]);
@@ -174,11 +193,13 @@ function divergingScale() {
 
 function cellText(cell) {
   if (!cell) return "not measured";
-  const line = (name, value, low, high, q) => `${name} ${share(value)} ${interval(low, high, share)}, ${adjusted(q)}`;
+  const show = effectShown(cell);
+  const line = ({ name, column, low, high, q }) => cell[column] !== null && `${name} ${show(cell[column])} ${interval(cell[low], cell[high], show)}, ${adjusted(cell[q])}`;
   return [
     `<b>Layer ${cell.layer}, ${plotText(cell.projection)}${state.model.projections.includes(cell.projection) ? " projection" : ""}</b>`,
     `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
-    line("AUC", cell.auc, cell.auc_low, cell.auc_high, cell.q),
-    line("partial Spearman", cell.partial_spearman, cell.partial_low, cell.partial_high, cell.partial_q) + (cell.no_support ? `, no common support (${pairsOf([cell])})` : ""),
+    ...Object.values(HEATMAPS).map(line).filter(Boolean),
+    ...withoutSupport([cell]).map(() => `no common support (${effectiveRowsOf([cell])})`),
+    `AUC ${share(cell.auc)} ${interval(cell.auc_low, cell.auc_high, share)}`,
   ].join("<br>");
 }

@@ -2,17 +2,20 @@
 
 function layerBox(model) {
   const body = el("div", { "aria-live": "polite" });
+  const further = el("div");
   const heading = el("h3", { id: "layer-title" });
   const fill = () => {
     heading.replaceChildren(`Layer ${state.layer}: `, ...versus(model.contrasts[state.contrast]), el("span", { class: "soft" }, ", "), title(state.measure));
-    const rows = model.projectionsOf(state.measure).map((name) => [name, model.effect(model.contrasts[state.contrast], state.measure, name, state.layer)]);
-    body.replaceChildren(...supportNote(model, rows.map(([, row]) => row)), layerTable(model, rows));
+    const rows = model.projectionsOf(state.measure).map((name) => [projectionName(name), model.effect(model.contrasts[state.contrast], state.measure, name, state.layer)]);
+    body.replaceChildren(...supportNote(model, rows.map(([, row]) => row)), layerTable(rows));
+    further.replaceChildren(furtherTable(model, rows), furtherNotes());
   };
   for (const what of ["layer", "measure", "contrast"]) on(what, fill);
   fill();
   const chooser = layerControl(model, "Layer");
   on("layer", chooser.follow);
-  return el("div", { class: "layer-box", id: "layer-box" }, el("div", { class: "layer-head" }, heading, chooser.control), body, lengthNotes());
+  const more = el("details", null, el("summary", null, "Means and further length controls"), further);
+  return el("div", { class: "layer-box", id: "layer-box" }, el("div", { class: "layer-head" }, heading, chooser.control), body, layerNotes(), more);
 }
 
 /** A slider and a number; `follow` sets both to the layer that was chosen elsewhere. */
@@ -33,57 +36,76 @@ function nearestLayer(layers, wanted) {
   return layers.reduce((best, layer) => (Math.abs(layer - wanted) < Math.abs(best - wanted) ? layer : best), layers[0]);
 }
 
-function layerTable(model, effects) {
-  const pair = model.contrasts[state.contrast];
-  const heads = [
-    "Projection", bdi(pair[0]), bdi(pair[1]), "Difference", "AUC", P_ADJUSTED,
-    "Matched pairs", "Regression", "Partial Spearman",
-  ];
-  return table(`Effects in layer ${state.layer}`, heads, effects.map(([name, row]) => layerRow(name, row)));
+function layerTable(effects) {
+  const heads = ["Projection", "Raw", P_ADJUSTED, "Length-controlled", P_ADJUSTED, "AUC"];
+  const rows = effects.map(([name, row]) => [name, ...(row ? layerCells(row) : Array(5).fill(MISSING))]);
+  return table(`Effects in layer ${state.layer}`, heads, rows);
 }
 
-function layerRow(name, row) {
-  if (!row) return [name, ...Array(8).fill(MISSING)];
+function layerCells(row) {
+  const controlled = effectCell(row, "weighted");
+  if (withoutSupport([row]).length > 0) markDoubtful(controlled, "no common support");
+  const raw = withInterval(row.raw_effect, row.raw_effect_low, row.raw_effect_high, effectShown(row));
+  return [raw, probability(row.q), controlled, probability(row.weighted_q), withInterval(row.auc, row.auc_low, row.auc_high, share)];
+}
+
+function furtherTable(model, effects) {
+  const [first, second] = model.contrasts[state.contrast];
+  const windows = effects.find(([, row]) => row && row.window_effect !== null)?.[1].window_tokens;
+  const heads = ["Projection", bdi(first), bdi(second), "Matched pairs", ...(windows ? [`First ${plural(windows, "token")}`] : []), "Regression", "Partial Spearman"];
+  const rows = effects.map(([name, row]) => [name, ...(row ? furtherCells(row, windows) : Array(heads.length - 1).fill(MISSING))]);
+  return table(`Means and further length controls in layer ${state.layer}`, heads, rows);
+}
+
+function furtherCells(row, windows) {
   return [
-    name,
     number(row.mean_first),
     number(row.mean_second),
-    difference(row.difference, row.difference_low, row.difference_high),
-    withInterval(row.auc, row.auc_low, row.auc_high, share),
-    probability(row.q),
-    control(row, "matched", effectCell(row, "matched"), plural(row.matched_pairs ?? 0, "pair")),
-    control(row, "regression", effectCell(row, "regression"), `raw ${effectShown(row)(row.raw_effect)}`),
-    control(row, "partial", difference(row.partial_spearman, row.partial_low, row.partial_high, share), `raw ${signed(row.spearman, share)}`),
+    furtherControl(row, "matched", effectCell(row, "matched"), plural(row.matched_pairs ?? 0, "pair")),
+    ...(windows ? [furtherControl(row, "window", effectCell(row, "window"), `${whole(row.window_n_first)} and ${whole(row.window_n_second)} rows`)] : []),
+    furtherControl(row, "regression", effectCell(row, "regression")),
+    furtherControl(row, "partial", difference(row.partial_spearman, row.partial_low, row.partial_high, share), `raw ${signed(row.spearman, share)}`),
   ];
 }
 
 /** What a control finds; pale where it is no evidence. */
-function control(row, name, cell, also) {
+function furtherControl(row, name, cell, also) {
   const q = row[`${name}_q`];
-  const doubtful = row.no_support === 1 && name !== "matched";
-  cell.append(el("small", null, q === null ? also : `p adj. ${probability(q)}, ${also}`), ...(doubtful ? [el("small", null, "no common support")] : []));
-  cell.classList.toggle("doubtful", doubtful);
+  const words = [q !== null && `${P_ADJUSTED} ${probability(q)}`, also].filter(Boolean).join(", ");
+  if (words) cell.append(el("small", null, words));
+  if (row.few_pairs && ["regression", "partial"].includes(name)) markDoubtful(cell, "few matched pairs");
   return cell;
 }
 
-/** Pairs and regression take a measure as its logarithm where they can: effects are factors there. */
+function markDoubtful(cell, why) {
+  cell.append(el("small", null, why));
+  cell.classList.add("doubtful");
+}
+
+/** How an effect is read: a ratio where the measure is taken as its logarithm, else a difference. */
 function effectShown(row) {
   if (row.regression_scale !== "log") return signed;
-  return (value) => (value === null ? MISSING : `×${number(Math.exp(value))}`);
+  return (value) => (value === null ? MISSING : ratio(Math.exp(value)));
 }
 
 function effectCell(row, name) {
-  const show = effectShown(row);
-  return withInterval(row[`${name}_effect`], row[`${name}_low`], row[`${name}_high`], (value) => show(value).replace("×", ""), show);
+  return withInterval(row[`${name}_effect`], row[`${name}_low`], row[`${name}_high`], effectShown(row));
 }
 
-function lengthNotes() {
+function layerNotes() {
   return el(
     "p",
     { class: "caption" },
-    "Brackets are 95% intervals; p adj. is adjusted (Benjamini–Hochberg) over the measure's layers and projections. Three length controls: " +
-      "matched pairs (mean over pairs of rows of like response length), regression on group and both lengths " +
-      "(both × a factor where the measure is taken as its logarithm), and Spearman's correlation with membership given both lengths. " +
-      "Pale: no evidence, as the groups have no common support in length and the control extrapolates.",
+    `Ratios of the first group to the second (of cosines differences), with 95% intervals; ${P_ADJUSTED} is adjusted (Benjamini–Hochberg) over the measure's layers and projections. ` +
+      "Length-controlled: overlap weights with regression on the lengths of prompt and response. AUC: the probability that an example of the first exceeds one of the second.",
+  );
+}
+
+function furtherNotes() {
+  return el(
+    "p",
+    { class: "caption" },
+    "Matched pairs: pairs of rows of like response length. Regression: on group and both lengths, which extrapolates where few rows can be matched. " +
+      "Partial Spearman: the correlation with being in the first group, given both lengths. Verdicts do not rest on regression and partial Spearman.",
   );
 }
