@@ -5,8 +5,8 @@ from typing import Any
 from gradprism.report.page import page_labels, page_title
 
 
-def model(name: str, *groups: str, data: str = "") -> dict[str, Any]:
-    return {"name": name, "groups": [{"name": group} for group in groups], "data": data}
+def model(name: str, *groups: str, data: str = "", run: str = "run") -> dict[str, Any]:
+    return {"name": name, "groups": [{"name": group, "run": run} for group in groups], "data": data}
 
 
 def labels(*models: dict[str, Any]) -> list[str]:
@@ -41,6 +41,15 @@ def test_comparisons_that_are_named_alike_are_numbered() -> None:
     assert labels(model("tiny", "run"), model("tiny", "run"), model("large", "run")) == [
         "run on tiny (1)", "run on tiny (2)", "run on large",
     ]  # fmt: skip
+
+
+def test_comparisons_that_are_named_alike_go_by_their_runs_and_else_by_their_data() -> None:
+    runs = [model("tiny", "high", "low", run=run) for run in ("wizard", "hermes")]
+    assert labels(*runs) == ["tiny (wizard)", "tiny (hermes)"]
+    assert page_title(runs) == "high · low on tiny (wizard), tiny (hermes)"
+    data = [model("tiny", "run", data=data) for data in ("a.jsonl", "b.jsonl")]
+    assert labels(*data) == ["run on tiny (a.jsonl)", "run on tiny (b.jsonl)"]
+    assert page_title(data) == "run on tiny (a.jsonl), run on tiny (b.jsonl)"
 
 
 def test_no_label_turns_the_direction_of_what_follows() -> None:

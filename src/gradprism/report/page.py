@@ -102,27 +102,46 @@ def page_title(models: Sequence[dict[str, Any]]) -> str:
 
     A run alone goes by its name and its data, since many runs have one name.
     """
-    groups = dict.fromkeys(map(_groups_in_words, models))
-    if len(groups) == 1:
-        data = f" ({models[0]['data']})" if len(models[0]["groups"]) == 1 and models[0]["data"] else ""
-        names = dict.fromkeys(model["name"] for model in models)
-        title = f"{next(iter(groups))}{data} on {', '.join(names)}"
-    else:
-        title = ", ".join(labels["label"] for labels in page_labels(models))
+    groups, labels = dict.fromkeys(map(_groups_in_words, models)), page_labels(models)
+    title = ", ".join(each["label"] for each in labels)
+    if len(groups) == 1 and len(models[0]["groups"]) > 1:
+        title = f"{next(iter(groups))} on {title}"
+    elif len(groups) == 1 and not any(each["ending"] for each in labels):
+        data = f" ({models[0]['data']})" if models[0]["data"] else ""
+        title = f"{next(iter(groups))}{data} on {', '.join(dict.fromkeys(model['name'] for model in models))}"
     return _DIRECTION_MARKS.sub("", title)
 
 
 def page_labels(models: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Label the comparisons of a page by model, by groups too where those differ, and number those still alike.
+    """Label the comparisons of a page by model, by groups too where those differ, and tell apart those still alike.
 
-    `label` is what a choice among them shows, `number` its ending where one is needed.
+    `label` is what a choice among them shows, `ending` what tells it from others that are named like it.
     """
     by_groups = len({*map(_groups_in_words, models)}) > 1 or any(len(model["groups"]) == 1 for model in models)
     named = [f"{_groups_in_words(model)} on {model['name']}" if by_groups else model["name"] for model in models]
-    numbers = [f" ({named[: at + 1].count(name)})" if named.count(name) > 1 else "" for at, name in enumerate(named)]
-    plain = [_DIRECTION_MARKS.sub("", name) for name in named]
-    return [{"label": name + number, "number": number} for name, number in zip(plain, numbers, strict=True)]
+    endings = [_ending(place, named, models) for place in range(len(models))]
+    plain = [[_DIRECTION_MARKS.sub("", text) for text in pair] for pair in zip(named, endings, strict=True)]
+    return [{"label": name + ending, "ending": ending} for name, ending in plain]
+
+
+def _ending(place: int, named: Sequence[str], models: Sequence[dict[str, Any]]) -> str:
+    """Return the folders of the runs, else their data, else a number: the first that tells like names apart."""
+    alike = [model for model, name in zip(models, named, strict=True) if name == named[place]]
+    if len(alike) == 1:
+        return ""
+    for words in (_runs_in_words, _data_in_words):
+        if len({*map(words, alike)}) == len(alike):
+            return f" ({words(models[place])})"
+    return f" ({named[: place + 1].count(named[place])})"
 
 
 def _groups_in_words(model: dict[str, Any]) -> str:
     return " · ".join(group["name"] for group in model["groups"])
+
+
+def _runs_in_words(model: dict[str, Any]) -> str:
+    return " · ".join(dict.fromkeys(group["run"] for group in model["groups"]))
+
+
+def _data_in_words(model: dict[str, Any]) -> str:
+    return str(model["data"])

@@ -8,7 +8,7 @@ function topSection() {
   return el(
     "section",
     { id: "top", class: "top", "aria-labelledby": "top-title" },
-    el("h1", { id: "top-title" }, groupsInTitle(model.groupNames), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.number),
+    el("h1", { id: "top-title" }, groupsInTitle(model.groupNames), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.ending),
     ...firstScreen(model),
     notices(notes, model.groupNames),
     aboutSection(model),
@@ -45,9 +45,9 @@ function groupsInTitle(names) {
   return rest > 0 ? [...parts, el("span", { class: "soft" }, ` and ${rest} more`)] : parts;
 }
 
-/** The data of a run alone, since many runs have one name. */
-function dataOfRun({ groups, data }) {
-  return groups.length === 1 && data ? el("span", { class: "soft" }, " (", bdi(data), ")") : null;
+/** The data of a run alone, since many runs have one name; not where its label ends in what tells it apart. */
+function dataOfRun({ groups, data, ending }) {
+  return groups.length === 1 && data && !ending ? el("span", { class: "soft" }, " (", bdi(data), ")") : null;
 }
 
 /** Model, data, settings, and the groups with their rows. */
