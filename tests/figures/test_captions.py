@@ -45,7 +45,7 @@ def test_each_model_has_its_notes(made: Comparison, other: Comparison, tmp_path:
 
 def test_an_incomplete_run_is_said_in_every_caption(made: Comparison, tmp_path: Path) -> None:
     groups = (made.groups[0], replace(made.groups[1], pending=4))
-    names = ["nuclear-norm", "four-panels", "effect-forest", "decay", "length", "correlations", "depth"]
+    names = ["answer", "nuclear-norm", "four-panels", "effect-forest", "decay", "length", "correlations", "depth"]
     for one in draw_figures(replace(made, groups=groups), out=tmp_path, formats=["svg"], only=names):
         assert one.caption.endswith("Incomplete run."), one.name
     for one in draw_figures(made, out=tmp_path, formats=["png"], only=["depth", "decay"]):

@@ -18,6 +18,7 @@ from gradprism.figures import FORMATS, STYLES, available, draw_figures, figure, 
 pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
 
 ALL = [
+    "answer",
     "nuclear-norm",
     "effective-rank",
     "four-panels-high-low",
@@ -90,7 +91,7 @@ def test_slides_fill_the_slide(made: Comparison) -> None:
 
 
 def test_the_same_numbers_give_the_same_bytes(made: Comparison, drawn: Path, tmp_path: Path) -> None:
-    draw_figures(made, out=tmp_path, style="acl", only=["nuclear-norm", "effect-forest", "length", "decay"])
+    draw_figures(made, out=tmp_path, style="acl", only=["nuclear-norm", "effect-forest", "length", "answer"])
     again = [file for file in tmp_path.iterdir() if file.suffix != ".md"]
     assert len(again) == 4 * 4
     for file in again:
@@ -120,7 +121,9 @@ def test_importing_needs_no_matplotlib_and_drawing_no_pyplot() -> None:
 def test_one_group_has_what_needs_no_other(tmp_path: Path) -> None:
     drawn = draw_figures(made_comparison(["all"], layers=3), out=tmp_path, formats=["svg"])
     reasons = {one.name: one.reason for one in drawn if one.reason}
-    assert reasons == dict.fromkeys(("four-panels", "effect-heatmap", "effect-forest"), "there is only one group")
+    assert reasons == dict.fromkeys(
+        ("answer", "four-panels", "effect-heatmap", "effect-forest"), "there is only one group"
+    )
     assert all(one.files == () and one.csv is None for one in drawn if one.reason)
     assert "- four-panels: there is only one group" in (tmp_path / "captions.md").read_text()
     assert (tmp_path / "nuclear-norm.svg").exists()
@@ -128,7 +131,7 @@ def test_one_group_has_what_needs_no_other(tmp_path: Path) -> None:
 
 def test_one_layer_has_no_curves() -> None:
     names = available(made_comparison(layers=1))
-    assert {"effect-forest-high-low", "decay", "length", "correlations"} == set(names)
+    assert {"answer", "effect-forest-high-low", "decay", "length", "correlations"} == set(names)
     with pytest.raises(GradPrismError, match=r"nuclear-norm.*one layer only"):
         figure(made_comparison(layers=1), "nuclear-norm")
 
@@ -144,7 +147,7 @@ def test_what_was_not_measured_is_left_out_with_the_reason(made: Comparison, tmp
     )
     drawn = draw_figures(nothing, out=tmp_path, formats=["png"])
     assert {one.name for one in drawn if one.reason} == {
-        "adjacent-cosine", "same-layer-cosine", "decay", "length", "correlations",
+        "answer", "adjacent-cosine", "same-layer-cosine", "decay", "length", "correlations",
         "effect-heatmap-high-low", "effect-forest-high-low",
     }  # fmt: skip
 

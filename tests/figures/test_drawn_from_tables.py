@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from length_controlled import NO_SUPPORT, controlled_comparison, length_controlled
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
@@ -23,11 +24,12 @@ pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
 
 N = 60
 V = 2  # its row in a heatmap, from the top
+MARKED = ("raw", "overlap weights", "matched pairs")
 
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:
-    return made_comparison(n=N, layers=6)
+    return controlled_comparison(n=N)
 
 
 def changed(table: pl.DataFrame, where: dict[str, Any], **values: float | None) -> pl.DataFrame:
@@ -65,6 +67,10 @@ def most_colourful(axes: Axes) -> float:
     return 1 - float(np.min(mesh.get_cmap()(np.linspace(0, 1, 9))[:, :3]))
 
 
+def legend_texts(drawn: Figure) -> list[str]:
+    return [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
 def caption(made: Comparison, name: str) -> str:
     from gradprism.figures.catalogue import catalogue
 
@@ -86,78 +92,122 @@ def test_a_mean_and_its_interval_stand_at_their_layer(made: Comparison, name: st
     assert any((ends.min(), ends.max()) == (1.0, 1.75) for ends in at)
 
 
-def test_an_effect_stands_in_its_cell_with_a_dot_where_significant(made: Comparison) -> None:
+def test_a_ratio_stands_in_its_cell_with_a_dot_where_significant(made: Comparison) -> None:
     row = {"measure": "effective_rank", "projection": "v", "layer": 4}
-    effects = changed(made.effects, row, auc=0.8125, q=0.049, partial_spearman=-0.625, partial_q=0.05)
-    effects = changed(effects, {**row, "layer": 5}, auc=None, q=0.051, partial_spearman=0.25, partial_q=None)
-    effects = changed(effects, {**row, "layer": 3}, auc=0.25, q=0.051, partial_spearman=0.25, partial_q=0.001)
+    numbers = {"raw_effect": 0.3, "raw_effect_low": 0.1, "raw_effect_high": 0.5, "q": 0.049,
+               "weighted_effect": -0.3, "weighted_low": -0.5, "weighted_high": -0.1, "weighted_q": 0.05}  # fmt: skip
+    effects = changed(made.effects, row, **numbers)
+    effects = changed(effects, {**row, "layer": 5}, **{**numbers, "raw_effect": None, "weighted_high": 0.1})
+    effects = changed(effects, {**row, "layer": 3}, **{**numbers, "q": 0.051, "weighted_q": 0.001})
     drawn, _ = figure(replace(made, effects=effects), "effect-heatmap")
-    raw, held = (panel(drawn, f"effective_rank|{name}") for name in ("auc", "partial_spearman"))
-    assert cells(raw)[V, 3:] == pytest.approx([0.25, 0.8125, math.nan], nan_ok=True)
-    assert cells(held)[V, 3:] == pytest.approx([0.25, -0.625, 0.25])
+    raw, controlled = (panel(drawn, f"effective_rank|{name}") for name in ("raw", "overlap weights"))
+    assert cells(raw)[V, 3:] == pytest.approx([math.exp(0.3), math.exp(0.3), math.nan], nan_ok=True)
+    assert cells(controlled)[V, 3:] == pytest.approx([math.exp(-0.3)] * 3)
     assert {column for row, column in dotted(raw) if row == V and column >= 3} == {4}
-    assert {column for row, column in dotted(held) if row == V and column >= 3} == {3}
+    assert {column for row, column in dotted(controlled) if row == V and column >= 3} == {3}
 
 
-@pytest.mark.parametrize(("pairs", "far"), [(15, False), (14, True), (0, True)])
-def test_where_groups_hardly_overlap_in_length_controls_are_no_evidence(
-    made: Comparison, pairs: int, far: bool
+@pytest.mark.parametrize(("columns", "far"), [({}, False), (NO_SUPPORT, True), ({"weighted_imbalance": 0.11}, True)])
+def test_without_common_support_in_length_controlled_ratios_are_pale(
+    made: Comparison, columns: dict[str, float], far: bool
 ) -> None:
-    """A quarter of 60 rows must pair."""
-    effects = made.effects.with_columns(matched_pairs=pl.lit(pairs, pl.Int64), partial_q=pl.lit(1e-9))
-    made = replace(made, effects=effects)
+    numbers = {"weighted_effect": 0.3, "weighted_low": 0.2, "weighted_high": 0.4, "weighted_q": 1e-9, **columns}
+    made = length_controlled(made, **numbers)
     drawn, data = figure(made, "effect-heatmap")
-    held = panel(drawn, "nuclear_norm|partial_spearman")
-    assert len(dotted(held)) == (0 if far else 30)
-    assert most_colourful(held) == pytest.approx(0.35 if far else 1, abs=0.02)
-    assert most_colourful(panel(drawn, "nuclear_norm|auc")) == pytest.approx(1, abs=0.02)
-    assert ("no common support" in held.get_title()) is far
-    assert "no common support" not in panel(drawn, "nuclear_norm|auc").get_title()
-    assert data.filter(statistic="partial_spearman")["significant"].any() is not far
+    controlled = panel(drawn, "nuclear_norm|overlap weights")
+    assert len(dotted(controlled)) == (0 if far else 30)
+    assert most_colourful(controlled) == pytest.approx(0.35 if far else 1, abs=0.02)
+    assert most_colourful(panel(drawn, "nuclear_norm|raw")) == pytest.approx(1, abs=0.02)
+    assert ("no common support" in controlled.get_title()) is far
+    assert "no common support" not in panel(drawn, "nuclear_norm|raw").get_title()
+    assert data.filter(control="overlap weights")["significant"].any() is not far
     forest, _ = figure(made, "effect-forest")
-    titles = [panel(forest, f"effective_rank|{name}").get_title() for name in ("matched", "regression", "partial")]
-    assert titles[0].replace("\n", " (").rstrip(")") == f"matched in length ({pairs or 'no'} pairs"
-    assert ["no common support" in title for title in titles] == [False, far, far]
-    for control in ("matched", "regression", "partial"):
-        raw, held = (line(panel(forest, f"effective_rank|{control}"), f"q|{kind}") for kind in ("nothing", "length"))
-        assert raw.get_color() == projection_look("q").colour
-        pale = far and control != "matched"
-        assert held.get_color() == (paler(projection_look("q").colour) if pale else raw.get_color())
-    for name in ("effect-heatmap-high-low", "effect-forest-high-low"):
-        assert f"{pairs} of at most 60 pairs of rows" in caption(made, name)
-        assert ("no evidence" in caption(made, name)) is far
-
-
-def test_colours_of_effects_mean_the_same_in_every_contrast(made: Comparison) -> None:
-    effects = made.effects.with_columns(auc=pl.lit(0.51), partial_spearman=pl.lit(0.01))
-    drawn, _ = figure(replace(made, effects=effects), "effect-heatmap")
-    for name, limits in (("auc", (0, 1)), ("partial_spearman", (-1, 1))):
-        mesh = next(c for c in panel(drawn, f"nuclear_norm|{name}").collections if isinstance(c, QuadMesh))
-        assert mesh.get_clim() == limits
-
-
-def test_ratios_of_the_forest_are_on_one_logarithmic_axis(made: Comparison) -> None:
-    row = {"measure": "nuclear_norm", "projection": "q", "layer": None}
-    numbers = {
-        "raw_effect": 2.0, "raw_effect_low": 1.5, "raw_effect_high": 3.0,
-        "matched_effect": 0.5, "matched_low": 0.25, "matched_high": 4.0,
-        "regression_effect": 0.8, "regression_low": 0.6, "regression_high": 1.1,
+    colour = projection_look("q").colour
+    marks = {name: line(panel(forest, "effective_rank"), f"q|{name}") for name in MARKED}
+    assert {name: mark.get_color() for name, mark in marks.items()} == {
+        "raw": colour, "overlap weights": paler(colour) if far else colour, "matched pairs": colour,
     }  # fmt: skip
-    effects = changed(made.effects, row, **{name: math.log(value) for name, value in numbers.items()})
-    effects = changed(effects, row, spearman=0.5, spearman_low=0.375, spearman_high=0.625)
+    assert ("no common support" in legend_texts(forest)[1]) is far
+    answer, _ = figure(made, "answer")
+    mark = line(panel(answer, "answer"), "high|low|nuclear_norm|overlap weights")
+    assert mark.get_color() == (paler("#000000") if far else "#000000")
+    sizes = [columns.get(f"weighted_n_{side}", n) for side, n in (("first", 31.2), ("second", 24.4))]
+    for name in ("effect-heatmap-high-low", "effect-forest-high-low", "answer"):
+        assert f"overlap weights, {sizes[0]:.0f} and {sizes[1]:.0f} effective rows" in caption(made, name)
+        assert ("no evidence" in caption(made, name)) is far
+    assert "matched pairs, 20 pairs" in caption(made, "effect-forest-high-low")
+
+
+def test_windows_decide_in_the_answer_where_lengths_do_not_overlap(made: Comparison) -> None:
+    for columns, deciding in (({}, "overlap weights"), (NO_SUPPORT, "windows")):
+        drawn, data = figure(length_controlled(made, windows=True, **columns), "answer")
+        assert data["control"].to_list() == ["raw", deciding] * 2
+        assert legend_texts(drawn) == ["raw", f"length-controlled ({deciding})"]
+
+
+def test_bars_without_common_support_do_not_widen_the_axis(made: Comparison) -> None:
+    ends = {"weighted_effect": 0.5, "weighted_low": -20.0, "weighted_high": 20.0}
+    for columns, wide in ((NO_SUPPORT, False), ({}, True)):
+        for name in ("effect-forest", "answer"):
+            drawn, _ = figure(length_controlled(made, **ends, **columns), name)
+            low, high = drawn.axes[0].get_xlim()
+            assert low < 1 < math.exp(0.5) < high
+            assert bool(high > 1000) is wide
+
+
+def test_colours_mean_the_same_in_every_contrast_of_a_comparison() -> None:
+    made = controlled_comparison(("a", "b", "c"))
+    for a_and_b, b_and_c, greatest in ((0.2, 0.2, 1.25), (0.3, 0.6, 2), (3.0, 0.3, 4)):
+        effect = (
+            pl.when(first="a", second="b").then(a_and_b).when(first="b", second="c").then(b_and_c)
+            .otherwise((a_and_b + b_and_c) / 2)
+        )  # fmt: skip
+        effects = made.effects.with_columns(effect.alias("raw_effect"), pl.lit(0.01).alias("weighted_effect"))
+        for name in ("effect-heatmap-a-b", "effect-heatmap-b-c"):
+            drawn, _ = figure(replace(made, effects=effects), name)
+            meshes = [mesh for axes in drawn.axes[:4] for mesh in axes.collections if isinstance(mesh, QuadMesh)]
+            assert {mesh.get_clim() for mesh in meshes} == {(1 / greatest, greatest)}
+        assert ("end colours" in caption(replace(made, effects=effects), "effect-heatmap-a-b")) is (a_and_b == 3.0)
+
+
+def test_all_panels_of_the_forest_have_one_logarithmic_axis_with_1_on_it(made: Comparison) -> None:
+    row = {"measure": "nuclear_norm", "projection": "q", "layer": None}
+    effects = changed(
+        made.effects, row, raw_effect=math.log(3), raw_effect_low=math.log(2), raw_effect_high=math.log(4)
+    )
     drawn, _ = figure(replace(made, effects=effects), "effect-forest")
-    matched, regression, ranks = (panel(drawn, f"nuclear_norm|{name}") for name in ("matched", "regression", "partial"))
-    assert matched.get_xscale() == regression.get_xscale() == "log"
-    assert matched.get_xlim() == regression.get_xlim()
-    shown = [
-        (matched, "nothing", (2.0, 1.5, 3.0)), (matched, "length", (0.5, 0.25, 4.0)),
-        (regression, "nothing", (2.0, 1.5, 3.0)), (regression, "length", (0.8, 0.6, 1.1)),
-        (ranks, "nothing", (0.5, 0.375, 0.625)),
+    assert [axes.get_label() for axes in drawn.axes] == ["nuclear_norm", "effective_rank"]
+    assert {axes.get_xscale() for axes in drawn.axes} == {"log"}
+    assert len({axes.get_xlim() for axes in drawn.axes}) == 1
+    assert drawn.axes[0].get_xlim()[1] > 4
+    assert all(any(list(each.get_xdata()) == [1, 1] for each in axes.lines) for axes in drawn.axes)
+    assert line(drawn.axes[0], "q|raw").get_xdata() == pytest.approx([3])
+
+
+def test_the_answer_has_decided_contrasts_first_and_verdicts_in_words() -> None:
+    made = controlled_comparison(("a", "b", "c"))
+    kinds = {("a", "b"): ("unclear", "none"), ("a", "c"): ("equal", "length"), ("b", "c"): ("none", "survives")}
+    findings = [
+        replace(each, kind=kinds[each.first, each.second][each.measure == "effective_rank"]) for each in made.findings
+    ]
+    drawn, data = figure(replace(made, findings=tuple(findings)), "answer")
+    axes = panel(drawn, "answer")
+    order = [("b", "c"), ("a", "c"), ("a", "b")]
+    assert data.select("first", "second").unique(maintain_order=True).rows() == order
+    written = [text.get_text() for text in sorted(axes.texts, key=lambda text: text.get_position()[1])]
+    assert written == [
+        "b against c", "not just length", "not shown",
+        "a against c", "mostly length", "equal",
+        "a against b", "unclear", "not shown",
     ]  # fmt: skip
-    for axes, held, (value, low, high) in shown:
-        assert line(axes, f"q|{held}").get_xdata() == pytest.approx([value])
-        assert line(axes, f"q|{held}|interval").get_xdata() == pytest.approx([low, high])
-    assert ranks.get_xscale() == "linear"
+    measures = [text.get_text() for text in axes.get_yticklabels()]
+    assert measures[:4] == ["", "effective rank", "nuclear norm", ""]
+
+
+def test_of_many_contrasts_the_answer_has_the_first_twelve() -> None:
+    made = controlled_comparison("abcdef", n=5, layers=2)
+    assert figure(made, "answer")[1].select("first", "second").n_unique() == 12
+    assert "3 further contrasts are not shown" in caption(made, "answer")
 
 
 def of_lengths(name: str, lengths: list[int]) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+from length_controlled import ENDS, controlled_comparison, factors
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow  # some figures of every kind are drawn
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:
-    return made_comparison(n=60, layers=6)
+    return controlled_comparison(windows=True)
 
 
 def panel(drawn: Figure, label: str) -> Axes:
@@ -125,40 +126,65 @@ def test_every_example_is_a_point_and_medians_are_of_examples_of_like_length(mad
     assert data.filter(mark="running_median", group="high", measure="effective_rank").height == 6
 
 
-@pytest.mark.parametrize("statistic", ["auc", "partial_spearman"])
-def test_cells_of_the_heatmap_are_effects_with_a_dot_where_significant(made: Comparison, statistic: str) -> None:
+@pytest.mark.parametrize(
+    ("control", "column", "q"), [("raw", "raw_effect", "q"), ("overlap weights", "weighted_effect", "weighted_q")]
+)
+def test_cells_of_the_heatmap_are_ratios_with_a_dot_where_significant(
+    made: Comparison, control: str, column: str, q: str
+) -> None:
     drawn, data = figure(made, "effect-heatmap")
-    axes = panel(drawn, f"nuclear_norm|{statistic}")
+    axes = panel(drawn, f"nuclear_norm|{control}")
     mesh = next(item for item in axes.collections if isinstance(item, QuadMesh))
     table = np.asarray(mesh.get_array()).reshape(5, 6)
-    rows = data.filter(measure="nuclear_norm", statistic=statistic)
+    rows = made.effects.filter(pl.col("layer").is_not_null(), measure="nuclear_norm")
     for place, projection in enumerate(("q", "k", "v", "o", "mean")):
         one = rows.filter(projection=projection).sort("layer")
-        np.testing.assert_array_equal(table[place], numbers(one, "value"))
-    middle = 0.5 if statistic == "auc" else 0.0
-    assert sum(mesh.get_clim()) / 2 == pytest.approx(middle)
-    sure = rows.filter(pl.col("q") < 0.05)
+        np.testing.assert_allclose(table[place], np.exp(numbers(one, column)))
+    least, greatest = mesh.get_clim()
+    assert least * greatest == pytest.approx(1)
+    ends = ENDS[column]
+    excludes = (pl.col(f"{ends}_low") > 0) | (pl.col(f"{ends}_high") < 0)
+    large = pl.lit(True)
+    if control != "raw":  # what leaves little of the raw effect is not found
+        most = pl.max_horizontal(pl.col(f"{ends}_low").abs(), pl.col(f"{ends}_high").abs())
+        large = (most > 0.5 * pl.col("raw_effect").abs()) | (most > math.log(1.1))
+    sure = rows.filter((pl.col(q) < 0.05) & excludes & large)
     dots = next(item for item in axes.collections if isinstance(item, PathCollection)).get_offsets()
-    assert len(dots) == sure.height == rows.filter(pl.col("significant")).height
+    drawn_rows = data.filter(measure="nuclear_norm", control=control)
+    assert len(dots) == sure.height == drawn_rows.filter(pl.col("significant")).height > 0
     assert not axes.patches  # nothing is hatched
 
 
-def test_each_control_stands_beside_the_number_without_it(made: Comparison) -> None:
+def test_each_control_stands_beside_the_raw_ratio(made: Comparison) -> None:
     drawn, _ = figure(made, "effect-forest")
     effect = made.effects.filter(pl.col("layer").is_null(), measure="nuclear_norm", projection="k").row(0, named=True)
-    columns = {
-        ("matched", "nothing"): ("raw_effect", "raw_effect_low", "raw_effect_high"),
-        ("matched", "length"): ("matched_effect", "matched_low", "matched_high"),
-        ("regression", "nothing"): ("raw_effect", "raw_effect_low", "raw_effect_high"),
-        ("regression", "length"): ("regression_effect", "regression_low", "regression_high"),
-        ("partial", "nothing"): ("spearman", "spearman_low", "spearman_high"),
-        ("partial", "length"): ("partial_spearman", "partial_low", "partial_high"),
-    }
-    for (control, held), names in columns.items():
-        axes = panel(drawn, f"nuclear_norm|{control}")
-        value, *ends = (effect[name] if control == "partial" else math.exp(effect[name]) for name in names)
-        assert line(axes, f"k|{held}").get_xdata()[0] == pytest.approx(value)
-        assert line(axes, f"k|{held}|interval").get_xdata() == pytest.approx(ends)
+    columns = {"raw": "raw_effect", "overlap weights": "weighted_effect", "matched pairs": "matched_effect",
+               "windows": "window_effect"}  # fmt: skip
+    axes = panel(drawn, "nuclear_norm")
+    heights = []
+    for control, column in columns.items():
+        value, *ends = factors(effect, column)
+        mark = line(axes, f"k|{control}")
+        assert mark.get_xdata()[0] == pytest.approx(value)
+        assert line(axes, f"k|{control}|interval").get_xdata() == pytest.approx(ends)
+        assert (mark.get_markerfacecolor() == "white") is (control == "raw")
+        heights.append(mark.get_ydata()[0])
+    assert heights == sorted(heights)
+    assert all(0.5 < height < 1.5 for height in heights)  # in the row of k
+
+
+def test_the_answer_has_a_row_of_ratios_for_each_contrast_and_main_measure(made: Comparison) -> None:
+    drawn, data = figure(made, "answer")
+    axes = panel(drawn, "answer")
+    means = made.effects.filter(pl.col("layer").is_null(), projection="mean")
+    for measure in ("nuclear_norm", "effective_rank"):
+        effect = means.filter(measure=measure).row(0, named=True)
+        for control, column in (("raw", "raw_effect"), ("overlap weights", "weighted_effect")):
+            value, *ends = factors(effect, column)
+            assert line(axes, f"high|low|{measure}|{control}").get_xdata()[0] == pytest.approx(value)
+            assert line(axes, f"high|low|{measure}|{control}|interval").get_xdata() == pytest.approx(ends)
+    assert data["verdict"].to_list() == ["not just length"] * 2 + ["mostly length"] * 2
+    assert data.columns[-1] == "verdict"
 
 
 def test_correlations_are_raw_below_the_diagonal_and_controlled_above(made: Comparison) -> None:
@@ -184,7 +210,7 @@ def test_what_is_missing_is_a_gap(made: Comparison, nothing: float | None) -> No
     hole = (pl.col("layer") == 3) & (pl.col("projection") == "q")
 
     def change(table: pl.DataFrame) -> pl.DataFrame:
-        kept = ("mean", "mean_low", "mean_high", "auc", "partial_spearman")
+        kept = ("mean", "mean_low", "mean_high", "raw_effect")
         columns = [name for name in kept if name in table.columns]
         return table.with_columns(
             pl.when(hole).then(pl.lit(nothing, pl.Float64)).otherwise(name).alias(name) for name in columns
@@ -195,7 +221,7 @@ def test_what_is_missing_is_a_gap(made: Comparison, nothing: float | None) -> No
     y = np.asarray(line(panel(drawn, "high"), "q").get_ydata())
     assert np.flatnonzero(np.isnan(y)).tolist() == [3]
     drawn, _ = figure(holed, "effect-heatmap")
-    mesh = next(item for item in panel(drawn, "nuclear_norm|auc").collections if isinstance(item, QuadMesh))
+    mesh = next(item for item in panel(drawn, "nuclear_norm|raw").collections if isinstance(item, QuadMesh))
     assert np.ma.getmaskarray(mesh.get_array()).sum() == 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from length_controlled import NO_SUPPORT, length_controlled
 from overlaps import faults
 from tests.made_comparisons import made_comparison
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
 EXHAUSTIVE = pytest.mark.exhaustive
 
 KINDS = (
+    "answer",
     "nuclear-norm",
     "four-panels",
     "groups-",
@@ -64,7 +66,7 @@ def check(made: Comparison, style: str) -> None:
     ],
 )
 def test_nothing_overlaps(style: str, names: tuple[str, ...], layers: int) -> None:
-    check(made_comparison(names, n=30, layers=layers), style)
+    check(length_controlled(made_comparison(names, n=30, layers=layers), windows=True), style)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_nothing_overlaps(style: str, names: tuple[str, ...], layers: int) -> No
     ],
 )
 def test_nothing_overlaps_on_logarithmic_axes_where_controls_extrapolate(style: str, names: tuple[str, ...]) -> None:
-    made = made_comparison(names, n=12, layers=12)
+    made = length_controlled(made_comparison(names, n=12, layers=12), **NO_SUPPORT)
     steep = (pl.col("layer").fill_null(0) + 1) ** 3
     means = ("mean", "mean_low", "mean_high")
     check(
@@ -106,7 +108,7 @@ SIZES = [(LONG, 1, 12), (LONG, 2, 1), (LONG, 2, 2), (LONG, 3, 30), (SHORT, 3, 30
 )
 def test_nothing_overlaps_at_any_size(names: tuple[str, ...], count: int, layers: int, style: str) -> None:
     """Each size in one style, in `make test-all` in two; short names leave more room, and are tried at one size."""
-    check(made_comparison(names[:count], n=30, layers=layers), style)
+    check(length_controlled(made_comparison(names[:count], n=30, layers=layers)), style)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_many_groups_make_a_taller_figure(style: str) -> None:
 @pytest.mark.exhaustive  # half a minute
 @pytest.mark.parametrize("style", ["acl", "slides"])
 def test_numbers_of_any_size_fit(style: str) -> None:
-    made = made_comparison(n=30, layers=12)
+    made = length_controlled(made_comparison(n=30, layers=12))
     columns = ("mean", "mean_low", "mean_high")
     for factor in (1e-9, 12_345.0, 1e9):
         ratio = math.log(factor)
@@ -150,8 +152,8 @@ def test_numbers_of_any_size_fit(style: str) -> None:
             effects=made.effects.with_columns(
                 made.effects[name] + ratio
                 for name in made.effects.columns
-                if name.startswith(("raw_effect", "matched_effect", "regression_effect"))
+                if name.startswith(("raw_effect", "matched_effect", "weighted_effect", "weighted_low", "weighted_high"))
             ),
         )
-        for name in ("nuclear-norm", "four-panels", "effect-forest", "adjacent-cosine"):
+        for name in ("answer", "nuclear-norm", "four-panels", "effect-forest", "effect-heatmap", "adjacent-cosine"):
             assert faults(figure(scaled, name, style)[0]) == [], (name, factor)

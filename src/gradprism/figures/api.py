@@ -58,10 +58,9 @@ def draw_figures(
     """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
 
     `given`: comparisons (as objects or folders) and runs; runs of one model are compared, several models are drawn side
-    by side. `out`: a folder; by default `figures` in the folder of a single comparison. `style`: neurips, acl, icml or
-    slides. `formats`, `only`: one or several, as a text with commas or a sequence; `only` are names of figures, or
-    their beginnings. `progress` is called with each name before its figure is
-    drawn.
+    by side. `out`: a folder; by default `figures` in the folder of a single comparison. `style`: neurips, acl, icml,
+    slides, web or web-dark. `formats`, `only`: one or several, as a text with commas or a sequence; `only` are names of
+    figures, or their beginnings. `progress` is called with each name before its figure is drawn.
 
     captions.md also has the notes of the comparisons, the names of further figures, and the captions of figures that
     were in OUT before, those of other comparisons by themselves. A figure that cannot be drawn is returned with its

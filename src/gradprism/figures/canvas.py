@@ -81,7 +81,10 @@ class Canvas:
             self.figure.suptitle(heading)
             return
         handle = _HANDLE * style.tick_font / 72
-        labels = self._names(entries, across / min(len(entries), 2) - handle, style.tick_font)
+        most = across / min(len(entries), 2) - handle
+        if max(width(entry.ending, style, style.tick_font) for entry in entries) > most / 2:
+            most = across - handle
+        labels = self._names(entries, most, style.tick_font)
         longest = max(width(label.replace(r"\$", "$"), style, style.tick_font) for label in labels)
         rows = math.ceil(len(entries) / max(1, int(across / (longest + handle))))
         self.figure.legend(

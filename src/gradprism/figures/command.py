@@ -18,7 +18,7 @@ def figures(
     /,
     *,
     out: str | None = None,
-    style: Literal["neurips", "acl", "icml", "slides"] = "neurips",
+    style: Literal["neurips", "acl", "icml", "slides", "web", "web-dark"] = "neurips",
     formats: str = "pdf,svg,png",
     only: Several = (),
     quiet: Quiet = False,
@@ -32,7 +32,7 @@ def figures(
     out
         Folder for the figures; by default DIR/figures of a single comparison.
     style
-        Sizes and fonts of a conference, or of slides.
+        Sizes and fonts of a conference, of slides, or of a web page on light or dark ground.
     formats
         File formats among pdf, svg and png, separated by commas.
     only

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from gradprism.figures.dark import set_dark
 from gradprism.figures.plot import Plot
 from gradprism.figures.styles import Style, settings
 
@@ -21,7 +22,10 @@ _METADATA: dict[str, dict[str, Any]] = {
 def make(plot: Plot, style: Style) -> Figure:
     """Draw a plot in a style, whatever matplotlib is set to elsewhere, and without pyplot."""
     with _style_applied(style):
-        return plot.draw(style)
+        figure = plot.draw(style)
+        if style.dark:
+            set_dark(figure)
+        return figure
 
 
 def figure_bytes(figure: Figure, file_format: str, style: Style) -> bytes:

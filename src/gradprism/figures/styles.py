@@ -1,4 +1,4 @@
-"""Sizes and fonts of conferences and slides: how wide a figure may be, and how small its letters."""
+"""Sizes and fonts of conferences, slides and web pages: how wide a figure may be, and how small its letters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ class Style:
     panel_ratio: float  # height of axes over width, between the two
     page_height: float | None = None  # of slides, which are filled
     dpi: int = 300
+    dark: bool = False  # on dark ground
 
 
 _SERIF = ("STIXGeneral", "DejaVu Serif", "DejaVu Sans")
@@ -39,11 +40,18 @@ def _paper(name: str, text_width: float, column_width: float) -> Style:
     return Style(name, text_width, column_width, _SERIF, 9, 7.5, 1.0, 2.4, (0.85, 1.7), 0.85)
 
 
+def _web(name: str, *, dark: bool) -> Style:
+    """Return the style of a page 830 pixels wide, such as a README on GitHub."""
+    return Style(name, 8.3, 5.5, _SANS, 11.5, 10.5, 1.4, 3.6, (1.2, 2.6), 0.8, dpi=200, dark=dark)
+
+
 STYLES: Mapping[str, Style] = {
     "neurips": _paper("neurips", 5.5, 3.4),  # one column of text: a single panel takes three fifths
     "acl": _paper("acl", 6.3, 3.03),
     "icml": _paper("icml", 6.75, 3.25),
     "slides": Style("slides", 13.33, 13.33, _SANS, 18, 15, 2.2, 6, (1.2, 5.5), 0.8, page_height=7.5, dpi=150),
+    "web": _web("web", dark=False),
+    "web-dark": _web("web-dark", dark=True),
 }
 
 
