@@ -143,6 +143,9 @@ def test_windows_decide_in_the_answer_where_lengths_do_not_overlap(made: Compari
         drawn, data = figure(length_controlled(made, windows=True, **columns), "answer")
         assert data["control"].to_list() == ["raw", deciding] * 2
         assert legend_texts(drawn) == ["raw", f"length-controlled ({deciding})"]
+        said = caption(length_controlled(made, windows=True, **columns), "effect-forest-high-low")
+        assert f"The verdict rests on {deciding}." in said
+        assert "windows, 17 and 19 rows" in said
 
 
 def test_bars_without_common_support_do_not_widen_the_axis(made: Comparison) -> None:

@@ -24,6 +24,9 @@ class Mark:
     size: float = 1.0
 
 
+BARS = "Bars are 95% intervals, and go on where they reach the edge; the axis is logarithmic, with a line at 1."
+
+
 def set_rows(axes: Axes, names: Sequence[str], *, labels: bool) -> None:
     """Put names at 0, 1, 2 ... down the vertical axis; without `labels` where the panel to the left has them."""
     axes.grid(False, axis="y")

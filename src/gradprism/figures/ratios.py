@@ -19,11 +19,6 @@ from gradprism.figures.marks import Mark
 from gradprism.prism.measures import MAIN_MEASURES, MEAN
 
 RAW, WEIGHTED, MATCHED, WINDOWS = "raw", "overlap weights", "matched pairs", "windows"
-PALE_IN_WORDS = (
-    "Pale: no common support in length, which is no evidence; bars that end at the edge of the axis go on beyond it."
-)
-
-
 CONTROL_MARKS: Mapping[str, Mark] = {  # in the order in which they stand under each other
     RAW: Mark("o", filled=False),
     WEIGHTED: Mark("o"),
@@ -96,15 +91,14 @@ def _ratios_of(row: Row, margin: float) -> Iterator[tuple[Any, ...]]:
 
 
 def sizes_in_words(data: pl.DataFrame, control: str) -> str:
-    """Say how many rows or pairs the estimates of a control are of, at least; empty where there is none."""
-    drawn = data.filter(pl.col("value").is_finite(), control=control)
-    if drawn.is_empty():
+    """Say how many rows or pairs the estimates of a control are of, the fewest; empty where there is no estimate."""
+    sizes = data.filter(pl.col("value").is_finite(), control=control).select("n_first", "n_second").unique()
+    if sizes.is_empty():
         return ""
-    first, second = drawn.select(pl.col("n_first", "n_second").min()).row(0)
-    if control == MATCHED:
-        return f"{number_of_rows(first)} pairs"
+    first, second = (number_of_rows(least) for least in sizes.min().row(0))
     rows = "effective rows" if control == WEIGHTED else "rows"
-    return f"{number_of_rows(first)} and {number_of_rows(second)} {rows}"
+    said = f"{first} pairs" if control == MATCHED else f"{first} and {second} {rows}"
+    return said if len(sizes) == 1 else f"at least {said}"
 
 
 def controls_in_words(data: pl.DataFrame) -> str:
@@ -112,12 +106,8 @@ def controls_in_words(data: pl.DataFrame) -> str:
     sizes = {control: sizes_in_words(data, control) for control in (WEIGHTED, MATCHED, WINDOWS)}
     found = "; ".join(f"{control}, {size}" for control, size in sizes.items() if size)
     said = f"Length controls: {found}." if found else "No length-controlled ratio could be computed."
-    return f"{said} {PALE_IN_WORDS}" if without_support(data) else said
-
-
-def without_support(data: pl.DataFrame) -> bool:
-    """Return whether any ratio has no common support in length."""
-    return not data.filter(pl.col("value").is_finite())["support"].all()
+    supported = data.filter(pl.col("value").is_finite())["support"].all()
+    return said if supported else f"{said} Pale: no common support in length, which is no evidence."
 
 
 def projections_of(comparison: Comparison, data: pl.DataFrame) -> Sequence[str]:

@@ -14,7 +14,7 @@ from gradprism.comparison.findings import KINDS as KINDS_OF_FINDING
 from gradprism.comparison.findings import by_importance
 from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, make_canvas
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
-from gradprism.figures.marks import draw_mark, mark_entry, set_ratio_axis, set_rows
+from gradprism.figures.marks import BARS, draw_mark, mark_entry, set_ratio_axis, set_rows
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.ratios import CONTROL_MARKS, RAW, controls_in_words, layer_mean, main_measures, ratios
 from gradprism.figures.styles import Style
@@ -81,8 +81,8 @@ def _caption(comparison: Comparison, measures: Sequence[str], data: pl.DataFrame
         comparison,
         f"Ratio of the geometric means of {' and '.join(map(title, measures))} (mean over layers and projections), the "
         "first group of each contrast over the second. Hollow: raw. Filled: length-controlled, by the control on which "
-        "the verdict at the right rests. Bars are 95% intervals; the axis is logarithmic, with a line at 1, no "
-        f"difference. Contrasts that are decided come first. {groups_in_words(comparison.groups)}.",
+        f"the verdict at the right rests. {BARS} "
+        f"Contrasts that are decided come first. {groups_in_words(comparison.groups)}.",
         controls_in_words(data),
         f"{left_out} further contrasts are not shown." if left_out > 0 else "",
     )
@@ -103,7 +103,7 @@ def draw_answer(data: pl.DataFrame, rows: Sequence[Row], style: Style) -> Figure
         else:
             _draw_row(axes, style, data.filter(first=row.first, second=row.second, measure=row.measure), y)
             colour = OTHER_COLOUR if row.kind in UNDECIDED else "black"
-            axes.text(1.015, y, _verdict(row.kind), transform=axes.get_yaxis_transform(), va="center",
+            axes.text(1.015, y, _verdict(row.kind), transform=axes.get_yaxis_transform(), va="center_baseline",
                       fontsize=style.tick_font, color=colour)  # fmt: skip
     axes.set_xlabel(f"ratio {LOG_SCALE}")
     canvas.add_legend([_entry(style, control) for control in controls])

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.figures.canvas import LOG_SCALE, Entry, Heading, make_canvas, sample_size
 from gradprism.figures.colours import projection_look
-from gradprism.figures.marks import draw_mark, mark_entry, set_ratio_axis, set_rows
+from gradprism.figures.marks import BARS, draw_mark, mark_entry, set_ratio_axis, set_rows
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.ratios import (
@@ -27,6 +27,7 @@ from gradprism.figures.ratios import (
 )
 from gradprism.figures.styles import Style
 from gradprism.metrics.titles import title
+from gradprism.prism.measures import MEAN
 
 
 def forest_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
@@ -50,13 +51,14 @@ KINDS = (FigureKind(60, forest_plots, by_contrast=True),)
 
 def _caption(comparison: Comparison, measures: Sequence[str], pair: tuple[Group, Group], data: pl.DataFrame) -> str:
     first, second = pair
+    deciding = " and ".join(data.filter(pl.col("decides"), projection=MEAN)["control"].unique(maintain_order=True))
     return caption_of(
         comparison,
         f"Ratio of the geometric means of {' and '.join(map(title, measures))} (mean over layers), "
-        f"{groups_in_words([first])} over {groups_in_words([second])}, by projection. Hollow: raw. Filled: "
-        "overlap weights with regression on prompt and response tokens, on which the verdict rests. Small: other "
-        "length controls. Bars are 95% intervals; the axis is logarithmic, with a line at 1, no difference.",
+        f"{groups_in_words([first])} over {groups_in_words([second])}, by projection. Hollow: raw. Filled: overlap "
+        f"weights with regression on prompt and response tokens. Small: other length controls. {BARS}",
         controls_in_words(data),
+        f"The verdict rests on {deciding}." if deciding else "",
     )
 
 
