@@ -57,6 +57,7 @@ CONTROL_RULE = (
     f"little of it is left where the whole interval lies within {LEFT:.0%} of the raw effect, and none is found or "
     "what is lies within the margin. Without common support in length nothing is decided."
 )
+_FEW = 10  # rows of a group: with fewer no length control has enough left, whatever the lengths
 _LARGER: Mapping[str, str] = {
     "nuclear_norm": "gradients {factor} times as large",
     "effective_rank": "gradients in {factor} times as many directions",
@@ -187,7 +188,8 @@ def _why_unclear(row: Row, weighted: Control) -> str:
     if weighted.found == "missing" and row["weighted_n_first"] is None:
         return "lengths are not known"
     if weighted.extrapolates or weighted.found == "missing":
-        return "the lengths hardly overlap"
+        few = min(row["n_first"], row["n_second"]) < _FEW
+        return "too few rows of like lengths" if few else "the lengths hardly overlap"
     return f"the interval {weighted.interval} is wide"
 
 
