@@ -181,7 +181,7 @@ def test_contrasts_that_are_decided_come_first() -> None:
         )
     ]  # fmt: skip
     order = [(each.first, each.kind) for each in by_importance(found)]
-    assert order == [("b", "survives"), ("b", "none"), ("a", "unclear"), ("a", "none")]
+    assert order == [("b", "none"), ("b", "survives"), ("a", "unclear"), ("a", "none")]
 
 
 def test_measures_in_words() -> None:

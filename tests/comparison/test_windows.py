@@ -41,7 +41,7 @@ def test_an_unclear_finding_names_the_window_and_the_rows_that_remain(apart: dic
     found = {each.measure: each for each in gradprism.compare(**apart, resamples=199).findings}
     assert found["nuclear_norm"].kind == "unclear"
     advice = found["nuclear_norm"].advice
-    assert advice.startswith("--window 6 would decide")
+    assert advice.startswith("compare --window 6 could decide")
     assert "of 20 short rows" in advice
     assert "--response-tokens 6" in advice
 
@@ -82,4 +82,4 @@ def test_windows_are_measured_and_decide_where_lengths_do_not_overlap(tiny_check
     assert min(row["window_n_first"], row["window_n_second"]) >= 7  # the shortest prompts are left out
     assert "in the first 6 tokens" in compared.findings[0].headline
     assert compared.findings[0].advice == ""
-    assert str(Window(3, 6)) == "6 response tokens after 3 prompt tokens"
+    assert str(Window(3, 6)) == "the first 6 response tokens after the last 3 of the prompt"

@@ -32,11 +32,11 @@ def first_finding(comparison: Comparison) -> dict[str, str]:
         (
             FAR,
             "unclear",
-            "the lengths hardly overlap; rows of both at the same lengths would decide",
+            "the lengths hardly overlap; rows of both at the same lengths could decide",
         ),
-        (WIDE_INTERVAL, "unclear", "the interval [×0.67, ×1.79] is wide; more rows would decide"),
-        ({"q": 0.001}, "unclear", "lengths are not known; token counts would decide"),
-        ({"q": 0.9, "raw_effect_low": -0.3}, "not shown", "more rows would decide"),
+        (WIDE_INTERVAL, "unclear", "the interval [×0.67, ×1.79] is wide; more rows could decide"),
+        ({"q": 0.001}, "unclear", "lengths are not known; token counts could decide"),
+        ({"q": 0.9, "raw_effect_low": -0.3}, "not shown", "more rows could decide"),
         (
             FOUND_AGAIN | {"weighted_effect": -0.09, "weighted_low": -0.15, "weighted_high": -0.03},
             "reversed",
@@ -61,7 +61,7 @@ def test_an_unclear_finding_names_the_window_that_would_decide() -> None:
 
 def test_windows_that_cannot_decide_want_more_rows() -> None:
     found = first_finding(judged(made_comparison(n=40, layers=2), **FAR | WINDOWS))
-    assert found["more"] == "the interval [×0.67, ×1.82] is wide; more rows would decide"
+    assert found["more"] == "the interval [×0.67, ×1.82] is wide; more rows could decide"
     assert found["figures"] == "gradients 1.11 times as large raw, 1.11 in the first 64 tokens"
 
 

@@ -53,7 +53,9 @@ def test_tokens_are_those_of_the_run(comparison: Comparison) -> None:
 
 
 def test_a_run_without_says_how_to_get_them(comparison: Comparison) -> None:
-    assert read(comparison).missing == {"low": "The run low holds no tokens; `gradprism spectra --tokens` stores them."}
+    assert read(comparison).missing == {
+        "low": "The run low holds no tokens. Measure it with --tokens, which stores them."
+    }
 
 
 def test_only_the_first_of_the_sampling_order_are_read_where_space_is_short(comparison: Comparison) -> None:
@@ -168,7 +170,7 @@ def test_a_token_says_its_numbers_to_mouse_and_keyboard(visit: Any, report: Path
 def test_where_there_are_none_the_text_is_plain_and_it_is_said_how_to_get_them(visit: Any, report: Path) -> None:
     dialog = open_example(visit(report), "low-0")
     assert dialog.get_by_label("Shade tokens by").count() == 0
-    assert "`gradprism spectra --tokens` stores them" in dialog.inner_text()
+    assert "--tokens, which stores them" in dialog.inner_text()
     assert dialog.locator(".turn .text").count() == 2
 
 

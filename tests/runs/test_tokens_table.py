@@ -77,7 +77,7 @@ def test_a_run_without_says_how_to_get_them(tiny_checkpoint: Path, tmp_path: Pat
     made = gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=1, max_length=48)
     assert not made.has_tokens
     assert not (tmp_path / "run" / "tokens").exists()
-    with pytest.raises(GradPrismError, match=r"`gradprism spectra --tokens` stores them"):
+    with pytest.raises(GradPrismError, match=r"--tokens, which stores them"):
         made.scan("tokens")
 
 

@@ -91,7 +91,7 @@ def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
 
 
 def by_importance(found: Sequence[Finding]) -> list[Finding]:
-    """Order findings: contrasts that are decided first, and within each the most important; equals stay in order."""
+    """Order findings: contrasts that are decided first; equals, and the measures of each, stay in their order."""
     kinds = [*KINDS]
     rank = [kinds.index(each.kind) if each.kind in kinds else len(kinds) for each in found]
     best: dict[tuple[str, str], int] = {}
@@ -99,10 +99,7 @@ def by_importance(found: Sequence[Finding]) -> list[Finding]:
         pair = each.first, each.second
         best[pair] = min(place, best.get(pair, place))
     pairs = [*best]
-    order = sorted(
-        range(len(found)), key=lambda i: (best[p := (found[i].first, found[i].second)], pairs.index(p), rank[i])
-    )
-    return [found[i] for i in order]
+    return sorted(found, key=lambda each: (best[p := (each.first, each.second)], pairs.index(p)))
 
 
 def margin_of(about: Mapping[str, Any]) -> float:

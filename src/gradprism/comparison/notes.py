@@ -140,6 +140,6 @@ def _overlap(first: GroupMatrix, second: GroupMatrix, effects: pl.DataFrame) -> 
         return
     smaller, pairs = min(first.examples.height, second.examples.height), row["matched_pairs"]
     yield (
-        f"{first.name} and {second.name} hardly overlap in length: {pairs:,} pairs of at most {smaller:,} match. Where "
-        "they differ, nothing is decided with length controlled but by windows (--window)."
+        f"{first.name} and {second.name} hardly overlap in length: {pairs:,} pairs of at most {smaller:,} match. "
+        "What of their difference is length, only windows of equally many tokens could tell (--window)."
     )

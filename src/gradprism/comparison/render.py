@@ -24,7 +24,7 @@ _LEGEND = (
 )
 _ADJUSTED_P = "p adj."
 _STYLES = {
-    **dict.fromkeys(("survives", "partly"), "green"), "equal": "cyan",
+    **dict.fromkeys(("survives", "partly"), "blue"), "equal": "cyan",
     **dict.fromkeys(("length", "reversed", "mixed", "hidden"), "yellow"),
 }  # fmt: skip
 Row = Mapping[str, Any]

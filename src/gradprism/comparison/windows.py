@@ -32,7 +32,7 @@ class Window:
 
     def __str__(self) -> str:
         """Return the window in words."""
-        return f"{self.response_tokens:,} response tokens after {self.prompt_tokens:,} prompt tokens"
+        return f"the first {self.response_tokens:,} response tokens after the last {self.prompt_tokens:,} of the prompt"
 
     def rows_left(self, group: GroupMatrix) -> int:
         """Count the rows of a group that are long enough."""
@@ -64,8 +64,8 @@ def advice(first: GroupMatrix, second: GroupMatrix) -> str:
         f"{window.rows_left(each):,} of {each.examples.height:,} {each.name} rows" for each in (first, second)
     )
     return (
-        f"--window {window.response_tokens} would decide: it measures {window} of every row, a text set by "
-        f"--prompt-tokens {window.prompt_tokens} --response-tokens {window.response_tokens}; {left} remain"
+        f"compare --window {window.response_tokens} could decide: it measures {window} of every row (as spectra does "
+        f"with --prompt-tokens {window.prompt_tokens} --response-tokens {window.response_tokens}); {left} remain"
     )
 
 

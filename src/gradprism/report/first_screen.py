@@ -16,8 +16,8 @@ from gradprism.prism.measures import MAIN_MEASURES, MEAN
 from gradprism.stats.layer_curves import THIRDS, thirds_of
 
 READING = (
-    "A larger gradient asks for a larger change. Li et al. found lower nuclear norms and higher effective ranks in "
-    "better data."
+    "A larger gradient asks for a larger change, not for a better one. Li et al. found lower nuclear norms and higher "
+    "effective ranks in better data; most of that was length."
 )
 MOST_CONTRASTS = 5
 MOST_WORDS = 150  # of the sentences on the first screen
@@ -73,13 +73,13 @@ def would_decide(finding: Finding, row: Row | None) -> str:
     if finding.kind not in UNDECIDED or row is None:
         return ""
     if finding.kind == "none":
-        return "more rows would decide"
+        return "more rows could decide"
     if finding.advice:
-        return finding.advice.partition(": ")[0]
+        return finding.advice.partition(": ")[0].removeprefix("compare ")
     if row["weighted_n_first"] is None:
-        return "token counts would decide"
+        return "token counts could decide"
     supported = deciding_control(controls(row)).has_support
-    return "more rows would decide" if supported else "rows of both at the same lengths would decide"
+    return "more rows could decide" if supported else "rows of both at the same lengths could decide"
 
 
 def overview(comparison: Comparison) -> list[dict[str, Any]]:

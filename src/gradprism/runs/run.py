@@ -56,7 +56,7 @@ class Run:
     def scan(self, table: str) -> pl.LazyFrame:
         """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
         if table == "tokens" and not self.has_tokens:
-            raise GradPrismError(f"The run {self.path} holds no tokens; `gradprism spectra --tokens` stores them.")
+            raise GradPrismError(f"The run {self.path} holds no tokens. Measure it with --tokens, which stores them.")
         if table not in _SCHEMAS:
             raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
         parts = published_parts(self.path)

@@ -32,7 +32,7 @@ function correlationCaption({ groups }, rows) {
   return (
     `Spearman's rank correlation${raw ? "" : ", given prompt and response tokens"}, n = ${countRange(rows.map((row) => row.n ?? 0))}. ${pooled}` +
     `In the order of a clustering. Grey: the diagonal, and pairs without a value${raw ? "" : " (the lengths themselves have none)"}. ` +
-    `Hover for n, the 95% interval and ${P_ADJUSTED} (Benjamini–Hochberg); bold, or a dot where no number fits: ${P_ADJUSTED} < ${state.data.alpha}.`
+    `Point at a cell for n, the 95% interval and ${P_ADJUSTED} (Benjamini–Hochberg); bold, or a dot where no number fits: ${P_ADJUSTED} < ${state.data.alpha}.`
   );
 }
 

@@ -124,7 +124,7 @@ function drawScatter(model, width, column, fit, compact) {
     xaxis: axis(...logAxis("Response tokens", tokens)),
     yaxis: axis(...(log ? logAxis(name, values) : [name])),
     hovermode: "closest",
-    annotations: fitNote(model, column, fit),
+    annotations: compact ? [] : fitNote(model, column, fit),
     ...(compact ? { margin: { l: 56, r: 8, t: 8, b: 40 } } : {}),
   };
   const height = compact ? Math.min(380, Math.max(260, width * 0.62)) : Math.min(420, Math.max(300, width * 0.75));

@@ -1,6 +1,6 @@
 // The table of ratios: one row a contrast and measure, raw beside length-controlled; projections and more measures folded.
 
-const RATIO_HEADS = ["Measure", "Raw", P_ADJUSTED, "Length-controlled", P_ADJUSTED, "Effective rows", "Verdict"];
+const RATIO_HEADS = ["Measure", "Verdict", "Raw", P_ADJUSTED, "Length-controlled", P_ADJUSTED, "Effective rows"];
 
 /** The contrasts of the headlines in one table, those beyond them in a second one, folded. */
 function ratioTables(model) {
@@ -13,12 +13,12 @@ function ratioTables(model) {
     rest.length > 0 && el("details", null, el("summary", null, plural(rest.length, "more contrast")), ratioTable(model, rest)),
     el("p", { class: "caption" },
       "Ratios of geometric means with 95% intervals; length-controlled by overlap weights with regression on the lengths of prompt and response. " +
-        `${P_ADJUSTED}: Benjamini–Hochberg; bold below ${state.data.alpha}. Effective rows: how many rows of each group the weights leave. Pale: no common support in length.`),
+        `${P_ADJUSTED}: Benjamini–Hochberg; bold below ${state.data.alpha}. Effective rows: how many rows of each group the weights leave. No common support: the groups hardly overlap in length.`),
   );
 }
 
 function ratioTable(model, pairs) {
-  const head = el("thead", null, el("tr", null, RATIO_HEADS.map((text, place) => el("th", { scope: "col", class: place > 0 && place < 6 ? "number" : null }, text))));
+  const head = el("thead", null, el("tr", null, RATIO_HEADS.map((text, place) => el("th", { scope: "col", class: place > 1 ? "number" : null }, text))));
   return tableBox("Ratios of groups, raw and length-controlled", "ratio-table", head, ...pairs.flatMap((pair) => contrastBodies(model, pair)));
 }
 
@@ -70,12 +70,12 @@ function ratioRow(name, row, finding, kind = null) {
     "tr",
     { class: kind },
     el("th", { scope: "row" }, name),
+    el("td", null, finding ? kindTag(finding.kind) : ""),
     numberCell(ratioCell(row, "raw_effect", "raw_effect_low", "raw_effect_high", row.q)),
     numberCell(probability(row.q)),
     numberCell(controlledRatio(row)),
-    numberCell(probability(row.weighted_q)),
+    numberCell(row.no_support ? MISSING : probability(row.weighted_q)),
     numberCell(effectiveRows(row)),
-    el("td", null, finding ? kindTag(finding.kind) : ""),
   );
 }
 
@@ -91,10 +91,9 @@ function exponential(value) {
   return value === null ? null : Math.exp(value);
 }
 
-/** The length-controlled ratio, pale where the groups have no common support in length. */
+/** The length-controlled ratio; none where the groups have no common support in length. */
 function controlledRatio(row) {
-  const cell = ratioCell(row, "weighted_effect", "weighted_low", "weighted_high", row.no_support ? null : row.weighted_q);
-  if (row.no_support && cell !== MISSING) cell.classList.add("doubtful");
+  const cell = row.no_support ? el("small", null, "no common support") : ratioCell(row, "weighted_effect", "weighted_low", "weighted_high", row.weighted_q);
   return row.window_effect === null ? cell : el("span", { class: "stacked" }, cell, windowLine(row));
 }
 
@@ -107,7 +106,7 @@ function windowLine(row) {
 
 function effectiveRows(row) {
   const shown = (size) => (size !== null && size < 1 ? "<1" : whole(size));
-  return row.weighted_n_first === null ? MISSING : `${shown(row.weighted_n_first)} and ${shown(row.weighted_n_second)}`;
+  return row.weighted_n_first === null || row.no_support ? MISSING : `${shown(row.weighted_n_first)} and ${shown(row.weighted_n_second)}`;
 }
 
 /** The rows of EFFECTS of metrics that were compared. */

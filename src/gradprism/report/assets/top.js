@@ -32,7 +32,7 @@ function lengthSlot(model) {
   const column = model.main_measures.map((name) => `${name}:mean`).find((name) => model.examples.columns.includes(name));
   if (column === undefined || model.examples.length === 0) return null;
   const legend = model.groups.length > 1 && groupLegend(model, (place) => markerSwatch(groupColour(place), groupSymbol(place))).box;
-  return el("div", null, legend, lengthScatter(model, { compact: true, column: () => column, fit: () => "pooled" }).holder);
+  return el("div", null, legend, lengthScatter(model, { compact: true, column: () => column, fit: () => "slope" }).holder);
 }
 
 function groupsInTitle(names) {
@@ -61,7 +61,7 @@ function aboutSection(model) {
   return el(
     "details",
     { class: "about" },
-    el("summary", null, `Model, data and settings; ${plural(model.groups.length, "group")} of ${plural(rows, "row")}`),
+    el("summary", null, `Model, data and settings; ${plural(rows, "row")} in ${plural(model.groups.length, "group")}`),
     el("dl", { class: "entries" }, entries),
     groups,
     reasons(model),

@@ -32,7 +32,7 @@ function contrastFindings(model, [first, second], open) {
 
 /** The words under which measures beside the main ones are folded. */
 function furtherMeasures(measures) {
-  return `Near-duplicates, of the same singular values: ${measures.map(title).join(", ")}`;
+  return `Further measures of the same singular values: ${measures.map(title).join(", ")}`;
 }
 
 function kindName(kind) {
