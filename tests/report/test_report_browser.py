@@ -593,14 +593,14 @@ def test_measures_and_projections_are_a_click_away(visit: Any, report: Path) -> 
     page = visit(report)
     table = page.locator("#verdict table.ratio-table")
     names = table.locator("tbody th:visible")
-    folded = ["Near-duplicates, of the same singular values: Frobenius norm, spectral norm, stable rank"]
+    folded = ["Further measures of the same singular values: Frobenius norm, spectral norm, stable rank"]
     metrics = ["Metrics: IFD, response tokens, loss"]
     main = ["Nuclear norm", "Effective rank"]
     assert names.all_inner_texts() == ["high against low", *main, *folded, *metrics]
     table.get_by_role("button", name="Nuclear norm").click()
     projections = ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert names.all_inner_texts() == ["high against low", main[0], *projections, main[1], *folded, *metrics]
-    table.get_by_role("button", name="Near-duplicates").press("Enter")
+    table.get_by_role("button", name="Further measures").press("Enter")
     assert names.all_inner_texts()[-4:-1] == ["Frobenius norm", "Spectral norm", "Stable rank"]
     page.get_by_text("Means of the groups").click()
     assert page.locator("#verdict table.paper .over").all_inner_texts() == [

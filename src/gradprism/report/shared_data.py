@@ -21,6 +21,19 @@ from gradprism.prism.measures import MAIN_MEASURES, known_measures
 from gradprism.report.first_screen import READING
 
 _TOKENS = ("length", "prompt_length")
+WORDS = {
+    "nuclear norm": "sum of the singular values of the gradient: how large it is",
+    "effective rank": "exp of the entropy of the singular values: in how many directions it points",
+    "length-controlled": "with the lengths of prompt and response accounted for, by overlap weights with regression",
+    "overlap weights": "each row counts by the probability that a row of its lengths is of the other group",
+    "effective rows": "the number of equally weighted rows whose mean would be as exact",
+    "common support": "lengths that both groups have; without, length-controlled figures are no evidence",
+    "caliper": "the share by which the response lengths of a matched pair may differ",
+    "IFD": "perplexity of the response given the prompt over its perplexity alone (Li et al. 2023)",
+    "MAD": "mean absolute difference of neighbouring layers of a curve: how rough it is",
+    "RD": "mean relative difference of two curves over layers",
+    "p adj.": "p adjusted for the number of layers and projections tested (Benjamini-Hochberg)",
+}
 _PLOTLY_SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
     "*": "star",
@@ -34,6 +47,7 @@ def shared_data(comparisons: Iterable[Comparison]) -> dict[str, Any]:
         "version": version("gradprism"),
         "alpha": ALPHA,
         "kinds": KINDS,
+        "words": WORDS,
         "control_rule": CONTROL_RULE,
         "reading": READING,
         "titles": {name: [title(name), headed(name)] for name in names},

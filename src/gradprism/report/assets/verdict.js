@@ -8,6 +8,7 @@ function verdictSection() {
     "Ratios and verdicts",
     el("p", { class: "lead" }, "Ratios of the first group to the second, of means over layers and projections. A tag says what is left of a raw difference when length is controlled."),
     tagLegend(),
+    wordList(),
     ratioTables(model),
     el("details", null, el("summary", null, "In full sentences, with every control"), model.orderedContrasts.map((pair, place) => contrastFindings(model, pair, place < mostHeadlines(model)))),
     groupMeans(model),
@@ -48,6 +49,12 @@ function tagLegend() {
   const { kinds, control_rule: rule } = state.data;
   const lines = Object.entries(kinds).map(([kind, [, meaning]]) => el("div", null, el("dt", null, kindTag(kind)), el("dd", null, meaning)));
   return el("details", { class: "tags" }, el("summary", null, "What the tags mean"), el("dl", null, lines), el("p", { class: "caption" }, rule));
+}
+
+/** The words of the page that are not everyday ones. */
+function wordList() {
+  const lines = Object.entries(state.data.words).map(([word, meaning]) => el("div", null, el("dt", null, word), el("dd", null, meaning)));
+  return el("details", { class: "words" }, el("summary", null, "Words of this page"), el("dl", null, lines));
 }
 
 /** How many measures each kind of finding is about: what a closed contrast holds. */
