@@ -201,7 +201,7 @@ def test_the_answer_has_decided_contrasts_first_and_verdicts_in_words() -> None:
     assert written == [
         "b against c", "not just length", "not shown",
         "a against c", "mostly length", "equal",
-        "a against b", "unclear", "not shown",
+        "a against b", "not shown", "unclear",
     ]  # fmt: skip
     measures = [text.get_text() for text in axes.get_yticklabels()]
     assert measures[:4] == ["", "effective rank", "nuclear norm", ""]

@@ -183,7 +183,7 @@ def test_the_answer_has_a_row_of_ratios_for_each_contrast_and_main_measure(made:
             value, *ends = factors(effect, column)
             assert line(axes, f"high|low|{measure}|{control}").get_xdata()[0] == pytest.approx(value)
             assert line(axes, f"high|low|{measure}|{control}|interval").get_xdata() == pytest.approx(ends)
-    assert data["verdict"].to_list() == ["not just length"] * 2 + ["mostly length"] * 2
+    assert data["verdict"].to_list() == ["mostly length"] * 2 + ["not just length"] * 2
     assert data.columns[-1] == "verdict"
 
 

@@ -159,7 +159,7 @@ def test_a_run_knows_its_adapter(
     assert run.record["model"]["adapter"] == str(lora_folder.resolve())
     assert "quantization" not in run.record["model"]
     assert run.record["identity"]["checkpoint.adapter"] == str(lora_folder.resolve())
-    with pytest.raises(GradPrismError, match=r"checkpoint\.adapter"):
+    with pytest.raises(GradPrismError, match=r"--adapter .* \(now none\)"):
         spectra(rows, tiny_checkpoint, out=out, max_length=60)
     losses = score(rows, "loss", model=tiny_checkpoint, adapter=lora_folder, out=out, max_length=60).scores("loss")
     assert losses["value"].to_list() == pytest.approx(open_run(out).examples["loss"].to_list(), rel=1e-6)

@@ -366,7 +366,7 @@ def test_a_run_knows_how_its_model_was_quantised(
     rows, out = sample_rows[:2], tmp_path / "run"
     run = spectra(rows, tiny_checkpoint, quantization="bnb-8bit", out=out, max_length=60)
     assert run.record["model"]["quantization"] == "bnb-8bit"
-    with pytest.raises(GradPrismError, match=r"checkpoint\.quantization"):
+    with pytest.raises(GradPrismError, match=r"--quantization bnb-8bit \(now bnb-4bit\)"):
         spectra(rows, tiny_checkpoint, quantization="bnb-4bit", out=out, max_length=60)
     apart = score(rows, "loss", model=tiny_checkpoint, quantization="bnb-8bit", max_length=60).scores("loss")
     assert apart["value"].to_list() == pytest.approx(run.examples["loss"].to_list(), rel=1e-6)

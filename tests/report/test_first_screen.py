@@ -205,7 +205,7 @@ def test_windows_stand_beside_what_has_no_common_support(visit: Any, tmp_path: P
     page.wait_for_selector("#top .plot.js-plotly-plot")
     drawn = page.evaluate("document.querySelector('#top .plot').data.map(t => [t.name, t.opacity])")
     assert drawn == [["raw", 1], ["length-controlled", 0.4], ["windows", 1]]
-    cell = page.locator("table.ratio-table tr", has_text="Nuclear norm").first.locator("td").nth(2).inner_text()
+    cell = page.locator("table.ratio-table tr", has_text="Nuclear norm").first.locator("td").nth(3).inner_text()
     assert cell.endswith("first 64 tokens: 1.11 [0.67, 1.82], p adj. 0.50, 9 and 8 rows")
 
 
@@ -221,4 +221,4 @@ def test_the_forest_draws_the_ratios_of_the_table(visit: Any, written: Callable[
     assert controlled["x"] == pytest.approx([1.094174] * 6)  # e^0.09
     assert controlled["high"] == pytest.approx([1.161834 - 1.094174] * 6, abs=1e-5)  # to e^0.15
     cells = page.locator("table.ratio-table tr", has_text="Nuclear norm").first.locator("td").all_inner_texts()
-    assert cells == ["1.11\n[1.02, 1.20]", "0.0010", "1.09\n[1.03, 1.16]", "0.0040", "20 and 18", "not just length"]
+    assert cells == ["not just length", "1.11\n[1.02, 1.20]", "0.0010", "1.09\n[1.03, 1.16]", "0.0040", "20 and 18"]

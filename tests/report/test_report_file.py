@@ -201,7 +201,7 @@ def test_what_is_gone_is_said_and_the_rest_is_there(tmp_path: Path) -> None:
     found = embedded(facts.path)
     assert facts.n_shown == 8
     assert found["texts"] == []
-    assert found["data"]["models"][0]["measured_missing"]["low"] == "low is not a run: it holds no run.json."
+    assert found["data"]["models"][0]["measured_missing"]["low"] == "low is not a run: there is no such folder."
     assert found["data"]["models"][0]["no_texts"]["high"].startswith("high is not a run")
     assert "/nowhere" not in facts.path.read_text("utf-8")
 
@@ -344,11 +344,11 @@ def test_one_group_and_several_models(tmp_path: Path) -> None:
     assert facts.n_examples == 12
 
 
-def test_findings_stand_by_contrast_and_importance(tmp_path: Path) -> None:
+def test_findings_stand_by_contrast_and_measure(tmp_path: Path) -> None:
     facts = write_report(made_comparison(("a", "b", "c"), 3, 2), out=tmp_path / "report.html")
     found = embedded(facts.path)["data"]["models"][0]["findings"]
     assert [(item["first"], item["second"], item["kind"]) for item in found] == [
-        (*pair, kind) for pair in (("a", "b"), ("a", "c"), ("b", "c")) for kind in ("survives", "length")
+        (*pair, kind) for pair in (("a", "b"), ("a", "c"), ("b", "c")) for kind in ("length", "survives")
     ]
 
 

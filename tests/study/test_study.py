@@ -152,7 +152,7 @@ def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: StudyResult,
     changed = {**texts, "window-12": texts["window-12"].model_copy(update={"response_tokens": 5})}
     found = run_recipe(done.recipe.model_copy(update={"texts": changed, "out": str(out)}))
     assert {each.text for each in found.compared} == {"whole"}
-    assert "text.response_tokens" in found.failed[f"runs/{MODEL}/window-12/careful"]
+    assert "--response-tokens 4 (now 5)" in found.failed[f"runs/{MODEL}/window-12/careful"]
     assert not any(count.decided for each in found.judged for count in each.cut.values())
 
 

@@ -175,8 +175,6 @@ function texts() {
   return readTexts;
 }
 
-const DECIDED = ["survives", "reversed", "hidden", "mixed"]; // kinds of findings: the page opens on the first of them
-
 const state = {
   data: null,
   models: [],
@@ -209,9 +207,8 @@ function chooseLayer(layer) {
 function readData() {
   state.data = embedded("data");
   state.models = state.data.models.map((raw, place) => new Model(raw, place));
-  const { contrasts, orderedContrasts, findings } = state.models[0];
+  const { contrasts, orderedContrasts } = state.models[0];
   state.contrast = Math.max(contrasts.indexOf(orderedContrasts[0]), 0);
-  state.measure = findings.find(({ kind }) => DECIDED.includes(kind))?.measure ?? state.measure;
 }
 
 /** Show another model; the layer and the contrast stay where it has them. */
