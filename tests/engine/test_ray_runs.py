@@ -103,6 +103,7 @@ def n_published(out: Path) -> int:
     return len(list((out / "examples").glob("part-*.parquet")))
 
 
+@pytest.mark.exhaustive  # test_ray.py kills workers in the middle of shards
 def test_workers_killed_several_times(tiny_checkpoint: Path, undisturbed: Run, tmp_path: Path) -> None:
     process = begun(tiny_checkpoint, tmp_path / "run")
     killed = 0

@@ -111,9 +111,8 @@ def test_nothing_overlaps_at_any_size(names: tuple[str, ...], count: int, layers
     check(length_controlled(made_comparison(names[:count], n=30, layers=layers)), style)
 
 
-@pytest.mark.parametrize(
-    "style", [pytest.param(style, marks=EXHAUSTIVE if place else ()) for place, style in enumerate(STYLES)]
-)
+@EXHAUSTIVE
+@pytest.mark.parametrize("style", STYLES)
 def test_nothing_overlaps_with_many_models(style: str) -> None:
     names = ["Organisation/A-Model-With-A-Long-Name-7B-Instruct", "Organisation/A-Model-With-A-Long-Name-70B-Instruct"]
     models = [made_comparison(LONG[:3], n=12, layers=6, model=name) for name in (*names, "漢字", "x" * 80, "m")]
@@ -130,9 +129,8 @@ def test_a_name_that_no_font_has_is_drawn_without_a_warning() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "style", [pytest.param(style, marks=EXHAUSTIVE if place else ()) for place, style in enumerate(STYLES)]
-)
+@EXHAUSTIVE
+@pytest.mark.parametrize("style", STYLES)
 def test_many_groups_make_a_taller_figure(style: str) -> None:
     many = made_comparison([f"group {place}" for place in range(14)], n=5, layers=4)
     assert faults(figure(many, "nuclear-norm", style)[0]) == []

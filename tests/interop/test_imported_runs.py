@@ -57,8 +57,8 @@ def test_groups_of_one_file_by_its_own_columns(runs: dict[str, Run], tmp_path: P
     assert "token counts are not known" in " ".join(shown.stdout.split())
 
 
-@pytest.mark.slow  # figures and a report of each
-@pytest.mark.parametrize("name", ["long", pytest.param("old", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive  # figures and a report of each, which other tests make of measured runs
+@pytest.mark.parametrize("name", ["long", "old"])
 def test_the_other_verbs(runs: dict[str, Run], name: str, tmp_path: Path) -> None:
     path, compared = runs[name].path, tmp_path / "compared"
     for words in (

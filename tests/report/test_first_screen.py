@@ -154,6 +154,9 @@ PAGES: dict[str, Callable[[], list[Comparison]]] = {
 }  # fmt: skip
 
 
+ALWAYS, EXHAUSTIVE = ("comparison", "a run alone", "two models", "2,000 examples"), pytest.mark.exhaustive
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return the report of one of `PAGES`, written once."""
@@ -167,7 +170,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.mark.slow  # a page of 5 MB is loaded in Chromium
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=() if each in ALWAYS else EXHAUSTIVE) for each in PAGES])
 def test_the_first_screen_holds_the_sentences_and_the_first_chart(
     visit: Any, written: Callable[[str], Path], name: str, size: tuple[int, int]
 ) -> None:

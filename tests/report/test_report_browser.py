@@ -240,7 +240,7 @@ def test_a_point_of_the_scatter_opens_its_example(visit: Any, report: Path) -> N
     assert f"low-{place - 40}" in page.locator("#detail-title").inner_text()
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE])
+@pytest.mark.parametrize("size", [pytest.param(WIDE, marks=pytest.mark.exhaustive), PHONE])
 def test_hostile_texts_stay_inert_and_laid_out(visit: Any, report: Path, size: tuple[int, int], tmp_path: Path) -> None:
     page = visit(report, size)
     dialog = open_example(page, "high-0")
@@ -437,7 +437,7 @@ FURTHER = (9.9951, 1234.5, 0.0432149, 2_345_678.0)
 
 
 @pytest.mark.parametrize(
-    "first", [43.9496, 0.99951, 0.000543219, *(pytest.param(each, marks=pytest.mark.exhaustive) for each in FURTHER)]
+    "first", [43.9496, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (0.99951, 0.000543219, *FURTHER))]
 )
 def test_figures_of_sentences_are_those_of_the_table(visit: Any, tmp_path: Path, first: float) -> None:
     comparison = with_effects(made_comparison(n=9, layers=2), mean_first=first, mean_second=first * 0.77, auc=0.9951)

@@ -178,7 +178,7 @@ def test_a_part_is_published_whole_or_not_at_all(
     assert kept == {"run/run.json", *(f"run/{table}/part-00000.parquet" for table in TABLES)}
 
 
-@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("files", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_a_worker_killed_between_the_files_of_a_part(
     files: int, bucket: Bucket, faulty_store: FaultyStore, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def _made(out: Path) -> list[Path]:
     return [file for kind in ("runs", "comparisons", "reports") for file in (out / kind).rglob("*") if file.is_file()]
 
 
+@pytest.mark.exhaustive  # a study of its own
 def test_what_was_removed_is_made_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = written_study(tmp_path, tiny_checkpoint)
     run_recipe(loaded_study(path))
@@ -98,6 +99,7 @@ def test_what_was_removed_is_made_again(tiny_checkpoint: Path, tmp_path: Path) -
     assert report.exists()
 
 
+@pytest.mark.exhaustive  # a study of its own
 def test_other_settings_make_a_comparison_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
     study = loaded_study(written_study(tmp_path, tiny_checkpoint))
     run_recipe(study)
