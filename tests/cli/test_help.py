@@ -43,6 +43,7 @@ def test_help_fits_a_screen_and_has_two_examples(verb: Verb) -> None:
     assert max(map(len, others)) <= 80
 
 
+@pytest.mark.slow  # every option of every verb
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_help_all_has_every_option(verb: Verb) -> None:
     page = " ".join(lines_of(verb.name, "--help-all")).split()

@@ -54,6 +54,7 @@ def test_a_run_that_cannot_be_measured_again_is_noted(apart: dict[str, gradprism
     assert any("no row has 500 response tokens" in note for note in none.notes)
 
 
+@pytest.mark.slow  # measures a run twice
 def test_windows_are_measured_and_decide_where_lengths_do_not_overlap(tiny_checkpoint: Path, tmp_path: Path) -> None:
     random, words = (
         np.random.default_rng(1),

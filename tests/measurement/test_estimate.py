@@ -14,6 +14,8 @@ from gradprism.measurement.estimate import Estimate, estimate_spectra
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models import size_limits
 
+pytestmark = pytest.mark.slow  # measures for the seconds that an estimate takes
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:

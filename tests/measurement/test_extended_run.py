@@ -17,6 +17,8 @@ from gradprism.measurement.task import MeasureTask
 from gradprism.prism.analyzer import GradientAnalyzer
 from gradprism.runs.integrity import check
 
+pytestmark = pytest.mark.slow  # measures runs several times over
+
 Measure = Callable[..., Run]
 
 

@@ -21,6 +21,8 @@ from gradprism.prism.tables import TOKENS
 from gradprism.runs.integrity import check
 from gradprism.runs.layout import part_path
 
+pytestmark = pytest.mark.slow  # measures runs several times over
+
 OPTIONS = {"limit": 5, "part_rows": 2, "max_length": 200}
 Measure = Callable[..., Run]
 
