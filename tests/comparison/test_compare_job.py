@@ -273,6 +273,15 @@ def test_groups_chosen_by_a_measure_are_not_tested_for_it(one: Path) -> None:
     assert "chosen" not in {finding.kind for finding in by_column.findings}
 
 
+def test_rows_whose_gradient_is_zero_are_noted_and_leave_no_verdict(tmp_path: Path) -> None:
+    zeros = values(20)
+    zeros[:8] = 0.0
+    a, b = given_run(tmp_path / "a", zeros, range(20, 40)), given_run(tmp_path / "b", values(20), range(20, 40))
+    compared = quick(a=a, b=b)
+    assert any(note.startswith("a: 8 of 20 rows have 0 as their nuclear norm") for note in compared.notes)
+    assert {each.kind for each in compared.findings} == {"missing"}
+
+
 def test_prompts_that_never_have_the_same_length_leave_no_common_support(tmp_path: Path) -> None:
     tokens = range(20, 40)
     a = given_run(tmp_path / "a", values(20), tokens, prompt_tokens=[100] * 20)

@@ -17,7 +17,7 @@ def row(
     """A row of EFFECTS from effect, low, high and q of each: effects are logs of ratios."""
     values: dict[str, Any] = {
         "first": "high", "second": "low", "measure": "nuclear_norm", "projection": "mean", "layer": None,
-        "n_first": 100, "n_second": 100, "mean_first": 5.0, "mean_second": 4.0, "auc": 0.8,
+        "n_first": 100, "n_second": 100, "regression_n": 200, "mean_first": 5.0, "mean_second": 4.0, "auc": 0.8,
         "regression_scale": "log", "raw_effect": raw[0], "raw_effect_low": raw[1], "raw_effect_high": raw[2],
         "q": raw[3], "weighted_n_first": effective, "weighted_n_second": 38.0, "weighted_imbalance": 0.01,
         "matched_pairs": 0 if matched[0] is None else 40, "partial_spearman": None, "spearman": None,
@@ -105,6 +105,13 @@ def test_the_margin_decides_what_is_equal() -> None:
     assert finding(row(NO_RAW, EQUAL), margin=1.05).kind == "none"
     assert finding(row(SMALL, NEARLY_EQUAL), margin=1.2).kind == "equal"
     assert finding(row(NO_RAW, EQUAL, regression_scale="linear")).kind == "none"  # no ratio: no margin
+
+
+def test_rows_without_a_logarithm_leave_no_verdict_where_they_are_many() -> None:
+    many = finding(row(RAW, SAME, regression_n=160))
+    assert (many.kind, many.headline) == ("missing", "40 of 200 rows have a value of 0, which is in no ratio")
+    assert finding(row(RAW, SAME, regression_n=199)).kind == "survives"
+    assert finding(row(RAW, SAME, regression_n=160, regression_scale="linear")).kind == "survives"
 
 
 def test_groups_chosen_by_a_measure_differ_by_construction() -> None:

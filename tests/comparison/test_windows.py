@@ -48,7 +48,8 @@ def test_an_unclear_finding_names_the_window_and_the_rows_that_remain(apart: dic
 
 def test_a_run_that_cannot_be_measured_again_is_noted(apart: dict[str, gradprism.Run]) -> None:
     compared = gradprism.compare(**apart, resamples=199, window=6)
-    assert any(note.startswith("No windows could be measured. The run ") for note in compared.notes)
+    (note,) = [note for note in compared.notes if note.startswith("No windows could be measured. The run ")]
+    assert "--response-tokens 6 --out " in note
     assert compared.effects["window_effect"].null_count() == compared.effects.height
     none = gradprism.compare(**apart, resamples=199, window=500)
     assert any("no row has 500 response tokens" in note for note in none.notes)

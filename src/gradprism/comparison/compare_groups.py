@@ -20,7 +20,7 @@ from gradprism.comparison.grouping import GroupRows
 from gradprism.comparison.layer_curves import mad_table, rd_table
 from gradprism.comparison.notes import group_notes, run_notes
 from gradprism.comparison.settings import CompareSettings
-from gradprism.comparison.windows import advice, measure_windows, window_of, windowed_path
+from gradprism.comparison.windows import advice, command_of, measure_windows, window_of, windowed_path
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Progress
 from gradprism.correlation.correlations import correlation_table, spectral_metrics
@@ -106,7 +106,7 @@ def _windows(
     try:
         found = measure_windows(chosen, window, settings.measures, observer)
     except GradPrismError as error:
-        return {}, [f"No windows could be measured. {error}"]
+        return {}, [f"No windows could be measured. {error} {command_of(chosen[0].run, window)}"]
     return found, [f"Windows: {window} of every row, measured in {windowed_path(chosen[0].run.path, window).name}."]
 
 

@@ -58,6 +58,7 @@ CONTROL_RULE = (
     "what is lies within the margin. Without common support in length nothing is decided."
 )
 _FEW = 10  # rows of a group: with fewer no length control has enough left, whatever the lengths
+_ZEROS = 0.01  # of the smaller group: with more rows without a logarithm ratios do not speak for the groups
 _LARGER: Mapping[str, str] = {
     "nuclear_norm": "gradients {factor} times as large",
     "effective_rank": "gradients in {factor} times as many directions",
@@ -84,10 +85,22 @@ def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
     if is_spectral(by):
         said = f"the groups are the extremes of {by}, so that they differ by construction"
         return Finding(*names, "chosen", f"{_subject(row)}: {said}.", _details(row, margin), said)
+    if without := _without_ratio(row):
+        return Finding(*names, "missing", f"{_subject(row)}: {without}, so that no verdict is given.", "", without)
     raw, controlled = raw_difference(row, margin), controls(row, margin)
     kind = _kind(raw, controlled)
     headline = _headline(kind, row, raw, controlled)
     return Finding(*names, kind, _sentence(kind, row, raw, headline), _details(row, margin), headline)
+
+
+def _without_ratio(row: Row) -> str:
+    """Say how many rows have no logarithm, where that is too many for ratios to speak for the groups; else nothing."""
+    if row["regression_scale"] != "log" or row["regression_n"] is None:
+        return ""
+    n = row["n_first"] + row["n_second"]
+    zeros = n - row["regression_n"]
+    few = zeros <= _ZEROS * min(row["n_first"], row["n_second"])
+    return "" if few else f"{zeros:,} of {n:,} rows have a value of 0, which is in no ratio"
 
 
 def by_importance(found: Sequence[Finding]) -> list[Finding]:

@@ -12,7 +12,7 @@ from gradprism.comparison.group_matrix import GroupMatrix
 from gradprism.comparison.grouping import GroupRows
 from gradprism.comparison.length_controls import weighted_control
 from gradprism.metrics.titles import title
-from gradprism.prism.measures import MEAN
+from gradprism.prism.measures import MEAN, known_measures
 from gradprism.runs.own_settings import DECIDING, notes_on_settings
 from gradprism.runs.run import Run
 
@@ -61,6 +61,7 @@ def group_notes(
     """Note missing values and lengths, contrasts left out, groups chosen by a metric, samples, and poor overlap."""
     for group in groups:
         yield from _missing_values(group)
+        yield from _without_logarithm(group)
     for group in groups:
         if unknown := int((~np.isfinite(group.lengths)).any(axis=1).sum()):
             yield (
@@ -128,6 +129,18 @@ def _missing_values(group: GroupMatrix) -> Iterator[str]:
                 f"{group.name}: {rows:,} of {len(missing):,} rows have no {title(measure)} in some layer "
                 f"({missing.mean():.1%} of all values; of a zero gradient it has none). Their means are of the layers "
                 "that have one."
+            )
+
+
+def _without_logarithm(group: GroupMatrix) -> Iterator[str]:
+    """Note rows whose mean of a measure of sizes is 0, which no ratio has."""
+    for index, (measure, projection, layer) in enumerate(group.features.keys):
+        if projection != MEAN or layer is not None or known_measures()[measure].scale != "log":
+            continue
+        if zeros := int((group.values[:, index] <= 0).sum()):
+            yield (
+                f"{group.name}: {zeros:,} of {len(group.values):,} rows have 0 as their {title(measure)}, which has "
+                "no logarithm. No ratio, interval or p has them; the means do."
             )
 
 

@@ -84,6 +84,15 @@ def measure_windows(
     return {matrix.name: matrix for matrix in matrices}
 
 
+def command_of(run: Run, window: Window) -> str:
+    """Say which command measures a run in windows where its data and model are."""
+    model, sources = run.record["model"].get("name") or "MODEL", run.record["data"].get("sources") or ["DATA"]
+    return (
+        f"Where data and model are: gradprism spectra {' '.join(map(str, sources))} --model {model} --prompt-tokens "
+        f"{window.prompt_tokens} --response-tokens {window.response_tokens} --out {windowed_path(run.path, window)}"
+    )
+
+
 def windowed_path(run: Path, window: Window) -> Path:
     """Return where the windows of a run are."""
     return run.with_name(f"{run.name}-window-{window.prompt_tokens}-{window.response_tokens}")

@@ -12,11 +12,13 @@
 | `regression` | effect of a group beside covariates, with robust errors |
 | `rank_correlation` | Spearman correlation, also given other variables, also without each row in turn |
 | `prediction` | gain in predicting each row from all others when one more variable is known |
-| `length_match` | pairs of rows of two groups that agree in length |
+| `length_match` | pairs of rows of two groups that agree in length, and when two groups have lengths in common |
+| `overlap_weights` | effect of a group with lengths controlled by overlap weights and regression |
+| `given_length` | place of each row by what is left of a variable once length is taken out |
 | `ranking` | rows in the order of a metric, equal values in a seeded order |
 | `layer_curves` | total variation of a curve over layers, also by thirds of depth, and relative difference of two |
 
 A feature that has too few finite values gets NaN, never an exception and never 0. `missing`, `least_squares`,
-`length_match`, `ranking`, `layer_curves`, `drawn` and `permutation` need no scipy, which is of the extra
-`gradprism[report]`.
+`length_match` but for its optimal pairs, `given_length`, `ranking`, `layer_curves`, `drawn` and `permutation` need no
+scipy, which is of the extra `gradprism[report]`.
 """

@@ -8,6 +8,7 @@ doubly robust, as it holds where the propensity or the regression is right. Erro
 freedom as the effective sample sizes leave beside the coefficients.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +65,9 @@ def _estimate(values: np.ndarray, group: np.ndarray, lengths: np.ndarray, confid
     found = np.full((4, values.shape[1]), np.nan)
     if freedom >= 1:
         root = np.sqrt(weights)[:, None]
-        fitted = fit_group(design * root, values * root, freedom, confidence)
-        found = found if fitted is None else fitted
+        weighted = design * root
+        if np.linalg.matrix_rank(weighted) == weighted.shape[1]:
+            found = fit_group(weighted, values * root, np.linalg.pinv(weighted), freedom, confidence)
     return np.concatenate([found, np.repeat(np.array(support)[:, None], values.shape[1], axis=1)])
 
 
@@ -115,10 +117,14 @@ def _overlap_weights(splines: np.ndarray, group: np.ndarray) -> Float[np.ndarray
     """Return the probability of the group that each row is not in."""
     if not splines.shape[1]:
         return np.asarray(np.where(group, np.mean(~group), np.mean(group)))
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=_INVERSE_RIDGE, solver="newton-cholesky", tol=1e-10, max_iter=200)
-    return np.asarray(model.fit(splines, group).predict_proba(splines)[np.arange(len(group)), (~group).astype(int)])
+    with warnings.catch_warnings():  # groups that lengths tell apart: what is left of them is no common support
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(splines, group)
+    return np.asarray(model.predict_proba(splines)[np.arange(len(group)), (~group).astype(int)])
 
 
 def _effective(weights: np.ndarray) -> float:

@@ -44,26 +44,28 @@ def group_effect(
     design = np.column_stack([np.ones(len(values)), group, covariates])
     for rows, features in same_rows(present & np.isfinite(covariates).all(axis=1)[:, None]):
         rest = design[rows]
-        if solving_matrix(rest) is not None:
-            fitted = fit_group(rest, shifted[np.ix_(rows, features)], len(rest) - rest.shape[1], confidence)
-            result[:, features] = np.nan if fitted is None else fitted
+        solve = solving_matrix(rest)
+        if solve is not None:
+            cells = np.ix_(rows, features)
+            result[:, features] = fit_group(rest, shifted[cells], solve, len(rest) - rest.shape[1], confidence)
     return Coefficient(*result)
 
 
 def fit_group(
-    design: Float[np.ndarray, "n k"], values: Float[np.ndarray, "n features"], freedom: float, confidence: float
-) -> Float[np.ndarray, "4 features"] | None:
+    design: Float[np.ndarray, "n k"],
+    values: Float[np.ndarray, "n features"],
+    solve: Float[np.ndarray, "k n"],
+    freedom: float,
+    confidence: float,
+) -> Float[np.ndarray, "4 features"]:
     """Return effect, low, high and p of the second column of a design; weights are in its rows, and those of `values`.
 
-    `freedom` is that of Student's t. None where coefficients are not unique, and where a row alone decides one.
+    `solve` is the pseudo-inverse of the design, `freedom` that of Student's t. NaN where a row alone decides a
+    coefficient.
     """
-    size = np.linalg.norm(design, axis=0)
-    if (size == 0).any() or np.linalg.matrix_rank(design / size, tol=1e-9) < design.shape[1]:
-        return None
-    solve = np.linalg.pinv(design / size) / size[:, None]  # (k, n)
     remaining = 1 - np.einsum("nk,kn->n", design, solve)
     if remaining.min() < _FULL_LEVERAGE:
-        return None
+        return np.full((4, values.shape[1]), np.nan)
     coefficients = solve @ values  # (k, n) @ (n, features)
     residuals = values - design @ coefficients  # (n, features)
     effect = coefficients[1]
