@@ -84,4 +84,10 @@ def test_windows_are_measured_and_decide_where_lengths_do_not_overlap(tiny_check
     assert min(row["window_n_first"], row["window_n_second"]) >= 7  # the shortest prompts are left out
     assert "in the first 6 tokens" in compared.findings[0].headline
     assert compared.findings[0].advice == ""
+    data.write_text(json.dumps([*rows[1:], rows[0]]))
+    (note,) = [
+        each for each in gradprism.compare(run, by="column:kind", window=7, resamples=199).notes if "--out" in each
+    ]
+    assert "have changed since it was measured" in note
+    assert len([path for path in tmp_path.iterdir() if "-window-" in path.name]) == 1  # nothing was measured
     assert str(Window(3, 6)) == "the first 6 response tokens after the last 3 of the prompt"

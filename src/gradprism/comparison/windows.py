@@ -18,6 +18,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import NoProgress, Progress
 from gradprism.core.settings import checked, read_yaml
 from gradprism.runs.layout import RECIPE_FILE
+from gradprism.runs.record import examples_of
 from gradprism.runs.run import Run
 
 _FEWEST = 5  # rows of a group, below which nothing could be found
@@ -109,19 +110,18 @@ def _windowed_run(run: Run, window: Window, observer: Progress) -> Run:
             "again in windows. Expected a run with such a recipe."
         )
     recipe = checked(SpectraRecipe, values)
+    if examples_of(recipe).fingerprint != run.record["data"]["fingerprint"]:
+        raise GradPrismError(
+            f"The data of {run.path} have changed since it was measured, so that windows would be of other rows. "
+            "Measure the run again, or restore its data."
+        )
     text = {"prompt_tokens": window.prompt_tokens, "response_tokens": window.response_tokens}
     changes = {
         "text": recipe.text.model_copy(update=text),
         "prism": recipe.prism.model_copy(update={"spectrum": False}),
         "out": str(windowed_path(run.path, window)),
     }
-    made = run_recipe(recipe.model_copy(update=changes), observer)
-    if made.record["data"]["fingerprint"] != run.record["data"]["fingerprint"]:
-        raise GradPrismError(
-            f"The data of {run.path} have changed since it was measured, so that windows would be of other rows. "
-            "Measure the run again, or restore its data."
-        )
-    return made
+    return run_recipe(recipe.model_copy(update=changes), observer)
 
 
 def _rows_left(group: GroupRows, windowed: Run) -> GroupRows:
