@@ -14,6 +14,7 @@ from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example, Turn
 from gradprism.prism.analyzer import failed_tables
+from gradprism.prism.settings import PrismSettings
 from gradprism.prism.tables import TOKENS
 
 TURNS = (Turn("user", "a"), Turn("assistant", "b"))
@@ -103,6 +104,6 @@ def test_rows_that_could_not_be_measured_have_none_and_a_run_without_has_no_tabl
     tables = GradientAnalyzer(make_model("llama"), tokenizer, tokens=True).analyze(rows)
     assert (tables.examples["status"].to_list(), tables.tokens["row"].to_list()) == (["skipped", "ok"], [1])
     assert GradientAnalyzer(make_model("llama"), tokenizer).analyze(rows).tokens is None
-    failed = failed_tables([Example(0, "0", TURNS)], "lost", tokens=True)
+    failed = failed_tables([Example(0, "0", TURNS)], "lost", PrismSettings(tokens=True))
     assert failed.tokens is not None
     assert (failed.examples.height, failed.tokens.height, failed.tokens.schema) == (1, 0, TOKENS)

@@ -13,6 +13,7 @@ from gradprism.data.settings import IN_MEMORY
 from gradprism.engine.run import refuse_engine, run_task
 from gradprism.files.paths import absolute_path, given_or_temporary, names_path, to_path
 from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.targets import open_targets, targets_identity
 from gradprism.measurement.task import MeasureTask, arithmetic_there
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.record import model_record, resolved_checkpoint
@@ -70,7 +71,13 @@ def spectra(
     all_layers: bool = False,
     spectrum: bool = True,
     tokens: bool = False,
+    null_draws: int = 0,
+    sketch: int = 0,
+    sketch_seed: int = 0,
     precision: Literal["exact", "balanced", "fast"] = "exact",
+    target: str | Sequence[str] | Mapping[str, str | Path] = (),
+    target_mean: Literal["plain", "unit"] = "plain",
+    target_rank: int = 8,
     device: str = "auto",
     batch_tokens: int | None = None,
     threads: int | None = None,
@@ -147,6 +154,7 @@ def run_recipe(
 
     with RunWriter(out, description, progress.say, first_rows) as writer:
         writer.write_text(RECIPE_FILE, recipe_text(recipe))
+        writer.describe_influence(complete=False)
 
         def on_loaded(model: Mapping[str, Any]) -> None:
             """Record what was found in the model, and report what differs from the requested projections."""
@@ -158,6 +166,7 @@ def run_recipe(
         run_task(task, writer, examples, recipe, progress, "Gradients", on_loaded=on_loaded, retry_failed=retry_failed)
         run = open_run(recipe.out)
         writer.update(complete=True, counts=asdict(run.counts))
+        writer.describe_influence(complete=True)
     return open_run(recipe.out)
 
 
@@ -168,6 +177,9 @@ def _resolved(recipe: SpectraRecipe, text: ResolvedText) -> SpectraRecipe:
         "text": text.settings,
         "checkpoint": resolved_checkpoint(recipe.checkpoint),
         "prism": resolved_prism(recipe.prism),
+        "targets": recipe.targets.model_copy(
+            update={"target": tuple(f"{name}={absolute_path(file)}" for name, file in recipe.targets.files.items())}
+        ),
         "out": str(to_path(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
@@ -182,6 +194,7 @@ def _description(
         "data fingerprint": examples.fingerprint,
         "model fingerprint": model["revision"],
     }
+    targets = targets_identity(recipe.targets, open_targets(recipe.targets, recipe.read))
     if measures := measures_identity(stored_measures()):
         identity["measures"] = measures
     if recipe.prism.precision != "exact":
@@ -189,7 +202,7 @@ def _description(
     return {
         "verb": "spectra",
         "complete": False,
-        "identity": identity | text_identity(text.settings) | architecture_digest(recipe.prism),
+        "identity": identity | text_identity(text.settings) | architecture_digest(recipe.prism) | targets,
         "template": {"name": text.settings.template, "why": text.why},
         "data": data_record(examples),
         "model": model,

@@ -11,11 +11,13 @@ from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
-from gradprism.prism.settings import PrismSettings
+from gradprism.prism.settings import PrismSettings, TargetSettings
 from gradprism.runs.command import make_run
 
 DEFAULT_PRISM = PrismSettings()
+DEFAULT_TARGETS = TargetSettings()
 Prism = Annotated[PrismSettings, of_group("What is measured", 6)]
+Targets = Annotated[TargetSettings, of_group("Influence on a target", 7)]
 
 
 EXAMPLES = (
@@ -34,6 +36,7 @@ def spectra(
     read: Read = DEFAULT_READ,
     text: Text = DEFAULT_TEXT,
     prism: Prism = DEFAULT_PRISM,
+    targets: Targets = DEFAULT_TARGETS,
     execution: Execution = DEFAULT_EXECUTION,
     engine: Engine = DEFAULT_ENGINE,
     part_rows: int = 32,
@@ -69,7 +72,7 @@ def spectra(
     """
     values = {
         "data": data, "read": read, "text": text, "checkpoint": checkpoint, "prism": prism,
-        "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
+        "targets": targets, "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
     }  # fmt: skip
     recipe = checked(SpectraRecipe, values)
     return _estimate(recipe, quiet, json) if dry_run else _measure(recipe, by, quiet, json, retry_failed)

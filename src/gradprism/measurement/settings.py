@@ -8,7 +8,9 @@ from gradprism.core.settings import Settings, checked, grouped
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.settings import EngineSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.prism.settings import PrismSettings
+from gradprism.prism.settings import PrismSettings, TargetSettings
+
+_LATER = ("tokens", "null_draws", "sketch", "sketch_seed")
 
 
 class SpectraRecipe(Settings):
@@ -20,6 +22,7 @@ class SpectraRecipe(Settings):
     text: TextSettings = TextSettings()
     checkpoint: CheckpointSettings
     prism: PrismSettings = PrismSettings()
+    targets: TargetSettings = TargetSettings()
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
     part_rows: int = Field(default=32, ge=1)
@@ -42,5 +45,5 @@ class SpectraRecipe(Settings):
             for group, settings in groups.items()
             for name, value in settings
             if name != "max_row_bytes"  # the data's fingerprint has what it decides
-            and not (name == "tokens" and value is False)
+            and not (name in _LATER and not value)
         }

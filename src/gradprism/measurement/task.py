@@ -1,7 +1,7 @@
 """Measure the shards of a run of spectra, in this process or in another one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from gradprism.core.progress import OnBatch, Say
 from gradprism.data.example import Example
 from gradprism.engine.task import Task
 from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.targets import mean_gradients
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.device import devices_in_words, find_device, find_spread
 from gradprism.models.record import loaded_model_record
@@ -46,23 +47,24 @@ class MeasureTask(Task[Tables]):
 
     def run(self, examples: Sequence[Example], on_batch: OnBatch) -> Tables:
         """Measure the examples of one shard."""
-        return self.analyzer.analyze(examples, on_batch)
+        return self.analyzer.analyze(examples, on_batch, targets=self.targets)
 
     def failed(self, examples: Sequence[Example], reason: str) -> Tables:
         """Return the tables of examples that have all failed, for one reason."""
         from gradprism.prism.analyzer import failed_tables
 
-        return failed_tables(examples, reason, tokens=self.recipe.prism.tokens)
+        return failed_tables(examples, reason, self.recipe.prism, self.recipe.targets.names)
 
     def join(self, parts: Sequence[Tables]) -> Tables:
         """Join parts in the order of rows; parts of earlier versions may lack a column."""
 
-        def joined(table: str) -> pl.DataFrame:
-            frames: list[pl.DataFrame] = [getattr(part, table) for part in parts]
-            return pl.concat(frames, how="diagonal").sort("row", maintain_order=True)
+        def joined(frames: Sequence[pl.DataFrame | None]) -> Any:
+            there = [frame for frame in frames if frame is not None]
+            return pl.concat(there, how="diagonal").sort("row", maintain_order=True) if there else None
 
-        tokens = joined("tokens") if self.recipe.prism.tokens else None
-        return Tables(joined("examples"), joined("spectra"), joined("similarity"), tokens)
+        names = [each.name for each in fields(Tables) if each.name != "influence"]
+        influence = {name: joined([part.influence[name] for part in parts]) for name in self.recipe.targets.names}
+        return Tables(**{name: joined([getattr(part, name) for part in parts]) for name in names}, influence=influence)
 
     def _source_of_this_machine(self) -> ModelSource:
         source = find_checkpoint(self.recipe.checkpoint)
@@ -84,6 +86,7 @@ class MeasureTask(Task[Tables]):
         self.analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=self.recipe)
         if self.recipe.prism.precision != "exact":
             say(f"Precision {self.recipe.prism.precision}: {_describe_arithmetic(self.analyzer.arithmetic)}")
+        self.targets = mean_gradients(self.analyzer, self.recipe.targets, self.recipe.read, self.identity, say)
         self.device, self.found = devices_in_words(model), loaded_model_record(model, self.analyzer.found)
 
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,13 +32,18 @@ from gradprism.models.usage import used_projections
 from gradprism.prism.capture import frozen
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, TokenGradients
+from gradprism.prism.gradient import Reader
 from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
-from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, Tables, spectra_schema
+from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings, PrismSettings
+from gradprism.prism.sketch import Sketcher
+from gradprism.prism.tables import EXAMPLES, INFLUENCE, SIMILARITY, TOKENS, Tables, sketches_schema, spectra_schema
+from gradprism.prism.target import MeanReader, Target, TargetMean, TargetReader
 
 Encode = Callable[[Example], Encoded]
 Ready = tuple[Example, Encoded]
+Measure = Callable[[Sequence[Ready]], list[ExampleGradients]]
+_NOTHING_MORE = PrismSettings()
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,9 @@ class GradientAnalyzer:
         all_layers: bool = False,
         spectrum: bool = True,
         tokens: bool = False,
+        null_draws: int = 0,
+        sketch: int = 0,
+        sketch_seed: int = 0,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -123,6 +132,7 @@ class GradientAnalyzer:
         self._batches = Batches[Ready](lambda item: item[1].n_tokens, recipe.execution.batch_tokens, self._head.device)
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
         self._computing = Computing(self.model, self.arithmetic, self._head.device, but=[self._head.layer])
+        self._readers = [Sketcher(recipe.prism.sketch, recipe.prism.sketch_seed)] if recipe.prism.sketch else []
         self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
     def __repr__(self) -> str:
@@ -131,25 +141,80 @@ class GradientAnalyzer:
         model = f"{type(self.model).__name__} on {self._head.device}"
         return f"GradientAnalyzer({model}: {self.found.in_words}; {self._prism.precision}, {text})"
 
-    def analyze(self, data: Any, on_batch: OnBatch = count_nothing) -> Tables:
+    def analyze(self, data: Any, on_batch: OnBatch = count_nothing, *, targets: Sequence[Target] = ()) -> Tables:
         """Return the tables of all examples, in their order; see `gradprism.prism.tables` for the columns.
 
         `data`: a list of `Example`, or whatever `gradprism.spectra` reads (paths, dicts, frames). An example
         that cannot be measured is a `skipped` or `failed` row with its reason. `on_batch` is called after each
-        batch and may raise to stop.
+        batch and may raise to stop. Every gradient is also compared with those of `targets`, made by `target`.
         """
+        return self._analyze(self._examples_of(data), self._encoder.encode, on_batch, targets)
+
+    def analyze_encoded(self, encoded: Sequence[Ready], *, targets: Sequence[Target] = ()) -> Tables:
+        """Return the tables of examples that are given as token ids and response masks, in their order."""
+        by_row = {example.row: item for example, item in encoded}
+        return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row], targets=targets)
+
+    def influence(
+        self, data: Any, targets: Sequence[Target], on_batch: OnBatch = count_nothing
+    ) -> Mapping[str, pl.DataFrame]:
+        """Return the table `INFLUENCE` of all examples for each target, without measuring spectra."""
+        examples = self._examples_of(data)
+        return self._analyze(examples, self._encoder.encode, on_batch, targets, spectra=False).influence
+
+    def target(self, name: str, data: Any, mean: TargetMean = "plain", rank: int = 8) -> Target:
+        """Return the mean gradient of some examples, and `rank` singular vectors of it in each projection.
+
+        `data` as for `analyze`. With `unit` each example's gradient is divided by its norm before they are averaged.
+        Raises `GradPrismError` where no example can be measured.
+        """
+        ready, unusable = self._encode(self._examples_of(data), self._encoder.encode)
+        return self.target_encoded(name, ready, mean, rank, [item.reason for item in unusable])
+
+    def target_encoded(
+        self,
+        name: str,
+        encoded: Sequence[Ready],
+        mean: TargetMean = "plain",
+        rank: int = 8,
+        problems: Sequence[str | None] = (),
+    ) -> Target:
+        """Return a target as `target` does, of examples that are given as token ids and response masks.
+
+        `problems` are those of further rows, which could not be encoded.
+        """
+        reader, problems, ready = MeanReader(mean), [*problems], list(encoded)
+        rows = len(problems) + len(ready)
+        with frozen(self.model):
+            for item in ready:
+                measure = partial(self._measure, readers=[reader], spectra=False)
+                (answer,) = self._batches.answers([item], measure)
+                problems.append(answer.reason if isinstance(answer, Failure) else answer.problem)
+        if not reader.rows:
+            reason = next(filter(None, problems), "they are empty, or their gradients are zero")
+            raise GradPrismError(
+                f"Target {name}: none of its {rows:,} rows has a gradient: {reason}. Expected prompts with "
+                "responses that this model and template can read, as the data have."
+            )
+        return reader.target(name, rank)
+
+    def _examples_of(self, data: Any) -> list[Example]:
+        """Return examples as a list, and choose the template by them where it is `auto`."""
         examples = list(data) if _all_examples(data) else list(open_examples(data, self._read))
         if self._text.template == "auto":
             n_conversations = sum(example.is_conversation for example in examples)
             self._encoder = make_encoder(self._tokenizer, self._text, n_conversations)
-        return self._analyze(examples, self._encoder.encode, on_batch)
+        return examples
 
-    def analyze_encoded(self, encoded: Sequence[tuple[Example, Encoded]]) -> Tables:
-        """Return the tables of examples that are given as token ids and response masks, in their order."""
-        by_row = {example.row: item for example, item in encoded}
-        return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row])
-
-    def _analyze(self, examples: Sequence[Example], encode: Encode, on_batch: OnBatch = count_nothing) -> Tables:
+    def _analyze(
+        self,
+        examples: Sequence[Example],
+        encode: Encode,
+        on_batch: OnBatch = count_nothing,
+        targets: Sequence[Target] = (),
+        *,
+        spectra: bool = True,
+    ) -> Tables:
         if len({example.row for example in examples}) < len(examples):
             raise GradPrismError(
                 "The examples' `row` numbers repeat; expected a different one for each, since it is the tables' key."
@@ -157,13 +222,18 @@ class GradientAnalyzer:
         ready, unusable = self._encode(examples, encode)
         if unusable:
             on_batch(len(unusable), 0)
-        measured = {item.example.row: item for item in [*unusable, *self._measure_batches(ready, on_batch)]}
-        return _make_tables([measured[example.row] for example in examples], self._pieces)
+        readers = [*(self._readers if spectra else ()), *([TargetReader(targets)] if targets else ())]
+        measure = partial(self._measure, readers=readers, spectra=spectra)
+        measured = {item.example.row: item for item in [*unusable, *self._measure_batches(ready, measure, on_batch)]}
+        names = [target.name for target in targets]
+        return _make_tables([measured[example.row] for example in examples], self._prism, self._pieces, names)
 
-    def _measure_batches(self, ready: Sequence[Ready], on_batch: OnBatch) -> Iterator[_MeasuredExample]:
+    def _measure_batches(
+        self, ready: Sequence[Ready], measure: Measure, on_batch: OnBatch
+    ) -> Iterator[_MeasuredExample]:
         with frozen(self.model):
             for batch in self._batches.cut(ready):
-                for (example, encoded), answer in zip(batch, self._batches.answers(batch, self._measure), strict=True):
+                for (example, encoded), answer in zip(batch, self._batches.answers(batch, measure), strict=True):
                     yield _with_status(example, encoded, answer)
                 on_batch(len(batch), sum(encoded.n_tokens for _, encoded in batch))
 
@@ -176,12 +246,16 @@ class GradientAnalyzer:
                 unusable.append(_MeasuredExample(example, "skipped", str(problem)))
         return ready, unusable
 
-    def _measure(self, batch: Sequence[Ready]) -> list[ExampleGradients]:
+    def _measure(
+        self, batch: Sequence[Ready], readers: Sequence[Reader] = (), spectra: bool = True
+    ) -> list[ExampleGradients]:
         encoded = [item for _, item in batch]
         try:
-            return measure_batch(self._head, self.projections, encoded, self._prism, self._pool, self._computing)
+            return measure_batch(
+                self._head, self.projections, encoded, self._prism, self._pool, self._computing, readers, spectra
+            )
         except LogitsChangedError:  # raised once: the head has noted it
-            return self._measure(batch)
+            return self._measure(batch, readers, spectra)
 
 
 def _loaded(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
@@ -202,10 +276,12 @@ def _loaded(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
-def failed_tables(examples: Sequence[Example], reason: str, *, tokens: bool = False) -> Tables:
-    """Return the tables of examples that have all failed, for one reason; with `tokens` that of tokens too."""
-    made = _make_tables([_MeasuredExample(example, "failed", reason) for example in examples], None)
-    return replace(made, tokens=pl.DataFrame(schema=TOKENS)) if tokens else made
+def failed_tables(
+    examples: Sequence[Example], reason: str, prism: PrismSettings = _NOTHING_MORE, targets: Sequence[str] = ()
+) -> Tables:
+    """Return the tables of examples that have all failed, for one reason; those that the settings ask for too."""
+    failed = [_MeasuredExample(example, "failed", reason) for example in examples]
+    return _make_tables(failed, prism, None, targets)
 
 
 def _all_examples(data: Any) -> bool:
@@ -220,14 +296,36 @@ def _with_status(example: Example, encoded: Encoded, answer: ExampleGradients | 
     return _MeasuredExample(example, "ok", None, encoded, answer)
 
 
-def _make_tables(measured: Sequence[_MeasuredExample], pieces: TokenPieces | None) -> Tables:
+def _make_tables(
+    measured: Sequence[_MeasuredExample], prism: PrismSettings, pieces: TokenPieces | None, targets: Sequence[str]
+) -> Tables:
     ok = [(item.example, item.gradients) for item in measured if item.gradients]
+    schema = spectra_schema(prism.null_draws)
+    sketches = [(example.example_id, example.row, *g.sketch) for example, g in ok if g.sketch]
     return Tables(
         _nan_to_null([_example_row(item) for item in measured], EXAMPLES),
-        _nan_to_null([row for example, gradients in ok for row in _spectra_rows(example, gradients)], spectra_schema()),
+        _nan_to_null([row for example, gradients in ok for row in _spectra_rows(example, gradients)], schema),
         _nan_to_null([row for example, gradients in ok for row in _similarity_rows(example, gradients)], SIMILARITY),
-        None if pieces is None else _tokens_table(measured, pieces),
+        _tokens_table(measured, pieces) if prism.tokens else None,
+        pl.DataFrame(sketches, schema=sketches_schema(prism.sketch), orient="row") if prism.sketch else None,
+        {name: _influence_table(measured, name) for name in targets},
     )
+
+
+def _influence_table(measured: Sequence[_MeasuredExample], target: str) -> pl.DataFrame:
+    return pl.DataFrame([_influence_row(item, target) for item in measured], schema=INFLUENCE, orient="row")
+
+
+def _influence_row(item: _MeasuredExample, target: str) -> tuple[Any, ...]:
+    example = item.example
+    if not item.gradients:
+        return example.example_id, example.row, None, item.status, item.reason, *[None] * 5
+    whole, single = item.gradients.influence[target]
+    reason = "its gradient is zero" if whole.cosine is None else None
+    return (
+        example.example_id, example.row, whole.cosine, item.status, reason, whole.inner_product, whole.left_share,
+        whole.right_share, whole.share, [asdict(each) for each in single],
+    )  # fmt: skip
 
 
 def _nan_to_null(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
@@ -257,11 +355,11 @@ def _spectra_rows(example: Example, gradients: ExampleGradients) -> Iterator[tup
         )  # fmt: skip
 
 
-def _tokens_table(measured: Sequence[_MeasuredExample], pieces: TokenPieces) -> pl.DataFrame:
+def _tokens_table(measured: Sequence[_MeasuredExample], pieces: TokenPieces | None) -> pl.DataFrame:
     rows = [
         _tokens_row(item.example, item.encoded, item.gradients.tokens, pieces)
         for item in measured
-        if item.encoded and item.gradients and item.gradients.tokens
+        if pieces and item.encoded and item.gradients and item.gradients.tokens
     ]
     return pl.DataFrame(rows, schema=TOKENS, orient="row")
 

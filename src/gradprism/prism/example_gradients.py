@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gradprism.models.projections.discovery import Projection
 
 
@@ -29,6 +31,19 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class Influence:
+    """One gradient, or that of all projections together, compared with a target's; see `target`."""
+
+    layer: int | None
+    projection: str
+    inner_product: float
+    cosine: float | None
+    left_share: float | None
+    right_share: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
 class TokenGradients:
     """The losses of one example's response tokens, and how much each of its tokens adds to the gradients."""
 
@@ -47,6 +62,10 @@ class ExampleGradients:
     spectra: list[ProjectionGradient] = field(default_factory=list)
     similarities: list[Similarity] = field(default_factory=list)
     tokens: TokenGradients | None = None
+    sketch: tuple[float, np.ndarray | None] | None = None
+    """The norm of the whole gradient, and the sketch of it divided by that; none where it is zero."""
+    influence: dict[str, tuple[Influence, list[Influence]]] = field(default_factory=dict)
+    """By target: of all projections together, and of each."""
 
     def __repr__(self) -> str:
         """Count what was measured, or say why nothing was."""

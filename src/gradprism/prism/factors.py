@@ -94,8 +94,13 @@ class Factors:
         """True if G should be formed; see the function `is_worth_forming`."""
         return is_worth_forming(len(self.deltas), *self.shape)
 
-    def form(self) -> Float[Tensor, "d_out d_in"]:
-        """Compute G itself, scaled, in the type of the factors; kept for further calls."""
+    def form(self, signs: Float[Tensor, " rows"] | None = None) -> Float[Tensor, "d_out d_in"]:
+        """Compute G itself, scaled, in the type of the factors; kept for further calls.
+
+        With `signs` of the rows of D it is another matrix, which is not kept.
+        """
+        if signs is not None:
+            return (self.deltas * signs.to(self.deltas)[:, None]).T @ self.inputs
         if self._gradient is None:
             self._gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
         return self._gradient

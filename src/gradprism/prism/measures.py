@@ -42,6 +42,8 @@ class Measure:
     """Singular values, each row padded with zeros -> fp64 values, NaN where undefined; or `module:function`."""
     expression: Callable[[], pl.Expr] | None = None
     """Computes the value from the built-in columns of `spectra` and `loss`, null where undefined."""
+    needs: tuple[str, ...] = ()
+    """Columns that the expression reads and that not every run stores."""
     of_layer: bool = False
     """True if the expression aggregates the projections of a layer: one value a layer, under the projection `all`."""
     compared: bool = True
@@ -92,6 +94,14 @@ _OWN = (
         "nuclear_norm_over_loss", "nuclear norm over loss", "per unit weight", compared=False,
         expression=lambda: _quotient("nuclear_norm", "loss"),
     ),
+    Measure(  # of gradients with the same tokens and no agreement among them: see `gradprism.prism.null_draws`
+        "relative_effective_rank", "relative effective rank", needs=("null_effective_rank",),
+        expression=lambda: _quotient("effective_rank", "null_effective_rank"),
+    ),
+    Measure(
+        "relative_nuclear_norm", "relative nuclear norm", needs=("null_nuclear_norm",),
+        expression=lambda: _quotient("nuclear_norm", "null_nuclear_norm"),
+    ),
     Measure(  # GraNd (Paul et al. 2021, arXiv 2107.07075) of one layer's measured projections
         "gradient_l2", "gradient L2 norm", "nats per unit weight", of_layer=True, compared=False,
         expression=lambda: pl.col("frobenius_norm").pow(2).sum().sqrt(),
@@ -99,6 +109,8 @@ _OWN = (
 )  # fmt: skip
 MEASURES = tuple(measure.name for measure in _OWN if measure.function is not None)
 """The built-in stored measures; effective and stable rank are null where the gradient is zero."""
+NULL_COLUMNS = ("null_effective_rank", "null_effective_rank_error", "null_nuclear_norm", "null_nuclear_norm_error")
+"""Columns of `spectra` where a null was drawn: means over the draws, and their standard errors (null for one draw)."""
 _OF_FIRST_RUNS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")  # never changes
 
 
@@ -147,7 +159,11 @@ def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float
 def available_measures(columns: Iterable[str]) -> dict[str, Measure]:
     """Return the measures that a table `spectra` with these columns stores or allows to compute, by name."""
     there = {*columns, "loss"}
-    return {name: each for name, each in known_measures().items() if each.expression is not None or name in there}
+    return {
+        name: each
+        for name, each in known_measures().items()
+        if (there.issuperset(each.needs) if each.expression is not None else name in there)
+    }
 
 
 def with_measures(spectra: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:

@@ -19,7 +19,9 @@ from gradprism.prism.capture import Caught
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, ProjectionGradient, Similarity
 from gradprism.prism.factors import Factors, Inputs, is_worth_forming
+from gradprism.prism.gradient import Gradient, Reading
 from gradprism.prism.measures import measure_spectra
+from gradprism.prism.null_draws import draw_signs, summarise_draws
 from gradprism.prism.settings import PrismSettings
 from gradprism.prism.similarity import inner_products
 from gradprism.prism.spectrum import Solved, solve, spectra_of
@@ -50,17 +52,6 @@ class _BatchFactors:
     means: Float[Tensor, " batch"]  # mean entry of Dᵀ X
 
 
-@dataclass
-class _Gradient:
-    """One projection's gradient for one example, as factors."""
-
-    row: int
-    projection: Projection
-    factors: Factors
-    mean: float
-    frobenius_norm: float = math.nan
-
-
 class Reducer:
     """Adds measures and cosines to `answers`, one per example, which the caller sets before backward."""
 
@@ -71,8 +62,15 @@ class Reducer:
         order: Mapping[Projection, int],
         settings: PrismSettings,
         pool: EigenPool,
+        seeds: Sequence[int] = (),
+        readings: Sequence[Reading] = (),
+        spectra: bool = True,
     ):
-        """Begin a batch; `order` is the position of each projection among the rows of an example."""
+        """Begin a batch; `order` is the position of each projection among the rows of an example.
+
+        `seeds`, one per example, are of the draws that relative measures need. Without `spectra` no measures and
+        cosines are computed: gradients are for the `readings` alone.
+        """
         self.answers: list[ExampleGradients] = []
         self._order = order
         self._lengths = lengths
@@ -82,8 +80,9 @@ class Reducer:
         self._waiting: list[_BatchFactors] = []
         self._bytes = 0
         self._token_sizes = TokenSizes() if settings.tokens else None
-        self._above: list[dict[str, _Gradient]] = [{} for _ in lengths]
-        self._kept: list[list[_Gradient]] = [[] for _ in lengths]
+        self._seeds, self._readings, self._spectra = seeds, readings, spectra
+        self._above: list[dict[str, Gradient]] = [{} for _ in lengths]
+        self._kept: list[list[Gradient]] = [[] for _ in lengths]
 
     def add(self, caught: Sequence[Caught]) -> None:
         """Collect a layer's factors; reduce all that are collected once they exceed the budget of memory."""
@@ -131,6 +130,8 @@ class Reducer:
             ]
             self._add_similarities([[pair] for pair in all_pairs])
             answer.similarities.sort(key=lambda s: (s.kind, s.layer, s.other_layer))
+        for reading in self._readings:
+            reading.finish(self.answers)
 
     @full_products()
     def _reduce(self) -> None:
@@ -139,12 +140,31 @@ class Reducer:
         self._waiting, self._bytes = [], 0
         if not gradients:
             return
-        solved, spectra = self._solve(gradients)
-        for gradient, values, measures in zip(solved, spectra.tolist(), measure_spectra(spectra), strict=True):
+        if self._spectra:
+            self._measure(gradients)
+            self._compare(gradients)
+        else:
+            products = inner_products([(gradient.factors, gradient.factors) for gradient in gradients])
+            for gradient, square in zip(gradients, products.tolist(), strict=True):
+                gradient.frobenius_norm = math.sqrt(max(square, 0.0)) * gradient.factors.scale
+        of_rows: dict[int, list[Gradient]] = defaultdict(list)
+        for gradient in gradients:
+            of_rows[gradient.row].append(gradient)
+        for reading in self._readings:
+            self._pool.map(lambda item, reading=reading: reading.read(*item), of_rows.items())  # type: ignore[misc]
+
+    def _measure(self, gradients: Sequence[Gradient]) -> None:
+        """Add the measures of gradients to the answers."""
+        draws = self._settings.null_draws
+        solved, stacked = self._solve(gradients)
+        spectra = stacked.view(len(solved), 1 + draws, stacked.shape[1])
+        of_null = summarise_draws(spectra[:, 1:]) if draws else [dict[str, float]()] * len(solved)
+        found = zip(solved, spectra[:, 0].tolist(), measure_spectra(spectra[:, 0]), of_null, strict=True)
+        for gradient, values, measures, null in found:
             gradient.frobenius_norm = measures["frobenius_norm"]
             measured = ProjectionGradient(
                 gradient.projection,
-                measures,
+                measures | null,
                 gradient.mean,
                 gradient.factors.extremes if self._settings.entry_stats else None,
                 values[: gradient.factors.n_values] if self._settings.spectrum else None,
@@ -152,9 +172,8 @@ class Reducer:
             self.answers[gradient.row].spectra.append(measured)
             if self._settings.all_layers:
                 self._kept[gradient.row].append(gradient)
-        self._compare(gradients)
 
-    def _cut_into_examples(self) -> list[_Gradient]:
+    def _cut_into_examples(self) -> list[Gradient]:
         """Return the gradients of each example, last layer first; one with a non-finite value gets a `problem`."""
         if not self._waiting:
             return []
@@ -182,28 +201,41 @@ class Reducer:
                     largest[index][row],
                     divisor=float(self._n_predicted[row]),  # from the summed loss to the mean
                 )
-                gradients.append(_Gradient(row, projection, factors, means[index][row] / self._n_predicted[row]))
+                gradients.append(Gradient(row, projection, factors, means[index][row] / self._n_predicted[row]))
         return [gradient for gradient in gradients if not self.answers[gradient.row].problem]
 
-    def _solve(self, gradients: Sequence[_Gradient]) -> tuple[list[_Gradient], Float[Tensor, "gradients n"]]:
+    def _solve(self, gradients: Sequence[Gradient]) -> tuple[list[Gradient], Float[Tensor, "gradients n"]]:
         """Return the gradients in another order, and their singular values: one matrix a thread, or stacked by size."""
         gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_values)
+        draws = self._settings.null_draws
         if self._pool.stacked:
-            groups = list(_stacks(gradients))
-            solved = [[solve([gradient.factors for gradient in group], self._pool.eigenvalues)] for group in groups]
+            groups = list(_stacks(gradients, 1 + draws))
+            solved = [
+                [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._signs(group))]
+                for group in groups
+            ]
         else:
-            sharing: dict[int, list[_Gradient]] = defaultdict(list)  # one thread forms what several projections share
+            sharing: dict[int, list[Gradient]] = defaultdict(list)  # one thread forms what several projections share
             for gradient in gradients:
                 sharing[id(gradient.factors.shared)].append(gradient)
             groups = list(sharing.values())
-            solved = self._pool.map(_one_by_one, groups)
+            solved = self._pool.map(lambda group: _one_by_one(group, self._signs(group)), groups)
         gradients = [gradient for group in groups for gradient in group]
         factors = [gradient.factors for gradient in gradients]
         return gradients, spectra_of(factors, [item for group in solved for item in group])
 
-    def _compare(self, gradients: Sequence[_Gradient]) -> None:
+    def _signs(self, gradients: Sequence[Gradient]) -> list[Tensor]:
+        """Return the signs of each gradient's draws, (draws, rows); none where none are drawn."""
+        draws = self._settings.null_draws
+        return [
+            draw_signs(self._seeds[gradient.row], gradient.projection, draws, len(gradient.factors.deltas))
+            for gradient in gradients
+            if draws
+        ]
+
+    def _compare(self, gradients: Sequence[Gradient]) -> None:
         """Add the cosines within each layer, and with the layer above, which was reduced before."""
-        layers: dict[tuple[int, int], dict[str, _Gradient]] = defaultdict(dict)
+        layers: dict[tuple[int, int], dict[str, Gradient]] = defaultdict(dict)
         for gradient in gradients:
             layers[gradient.row, gradient.projection.layer][gradient.projection.name] = gradient
         jobs = []
@@ -226,8 +258,8 @@ class _Pair:
 
     kind: str
     name: str
-    a: _Gradient
-    b: _Gradient
+    a: Gradient
+    b: Gradient
 
     def similarity(self, product: float) -> Similarity:
         """Return the cosine, given the inner product of the scaled gradients."""
@@ -238,7 +270,7 @@ class _Pair:
         return Similarity(a.projection.layer, b.projection.layer, self.kind, self.name, value)
 
 
-def _pairs(here: dict[str, _Gradient], above: dict[str, _Gradient]) -> Iterator[_Pair]:
+def _pairs(here: dict[str, Gradient], above: dict[str, Gradient]) -> Iterator[_Pair]:
     for a, b in SAME_LAYER_PAIRS:
         if a in here and b in here:
             yield _Pair("same_layer", f"{a}-{b}", here[a], here[b])
@@ -247,9 +279,11 @@ def _pairs(here: dict[str, _Gradient], above: dict[str, _Gradient]) -> Iterator[
             yield _Pair("adjacent", name, gradient, above[name])
 
 
-def _one_by_one(gradients: Sequence[_Gradient]) -> list[Solved]:
+def _one_by_one(gradients: Sequence[Gradient], signs: Sequence[Tensor]) -> list[Solved]:
     """Compute eigenvalues of gradients that share their inputs, and form the gradients that their cosines need."""
-    solved = [solve([gradient.factors]) for gradient in gradients]
+    solved = [
+        solve([gradient.factors], signs=[signs[index]] if signs else ()) for index, gradient in enumerate(gradients)
+    ]
     for gradient in gradients:
         if gradient.factors.is_worth_forming:
             gradient.factors.form()
@@ -257,13 +291,16 @@ def _one_by_one(gradients: Sequence[_Gradient]) -> list[Solved]:
     return solved
 
 
-def _stacks(gradients: Sequence[_Gradient]) -> Iterator[list[_Gradient]]:
-    """Cut gradients, sorted by size, into stacks of similar size that fit in memory: all are padded to the largest."""
-    stack: list[_Gradient] = []
+def _stacks(gradients: Sequence[Gradient], matrices: int) -> Iterator[list[Gradient]]:
+    """Cut gradients, sorted by size, into stacks of similar size that fit in memory: all are padded to the largest.
+
+    Each has so many `matrices`.
+    """
+    stack: list[Gradient] = []
     for gradient in gradients:
         if stack:
             largest = stack[0].factors.n_values
-            if 8 * (len(stack) + 1) * largest**2 > _STACK or gradient.factors.n_values < _SIMILAR * largest:
+            if 8 * (len(stack) + 1) * matrices * largest**2 > _STACK or gradient.factors.n_values < _SIMILAR * largest:
                 yield stack
                 stack = []
         stack.append(gradient)

@@ -1,8 +1,9 @@
 """Settings of the prism: the projections and quantities to measure, and the precision."""
 
+import re
 from typing import Any, Literal, Protocol, Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gradprism.core.settings import Settings, checked, grouped, one_or_several
 from gradprism.data.settings import ReadSettings, TextSettings
@@ -27,6 +28,14 @@ class PrismSettings(Settings):
     """Store the singular values themselves."""
     tokens: bool = False
     """Also store the loss and the gradient size of each token, with its text."""
+    null_draws: int = Field(default=0, ge=0, le=64)
+    """Draws of a null with the same tokens and random signs; relative effective rank and relative nuclear norm are
+    ratios to it, and hardly follow length. 0: neither is measured. Each draw costs another spectrum; 4 are enough."""
+    sketch: int = Field(default=0, ge=0, le=65536)
+    """Dimension of a random projection of the whole gradient, which is stored: for diversity, duplicates and a map.
+    0: none; 4096 is a good one."""
+    sketch_seed: int = Field(default=0, ge=0)
+    """Seed of the random projection: sketches of the same seed and dimension can be compared."""
     precision: Precision = "exact"
     """Precision of the model's matrix products, as far as the hardware supports it: exact (fp32), balanced (TF32 or
     bf16 products) or fast (bf16, or int8 on a CPU without AMX). The spectra themselves are always fp64."""
@@ -41,6 +50,51 @@ class PrismSettings(Settings):
     def projection_names(self) -> tuple[str, ...]:
         """The projections as a tuple."""
         return tuple(self.projections.split(",")) if self.projections else ()
+
+
+class TargetSettings(Settings):
+    """The targets that every gradient is compared with."""
+
+    target: tuple[str, ...] = ()
+    """NAME=FILE: compare every gradient with the mean gradient of these rows, exactly: scores influence:NAME. Repeat it
+    for several."""
+    target_mean: Literal["plain", "unit"] = "plain"
+    """How a target's gradients are averaged: as they are, or each divided by its norm, so that long and short rows
+    count alike."""
+    target_rank: int = Field(default=8, ge=1, le=256)
+    """Leading singular vectors of a target's gradient, of each projection: how much of a row's gradient lies in them is
+    its share."""
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        """Take `a=one.jsonl,b=two.jsonl` apart."""
+        if isinstance(given, str):
+            given = (given,)
+        if isinstance(given, list | tuple):
+            return tuple(part for text in given for part in re.split(r",(?=[A-Za-z0-9_-]+=)", str(text)) if part)
+        return given
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Refuse targets without a name, and names that are used twice."""
+        for text in self.target:
+            if not re.match(r"[A-Za-z0-9][A-Za-z0-9_-]*=.", text):
+                raise ValueError(f"target {text!r}: expected NAME=FILE, the name of letters and digits, and _ - in it")
+        if len(self.files) < len(self.target):
+            raise ValueError("two targets have the same name; expected a different one for each")
+        return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of each target by its name."""
+        pairs = (text.partition("=") for text in self.target)
+        return {name: file for name, _, file in pairs}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.files)
 
 
 class MeasuringSettings(Protocol):

@@ -60,9 +60,14 @@ def eigenvalues_of(lower: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch 
 Solver = Callable[[Float[Tensor, "batch n n"]], Float[Tensor, "batch n"]]
 
 
-def solve(factors: Sequence[Factors], solver: Solver = eigenvalues_of) -> Solved:
-    """Compute the squares of the (scaled) singular values of some gradients: the expensive step."""
-    lower = _small_grams(factors)
+def solve(
+    factors: Sequence[Factors], solver: Solver = eigenvalues_of, signs: Sequence[Float[Tensor, "draws _"]] = ()
+) -> Solved:
+    """Compute the squares of the (scaled) singular values of some gradients: the expensive step.
+
+    With `signs`, of each gradient's rows of D, also those of (S D)ᵀ X for every draw S, after the gradient's own.
+    """
+    lower = _small_grams(factors, signs)
     diagonals = lower.diagonal(dim1=1, dim2=2)
     squares = 2 * torch.linalg.vector_norm(lower, dim=(1, 2)).square() - diagonals.square().sum(1)
     eigenvalues = solver(lower) if lower.shape[1] else diagonals
@@ -70,7 +75,7 @@ def solve(factors: Sequence[Factors], solver: Solver = eigenvalues_of) -> Solved
 
 
 def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Tensor, "factors n"]:
-    """Return the singular values of each gradient, descending, in fp64, padded with zeros.
+    """Return the singular values of each gradient, descending, in fp64, padded with zeros, and those of its draws.
 
     `solved` covers all factors, in order. Raises `RuntimeError` where the eigenvalues do not match trace and norm.
     """
@@ -78,26 +83,29 @@ def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Te
     eigenvalues = pad_sequence(rows, batch_first=True, padding_side="left")
     _check(eigenvalues, torch.cat([stack.traces for stack in solved]), torch.cat([stack.norms for stack in solved]))
     scales = torch.tensor([item.scale for item in factors], dtype=torch.float64)
-    return _roots(eigenvalues) * scales[:, None]
+    return _roots(eigenvalues) * scales.repeat_interleave(len(rows) // len(factors))[:, None]
 
 
-def _small_grams(factors: Sequence[Factors]) -> Float[Tensor, "batch n n"]:
+def _small_grams(factors: Sequence[Factors], signs: Sequence[Tensor]) -> Float[Tensor, "batch n n"]:
     """Return lower triangles of the smallest matrices whose eigenvalues are the squares of the singular values."""
-    size = max(item.n_values for item in factors)
-    stack = factors[0].deltas.new_zeros(len(factors), size, size, dtype=torch.float64)
-    short = [(item, gram) for item, gram in zip(factors, stack, strict=True) if item.is_short]
-    roots = _roots_of_delta_grams([item for item, _ in short])
-    for (item, gram), root in zip(short, roots, strict=True):
+    size, draws = max(item.n_values for item in factors), len(signs[0]) if signs else 0
+    stack = factors[0].deltas.new_zeros(len(factors), 1 + draws, size, size, dtype=torch.float64)
+    drawn = [[None, *(signs[index] if signs else ())] for index in range(len(factors))]
+    cases = list(zip(factors, stack, drawn, strict=True))
+    short = [case for case in cases if case[0].is_short]
+    roots = _roots_of_delta_grams([item for item, _, _ in short])
+    for (item, grams, of_item), root in zip(short, roots, strict=True):
         n = item.n_values
-        c = root[:n, :n]
-        lower_product(c.T, item.input_gram @ c, out=gram[:n, :n])  # (T, T)
-    for item, gram in zip(factors, stack, strict=True):
-        if not item.is_short:
-            gradient, n = item.form().double(), item.n_values
+        for gram, row_signs in zip(grams, of_item, strict=True):
+            c = root[:n, :n] if row_signs is None else row_signs.to(root.device)[:, None] * root[:n, :n]
+            lower_product(c.T, item.input_gram @ c, out=gram[:n, :n])  # (T, T)
+    for item, grams, of_item in cases:
+        for gram, row_signs in zip(grams, of_item, strict=True) if not item.is_short else ():
+            gradient, n = item.form(row_signs).double(), item.n_values
             if gradient.shape[0] > gradient.shape[1]:
                 gradient = gradient.T
             lower_product(gradient, gradient.T, out=gram[:n, :n])  # (min(d_out, d_in), same)
-    return stack.tril_()
+    return stack.flatten(0, 1).tril_()
 
 
 def _roots_of_delta_grams(factors: Sequence[Factors]) -> Tensor:

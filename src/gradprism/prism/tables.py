@@ -3,12 +3,13 @@
 A run directory stores exactly these columns; `GradientAnalyzer` returns them in memory.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gradprism.prism.measures import MEASURES, stored_measures
+from gradprism.prism.measures import MEASURES, NULL_COLUMNS, stored_measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +53,22 @@ _OF_ENTRIES: dict[str, Any] = {
 SPECTRA = _schema(_GRADIENT | dict.fromkeys(MEASURES, pl.Float64) | _OF_ENTRIES)
 
 
-def spectra_schema() -> pl.Schema:
-    """Return the schema of `spectra`, including the measures of other packages."""
-    return _schema(_GRADIENT | dict.fromkeys(stored_measures(), pl.Float64) | _OF_ENTRIES)
+def spectra_schema(null_draws: int = 0) -> pl.Schema:
+    """Return the schema of `spectra`, with the measures of other packages, and those of the null if it is drawn."""
+    null = NULL_COLUMNS if null_draws else ()
+    return _schema(_GRADIENT | dict.fromkeys((*stored_measures(), *null), pl.Float64) | _OF_ENTRIES)
+
+
+def sketches_schema(dimension: int) -> pl.Schema:
+    """Return the schema of `sketches`, a row for each example that was measured."""
+    return _schema(
+        {
+            "example_id": pl.String,
+            "row": pl.Int64,
+            "norm": pl.Float64,  # Frobenius norm of the gradient over all measured projections
+            "sketch": pl.Array(pl.Float16, dimension),  # of the gradient divided by its norm; null where that is 0
+        }
+    )
 
 
 SIMILARITY = _schema(
@@ -82,6 +96,26 @@ TOKENS = _schema(  # a row an example; the lists run over its tokens
 )
 
 
+_COMPARED: dict[str, Any] = {
+    "inner_product": pl.Float64,
+    "cosine": pl.Float64,  # null where a gradient is zero
+    "left_share": pl.Float64,  # of the squared norm, in the target's leading left singular vectors
+    "right_share": pl.Float64,
+    "share": pl.Float64,  # within both
+}
+INFLUENCE = _schema(  # a row an example, as the scores of a metric
+    {
+        "example_id": pl.String,
+        "row": pl.Int64,
+        "value": pl.Float64,  # cosine of the gradient over all measured projections with the target's
+        "status": pl.String,  # ok | skipped | failed
+        "reason": pl.String,
+        **{name: kind for name, kind in _COMPARED.items() if name != "cosine"},
+        "layers": pl.List(pl.Struct({"layer": pl.Int16, "projection": pl.String, **_COMPARED})),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of one part of a run, or of an analysis in memory."""
@@ -90,15 +124,18 @@ class Tables:
     spectra: pl.DataFrame
     similarity: pl.DataFrame
     tokens: pl.DataFrame | None = None
-    """Unless asked for, None."""
+    """Unless asked for, None; as the next."""
+    sketches: pl.DataFrame | None = None
+    influence: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """By target."""
 
     def __repr__(self) -> str:
         """Describe the size of each table, and show its first rows."""
         ok = self.examples.filter(pl.col("status") == "ok").height
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "influence"}
+        tables = own | {f"influence on {name}": table for name, table in self.influence.items()}
         heads = "\n".join(
-            f"{field.name}: {table.height:,} rows\n{table.head(4)}"
-            for field in fields(self)
-            if (table := getattr(self, field.name)) is not None
+            f"{name}: {table.height:,} rows\n{table.head(4)}" for name, table in tables.items() if table is not None
         )
         return f"{self.examples.height} examples, {ok} ok\n{heads}"
 

@@ -17,12 +17,26 @@ COMPARISON_FILE = "comparison.json"  # of a folder that `gradprism compare` has 
 SCORE_FILE = "score.json"
 RECIPE_FILE = "recipe.yaml"
 DAMAGED = "damaged"  # folder of a run for files that are not what was written
+OPTIONAL_TABLES = {"tokens": "prism.tokens", "sketches": "prism.sketch"}  # and the entry of the identity that asks
 TABLES = ("similarity", "spectra", "examples")  # in the order of publication: `examples` completes a part
 
 
 def tables_of(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the tables of a run's parts, in the order of publication: with `tokens` where its identity says so."""
-    return ("tokens", *TABLES) if record.get("identity", {}).get("prism.tokens") else TABLES
+    """Return the tables of a run's parts, in the order of publication: with those that its identity asks for."""
+    identity = record.get("identity", {})
+    own = [table for table, setting in OPTIONAL_TABLES.items() if identity.get(setting)]
+    return (*own, *(score_table(influence_on(target)) for target in identity.get("targets", ())), *TABLES)
+
+
+def influence_on(target: str) -> str:
+    """Return the name of the scores of a target, `influence:NAME`."""
+    return f"influence:{target}"
+
+
+def influence_in_words(made: Mapping[str, Any]) -> str:
+    """Say what the scores of a target are, by its entry in an identity."""
+    unit = ", each divided by its norm" if made["mean"] == "unit" else ""
+    return f"cosine of the row's gradient with the mean gradient of {made['rows']:,} target rows{unit}"
 
 
 def part_path(run: Path, table: str, index: int) -> Path:

@@ -16,7 +16,7 @@ from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.lease import LeasePass, check_lease_held
 from gradprism.files.parquet import DamagedFileError, Label, parquet_bytes, read_label, read_parquet
 from gradprism.prism.tables import Tables
-from gradprism.runs.layout import DAMAGED, TABLES, part_path, score_table
+from gradprism.runs.layout import DAMAGED, OPTIONAL_TABLES, TABLES, influence_on, part_path, score_table
 
 
 def publish_part(run: Path, digest: str, index: int, tables: Tables, lease: LeasePass | None = None) -> None:
@@ -26,8 +26,9 @@ def publish_part(run: Path, digest: str, index: int, tables: Tables, lease: Leas
     of its record. Raises `GradPrismError` where the part cannot be written, or where the lock was lost to another
     process.
     """
-    own = {} if tables.tokens is None else {"tokens": tables.tokens}
-    frames = own | {table: getattr(tables, table) for table in TABLES}
+    own = {table: frame for table in OPTIONAL_TABLES if (frame := getattr(tables, table)) is not None}
+    scores = {score_table(influence_on(target)): frame for target, frame in tables.influence.items()}
+    frames = own | scores | {table: getattr(tables, table) for table in TABLES}
     _publish(run, digest, index, frames, lease)
 
 

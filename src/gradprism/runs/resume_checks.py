@@ -14,6 +14,7 @@ _CONTENTS = {  # entries that are digests or versions, in words
     "first line": "the data: other statistics in the first row",
     "model fingerprint": "--model or --adapter: other weights, or another tokenizer",
     "template digest": "--template: its text is another",
+    "targets": "--target: other rows, another mean or rank, or other targets",
     "architecture digest": "--architecture: its text is another",
     "method": "the version of gradprism: it reads rows and takes their loss in another way",
     "judge.revision": "--judge: its weights or its tokenizer are others",

@@ -16,17 +16,26 @@ from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
 from gradprism.prism.measures import LAYER, MEASURES, Measure, available_measures, with_measures
-from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, spectra_schema
+from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, sketches_schema, spectra_schema
 from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_first
-from gradprism.runs.layout import part_path, published_parts, read_record, score_table, scored_metrics, tables_of
+from gradprism.runs.layout import (
+    OPTIONAL_TABLES,
+    part_path,
+    published_parts,
+    read_record,
+    score_table,
+    scored_metrics,
+    tables_of,
+)
 from gradprism.runs.measured_layers import describe_measured_layers
 from gradprism.runs.scores import read_score_record
+from gradprism.runs.sketches import Sketches, read_sketches
 from gradprism.runs.wide_table import wide_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMAS = {"examples": EXAMPLES, "spectra": spectra_schema(), "similarity": SIMILARITY, "tokens": TOKENS}
+_STORED_BY = {"tokens": "--tokens", "sketches": "--sketch 4096"}
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,30 @@ class Run:
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Return a table as a lazy polars frame, which reads only the columns and rows that are used."""
-        if table == "tokens" and not self.has_tokens:
-            raise GradPrismError(f"The run {self.path} holds no tokens. Measure it with --tokens, which stores them.")
-        if table not in _SCHEMAS:
-            raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(_SCHEMAS)}.")
+        schemas = self._schemas()
+        if table not in schemas:
+            raise GradPrismError(f"No table {table!r} in a run; there are {', '.join(schemas)}.")
+        if table in OPTIONAL_TABLES and table not in tables_of(self.record):
+            raise GradPrismError(
+                f"The run {self.path} holds no {table}. Measure it with {_STORED_BY[table]}, which stores them."
+            )
         parts = published_parts(self.path)
         if not parts:
-            return pl.LazyFrame(schema=_SCHEMAS[table])
+            return pl.LazyFrame(schema=schemas[table])
         if parts != self._checked and self.has_spectra:
             raise_first(self.path, faults_of_spectra(self.path, self.record))
             self._checked = parts
         return scan_parts([part_path(self.path, table, index) for index in parts])
+
+    def _schemas(self) -> dict[str, pl.Schema]:
+        identity = self.record.get("identity", {})
+        return {
+            "examples": EXAMPLES,
+            "spectra": spectra_schema(identity.get("prism.null_draws", 0)),
+            "similarity": SIMILARITY,
+            "tokens": TOKENS,
+            "sketches": sketches_schema(identity.get("prism.sketch", 0)),
+        }
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -161,6 +183,12 @@ class Run:
         Raises `GradPrismError` where the run was measured without them.
         """
         return self.scan("tokens").collect()
+
+    @cached_property
+    def sketches(self) -> Sketches:
+        """The sketches of the gradients, as one array. Raises `GradPrismError` where the run was measured without."""
+        self.scan("sketches")  # refuses what is not there or not whole
+        return read_sketches(self.path)
 
     def to_pandas(self, table: str) -> "pd.DataFrame":
         """Return a whole table as a pandas frame."""

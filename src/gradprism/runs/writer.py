@@ -9,9 +9,20 @@ import polars as pl
 
 from gradprism.core.progress import say_nothing
 from gradprism.files.atomic import prepare_folder, write_errors, write_whole
+from gradprism.files.records import record_bytes
 from gradprism.prism.tables import Tables
 from gradprism.runs.checks import faults_of_spectra
-from gradprism.runs.layout import FORMAT_VERSION, RUN_FILE, read_record, scored_metrics, tables_of
+from gradprism.runs.layout import (
+    FORMAT_VERSION,
+    RUN_FILE,
+    SCORE_FILE,
+    influence_in_words,
+    influence_on,
+    read_record,
+    score_table,
+    scored_metrics,
+    tables_of,
+)
 from gradprism.runs.lock import lock_run
 from gradprism.runs.part_writer import PartWriter
 from gradprism.runs.parts import publish_part
@@ -73,7 +84,26 @@ class RunWriter(PartWriter[Tables]):
         return partial(publish_part, self.path, self.digest)
 
     def _part_of(self, frames: dict[str, pl.DataFrame]) -> Tables:
-        return Tables(**frames)
+        scores = {target: score_table(influence_on(target)) for target in self.record["identity"].get("targets", ())}
+        influence = {target: frames[table] for target, table in scores.items()}
+        own: dict[str, Any] = {table: frame for table, frame in frames.items() if table not in scores.values()}
+        return Tables(**own, influence=influence)
+
+    def describe_influence(self, *, complete: bool) -> None:
+        """Write the record of the scores `influence:NAME` of each target, whose parts are parts of this run."""
+        identity = self.record["identity"]
+        for target, made in identity.get("targets", {}).items():
+            name = influence_on(target)
+            record = {
+                "metric": name,
+                "complete": complete,
+                "about": influence_in_words(made),
+                "identity": {"part_rows": identity["part_rows"], "target": made},
+                "digest": self.digest,
+                "sessions": [],
+            }
+            with write_errors(self.path):
+                write_whole(self.path / score_table(name) / SCORE_FILE, record_bytes(record))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small text file into the run, atomically."""
