@@ -5,6 +5,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `spectra`: the main job; the gradient spectrum of every layer for every example of a data set -> `Run`
 - `score`: quality metrics of every example into a run; and each metric alone, as a table: `ifd`, `instag`,
   `difficulty`, `reward`, `length`, `loss`, `perplexity`
+- `influence`: the gradients of a run's rows compared with those of target rows
 - `metric_values`: any number of a run's examples by its name, such as `ifd` or `effective_rank:q@10-19`
 - `corpus_tags`: how often each tag occurs in a set
 - `compare`: groups of examples, raw and length-controlled -> `Comparison`; `open_comparison` reads a saved one

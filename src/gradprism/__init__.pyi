@@ -17,6 +17,7 @@ from .runs.values import metric_values
 from .scoring.api import score
 from .scoring.in_memory import difficulty, ifd, instag, length, loss, perplexity, reward
 from .selection.api import select
+from .targets.api import influence
 
 __version__: str
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "frobenius_norm",
     "ifd",
     "import_paper",
+    "influence",
     "instag",
     "length",
     "loss",

@@ -327,3 +327,21 @@ def test_a_checkpoint_with_weights_missing_is_refused_by_a_worker_too(
     with pytest.raises(GradPrismError, match=rf"no weights for {LOST}"):
         gradprism.spectra(SAMPLE, folder, out=tmp_path / "run", engine="ray", workers=1, cpus_per_worker=1, limit=1)
     assert not list((tmp_path / "run").glob("examples/part-*"))
+
+
+def test_sketches_and_targets_on_workers_equal_local_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    import gradprism
+
+    rows = [{"prompt": f"Question {i}", "response": f"Answer number {i}. " * (i % 3 + 1)} for i in range(9)]
+    data, target = tmp_path / "data.jsonl", tmp_path / "target.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    target.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    options: dict[str, Any] = {"max_length": 64, "part_rows": 4, "sketch": 64, "target": {"t": target}}
+    local = gradprism.spectra(data, str(tiny_checkpoint), out=tmp_path / "local", **options)
+    found = gradprism.spectra(data, str(tiny_checkpoint), out=tmp_path / "ray", engine="ray", workers=2, **options)
+    np.testing.assert_allclose(found.sketches.values, local.sketches.values, atol=1e-3)
+    later = gradprism.influence(found, {"later": target}, engine="ray", workers=2)
+    for name in ("t", "later"):
+        assert (later.scores(f"influence:{name}")["value"] - local.scores("influence:t")["value"]).abs().max() < 1e-5

@@ -96,6 +96,14 @@ def test_without_spectra_it_is_the_same(analyzer: GradientAnalyzer) -> None:
     assert alone["one"]["left_share"][0] <= 1 + 1e-6
 
 
+def test_without_vectors_there_are_no_shares(analyzer: GradientAnalyzer) -> None:
+    targets = [analyzer.target("with", ROWS), analyzer.target("without", ROWS, rank=0)]
+    found = analyzer.influence(ROWS, targets)
+    assert found["without"]["value"].equals(found["with"]["value"])
+    assert found["without"]["share"].null_count() == len(ROWS)
+    assert found["without"]["layers"].explode().struct.field("left_share").null_count() > 0
+
+
 def test_a_row_that_cannot_be_read_has_no_influence_and_a_reason(analyzer: GradientAnalyzer) -> None:
     rows = [*ROWS[:1], {"prompt": "Question", "response": ""}]
     found = analyzer.analyze(rows, targets=[analyzer.target("t", ROWS)]).influence["t"]

@@ -61,9 +61,9 @@ class TargetSettings(Settings):
     target_mean: Literal["plain", "unit"] = "plain"
     """How a target's gradients are averaged: as they are, or each divided by its norm, so that long and short rows
     count alike."""
-    target_rank: int = Field(default=8, ge=1, le=256)
+    target_rank: int = Field(default=8, ge=0, le=256)
     """Leading singular vectors of a target's gradient, of each projection: how much of a row's gradient lies in them is
-    its share."""
+    its share. 0: no shares, which saves the time of finding them for a wide model."""
 
     @field_validator("target", mode="before")
     @classmethod

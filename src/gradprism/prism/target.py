@@ -7,7 +7,7 @@ ones V of M: ‖Uᵀ G‖² / ‖G‖², ‖G V‖² / ‖G‖², and ‖Uᵀ G 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -97,7 +97,7 @@ class _MeanReading:
 
 def _directions(mean: Float[Tensor, "d_out d_in"], rank: int) -> _Directions:
     rank = min(rank, *mean.shape)
-    left, right = leading_vectors(mean, rank)
+    left, right = leading_vectors(mean, rank) if rank else (mean.new_empty(side, 0) for side in mean.shape)
     return _Directions(mean, float(torch.linalg.vector_norm(mean, dtype=torch.float64)), left, right)
 
 
@@ -160,10 +160,14 @@ class _TargetReading:
         for answer, read in zip(answers, self._read, strict=True):
             read.sort(key=lambda each: each.key[0])
             for index, target in enumerate(self._targets):
-                single = [_influence(*each.key, each.products[index].tolist(), each.square, target.of[each.key].norm)
-                          for each in read]  # fmt: skip
+                single = [
+                    _influence(*each.key, each.products[index].tolist(), each.square, target.of[each.key].norm)
+                    for each in read
+                ]
                 sums = torch.stack([each.products[index] for each in read]).sum(0).tolist() if read else [0.0] * 4
                 whole = _influence(None, "all", sums, math.fsum(each.square for each in read), target.norm)
+                if not any(each.left.shape[1] for each in target.of.values()):
+                    whole, *single = (_without_shares(each) for each in (whole, *single))
                 answer.influence[target.name] = whole, single
 
 
@@ -182,6 +186,10 @@ def _products(gradient: Gradient, target: _Directions) -> Float[Tensor, " 4"]:
         within_left, within_right = (deltas @ left).T @ inputs, deltas.T @ (inputs @ right)
     squares = [each.double().square().sum() for each in (within_left, within_right, within_left @ right)]
     return torch.stack([product, *squares])
+
+
+def _without_shares(influence: Influence) -> Influence:
+    return replace(influence, left_share=None, right_share=None, share=None)
 
 
 def _influence(layer: int | None, projection: str, found: Sequence[float], square: float, norm: float) -> Influence:

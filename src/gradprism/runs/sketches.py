@@ -1,9 +1,8 @@
 """Read the sketches of a run as one array, in a file that is mapped into memory: a million of them are 8 GB."""
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +26,6 @@ class Sketches:
     """Frobenius norms of the whole gradients, nats per unit weight."""
     values: Float[np.ndarray, "n dimension"]
     """Sketches of the gradients divided by their norms: float16, read-only, mapped into memory."""
-    _file: Any = field(repr=False)  # temporary; it lives as long as the array
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -40,17 +38,15 @@ class Sketches:
 
 def read_sketches(run: Path) -> Sketches:
     """Read the sketches of a run into a temporary file, part by part."""
-    file = tempfile.TemporaryFile(prefix="gradprism-sketches-")  # noqa: SIM115 - open as long as the array
     rows, norms, dimension = [np.empty(0, dtype=np.int64)], [np.empty(0)], 0
-    for index in published_parts(run):
-        part = read_part(run, "sketches", index).filter(pl.col("sketch").is_not_null()).sort("row")
-        values = part["sketch"].to_numpy()
-        dimension = part["sketch"].dtype.shape[0]  # type: ignore[attr-defined]
-        file.write(np.ascontiguousarray(values).tobytes())
-        rows.append(part["row"].to_numpy())
-        norms.append(part["norm"].to_numpy())
-    file.flush()
-    n = sum(map(len, rows))
-    shape = n, dimension
-    mapped = np.memmap(file, dtype=np.float16, mode="r", shape=shape) if n else np.empty(shape, dtype=np.float16)
-    return Sketches(np.concatenate(rows), np.concatenate(norms), mapped, file)
+    with tempfile.TemporaryFile(prefix="gradprism-sketches-") as file:  # mapped, it stays until the array is gone
+        for index in published_parts(run):
+            part = read_part(run, "sketches", index).filter(pl.col("sketch").is_not_null()).sort("row")
+            dimension = part["sketch"].dtype.shape[0]  # type: ignore[attr-defined]
+            file.write(np.ascontiguousarray(part["sketch"].to_numpy()).tobytes())
+            rows.append(part["row"].to_numpy())
+            norms.append(part["norm"].to_numpy())
+        file.flush()
+        shape = sum(map(len, rows)), dimension
+        values = np.memmap(file, np.float16, "r", shape=shape) if shape[0] else np.empty(shape, np.float16)
+    return Sketches(np.concatenate(rows), np.concatenate(norms), values)

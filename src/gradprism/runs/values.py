@@ -22,7 +22,7 @@ import polars as pl
 from gradprism.core.errors import GradPrismError
 from gradprism.metrics.registry import known_metrics
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.measures import LAYER, MEAN, Measure, known_measures
+from gradprism.prism.measures import LAYER, MEAN, NULL_COLUMNS, Measure, known_measures
 from gradprism.runs.layout import published_parts
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.source_data import open_source_data
@@ -108,9 +108,12 @@ def _what_to_do(spec: str, names: Sequence[str]) -> str:
         return (
             f" Expected one metric: repeat the option for several, as in {' '.join(f'--by {part}' for part in parts)}."
         )
-    measures = known_measures()
-    if re.split("[:@]", spec)[0] in measures and not {name.partition(":")[0] for name in names} & {*measures}:
+    measures, measure = known_measures(), re.split("[:@]", spec)[0]
+    measured = {name.partition(":")[0] for name in names} & {*measures}
+    if measure in measures and not measured:
         return " It is a measure of gradients. Measure them: gradprism spectra DATA --model MODEL --out RUN."
+    if measure in measures and measure not in measured and {*measures[measure].needs} & {*NULL_COLUMNS}:
+        return " It is relative to a null, which was not drawn here. Measure into another run with --null-draws 4."
     metric = classes.get(spec.partition(".")[0])
     if metric is None or metric.name in names:
         return ""
