@@ -94,16 +94,19 @@ class Factors:
         """True if G should be formed; see the function `is_worth_forming`."""
         return is_worth_forming(len(self.deltas), *self.shape)
 
-    def form(self, signs: Float[Tensor, " rows"] | None = None) -> Float[Tensor, "d_out d_in"]:
-        """Compute G itself, scaled, in the type of the factors; kept for further calls.
+    def form(self, signs: Float[Tensor, " rows"] | None = None, *, keep: bool = True) -> Float[Tensor, "d_out d_in"]:
+        """Compute G itself, scaled, in the type of the factors, and keep it for further calls if `keep`.
 
         With `signs` of the rows of D it is another matrix, which is not kept.
         """
         if signs is not None:
             return (self.deltas * signs.to(self.deltas)[:, None]).T @ self.inputs
-        if self._gradient is None:
-            self._gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
-        return self._gradient
+        if self._gradient is not None:
+            return self._gradient
+        gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)
+        if keep:
+            self._gradient = gradient
+        return gradient
 
     @property
     def extremes(self) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Compare every gradient with that of a target: the mean gradient of a set of examples, held as matrices.
 
-⟨G, M⟩ = Σ (D M) ∘ X for a gradient G = Dᵀ X and the target's M: exact, without a projection and without storing
-gradients. How much of G lies where M does is its share in the span of the leading left singular vectors U and right
+⟨G, M⟩ is exact: no projection of G = Dᵀ X, and no gradient is stored: each is formed, compared with the target's M and
+forgotten. How much of G lies where M does is its share in the span of the leading left singular vectors U and right
 ones V of M: ‖Uᵀ G‖² / ‖G‖², ‖G V‖² / ‖G‖², and ‖Uᵀ G V‖² / ‖G‖² for both.
 """
 
@@ -87,7 +87,7 @@ class _MeanReading:
     def read(self, row: int, gradients: Sequence[Gradient]) -> None:
         for gradient in gradients:
             key = gradient.projection.layer, gradient.projection.name
-            self._gradients[key] = gradient.factors.form() * gradient.factors.scale
+            self._gradients[key] = gradient.factors.form(keep=False) * gradient.factors.scale
             self._squares += gradient.frobenius_norm**2
 
     def finish(self, answers: Sequence[ExampleGradients]) -> None:
@@ -153,7 +153,8 @@ class _TargetReading:
         for gradient in gradients:
             key, scale = (gradient.projection.layer, gradient.projection.name), gradient.factors.scale
             units = torch.tensor([scale, scale**2, scale**2, scale**2], dtype=torch.float64)
-            found = torch.stack([_products(gradient, target.of[key]) for target in self._targets])
+            formed = gradient.factors.form(keep=False)  # once for all targets
+            found = torch.stack([_products(formed, target.of[key]) for target in self._targets])
             self._read[row].append(_Read(key, gradient.frobenius_norm**2, found.cpu() * units))
 
     def finish(self, answers: Sequence[ExampleGradients]) -> None:
@@ -171,21 +172,12 @@ class _TargetReading:
                 answer.influence[target.name] = whole, single
 
 
-def _products(gradient: Gradient, target: _Directions) -> Float[Tensor, " 4"]:
+def _products(gradient: Float[Tensor, "d_out d_in"], target: _Directions) -> Float[Tensor, " 4"]:
     """Return ⟨G, M⟩, ‖Uᵀ G‖², ‖G V‖² and ‖Uᵀ G V‖² of the scaled gradient, in fp64."""
-    factors = gradient.factors
-    device = factors.deltas.device
-    mean, left, right = (each.to(device, factors.deltas.dtype) for each in (target.mean, target.left, target.right))
-    if factors.is_worth_forming:
-        formed = factors.form()
-        product = (formed * mean).sum(dtype=torch.float64)
-        within_left, within_right = left.T @ formed, formed @ right  # (r, d_in), (d_out, r)
-    else:
-        inputs, deltas = factors.inputs, factors.deltas
-        product = ((deltas @ mean) * inputs).sum(dtype=torch.float64)  # (T, d_out) @ (d_out, d_in)
-        within_left, within_right = (deltas @ left).T @ inputs, deltas.T @ (inputs @ right)
+    mean, left, right = (each.to(gradient) for each in (target.mean, target.left, target.right))
+    within_left, within_right = left.T @ gradient, gradient @ right  # (r, d_in), (d_out, r)
     squares = [each.double().square().sum() for each in (within_left, within_right, within_left @ right)]
-    return torch.stack([product, *squares])
+    return torch.stack([(gradient * mean).sum(dtype=torch.float64), *squares])
 
 
 def _without_shares(influence: Influence) -> Influence:
