@@ -33,6 +33,8 @@ SECONDS = 5.0  # of measuring
 BYTES_PER_VALUE = 3.7  # of a singular value; four real runs of two models gave 3.66 to 3.70
 BYTES_PER_GRADIENT = 46  # of the other columns of a row of spectra; 45.6 to 46.7
 BYTES_PER_COSINE = 8.3  # 7.7 to 8.3
+BYTES_PER_NUMBER = 8.8  # of the columns of the null, and of each of the six of a target, for each gradient: one real run
+BYTES_PER_COORDINATE = 1.9  # of a sketch; one real run
 BYTES_PER_TOKEN = 10  # of its id and text, beside the numbers of `tokens`, of 4 bytes each: one real run gave 9.7
 _H100 = 2.9e-4, 1.3e-13  # seconds a token, and more for each parameter: two runs in fp32 (docs/speed.md)
 
@@ -184,7 +186,10 @@ def _bytes_of_gradients(found: Sequence["Projection"], recipe: SpectraRecipe) ->
     names = {each.name for each in found}
     pairs = layers * (layers - 1) / 2 if recipe.prism.all_layers else layers - 1
     cosines = len(names) * pairs + layers * sum({*pair} <= names for pair in ("kv", "qo"))
-    return BYTES_PER_GRADIENT * len(found) + BYTES_PER_COSINE * cosines
+    null = 4 * BYTES_PER_NUMBER * len(found) if recipe.prism.null_draws else 0
+    influence = 6 * BYTES_PER_NUMBER * len(found) * len(recipe.targets.target)
+    sketch = BYTES_PER_COORDINATE * recipe.prism.sketch
+    return BYTES_PER_GRADIENT * len(found) + BYTES_PER_COSINE * cosines + null + influence + sketch
 
 
 def _bytes_of_token(found: Sequence["Projection"], recipe: SpectraRecipe) -> float:
