@@ -60,7 +60,9 @@ def main() -> None:
         values = tables.sketches["sketch"].to_numpy().astype(np.float64)
         saved[dimension] = compare(true, values @ values.T)
         said = ", ".join(f"{name} {value:.5f}" for name, value in saved[dimension].items())
-        print(f"{dimension:6}: {said}, std x sqrt(dimension) {saved[dimension]['std'] * dimension**0.5:.2f}", flush=True)
+        print(
+            f"{dimension:6}: {said}, std x sqrt(dimension) {saved[dimension]['std'] * dimension**0.5:.2f}", flush=True
+        )
     if not options.no_save:
         save("sketches", (load("sketches") or {}) | {options.model: {"rows": len(rows), "by_dimension": saved}})
 

@@ -13,7 +13,7 @@ from gradprism.models.projections.discovery import Projection
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.factors import Factors
 from gradprism.prism.measures import NULL_COLUMNS, known_measures
-from gradprism.prism.null_draws import draw_signs, seed_of, summarise_draws
+from gradprism.prism.null_draws import draw_null, seed_of, summarise_draws
 from gradprism.prism.spectrum import solve, spectra_of
 
 ROWS = [{"prompt": f"Question {i}", "response": f"Answer number {i}. " * (3 * i + 1)} for i in range(4)]
@@ -25,9 +25,16 @@ def measures_of(matrix: np.ndarray, most: int) -> tuple[float, float]:
     return float(np.exp(-(p * np.log(p)).sum())), float(values.sum())
 
 
+def again(deltas: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+    """The rows of D by a draw, by matrices: a diagonal of signs, or a permutation."""
+    n = len(deltas)
+    return (torch.diag(draw) if draw.is_floating_point() else torch.eye(n, dtype=deltas.dtype)[draw]) @ deltas
+
+
 @pytest.mark.parametrize("tokens", [3, 11, 40])  # fewer than both sides, than one, and more
 @pytest.mark.parametrize("stacked", [False, True])
-def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool) -> None:
+@pytest.mark.parametrize("how", ["permuted", "signs"])
+def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool, how: Any) -> None:
     random = torch.Generator().manual_seed(tokens)
     pairs = [
         (torch.randn(tokens, 16, generator=random), torch.randn(tokens, 10, generator=random)),
@@ -35,30 +42,29 @@ def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool) -> None:
     ]
     factors = [Factors.of(*each) for each in pairs]
     places = [Projection("q", layer, "q", nn.Identity(), 10, 16) for layer in range(2)]
-    signs = [draw_signs(5, place, 3, len(item.deltas)) for place, item in zip(places, factors, strict=True)]
+    draws = [draw_null(how, 5, place, 3, len(item.deltas)) for place, item in zip(places, factors, strict=True)]
     if stacked:
-        solved = [solve(factors, EigenPool(1, stacked=True).eigenvalues, signs)]
+        solved = [solve(factors, EigenPool(1, stacked=True).eigenvalues, draws)]
     else:
-        solved = [solve([item], signs=[each]) for item, each in zip(factors, signs, strict=True)]
+        solved = [solve([item], draws=[each]) for item, each in zip(factors, draws, strict=True)]
     spectra = spectra_of(factors, solved).view(2, 4, -1)
-    for (inputs, deltas), own, each, found in zip(pairs, signs, spectra, summarise_draws(spectra[:, 1:]), strict=True):
+    for (inputs, deltas), own, each, found in zip(pairs, draws, spectra, summarise_draws(spectra[:, 1:]), strict=True):
         plain = measures_of((deltas.T @ inputs).double().numpy(), len(inputs))
         assert float(each[0].sum()) == pytest.approx(plain[1], rel=1e-5)
-        drawn = [
-            measures_of(((deltas.double() * sign[:, None]).T @ inputs.double()).numpy(), len(inputs)) for sign in own
-        ]
+        drawn = [measures_of((again(deltas.double(), draw).T @ inputs.double()).numpy(), len(inputs)) for draw in own]
         for column, values in zip(("effective_rank", "nuclear_norm"), np.array(drawn).T, strict=True):
             assert found[f"null_{column}"] == pytest.approx(values.mean(), rel=1e-5)
             assert found[f"null_{column}_error"] == pytest.approx(values.std(ddof=1) / 3**0.5, rel=2e-3, abs=1e-9)
 
 
-def test_signs_depend_on_text_and_place_alone() -> None:
+@pytest.mark.parametrize(("how", "values"), [("signs", {-1.0, 1.0}), ("permuted", {*range(50)})])
+def test_draws_depend_on_text_and_place_alone(how: Any, values: set[float]) -> None:
     place, other = (Projection(name, 3, name, nn.Identity(), 10, 16) for name in "qk")
-    one = draw_signs(seed_of([1, 2, 3]), place, 2, 50)
-    assert set(one.flatten().tolist()) == {-1.0, 1.0}
-    assert torch.equal(one, draw_signs(seed_of([1, 2, 3]), place, 2, 50))
-    for changed in (draw_signs(seed_of([1, 2, 4]), place, 2, 50), draw_signs(seed_of([1, 2, 3]), other, 2, 50)):
-        assert not torch.equal(one, changed)
+    first, second = draw_null(how, seed_of([1, 2, 3]), place, 2, 50)
+    assert {*first.tolist()} == {*second.tolist()} == values
+    assert torch.equal(first, draw_null(how, seed_of([1, 2, 3]), place, 2, 50)[0])
+    for changed in (draw_null(how, seed_of([1, 2, 4]), place, 1, 50), draw_null(how, seed_of([1, 2, 3]), other, 1, 50)):
+        assert not torch.equal(first, changed[0])
 
 
 def test_relative_measures_are_ratios_and_the_others_stay_as_they_are(make_model: Any, tokenizer: Any) -> None:

@@ -72,6 +72,7 @@ def spectra(
     spectrum: bool = True,
     tokens: bool = False,
     null_draws: int = 0,
+    null: Literal["permuted", "signs"] = "permuted",
     sketch: int = 0,
     sketch_seed: int = 0,
     precision: Literal["exact", "balanced", "fast"] = "exact",

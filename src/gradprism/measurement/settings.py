@@ -10,7 +10,7 @@ from gradprism.engine.settings import EngineSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.prism.settings import PrismSettings, TargetSettings
 
-_LATER = ("tokens", "null_draws", "sketch", "sketch_seed")
+_LATER = {"tokens": False, "null_draws": 0, "null": "permuted", "sketch": 0, "sketch_seed": 0}
 
 
 class SpectraRecipe(Settings):
@@ -45,5 +45,5 @@ class SpectraRecipe(Settings):
             for group, settings in groups.items()
             for name, value in settings
             if name != "max_row_bytes"  # the data's fingerprint has what it decides
-            and not (name in _LATER and not value)
+            and not (name in _LATER and value == _LATER[name])
         }

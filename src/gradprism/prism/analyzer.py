@@ -97,6 +97,7 @@ class GradientAnalyzer:
         spectrum: bool = True,
         tokens: bool = False,
         null_draws: int = 0,
+        null: Literal["permuted", "signs"] = "permuted",
         sketch: int = 0,
         sketch_seed: int = 0,
         precision: Literal["exact", "balanced", "fast"] = "exact",

@@ -14,6 +14,15 @@ from gradprism.prism.products import gram_of
 _SAFE = (1e-6, 1e6)  # products of four factors, and entries 1e-8 of the largest, stay normal fp32 numbers
 
 
+Draw = Float[Tensor, " _"] | Int[Tensor, " _"]
+"""A draw of the null for the rows of D: their signs, or their order."""
+
+
+def drawn(rows: Float[Tensor, "rows k"], draw: Draw) -> Float[Tensor, "rows k"]:
+    """Return the rows with the signs, or in the order, of a draw."""
+    return rows * draw.to(rows)[:, None] if draw.is_floating_point() else rows[draw.to(rows.device)]
+
+
 class Inputs:
     """The inputs X of one example, shared by the projections that read the same activations (q, k and v do).
 
@@ -94,13 +103,13 @@ class Factors:
         """True if G should be formed; see the function `is_worth_forming`."""
         return is_worth_forming(len(self.deltas), *self.shape)
 
-    def form(self, signs: Float[Tensor, " rows"] | None = None, *, keep: bool = True) -> Float[Tensor, "d_out d_in"]:
+    def form(self, draw: Draw | None = None, *, keep: bool = True) -> Float[Tensor, "d_out d_in"]:
         """Compute G itself, scaled, in the type of the factors, and keep it for further calls if `keep`.
 
-        With `signs` of the rows of D it is another matrix, which is not kept.
+        With a `draw` of the rows of D it is another matrix, which is not kept.
         """
-        if signs is not None:
-            return (self.deltas * signs.to(self.deltas)[:, None]).T @ self.inputs
+        if draw is not None:
+            return drawn(self.deltas, draw).T @ self.inputs
         if self._gradient is not None:
             return self._gradient
         gradient = self.deltas.T @ self.inputs  # (d_out, T) @ (T, d_in)

@@ -1,15 +1,16 @@
-"""The null that relative measures are ratios to: the same tokens, without what they agree on.
+"""The null that relative measures are ratios to: the same tokens, without what joins them.
 
-G = Σ d_t x_tᵀ is a sum over tokens. In a draw of the null each term has a random sign, G0 = Σ s_t d_t x_tᵀ: every token
-adds a matrix of the same size, directions and rank as before, and there are as many, but what they agree on is gone.
-Where the terms of G point the same way they add up: a few directions are larger than in the null, and the effective
-rank is smaller. Both follow the number of tokens; their ratio hardly does.
+G = Σ d_t x_tᵀ is a sum over tokens. In a draw of the null, G0 = Σ d_π(t) x_tᵀ, output gradients belong to the inputs
+of other tokens, by a random order π. Both factors stay what they are, with every size and every similarity among the
+inputs and among the output gradients, and so does the number of tokens; what is gone is which goes with which. The
+other null, G0 = Σ s_t d_t x_tᵀ with random signs s_t, keeps the pairs and takes the agreement of their signs.
 
-Signs are drawn from the token ids of the text, the layer and the projection, so that they are the same in any batch,
-order and engine.
+Draws depend on the token ids of the text, the layer and the projection, so that they are the same in any batch, order
+and engine.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradprism.models.projections.discovery import Projection
+from gradprism.prism.factors import Draw
 from gradprism.prism.measures import NULL_COLUMNS
 from gradprism.prism.norms_and_ranks import effective_rank, nuclear_norm
 
@@ -29,10 +31,14 @@ def seed_of(token_ids: Sequence[int]) -> int:
     return crc32(np.asarray(token_ids, dtype=np.int64).tobytes())
 
 
-def draw_signs(seed: int, projection: Projection, draws: int, rows: int) -> Float[Tensor, "draws rows"]:
-    """Draw a sign for each row of D of one gradient, 1 or -1 in fp64, independent among projections."""
+def draw_null(
+    how: Literal["permuted", "signs"], seed: int, projection: Projection, draws: int, rows: int
+) -> list[Draw]:
+    """Draw orders or signs of the rows of D of one gradient, independent among projections."""
     random = np.random.default_rng([seed, projection.layer, crc32(projection.name.encode())])
-    return torch.from_numpy(2.0 * random.integers(0, 2, (draws, rows)) - 1.0)
+    if how == "permuted":
+        return [torch.from_numpy(random.permutation(rows)) for _ in range(draws)]
+    return list(torch.from_numpy(2.0 * random.integers(0, 2, (draws, rows)) - 1.0))
 
 
 def summarise_draws(spectra: Float[Tensor, "gradients draws n"]) -> list[dict[str, float]]:

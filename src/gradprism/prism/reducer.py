@@ -18,10 +18,10 @@ from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import Caught
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, ProjectionGradient, Similarity
-from gradprism.prism.factors import Factors, Inputs, is_worth_forming
+from gradprism.prism.factors import Draw, Factors, Inputs, is_worth_forming
 from gradprism.prism.gradient import Gradient, Reading
 from gradprism.prism.measures import measure_spectra
-from gradprism.prism.null_draws import draw_signs, summarise_draws
+from gradprism.prism.null_draws import draw_null, summarise_draws
 from gradprism.prism.settings import PrismSettings
 from gradprism.prism.similarity import inner_products
 from gradprism.prism.spectrum import Solved, solve, spectra_of
@@ -211,7 +211,7 @@ class Reducer:
         if self._pool.stacked:
             groups = list(_stacks(gradients, 1 + draws))
             solved = [
-                [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._signs(group))]
+                [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._draws(group))]
                 for group in groups
             ]
         else:
@@ -219,16 +219,16 @@ class Reducer:
             for gradient in gradients:
                 sharing[id(gradient.factors.shared)].append(gradient)
             groups = list(sharing.values())
-            solved = self._pool.map(lambda group: _one_by_one(group, self._signs(group)), groups)
+            solved = self._pool.map(lambda group: _one_by_one(group, self._draws(group)), groups)
         gradients = [gradient for group in groups for gradient in group]
         factors = [gradient.factors for gradient in gradients]
         return gradients, spectra_of(factors, [item for group in solved for item in group])
 
-    def _signs(self, gradients: Sequence[Gradient]) -> list[Tensor]:
-        """Return the signs of each gradient's draws, (draws, rows); none where none are drawn."""
-        draws = self._settings.null_draws
+    def _draws(self, gradients: Sequence[Gradient]) -> list[list[Draw]]:
+        """Return the draws of the null for each gradient; none where none are asked for."""
+        how, draws = self._settings.null, self._settings.null_draws
         return [
-            draw_signs(self._seeds[gradient.row], gradient.projection, draws, len(gradient.factors.deltas))
+            draw_null(how, self._seeds[gradient.row], gradient.projection, draws, len(gradient.factors.deltas))
             for gradient in gradients
             if draws
         ]
@@ -279,10 +279,10 @@ def _pairs(here: dict[str, Gradient], above: dict[str, Gradient]) -> Iterator[_P
             yield _Pair("adjacent", name, gradient, above[name])
 
 
-def _one_by_one(gradients: Sequence[Gradient], signs: Sequence[Tensor]) -> list[Solved]:
+def _one_by_one(gradients: Sequence[Gradient], draws: Sequence[Sequence[Draw]]) -> list[Solved]:
     """Compute eigenvalues of gradients that share their inputs, and form the gradients that their cosines need."""
     solved = [
-        solve([gradient.factors], signs=[signs[index]] if signs else ()) for index, gradient in enumerate(gradients)
+        solve([gradient.factors], draws=[draws[index]] if draws else ()) for index, gradient in enumerate(gradients)
     ]
     for gradient in gradients:
         if gradient.factors.is_worth_forming:

@@ -29,8 +29,11 @@ class PrismSettings(Settings):
     tokens: bool = False
     """Also store the loss and the gradient size of each token, with its text."""
     null_draws: int = Field(default=0, ge=0, le=64)
-    """Draws of a null with the same tokens and random signs; relative effective rank and relative nuclear norm are
-    ratios to it, and hardly follow length. 0: neither is measured. Each draw costs another spectrum; 4 are enough."""
+    """Draws of a null that has the same tokens; relative effective rank and relative nuclear norm are ratios to it, and
+    hardly follow length. 0: neither is measured. Each draw costs another spectrum; 4 are enough."""
+    null: Literal["permuted", "signs"] = "permuted"
+    """What the null takes from a gradient, a sum over tokens: which token's output gradient belongs to which token's
+    input (permuted), or the signs of the terms."""
     sketch: int = Field(default=0, ge=0, le=65536)
     """Dimension of a random projection of the whole gradient, which is stored: for diversity, duplicates and a map.
     0: none; 4096 is a good one."""

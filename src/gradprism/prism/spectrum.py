@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.factors import Factors
+from gradprism.prism.factors import Draw, Factors, drawn
 from gradprism.prism.products import lower_product
 
 _EPSILON = torch.finfo(torch.float64).eps
@@ -60,14 +60,12 @@ def eigenvalues_of(lower: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch 
 Solver = Callable[[Float[Tensor, "batch n n"]], Float[Tensor, "batch n"]]
 
 
-def solve(
-    factors: Sequence[Factors], solver: Solver = eigenvalues_of, signs: Sequence[Float[Tensor, "draws _"]] = ()
-) -> Solved:
+def solve(factors: Sequence[Factors], solver: Solver = eigenvalues_of, draws: Sequence[Sequence[Draw]] = ()) -> Solved:
     """Compute the squares of the (scaled) singular values of some gradients: the expensive step.
 
-    With `signs`, of each gradient's rows of D, also those of (S D)ᵀ X for every draw S, after the gradient's own.
+    With `draws` of each gradient's rows of D also those of each draw's matrix, after the gradient's own.
     """
-    lower = _small_grams(factors, signs)
+    lower = _small_grams(factors, draws)
     diagonals = lower.diagonal(dim1=1, dim2=2)
     squares = 2 * torch.linalg.vector_norm(lower, dim=(1, 2)).square() - diagonals.square().sum(1)
     eigenvalues = solver(lower) if lower.shape[1] else diagonals
@@ -86,22 +84,22 @@ def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Te
     return _roots(eigenvalues) * scales.repeat_interleave(len(rows) // len(factors))[:, None]
 
 
-def _small_grams(factors: Sequence[Factors], signs: Sequence[Tensor]) -> Float[Tensor, "batch n n"]:
+def _small_grams(factors: Sequence[Factors], draws: Sequence[Sequence[Draw]]) -> Float[Tensor, "batch n n"]:
     """Return lower triangles of the smallest matrices whose eigenvalues are the squares of the singular values."""
-    size, draws = max(item.n_values for item in factors), len(signs[0]) if signs else 0
-    stack = factors[0].deltas.new_zeros(len(factors), 1 + draws, size, size, dtype=torch.float64)
-    drawn = [[None, *(signs[index] if signs else ())] for index in range(len(factors))]
-    cases = list(zip(factors, stack, drawn, strict=True))
+    all_draws = [(None, *(draws[index] if draws else ())) for index in range(len(factors))]
+    size = max(item.n_values for item in factors)
+    stack = factors[0].deltas.new_zeros(len(factors), len(all_draws[0]), size, size, dtype=torch.float64)
+    cases = list(zip(factors, stack, all_draws, strict=True))
     short = [case for case in cases if case[0].is_short]
     roots = _roots_of_delta_grams([item for item, _, _ in short])
     for (item, grams, of_item), root in zip(short, roots, strict=True):
         n = item.n_values
-        for gram, row_signs in zip(grams, of_item, strict=True):
-            c = root[:n, :n] if row_signs is None else row_signs.to(root.device)[:, None] * root[:n, :n]
+        for gram, draw in zip(grams, of_item, strict=True):
+            c = root[:n, :n] if draw is None else drawn(root[:n, :n], draw)  # D Dᵀ of the drawn rows is its square
             lower_product(c.T, item.input_gram @ c, out=gram[:n, :n])  # (T, T)
     for item, grams, of_item in cases:
-        for gram, row_signs in zip(grams, of_item, strict=True) if not item.is_short else ():
-            gradient, n = item.form(row_signs).double(), item.n_values
+        for gram, draw in zip(grams, of_item, strict=True) if not item.is_short else ():
+            gradient, n = item.form(draw).double(), item.n_values
             if gradient.shape[0] > gradient.shape[1]:
                 gradient = gradient.T
             lower_product(gradient, gradient.T, out=gram[:n, :n])  # (min(d_out, d_in), same)
