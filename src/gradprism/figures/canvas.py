@@ -122,7 +122,7 @@ class Canvas:
             axes.set_title(title)
         if any(axis.get_offset_text().get_text() for axis in both_axes):  # a power of ten lifts the title beside it
             lay_out(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" would have every file drawn twice
         for axis in both_axes:
             add_minor_ticks(axis)
         return figure

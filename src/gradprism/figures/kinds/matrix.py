@@ -113,7 +113,7 @@ def _settle_size(figure: Figure, axes: Axes, count: int, style: Style) -> float:
         figure.set_size_inches(max(across, style.column_width), height + style.font / 72)
         lay_out(figure)
         cell -= smaller
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would have every file drawn twice
     return cell
 
 
