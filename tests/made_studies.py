@@ -18,7 +18,7 @@ def study_values(model: Path | str = "smollm2-135m", **changes: Any) -> dict[str
     return {
         "verb": "study", "title": "A small one", "out": "out", "part_rows": 2,
         "models": {"tiny": {"model": str(model)}},
-        "texts": {"whole": {"max_length": 64}},
+        "texts": {"whole": {"max_length": 64}}, "compare": {"resamples": 199},
         "sets": {"long": {"data": "long.jsonl"}, "short": {"data": "short.jsonl"}},
         "contrasts": {"length": {"first": "long", "second": "short"}},
         "claims": {"rank": {"says": "Long ones rank higher", "measure": "effective_rank", "expect": "higher"}},

@@ -172,13 +172,30 @@ def test_the_head_is_killed_and_the_command_repeated(
     assert_equal_runs(undisturbed, open_run(tmp_path / "run"))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many as each of two workers has: fp32 rounds otherwise with two (1.5e-5 in one of 100 rows)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_workers_publish_into_an_object_store_themselves(tiny_checkpoint: Path, bucket: Bucket, tmp_path: Path) -> None:
-    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "-q"]
-    assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
+    options = [SAMPLE, "--model", tiny_checkpoint, "--limit", 20, "--part-rows", 4, "--tokens", "-q"]
+    with one_thread():
+        assert run("spectra", *options, "--out", tmp_path / "local").returncode == 0
     with mock.patch("gradprism.runs.writer.RunWriter.publish", side_effect=AssertionError("published by the driver")):
         done = run("spectra", *options, "--out", f"{bucket.url}/run", *RAY)
     assert done.returncode == 0, done.stderr
-    assert_equal_runs(open_run(tmp_path / "local"), open_run(f"{bucket.url}/run"))
+    local, ray = open_run(tmp_path / "local"), open_run(f"{bucket.url}/run")
+    assert_equal_runs(local, ray)
+    assert local.counts == ray.counts
+    session = ray.record["sessions"][-1]
+    assert (session["engine"], session["workers"], session["examples"], session["retries"]) == ("ray", 2, 20, 0)
+    assert session["tokens"] == local.record["sessions"][-1]["tokens"]
 
 
 @pytest.mark.exhaustive  # 32 s
@@ -229,18 +246,8 @@ def test_without_the_extra_it_is_said_how_to_install_it(tiny_checkpoint: Path, t
     assert "Traceback" not in done.stderr
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As many as each of two workers has: fp32 rounds otherwise with two (1.5e-5 in one of 100 rows)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("n", [8, pytest.param(100, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive  # one to three minutes; a tiny model is measured by two workers above
+@pytest.mark.parametrize("n", [8, 100])
 def test_real_rows_on_two_workers_equal_those_of_the_local_engine(
     n: int, cluster: None, shared: Path, tmp_path: Path
 ) -> None:
@@ -320,6 +327,7 @@ def test_scores_on_workers_equal_local_ones(cluster: None, tiny_checkpoint: Path
     assert (session["engine"], session["device"]) == ("ray", "cpu")
 
 
+@pytest.mark.exhaustive  # 30 s; workers that refuse a model: test_ray.py
 def test_a_checkpoint_with_weights_missing_is_refused_by_a_worker_too(
     cluster: None, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,14 @@ from gradprism.comparison.comparison import Comparison
 from gradprism.figures import draw_figures
 from gradprism.figures.captions import escaped, read_entries
 
-pytestmark = pytest.mark.slow  # every figure is drawn, in every style or format
+pytestmark = pytest.mark.slow  # comparisons are catalogued anew for each call
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write figures without drawing them: captions come from the tables."""
+    monkeypatch.setattr("gradprism.figures.files.make", lambda *_: None)
+    monkeypatch.setattr("gradprism.figures.files.figure_bytes", lambda *_: b"a figure")
 
 
 @pytest.fixture(scope="module")

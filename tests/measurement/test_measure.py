@@ -159,7 +159,8 @@ def test_the_command_measures_failed_rows_again(
 @pytest.mark.slow  # the real model on a few rows of the embedded sample: what `make demo` does
 def test_the_demo_path_on_a_few_rows(tmp_path: Path) -> None:
     done = run(
-        "spectra", SAMPLE, "--model", "smollm2-135m", "--out", tmp_path / "run", "--limit", 8, "--by", "kind"
+        "spectra", SAMPLE, "--model", "smollm2-135m", "--out", tmp_path / "run", "--limit", 8, "--by", "kind",
+        "--max-length", 160,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for words in (

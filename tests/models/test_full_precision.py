@@ -81,7 +81,7 @@ def assert_equal(found: Tables, expected: Tables) -> None:
 
 
 @pytest.mark.parametrize("ambient", AMBIENT)
-@pytest.mark.parametrize("family", ["llama", pytest.param("gemma3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gemma3", marks=pytest.mark.exhaustive)])
 @pytest.mark.slow
 def test_what_the_process_has_set_changes_nothing(
     ambient: str, family: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: Rows
@@ -157,7 +157,7 @@ def compiled_layers(model: Any) -> Any:
 
 @pytest.mark.slow  # starts the compiler
 @pytest.mark.parametrize("compiled", [compiled_whole, compiled_in_place, compiled_forward, compiled_layers])
-@pytest.mark.parametrize("used_before", [False, True])
+@pytest.mark.parametrize("used_before", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_a_compiled_model_is_measured_as_itself(
     compiled: Callable[[Any], Any], used_before: bool, make_model: Callable[..., Any], tokenizer: Any,
     sample_rows: Rows,

@@ -125,6 +125,7 @@ def test_the_page_tells_of_predictors_and_curves(done: StudyResult) -> None:
     assert len([*(Path(done.recipe.out) / "reports").glob("*.html")]) == len(done.recipe.all_contrasts)
 
 
+@pytest.mark.usefixtures("done", "undrawn")  # drawn in `done` alone
 def test_a_second_time_nothing_is_measured_again(done: StudyResult) -> None:
     runs = sorted(Path(done.recipe.out).glob("runs/*/*/*"))
     before = [open_run(run).record["sessions"] for run in runs]
@@ -133,6 +134,7 @@ def test_a_second_time_nothing_is_measured_again(done: StudyResult) -> None:
     assert all(again.tables[name].equals(table) for name, table in done.tables.items())
 
 
+@pytest.mark.usefixtures("done", "undrawn")  # drawn in `done` alone
 def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done: StudyResult, tmp_path: Path) -> None:
     recipe = done.recipe
     sets = recipe.sets | {"bare": recipe.sets["bare"].model_copy(update={"data": "no_such.jsonl"})}
@@ -144,6 +146,7 @@ def test_a_step_that_fails_costs_what_needs_it_alone(tiny_checkpoint: Path, done
     assert "no_such.jsonl" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("done", "undrawn")  # drawn in `done` alone
 def test_what_lies_there_of_a_step_that_fails_now_is_not_read(done: StudyResult, tmp_path: Path) -> None:
     """The same folder, another way to read: every run of it is refused, and its old comparisons with them."""
     out = tmp_path / "out"

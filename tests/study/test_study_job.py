@@ -22,7 +22,7 @@ from gradprism.study.api import run_recipe
 from gradprism.study.done import Done
 from gradprism.study.steps import steps_of
 
-pytestmark = pytest.mark.slow  # whole studies
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]  # whole studies
 
 
 def pool_study(folder: Path, model: Path, **changes: Any) -> Path:
