@@ -195,6 +195,7 @@ def test_bad_settings_are_plain_lines(spectra: Any, tmp_path: Path) -> None:
     refused(spectra(data, "--bogus"), "gradprism: Unknown option: --bogus")
 
 
+@pytest.mark.slow  # half a second or more
 def test_json_summary_and_replay_of_the_recipe(spectra: Any, tmp_path: Path) -> None:
     done = spectra(SAMPLE, "--limit", 6, "--json")
     summary = json.loads(done.stdout)

@@ -21,6 +21,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # half a second or more
 def test_compare_then_figures_then_report(runs: Path) -> None:
     out = runs / "cmp"
     assert (

@@ -43,6 +43,7 @@ def test_it_opens_and_shows_itself(before: Path) -> None:
     assert compared.mad["mad_early"].null_count() == compared.mad.height  # that version did not compute it
 
 
+@pytest.mark.slow  # half a second or more
 def test_its_recipe_makes_the_same_tables(before: Path, tmp_path: Path) -> None:
     done = gradprism_command("run", before / "compared" / "recipe.yaml", "--out", tmp_path / "again")
     assert done.returncode == 0, done.stderr

@@ -54,6 +54,7 @@ def test_a_panel_keeps_its_sides() -> None:
     assert {len(line) for line in lines} == {40}
 
 
+@pytest.mark.slow  # many cases
 @given(st.text(st.characters(exclude_categories=())))
 @settings(deadline=None, max_examples=200)
 def test_any_text_can_be_printed(text: str) -> None:

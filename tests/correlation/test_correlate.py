@@ -251,6 +251,7 @@ def test_columns_too_few_for_a_pair(n_columns: int) -> None:
     assert len(order) == n_columns
 
 
+@pytest.mark.slow  # half a second or more
 def test_of_many_columns_the_first_are_taken_and_a_note_says_how_many_are_not(tmp_path: Path) -> None:
     values = np.random.default_rng(3).random((N, 300))
     wide = measured_run(tmp_path / "wide", N, LAYERS, made_up, **{f"c{i}": values[:, i].tolist() for i in range(300)})

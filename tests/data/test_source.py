@@ -302,6 +302,7 @@ def test_the_fingerprint_does_not_depend_on_the_format(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
+@pytest.mark.slow  # half a second or more
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "rows.jsonl", numbered(5))
     code = (

@@ -39,6 +39,7 @@ def found(rows: Sequence[Row]) -> pa.Schema:
     return arrow_schema([Source("objects", "list", lambda: iter(()))], rows)
 
 
+@pytest.mark.slow  # many cases
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.dictionaries(st.text(st.characters(), max_size=5), json_values, max_size=4), max_size=5))
 def test_json_lines_hold_any_row_as_it_is(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:

@@ -30,6 +30,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow  # many cases
 @given(values=st.dictionaries(st.text(), JSON, max_size=4))
 def test_it_is_read_as_it_was_written(values: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"

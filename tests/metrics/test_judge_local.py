@@ -101,6 +101,7 @@ def test_difficulty_is_the_expected_value_together_or_alone(
     assert together["parse"].null_count() == together["raw_answer"].null_count() == len(ROWS)
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
 def test_other_families(family: str, make_model: Any, tokenizer: Any) -> None:
     """Gemma caps its logits behind the output layer."""
@@ -192,6 +193,7 @@ def test_rows_that_cannot_be_asked_about_cost_only_themselves(make: Callable[...
     assert metric.note == "1 failed"
 
 
+@pytest.mark.slow  # half a second or more
 def test_tags_by_greedy_generation(make: Callable[..., Metric], make_model: Any, tokenizer: Any, template: str) -> None:
     frame = make("instag", batch_tokens=4096, judge_max_tokens=12).table(ROWS)
     model = make_model("llama")

@@ -84,6 +84,7 @@ def test_a_body_with_half_of_a_surrogate_pair_or_odd_usage() -> None:
     assert read_reply(json.dumps(odd)).n_answer_tokens is None
 
 
+@pytest.mark.slow  # half a second or more
 def test_the_cache_outlives_a_kill(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "answers.sqlite"
     program = (

@@ -4,10 +4,10 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import lazy_loader
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -32,14 +32,18 @@ from gradprism.models.sources import LoadedModel
 
 pytestmark = pytest.mark.slow  # loads peft: five seconds
 
-peft = lazy_loader.load("peft")  # five seconds, for the tests that use it alone
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+def peft() -> Any:
+    """Import it for the tests that run: pytest would have a lazy module import itself while it collects."""
+    return import_module("peft")
 
 
 def adapted(model: Any, config: Any, seed: int = 0) -> Any:
     """Wrap a model, with weights as after training: none of them zero."""
     torch.manual_seed(seed)
-    wrapped = peft.get_peft_model(model, config)
+    wrapped = peft().get_peft_model(model, config)
     with torch.no_grad():
         for weight in wrapped.parameters():
             if weight.requires_grad:
@@ -48,7 +52,7 @@ def adapted(model: Any, config: Any, seed: int = 0) -> Any:
 
 
 def lora(**changes: Any) -> Any:
-    return peft.LoraConfig(**({"target_modules": ATTENTION, "r": 4, "lora_alpha": 6} | changes))
+    return peft().LoraConfig(**({"target_modules": ATTENTION, "r": 4, "lora_alpha": 6} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +96,21 @@ KINDS = {
     "lora on embeddings and output": lambda: lora(target_modules=["q_proj", "embed_tokens", "lm_head"]),
     "lora and new tokens": lambda: lora(trainable_token_indices=[1, 5]),
     "whole modules beside a lora": lambda: lora(target_modules=["v_proj"], modules_to_save=["q_proj", "lm_head"]),
-    "adalora": lambda: peft.AdaLoraConfig(target_modules=ATTENTION, total_step=10),
-    "ia3": lambda: peft.IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
-    "loha": lambda: peft.LoHaConfig(target_modules=ATTENTION, r=4),
-    "lokr": lambda: peft.LoKrConfig(target_modules=ATTENTION, r=4),
-    "oft": lambda: peft.OFTConfig(target_modules=ATTENTION, oft_block_size=8, r=0),
-    "boft": lambda: peft.BOFTConfig(target_modules=ATTENTION, boft_block_size=4),
-    "vera": lambda: peft.VeraConfig(target_modules=["q_proj", "o_proj"], r=4),
+    "adalora": lambda: peft().AdaLoraConfig(target_modules=ATTENTION, total_step=10),
+    "ia3": lambda: peft().IA3Config(
+        target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
+    ),
+    "loha": lambda: peft().LoHaConfig(target_modules=ATTENTION, r=4),
+    "lokr": lambda: peft().LoKrConfig(target_modules=ATTENTION, r=4),
+    "oft": lambda: peft().OFTConfig(target_modules=ATTENTION, oft_block_size=8, r=0),
+    "boft": lambda: peft().BOFTConfig(target_modules=ATTENTION, boft_block_size=4),
+    "vera": lambda: peft().VeraConfig(target_modules=["q_proj", "o_proj"], r=4),
     # Its scaling of 150 makes changes ten times as large as the weights: then fp32's rounding of the merged ones alone
     # moves spectral norms by 3e-4, and fp32 on either side is up to 1.6e-3 off fp64.
-    "fourierft": lambda: peft.FourierFTConfig(target_modules=ATTENTION, n_frequency=50, scaling=10.0),
-    "hra": lambda: peft.HRAConfig(target_modules=ATTENTION),
-    "layer norms": lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]),
-    "trainable tokens": lambda: peft.TrainableTokensConfig(token_indices=[1, 5]),
+    "fourierft": lambda: peft().FourierFTConfig(target_modules=ATTENTION, n_frequency=50, scaling=10.0),
+    "hra": lambda: peft().HRAConfig(target_modules=ATTENTION),
+    "layer norms": lambda: peft().LNTuningConfig(target_modules=["input_layernorm"]),
+    "trainable tokens": lambda: peft().TrainableTokensConfig(token_indices=[1, 5]),
 }
 
 
@@ -209,10 +215,10 @@ def test_the_fingerprint_of_a_wrapped_model_knows_weights_scale_and_whether_it_i
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "virtual tokens"),
-        (lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "in front of the text"),
+        (lambda: peft().PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "virtual tokens"),
+        (lambda: peft().PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "in front of the text"),
         (lambda: lora(task_type="CAUSAL_LM", alora_invocation_tokens=[5, 6]), "activated LoRA"),
-        (lambda: peft.RandLoraConfig(target_modules=ATTENTION), "not tested"),
+        (lambda: peft().RandLoraConfig(target_modules=ATTENTION), "not tested"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -220,7 +226,7 @@ def test_what_changes_the_meaning_is_refused(
     config: Callable[[], Any], reason: str, make_model: Callable[..., Any], tiny_checkpoint: Path, tokenizer: Any,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    model = peft.get_peft_model(make_model("llama"), config())
+    model = peft().get_peft_model(make_model("llama"), config())
     model.save_pretrained(tmp_path / "adapter")
     with pytest.raises(GradPrismError, match=reason):
         loaded(tiny_checkpoint, tmp_path / "adapter")

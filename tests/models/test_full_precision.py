@@ -111,6 +111,7 @@ def test_nor_a_reward(ambient: str, make_model: Callable[..., Any], tokenizer: A
         assert gradprism.reward(sample_rows[:3], model, tokenizer=tokenizer).equals(expected)
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_model_that_accelerate_has_prepared(
     precision: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: Rows

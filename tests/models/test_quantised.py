@@ -201,6 +201,7 @@ def mxfp4(shape: tuple[int, ...]) -> tuple[dict[str, torch.Tensor], torch.Tensor
     return {"blocks": blocks, "scales": scales.to(torch.uint8)}, scaled.flatten(-2).transpose(1, 2)
 
 
+@pytest.mark.slow  # half a second or more
 def test_gpt_oss_as_it_is_published(tokenizer: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = family("gpt_oss")
@@ -345,6 +346,7 @@ def test_4bit_layers_compute_in_the_type_asked_for(dtype: Any, tiny_checkpoint: 
     assert {m.compute_dtype for m in as_saved.modules() if hasattr(m, "compute_dtype")} == {torch.float16}
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("saved", ["bfloat16", None])
 def test_4bit_layers_compute_in_the_type_of_the_checkpoint(
     saved: str | None, tiny_checkpoint: Path, tokenizer: Any, tmp_path: Path

@@ -130,6 +130,7 @@ def test_a_batch_gives_the_numbers_of_each_example_alone(
     )
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("way", ["stacks, as on an accelerator", "stacks, back to the threads", "each layer by itself"])
 def test_how_many_matrices_are_solved_together_changes_no_number(
     way: str, make_model: Callable[..., Any], tokenizer: Any, sample_rows: list[dict[str, str]],

@@ -56,6 +56,7 @@ def measured(model: Any, tokenizer: Any, names: Sequence[str], batch_tokens: int
     return GradientAnalyzer(model, tokenizer, **options).analyze_encoded(encoded)
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("family", CHOSEN, ids=lambda family: family.name)
 def test_sizes_and_losses_equal_autograd_alone_and_in_a_batch(family: Family, tokenizer: Any) -> None:
     """In fp32, as users run it. The first rows of D of the last layer's q and o are exactly zero, as is every last."""

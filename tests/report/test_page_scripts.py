@@ -64,6 +64,7 @@ def test_singular_values_over_layers_are_medians_in_which_what_is_beyond_a_rank_
         assert over_layers(layers) is None
 
 
+@pytest.mark.slow  # half a second or more
 def test_no_script_replaces_a_name_of_another() -> None:
     """Every script of the page shares one scope, in which the later of two functions of a name is the only one."""
     scripts = [item.read_text(encoding="utf-8") for item in (files("gradprism.report") / "assets").iterdir()

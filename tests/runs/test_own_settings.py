@@ -138,6 +138,7 @@ def test_lengths_that_are_only_controlled_for_are_named_too(tmp_path: Path) -> N
     assert note == "length has other settings than the spectra: at most 16 tokens."
 
 
+@pytest.mark.slow  # half a second or more
 def test_comparisons_name_them(run: Run, tmp_path: Path) -> None:
     split = compare(run, by="effective_rank:mean", quantile=0.4, resamples=199)
     assert f"ifd_gpt2 has other settings than the spectra: {WORDS}." in split.notes

@@ -99,6 +99,7 @@ def test_most_of_the_best_share_one_score() -> None:
     assert made.ties.rows() == [("high", None, "m", 8.0, 700, 190), ("low", None, "m", 1.0, 90, 50)]
 
 
+@pytest.mark.slow  # many cases
 @quick
 @given(some_values, st.lists(st.integers(1, 99), min_size=1, max_size=4, unique=True))
 def test_neighbouring_quantiles_part_the_rows_between_them(values: Values, percents: list[int]) -> None:
@@ -160,6 +161,7 @@ def test_nothing_to_rank() -> None:
 two_metrics = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=20)
 
 
+@pytest.mark.slow  # many cases
 @quick
 @given(two_metrics, st.integers(1, 10), st.sampled_from(["top", "bottom"]))
 def test_and_or_are_sets(rows: Any, n: int, end: str) -> None:

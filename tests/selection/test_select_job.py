@@ -235,6 +235,7 @@ def test_a_cut_by_perplexity_needs_a_run_that_holds_losses(run: Run, data: Path)
         select(data, "column:reward", top=3, max_perplexity=20)
 
 
+@pytest.mark.slow  # half a second or more
 def test_a_run_of_spectra(tiny_checkpoint: Path, tmp_path: Path) -> None:
     run = gradprism.spectra(SAMPLE, tiny_checkpoint, out=tmp_path / "run", limit=12, max_length=200)
     made = select(run.path, "effective_rank:q@0-1", top=3, stratify="kind", out=tmp_path / "pick.parquet")

@@ -77,6 +77,7 @@ def test_nearest_pairs_are_the_best_of_all_ways(one: list, other: list) -> None:
     assert sum(math.dist(first[i, :2], second[j, :2]) for i, j in zip(a, b, strict=True)) == pytest.approx(least)
 
 
+@pytest.mark.slow  # many cases
 @settings(deadline=None, max_examples=50)
 @given(rows, rows, st.randoms())
 def test_nearest_pairs_do_not_depend_on_the_order_of_the_rows(one: list, other: list, random: Random) -> None:

@@ -41,6 +41,7 @@ def test_equal_to_statsmodels() -> None:
         assert half == pytest.approx(fit.bse[1] * t.ppf(0.975, sum(effective) - design.shape[1]), rel=5e-3)
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize(("n", "ratio"), [((50, 50), 5.0), ((200, 200), 5.0), ((200, 1000), 2.7)])
 def test_length_alone_is_found_no_more_often_than_chance_where_regression_finds_it(n: tuple, ratio: float) -> None:
     random = np.random.default_rng(1)
