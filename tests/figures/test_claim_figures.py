@@ -55,7 +55,10 @@ CUTS = [{}, {"first-4": "four"}, {"first-16": "sixteen", "first-1": "one"}, dict
         for half in (0, 2)
     ],
 )
-@pytest.mark.parametrize(("models", "times"), [(1, 1), (2, 5), (4, 2)])
+@pytest.mark.parametrize(
+    ("models", "times"),
+    [(4, 2), *(pytest.param(*size, marks=pytest.mark.exhaustive) for size in ((1, 1), (2, 5)))],
+)
 def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: int) -> None:
     names = tuple(f"{name} {i}" for i in range(times) for name in CONTRASTS)
     made = table(models, ("whole", *cut), names)
