@@ -16,9 +16,16 @@
 | `overlap_weights` | effect of a group with lengths controlled by overlap weights and regression |
 | `given_length` | place of each row by what is left of a variable once length is taken out |
 | `ranking` | rows in the order of a metric, equal values in a seeded order |
+| `vendi` | diversity of a set of vectors: the exponential of the entropy of the eigenvalues of their cosines |
+| `sketch_noise` | that entropy before vectors were sketched, and what a sketch leaves uncertain |
+| `subset_diversity` | standard error of a diversity by random halves, and random subsets of one size or tokens |
+| `leave_one_out` | how much the diversity of a set falls without each row, exactly |
+| `neighbours` | nearest rows by cosine, near-duplicates, and k-means clusters, by FAISS |
+| `diverse_order` | rows that differ and are good, by lazy greedy choice of the largest log-determinant |
 | `layer_curves` | total variation of a curve over layers, also by thirds of depth, and relative difference of two |
 
 A feature that has too few finite values gets NaN, never an exception and never 0. `missing`, `least_squares`,
-`length_match` but for its optimal pairs, `given_length`, `ranking`, `layer_curves`, `drawn` and `permutation` need no
-scipy, which is of the extra `gradprism[report]`.
+`length_match` but for its optimal pairs, `given_length`, `ranking`, `layer_curves`, `drawn`, `permutation` and those of
+diversity but for `diverse_order` need no scipy, which is of the extras `gradprism[report]` and `gradprism[diversity]`;
+`neighbours` needs FAISS, of the latter.
 """
