@@ -1,4 +1,4 @@
-"""What each row adds to the Vendi score of a set: the score with all rows, less the score without it.
+"""Compute what each row adds to the Vendi score of a set: the score with all rows, less the score without it.
 
 Exact for every row from one eigendecomposition. Let M = Xᵀ X = U diag(μ) Uᵀ of n unit rows; without row x it is
 M - x xᵀ. From det(M + s - x xᵀ) = det(M + s) (1 - r(s)), r(s) = xᵀ (M + s)⁻¹ x = Σ (u_k·x)² / (μ_k + s), and from
@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from gradprism.stats.vendi import gram_matrix, shares_of, unit_rows
 
-_POINTS = 160
-_FINEST, _COARSEST = 1e-4, 1e5  # of the smallest eigenvalue above 0, and of the number of rows
+_POINTS = 192
+_FINEST, _COARSEST = 1e-6, 1e5  # of the smallest eigenvalue above 0, and of the number of rows
 _LEAST = 1e-7  # of 1 - r, which rounding could make 0 or less
 
 
