@@ -10,6 +10,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `corpus_tags`: how often each tag occurs in a set
 - `compare`: groups of examples, raw and length-controlled -> `Comparison`; `open_comparison` reads a saved one
 - `correlate`: metrics and measures of a run with each other; `draw_figures`, `write_report`: of comparisons and runs
+- `diversity`: how diverse the gradients of a set are, its sources, and what each row adds -> `Diversity`
 - `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file
 - `select`: subsets of a run or of data, by any metric
 - `open_run`, `Run`: read a run directory

@@ -17,6 +17,7 @@ from .runs.values import metric_values
 from .scoring.api import score
 from .scoring.in_memory import difficulty, ifd, instag, length, loss, perplexity, reward
 from .selection.api import select
+from .set_diversity.api import diversity
 from .targets.api import influence
 
 __version__: str
@@ -29,6 +30,7 @@ __all__ = [
     "corpus_tags",
     "correlate",
     "difficulty",
+    "diversity",
     "draw_figures",
     "effective_rank",
     "export_paper",

@@ -15,7 +15,8 @@ from types import ModuleType
 
 _ROOT = Path(__file__).parents[1]
 _ORDER = (
-    "inspect", "spectra", "score", "influence", "show", "compare", "report", "figures", "correlate", "select", "study",
+    "inspect", "spectra", "score", "influence", "show", "compare", "report", "figures", "correlate", "diversity",
+    "select", "study",
     "run", "check", "models", "import", "export",
 )  # fmt: skip
 

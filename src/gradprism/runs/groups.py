@@ -48,7 +48,7 @@ def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
     group at the mean log lengths of all rows (`gradprism.stats.least_squares.adjusted_means`), exponentiated. Null
     where lengths and groups cannot be told apart.
     """
-    groups = _group_column(run, by)
+    groups = group_column(run, by)
     table = example_means(run, measure).join(groups, on="row").drop_nulls("group")
     projections = [name for name in run.projections if name in table.columns]
     names = table["group"].unique(maintain_order=True).to_list()
@@ -64,7 +64,7 @@ def group_table(run: Run, by: str, measure: str) -> pl.DataFrame:
     return raw.with_columns(controlled).sort("group")
 
 
-def _group_column(run: Run, by: str) -> pl.DataFrame:
+def group_column(run: Run, by: str) -> pl.DataFrame:
     """Return `row` and `group` for a column of the data, or for the quarters of a metric.
 
     Raises `GradPrismError` where it makes no groups.
