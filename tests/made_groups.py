@@ -27,6 +27,7 @@ def given_run(
     identity: Mapping[str, Any] | None = None,
     similarity: pl.DataFrame | None = None,
     singular_values: bool = True,
+    sketches: pl.DataFrame | None = None,
     **columns: Sequence[Any],
 ) -> Run:
     """`measures`: (n, projections, layers) for all measures or for each; `tokens`: of the n responses.
@@ -56,7 +57,7 @@ def given_run(
     )  # fmt: skip
     with RunWriter(path, _description(model, rows or n, n_projections, layers, identity or {})) as writer:
         table = pl.DataFrame(schema=SIMILARITY) if similarity is None else _as(SIMILARITY, similarity)
-        writer.publish(0, Tables(_as(EXAMPLES, examples), _as(SPECTRA, spectra), table))
+        writer.publish(0, Tables(_as(EXAMPLES, examples), _as(SPECTRA, spectra), table, sketches=sketches))
     return open_run(path)
 
 

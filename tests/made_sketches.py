@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import parquet
+import polars as pl
 
-from gradprism.runs.run import Run, open_run
+from gradprism.prism.tables import sketches_schema
+from gradprism.runs.run import Run
 from tests.made_groups import given_run
 
 
@@ -25,18 +25,17 @@ def sketched_run(
     """A run whose rows have these sketches (n, dim), null where all of one is NaN; `tokens` are of their responses."""
     n, dim = values.shape
     settings = {"prism.sketch": dim, "prism.sketch_seed": 0, **(identity or {})}
-    lengths = np.full(n, 50) if tokens is None else tokens
-    given_run(path, np.ones((n, 1, 1)), lengths, identity=settings, model=model, rows=rows, **columns)
     empty = np.isnan(values).all(axis=1)
-    table = pa.table({
-        "example_id": pa.array([str(row) for row in range(n)]),
-        "row": pa.array(np.arange(n), pa.int64()),
-        "norm": pa.array([0.0 if missing else 1.0 + row for row, missing in enumerate(empty)], pa.float64()),
-        "sketch": pa.array(
-            [None if missing else each.astype(np.float16) for each, missing in zip(values, empty, strict=True)],
-            pa.list_(pa.float16(), dim),
-        ),
-    })  # fmt: skip
-    (path / "sketches").mkdir()
-    parquet.write_table(table, path / "sketches" / "part-00000.parquet")
-    return open_run(path)
+    half = pl.Series("sketch", np.nan_to_num(values, posinf=np.inf).astype(np.float16), dtype=pl.Array(pl.Float16, dim))
+    sketches = pl.DataFrame(
+        {
+            "example_id": [str(row) for row in range(n)],
+            "row": range(n),
+            "norm": [0.0 if missing else 1.0 + row for row, missing in enumerate(empty)],
+            "sketch": half,
+        },
+        schema=sketches_schema(dim),
+    ).with_columns(pl.when(pl.Series(~empty)).then("sketch"))
+    lengths = np.full(n, 50) if tokens is None else tokens
+    return given_run(path, np.ones((n, 1, 1)), lengths, identity=settings, model=model, rows=rows, sketches=sketches,
+                     **columns)  # fmt: skip

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from tests.command import SETTINGS
 from tests.command import run as command
+from tests.made_groups import given_run
 from tests.made_sketches import sketched_run
 
 import gradprism
@@ -150,10 +151,9 @@ def test_runs_of_other_dimensions_without_sketches_or_unfinished_are_refused(mad
     with pytest.raises(GradPrismError, match="30 of 40 rows"):
         gradprism.diversity(tmp_path / "part")
     assert gradprism.diversity(tmp_path / "part", incomplete=True).vendi > 3
-    for file in (tmp_path / "part" / "sketches").iterdir():
-        file.unlink()
+    given_run(tmp_path / "without", np.ones((30, 1, 1)), [9] * 30)
     with pytest.raises(GradPrismError, match="--sketch 4096"):
-        gradprism.diversity(tmp_path / "part", incomplete=True)
+        gradprism.diversity(tmp_path / "without")
 
 
 def test_a_set_of_a_few_rows_is_measured(tmp_path: Path) -> None:

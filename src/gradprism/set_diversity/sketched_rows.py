@@ -9,7 +9,7 @@ import polars as pl
 from gradprism.comparison.comparable import made_by
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.groups import group_column
-from gradprism.runs.layout import part_path, published_parts
+from gradprism.runs.layout import tables_of
 from gradprism.runs.own_settings import DECIDING
 from gradprism.runs.run import Run
 
@@ -59,7 +59,7 @@ def refuse_unlike(runs: Mapping[str, Run], incomplete: bool) -> None:
 
 def refuse_without_sketches(run: Run) -> None:
     """Raise `GradPrismError` where a run holds no sketches: say how to make them."""
-    if not sketched_parts(run):
+    if "sketches" not in tables_of(run.record):
         raise GradPrismError(
             f"The run {run.path} holds no sketches of gradients. Measure them into a new run: "
             "gradprism spectra DATA --model MODEL --sketch 4096 --out RUN."
@@ -95,10 +95,11 @@ def sketched_rows(runs: Mapping[str, Run], by: str | None) -> SketchedRows:
 
 def _rows_of_run(name: str, run: Run, by: str | None) -> tuple[np.ndarray, pl.DataFrame]:
     """Return the sketches of a run, and all its rows: `at` is the place of each among the sketches."""
-    row, norms, values = read_sketches(run)
-    found = pl.DataFrame(
-        {"row": row, "gradient_norm": norms, "at": np.arange(len(row)), "has_direction": has_direction(values)}
-    )
+    sketches = run.sketches
+    found = pl.DataFrame({
+        "row": sketches.rows, "gradient_norm": sketches.norms, "at": np.arange(len(sketches)),
+        "has_direction": has_direction(sketches.values),
+    })  # fmt: skip
     examples = run.scan("examples").select("row", "example_id", response_tokens="n_response_tokens").collect()
     source = group_column(run, by) if by else examples.select("row", group=pl.lit(name))
     table = (
@@ -111,7 +112,7 @@ def _rows_of_run(name: str, run: Run, by: str | None) -> tuple[np.ndarray, pl.Da
             & pl.col("has_direction").fill_null(False)
         )
     )
-    return values, table.select(
+    return sketches.values, table.select(
         pl.lit(name).alias("run"), pl.col("row").cast(pl.Int64), "example_id", source=pl.col("group").cast(pl.String),
         response_tokens=pl.col("response_tokens").cast(pl.Int64), gradient_norm="gradient_norm", sketched="sketched",
         at="at",
@@ -133,23 +134,3 @@ def _chosen(values: Sequence[np.ndarray], tables: Sequence[pl.DataFrame], kept: 
     if len(values) == 1 and np.array_equal(places[0], np.arange(len(values[0]))):
         return values[0]
     return np.concatenate([each[place] for each, place in zip(values, places, strict=True)])
-
-
-def sketched_parts(run: Run) -> list[int]:
-    """Return the parts of a run that hold sketches."""
-    return published_parts(run.path, "sketches")
-
-
-def read_sketches(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return row numbers, gradient norms and sketches (n, dim) of the rows of a run that have one."""
-    from pyarrow import parquet
-
-    tables = [parquet.read_table(str(part_path(run.path, "sketches", part))) for part in sketched_parts(run)]
-    rows, norms, values = [], [], []
-    for table in tables:
-        measured = table.filter(table["sketch"].is_valid())
-        column = measured["sketch"].combine_chunks()
-        rows.append(measured["row"].to_numpy())
-        norms.append(measured["norm"].to_numpy())
-        values.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(measured), -1))
-    return np.concatenate(rows), np.concatenate(norms), np.concatenate(values)
