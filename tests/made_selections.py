@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gradprism.core.settings import checked
-from gradprism.selection.exclusions import Candidates
+from gradprism.selection.exclusions import Candidates, RowSketches
 from gradprism.selection.selection import Selection
 from gradprism.selection.settings import SelectSettings
 from gradprism.selection.subsets import select_rows
@@ -20,9 +21,10 @@ def candidates(
     prompt_length: Values | None = None,
     unit: str = "tokens",
     columns: dict[str, Any] | None = None,
+    sketches: np.ndarray | None = None,
     **values: Values,
 ) -> Candidates:
-    """Rows 10, 11, ... named `id 10`, ...; a null value's reason is `made up`."""
+    """Rows 10, 11, ... named `id 10`, ...; a null value's reason is `made up`, a sketch of NaN is none."""
     n = len(next(iter([*values.values(), *(columns or {}).values(), length or []])))
     frame = pl.DataFrame({name: pl.Series(given, dtype=pl.Float64) for name, given in values.items()})
     rows = [10 + i for i in range(n)]
@@ -38,7 +40,16 @@ def candidates(
         length=pl.Series("length", [1.0] * n if length is None else length, dtype=pl.Float64),
         length_unit=unit,
         prompt_length=None if prompt_length is None else pl.Series(prompt_length, dtype=pl.Float64),
+        sketches=None if sketches is None else row_sketches(sketches),
     )
+
+
+def row_sketches(sketches: np.ndarray) -> RowSketches:
+    """Sketches in the reverse order of their candidates, without those of NaN."""
+    usable = np.flatnonzero(~np.isnan(sketches).any(axis=1))[::-1]
+    at = np.full(len(sketches), -1)
+    at[usable] = np.arange(len(usable))
+    return RowSketches(sketches[usable].astype(np.float16), at)
 
 
 def selected(

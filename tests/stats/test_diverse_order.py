@@ -62,5 +62,5 @@ def test_the_order_ends_with_the_first_row_that_does_not_fit():
     assert diverse_order(np.eye(4), tokens=tokens, most_tokens=500)[0].tolist() == [0, 1, 2, 3]
 
 
-def test_quality_of_places_runs_from_one_to_the_root_of_the_weight():
-    assert quality_of_places(np.array([0.0, 0.5, 1.0]), 10.0) ** 2 == pytest.approx([1, 10**0.5, 10])
+def test_quality_of_places_runs_from_one_over_the_weight_to_one():
+    assert quality_of_places(np.array([0.0, 0.5, 1.0]), 10.0) ** 2 == pytest.approx([0.1, 10**-0.5, 1])

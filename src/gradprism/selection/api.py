@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.core.optional import need
 from gradprism.core.python_options import PythonOptions
 from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
@@ -17,12 +19,13 @@ from gradprism.runs.own_settings import notes_on_settings
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.source_data import open_source_data
 from gradprism.runs.values import find_metric, metric_names, numbers, unknown_metric
-from gradprism.selection.exclusions import PERPLEXITY, Candidates, where_names
+from gradprism.selection.exclusions import PERPLEXITY, Candidates, RowSketches, where_names
 from gradprism.selection.files import check_out, write_selection
 from gradprism.selection.selection import Selection
-from gradprism.selection.settings import SelectRecipe, SelectSettings
+from gradprism.selection.settings import DEFAULT_QUALITY, SelectRecipe, SelectSettings
 from gradprism.selection.subsets import select_rows
 from gradprism.selection.survey import Survey, survey_of
+from gradprism.set_diversity.sketched_rows import has_direction, has_sketches, refuse_without_sketches
 
 _OPTIONS = PythonOptions(SelectRecipe, but=("by",))
 
@@ -48,6 +51,11 @@ def select(
     where: str | None = None,
     tokens: int | None = None,
     combine: Literal["rank", "and", "or"] = "rank",
+    round_robin: bool = False,
+    diverse: bool = False,
+    quality: float = DEFAULT_QUALITY,
+    per_cluster: int | None = None,
+    clusters: int | None = None,
     stratify: str | None = None,
     stratify_equal: bool = False,
     match_length: bool = False,
@@ -170,7 +178,20 @@ class _Resolver:
             length=length.alias("length"),
             length_unit=unit,
             prompt_length=prompt_length,
+            sketches=self._sketches(settings) if settings.ways else None,
         )
+
+    def _sketches(self, settings: SelectSettings) -> RowSketches | None:
+        """Return the sketches of a run. Raises `GradPrismError` where they are needed, and it has none."""
+        if self.run is None or not (settings.needs_sketches or has_sketches(self.run)):
+            return None
+        need("scipy", "diversity")
+        refuse_without_sketches(self.run)
+        sketches = self.run.sketches
+        usable = np.flatnonzero(has_direction(sketches.values))
+        found = pl.DataFrame({"row": sketches.rows[usable], "at": usable})
+        at = self.survey.rows.select("row").join(found, on="row", how="left").sort("row")["at"].fill_null(-1)
+        return RowSketches(sketches.values, at.to_numpy())
 
     def _metric(self, spec: str) -> pl.DataFrame:
         """Return `value` and `reason` of a metric, a row each. Raises `GradPrismError` for an unknown name."""

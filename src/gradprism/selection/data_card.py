@@ -47,6 +47,12 @@ def _sections(
             "## Choice and length\n\nSpearman of what ranks with the length of response and prompt, over the rows that "
             f"can be ranked; {selection.median_lengths}.\n\n" + _markdown(selection.length_correlations)
         )
+    if selection.diversity.height:
+        yield (
+            "## Diversity\n\nVendi score of the gradients: the number of rows that share nothing and are as diverse; "
+            "beside it that of as many rows drawn at random from those that can be ranked, mean and middle 95%.\n\n"
+            + _markdown(selection.diversity)
+        )
     again = code_block(command(recipe), "sh"), code_block(recipe_text(recipe).rstrip(), "yaml")
     yield "\n\n".join(["## To make it again", *again])
 

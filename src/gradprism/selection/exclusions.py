@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -19,6 +20,14 @@ PERPLEXITY = "perplexity"  # the metric of --max-perplexity
 
 
 @dataclass(frozen=True)
+class RowSketches:
+    """Sketches of gradients, and which of them each candidate has."""
+
+    values: np.ndarray  # (sketches, dim), may be mapped from a file
+    at: np.ndarray  # of every candidate; -1 where it has none
+
+
+@dataclass(frozen=True)
 class Candidates:
     """Rows to select from: frames and series of one length, a row each."""
 
@@ -29,10 +38,16 @@ class Candidates:
     length: pl.Series  # of the response, Float64
     length_unit: str = "tokens"
     prompt_length: pl.Series | None = None  # as `length`; None where nothing has counted it
+    sketches: RowSketches | None = None  # of the gradients, where the settings need them
 
     def __len__(self) -> int:
         """Count the rows."""
         return self.rows.height
+
+    def sketches_of(self, candidates: np.ndarray) -> np.ndarray:
+        """Return the sketches of some candidates, (n, dim)."""
+        assert self.sketches is not None
+        return np.asarray(self.sketches.values[self.sketches.at[candidates]])
 
     def finite(self) -> Self:
         """Replace NaN and infinity by null: polars would rank NaN above every number."""
@@ -79,6 +94,8 @@ def exclusion_reasons(candidates: Candidates, settings: SelectSettings) -> pl.Se
         for part, each in (("response", candidates.length), ("prompt", candidates.prompt_length)):
             unknown = pl.lit(f"the {candidates.length_unit} of the {part} are not known, which --given length needs")
             found.append(pl.when(pl.lit(each).is_null()).then(unknown))
+    if settings.needs_sketches and candidates.sketches is not None:
+        found.append(pl.when(pl.lit(pl.Series(candidates.sketches.at < 0))).then(pl.lit("no sketch of its gradient")))
     return frame.select(pl.coalesce(found).cast(pl.String).alias("reason")).to_series()
 
 

@@ -25,6 +25,8 @@ def _sections(selection: Selection) -> Iterator[RenderableType]:
     yield _frame_table(f"Response length ({selection.length_unit})", selection.lengths, left=1, show=count)
     if selection.length_correlations.height:
         yield _frame_table(f"Spearman with length ({selection.length_unit})", selection.length_correlations, left=1)
+    if selection.diversity.height:
+        yield _frame_table("Vendi score, and that of random rows", selection.diversity, left=1)
 
 
 def _frame_table(title: str, frame: pl.DataFrame, left: int, show: Callable[..., str] = number) -> RenderableType:

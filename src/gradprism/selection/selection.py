@@ -34,6 +34,9 @@ class Selection:
     length_correlations: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Spearman of what ranks with the lengths of response and prompt, over the rows that can be ranked: `metric`,
     `response`, `prompt`, `rows`."""
+    diversity: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """Vendi score of each group beside random subsets of equal size, where sketches of gradients were read: `group`,
+    `rows`, `vendi`, `random` (mean), `random_low`, `random_high`."""
     seed: int = 0
     files: tuple[Path, ...] = ()
 
@@ -142,6 +145,7 @@ class Selection:
             "length_unit": self.length_unit,
             "lengths": self.lengths.to_dicts(),
             "length_correlations": self.length_correlations.to_dicts(),
+            "diversity": self.diversity.to_dicts(),
             "files": [str(file) for file in self.files],
         }
 
@@ -151,7 +155,7 @@ class Selection:
 
     def _repr_html_(self) -> str:
         """Return counts, thresholds and lengths as HTML for a notebook."""
-        frames = (self.thresholds, self.ties, self.lengths, self.length_correlations)
+        frames = (self.thresholds, self.ties, self.lengths, self.length_correlations, self.diversity)
         return lines_as_html(self.summary_lines) + "".join(frame._repr_html_() for frame in frames if frame.height)
 
 

@@ -12,6 +12,7 @@ from gradprism.core.settings import Settings, checked, grouped
 from gradprism.data.settings import ReadSettings
 
 DEFAULT_CALIPER = 0.05
+DEFAULT_QUALITY = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class SelectSettings(Settings):
     say (--bottom 100% --tokens N fills from the worst)."""
     combine: Literal["rank", "and", "or"] = "rank"
     """Several --by: cut once by the mean of the ranks, or by each and take the rows in all (and) or any (or) cuts."""
+    round_robin: bool = False
+    """Several --by: take the best of each in turn, each row once, up to --top or --tokens."""
+    diverse: bool = False
+    """Take rows whose gradients differ, up to --top or --tokens: chosen one by one for the largest log-determinant of
+    their cosines, weighed by --by where it is given (--quality). Needs a run with sketches (spectra --sketch)."""
+    quality: float = Field(default=DEFAULT_QUALITY, ge=1)
+    """--diverse with --by: how many times the best row weighs the worst: q² of the kernel diag(q) K diag(q) runs from
+    1/N at the worst rank to 1 at the best. At 1 rank decides only among equal gains."""
+    per_cluster: int | None = Field(default=None, ge=1)
+    """Take the best by --by of each of --clusters in turn, at most N of each, up to --top or --tokens. Needs a run with
+    sketches."""
+    clusters: int | None = Field(default=None, ge=2)
+    """--per-cluster: number of k-means clusters of the gradients; by itself as many as --top N needs, else the square
+    root of the rows."""
     stratify: str | None = None
     """Take the same share of each value of this column of the data (equal counts with --stratify-equal)."""
     stratify_equal: bool = False
@@ -97,12 +112,15 @@ class SelectSettings(Settings):
 
     def _problems(self) -> tuple[tuple[bool, str], ...]:
         """List the contradictions: whether each is there, and its message."""
-        counted = any((self.top, self.bottom, self.tokens))
+        counted = any((self.top, self.bottom, self.tokens, self.per_cluster))
         ranked = counted or bool(self.quantile)
         blank = any(not name.lstrip("-").strip() for name in self.by)
         return (
             (not ranked and not self.where, f"Nothing says what to take. Expected one of {_CUTS}."),
-            (ranked and not self.by, "Expected --by METRIC, to rank by, with --top, --bottom, --quantile or --tokens."),
+            (
+                ranked and not self.by and not self.diverse,
+                "Expected --by METRIC, to rank by, with --top, --bottom, --quantile or --tokens.",
+            ),
             (blank, "--by: expected the name of a metric."),
             (len(set(self.metrics)) < len(self.by), "--by names one metric twice."),
             (bool(self.quantile) and counted, "--quantile goes with none of --top, --bottom and --tokens."),
@@ -116,7 +134,34 @@ class SelectSettings(Settings):
             (bool(self.stratify) and not ranked, "--stratify shares out --top, --bottom, --quantile or --tokens."),
             (self.stratify_equal and not self.stratify, "--stratify-equal needs --stratify COLUMN."),
             (self.stratify_equal and not counted, "--stratify-equal needs --top, --bottom or --tokens."),
+            *self._problems_of_ways(),
         )
+
+    def _problems_of_ways(self) -> tuple[tuple[bool, str], ...]:
+        """List what contradicts the ways to choose that look at more than one ranking."""
+        ways, others = " and ".join(self.ways), bool(self.bottom or self.quantile or self.match_length)
+        return (
+            (len(self.ways) > 1, f"{ways} are different ways to choose. Expected one of them."),
+            (bool(self.ways) and others, f"{ways} goes with none of --bottom, --quantile and --match-length."),
+            (bool(self.ways) and self.combine != "rank", f"{ways} cuts once: expected --combine rank."),
+            (self.round_robin and len(self.by) < 2, "--round-robin takes turns: expected two --by METRIC or more."),
+            (bool(self.ways) and not self.per_cluster and not (self.top or self.tokens),
+             f"{ways}: expected --top N or --tokens BUDGET."),
+            (self.quality != DEFAULT_QUALITY and not (self.diverse and self.by),
+             "--quality weighs --by against differences: expected --diverse and --by METRIC."),
+            (bool(self.clusters) and not self.per_cluster, "--clusters are those of --per-cluster N."),
+        )  # fmt: skip
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Options that choose by more than one ranking: at most one."""
+        given = {"--round-robin": self.round_robin, "--diverse": self.diverse, "--per-cluster": self.per_cluster}
+        return tuple(option for option, value in given.items() if value)
+
+    @property
+    def needs_sketches(self) -> bool:
+        """True where rows are chosen by their gradients."""
+        return self.diverse or bool(self.per_cluster)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -144,8 +189,18 @@ class SelectSettings(Settings):
         return _parse_quantiles(self.quantile) if self.quantile else None
 
 
-_LATER = ("max_perplexity", "caliper", "given")  # settings that came after the first studies
-_CUTS = "--top N, --bottom N, --quantile A:B, --where EXPR, --tokens BUDGET"
+_LATER = (
+    "max_perplexity",
+    "caliper",
+    "given",
+    "round_robin",
+    "diverse",
+    "quality",
+    "per_cluster",
+    "clusters",
+)  # fmt: skip; settings that came after the first studies
+_NO_METRIC = "Expected --by METRIC, to rank by, with --top, --bottom, --quantile or --tokens."
+_CUTS = "--top N, --bottom N, --quantile A:B, --where EXPR, --tokens BUDGET, --per-cluster N"
 
 
 def _parse_amount(option: str, text: str | None) -> Amount | None:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.core.errors import GradPrismError
+from gradprism.selection.choice import choice, diversity_of_groups, refuse_missing_sketches
 from gradprism.selection.cuts import Cut, Edge, Quota, cuts_of, edges, quotas, within
 from gradprism.selection.exclusions import Candidates, exclusion_reasons, where_exclusion_reasons
 from gradprism.selection.length_control import criteria_of, length_correlations, with_places_given_length
@@ -97,6 +98,7 @@ def select_rows(
     """
     settings.check()
     _check_candidates(candidates, settings)
+    refuse_missing_sketches(candidates, settings)
     candidates = candidates.finite()
     decisions = _Decisions(exclusion_reasons(candidates, settings).to_list())
     valid = decisions.remaining
@@ -105,9 +107,13 @@ def select_rows(
     if settings.given:
         candidates, notes = with_places_given_length(candidates, settings, ranked)
         decisions.notes += notes
-    deciding, overall = _orders(candidates, settings, ranked, seed)
+    each, overall = _orders(candidates, settings, ranked, seed)
     if settings.dedup is not None:
         _drop_near_duplicates(candidates, settings, overall, texts, decisions)
+    deciding = (overall,) if settings.combine == "rank" else each
+    if way := choice(candidates, settings, each, overall, decisions.remaining, seed):
+        deciding = (way.order,)
+        decisions.notes.append(way.note)
     strata = _strata(candidates, settings, decisions.remaining)
     pool = _Pool(deciding, overall, strata, candidates.length.fill_null(0.0).to_numpy())
     groups = _drop_common_rows(_cut(pool, settings, decisions), decisions)
@@ -117,9 +123,16 @@ def select_rows(
     selection = _assemble(candidates, settings, pool, groups, drawn, decisions)
     ranks = dict.fromkeys((*settings.metrics, *(name.removeprefix("-") for name in criteria_of(settings))))
     scores = {name: candidates.values[name].to_numpy() for name in ranks}
-    if len(settings.by) > 1:
+    if len(settings.by) > 1 and not settings.round_robin:
         scores[pool.overall.metric] = pool.overall.score
-    return replace(selection, seed=seed, length_correlations=length_correlations(candidates, scores, ranked))
+    if settings.ways:
+        scores["chosen"] = np.isin(np.arange(len(candidates)), _concatenate([*groups.values()])).astype(float)
+    diversity = selection.diversity
+    if candidates.sketches is not None:
+        sketched = ranked[candidates.sketches.at[ranked] >= 0]
+        diversity = diversity_of_groups(candidates, groups, sketched, seed)
+    correlations = length_correlations(candidates, scores, ranked)
+    return replace(selection, seed=seed, length_correlations=correlations, diversity=diversity)
 
 
 def _check_candidates(candidates: Candidates, settings: SelectSettings) -> None:
@@ -136,14 +149,14 @@ def _check_candidates(candidates: Candidates, settings: SelectSettings) -> None:
 def _orders(
     candidates: Candidates, settings: SelectSettings, ranked: Indices, seed: int
 ) -> tuple[tuple[Order, ...], Order]:
-    """Rank candidates: return the rankings to be cut, and the one that decides which of two rows is better."""
+    """Rank candidates: return the ranking by each metric, and the one that decides which of two rows is better."""
     if not settings.by:
         given = in_given_order(ranked, len(candidates))
         return (given,), given
     ties = tie_breakers(candidates.rows, seed, "ties")
     each = tuple(order_by(name, candidates.values, ranked, ties) for name in criteria_of(settings))
     overall = each[0] if len(each) == 1 else mean_rank(each, ties)
-    return ((overall,) if settings.combine == "rank" else each), overall
+    return each, overall
 
 
 def _drop_near_duplicates(
@@ -278,7 +291,7 @@ def _baseline(
     Where --where alone selects, rows for which it does not hold are drawn from too.
     """
     cut, *_ = cuts_of(settings)
-    strata = pool.strata if settings.by else (_Stratum(None, valid),)
+    strata = pool.strata if settings.by or settings.diverse else (_Stratum(None, valid),)
     first = np.isin(np.arange(len(candidates)), groups[cut.group])
     shares = [Quota(rows=int((first & stratum.mask).sum())) for stratum in strata]
     if settings.tokens and not settings.match_length:
@@ -312,7 +325,7 @@ def _assemble(
         pl.Series("baseline", baseline),
         candidates.length.alias("response_length"),
         *candidates.values,
-        *([pl.Series("mean rank", pool.overall.score).fill_nan(None)] if len(settings.by) > 1 else []),
+        *_mean_rank(pool, settings),
     )
     return Selection(
         table,
@@ -324,12 +337,22 @@ def _assemble(
     )
 
 
+def _mean_rank(pool: _Pool, settings: SelectSettings) -> list[pl.Series]:
+    """Return the mean rank as a column, where that decided."""
+    decided = len(settings.by) > 1 and not settings.round_robin
+    return [pl.Series("mean rank", pool.overall.score).fill_nan(None)] if decided else []
+
+
 def _reason_outside(settings: SelectSettings) -> str:
     """Say why rows that could be selected were not taken."""
     if settings.is_two_groups:
         return "between the two groups"
     if settings.quantile:
         return "outside the quantiles"
+    if settings.diverse:
+        return "adds less than the rows taken"
+    if settings.per_cluster:
+        return "ranks below the cut in its cluster"
     if settings.combine != "rank" and len(settings.by) > 1:
         return f"not within the cut of {'every' if settings.combine == 'and' else 'any'} metric"
     return "ranks above the cut" if settings.bottom else "ranks below the cut"

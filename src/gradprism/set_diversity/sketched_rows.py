@@ -57,9 +57,14 @@ def refuse_unlike(runs: Mapping[str, Run], incomplete: bool) -> None:
             )
 
 
+def has_sketches(run: Run) -> bool:
+    """Return whether a run was measured with sketches of its gradients."""
+    return "sketches" in tables_of(run.record)
+
+
 def refuse_without_sketches(run: Run) -> None:
     """Raise `GradPrismError` where a run holds no sketches: say how to make them."""
-    if "sketches" not in tables_of(run.record):
+    if not has_sketches(run):
         raise GradPrismError(
             f"The run {run.path} holds no sketches of gradients. Measure them into a new run: "
             "gradprism spectra DATA --model MODEL --sketch 4096 --out RUN."

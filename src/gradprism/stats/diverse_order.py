@@ -50,8 +50,11 @@ def diverse_order(
 
 
 def quality_of_places(places: Float[np.ndarray, " n"], weight: float) -> Float[np.ndarray, " n"]:
-    """Return the quality of rows at places from 0 (worst) to 1 (best): q² from 1 to `weight`, by equal ratios."""
-    return np.asarray(weight ** (places / 2))
+    """Return the quality of rows at places from 0 (worst) to 1 (best): q² from 1/`weight` to 1, by equal ratios.
+
+    So the worst row, where it is all new, and the best row with a part 1 - 1/`weight` in the chosen ones gain alike.
+    """
+    return np.asarray(weight ** ((places - 1) / 2))
 
 
 def _next(bounds: np.ndarray, chosen: "_Chosen") -> int:
