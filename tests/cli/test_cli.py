@@ -277,7 +277,8 @@ def test_help_loads_nothing_heavy() -> None:
 def test_reading_a_run_needs_no_torch() -> None:
     code = (
         "import sys, pkgutil, importlib\nimport gradprism\n"
-        "for folder in ('runs', 'comparison', 'correlation', 'selection', 'stats', 'figures', 'report'):\n"
+        "for folder in ('runs', 'comparison', 'correlation', 'selection', 'set_diversity', 'stats', 'figures',\n"
+        "               'report'):\n"
         "    package = importlib.import_module(f'gradprism.{folder}')\n"
         "    for module in pkgutil.walk_packages(package.__path__, f'gradprism.{folder}.'):\n"
         "        importlib.import_module(module.name)\n"

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.command import run as command
 from tests.files.test_folder import NO_FILES, identity
 from tests.made_comparisons import made_comparison
 from tests.made_papers import paper_rows, written
+from tests.made_sketches import sketched_run
 from tests.made_studies import written_study
 
 from gradprism.comparison.comparison_files import save_comparison
@@ -24,6 +26,7 @@ INTO_FILES = {
 INTO_FOLDERS = {
     "compare": ("compare", "run", "--by", "column:kind", "--out", "{out}"),
     "correlate": ("correlate", "run", "--out", "{out}"),
+    "diversity": ("diversity", "sketched", "--out", "{out}"),
     "figures": ("figures", "compared", "--only", "nuclear-norm", "--out", "{out}"),
     "import": ("import", "rows.jsonl", "--out", "{out}"),
     "study": ("study", "study.yaml", "--out", "{out}"),
@@ -36,6 +39,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_comparison(made_comparison(n=4, layers=2), folder / "compared")
     import_paper(written(folder / "rows.jsonl", paper_rows(4)), out=folder / "run")
     written_study(folder)
+    sketched_run(folder / "sketched", np.eye(8, 16))
     return folder
 
 
@@ -73,7 +77,7 @@ def test_a_folder_is_expected(verb: str, kind: str, inputs: Path, tmp_path: Path
     assert identity(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("verb", ["compare", "correlate", "figures", "import", "study"])
+@pytest.mark.parametrize("verb", ["compare", "correlate", "diversity", "figures", "import", "study"])
 def test_another_process_is_writing_the_folder(
     verb: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

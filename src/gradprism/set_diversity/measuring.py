@@ -43,6 +43,7 @@ class _Sizes:
 
     rows: int | None
     tokens: float | None
+    least: int  # rows that a source needs
 
 
 def measure_diversity(found: SketchedRows, settings: DiversitySettings, about: Mapping[str, Any]) -> Diversity:
@@ -72,12 +73,13 @@ def _tokens(found: SketchedRows) -> np.ndarray:
 
 def _sizes(sources: Mapping[str, np.ndarray], tokens: np.ndarray, settings: DiversitySettings) -> _Sizes:
     """Choose sizes that every source of enough rows can give."""
-    enough = [rows for rows in sources.values() if len(rows) >= (settings.rows or FEWEST_ROWS)]
+    least = settings.rows or FEWEST_ROWS
+    enough = [rows for rows in sources.values() if len(rows) >= least]
     if not enough or (len(sources) == 1 and settings.rows is None):
-        return _Sizes(None, None)
+        return _Sizes(None, None, least)
     rows = settings.rows or min(MOST_ROWS, *(len(each) for each in enough))
     budget = min(rows * tokens[each].mean() for each in enough)
-    return _Sizes(rows, float(budget) if len(sources) > 1 and budget > 0 else None)
+    return _Sizes(rows, float(budget) if len(sources) > 1 and budget > 0 else None, least)
 
 
 def _describe(
@@ -188,10 +190,8 @@ def _notes(table: pl.DataFrame, sizes: _Sizes, sources: Mapping[str, np.ndarray]
         )
     if not sources:
         return
-    small = [name for name, rows in sources.items() if sizes.rows is None or len(rows) < sizes.rows]
-    if small:
-        least = FEWEST_ROWS if sizes.rows is None else sizes.rows
-        yield f"Not compared at equal size, since of fewer than {least:,} rows: {', '.join(small)}."
+    if small := [name for name, rows in sources.items() if len(rows) < sizes.least]:
+        yield f"Not compared at equal size, since of fewer than {sizes.least:,} rows: {', '.join(small)}."
     if len(sources) > MOST_UNIONS:
         yield f"Unions are of the {MOST_UNIONS} largest of {len(sources)} sources."
     yield from _note_on_lengths(table[1:])

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gradprism.core.optional import need
-from gradprism.stats.vendi import BLOCK, unit_rows
+from gradprism.stats.vendi import unit_rows
 
 EXACT = 10_000
 """Up to so many rows every two are compared in all coordinates."""
 _DIM = 512  # coordinates that are searched first of more rows
-_CANDIDATES = 8  # times as many neighbours of the search as are wanted, of which all coordinates choose
+_CANDIDATES = 4  # times as many neighbours of the search as are wanted, of which all coordinates choose
+_RANKED = 256  # rows whose candidates are held at a time, in fp32
 _PROBED = 16  # of the cells that rows are searched in
 _ITERATIONS = 20
 
@@ -31,7 +32,7 @@ class Neighbours:
 def nearest_neighbours(values: Float[np.ndarray, "n d"], k: int = 8, seed: int = 0) -> Neighbours:
     """Find the k other rows of the largest cosine with each row.
 
-    Exact for up to 10,000 rows. Of more, 8 k candidates are searched in 16 of about 4 sqrt(n) cells of the first 512
+    Exact for up to 10,000 rows. Of more, 4 k candidates are searched in 16 of about 4 sqrt(n) cells of the first 512
     coordinates, and ranked by all: benchmarks/diversity.py has the part of near-duplicates that is found.
     """
     n = len(values)
@@ -40,7 +41,7 @@ def nearest_neighbours(values: Float[np.ndarray, "n d"], k: int = 8, seed: int =
         return Neighbours(np.empty((n, 0), dtype=np.int64), np.empty((n, 0)))
     index, searched, wanted = _index(values, min(k * _CANDIDATES, n - 1), seed)
     found = np.concatenate([index.search(unit, wanted + 1)[1] for unit in unit_rows(values, dim=searched)])
-    pairs = [_nearest(values, start, found[start : start + BLOCK], k) for start in range(0, n, BLOCK)]
+    pairs = [_nearest(values, start, found[start : start + _RANKED], k) for start in range(0, n, _RANKED)]
     return Neighbours(*(np.concatenate(each) for each in zip(*pairs, strict=True)))
 
 
