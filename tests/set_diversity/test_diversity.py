@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = np.concatenate([directions(rng, 5, 40), directions(rng, 30, 60)])
     values[50], values[7] = values[3], np.nan
     kinds = ["few"] * 40 + ["many"] * 60
-    lengths = np.array([200] * 40 + [20] * 60) + np.arange(100) % 7
+    lengths = np.array([100] * 40 + [20] * 60) + np.arange(100) % 7
     path = tmp_path_factory.mktemp("diversity") / "run"
     sketched_run(path, values, lengths, kind=kinds)
     return path
@@ -72,8 +72,18 @@ def test_sources_are_compared_at_equal_rows_and_equal_tokens(found: Diversity) -
     assert few["equal_rows"] < 0.6 * many["equal_rows"]
     assert many["equal_rows_low"] < many["equal_rows"] < many["equal_rows_high"]
     assert few["equal_rows_low"] is None  # all of its rows
-    assert few["rows_of_equal_tokens"] < 5 < 30 < many["rows_of_equal_tokens"]
-    assert any("median response 23 tokens in many, 203 in few" in note for note in found.notes)
+    assert few["rows_of_equal_tokens"] < 10 < 30 < many["rows_of_equal_tokens"]
+    assert any("median response 23 tokens in many, 103 in few" in note for note in found.notes)
+
+
+def test_sources_of_too_few_tokens_are_not_compared_at_equal_tokens(tmp_path: Path) -> None:
+    values = directions(np.random.default_rng(0), 12, 60)
+    sketched_run(tmp_path / "run", values, np.repeat([3, 300, 400], 20), kind=["bare"] * 20 + ["a"] * 20 + ["b"] * 20)
+    found = gradprism.diversity(tmp_path / "run", by="kind")
+    at_tokens = dict(found.sources.select("source", "equal_tokens").iter_rows())
+    assert at_tokens["bare"] is None
+    assert at_tokens["a"] > at_tokens["b"] > 1
+    assert "Not compared at equal tokens, since of fewer than 6,000 in all: bare." in found.notes
 
 
 def test_a_union_with_what_is_new_is_more_diverse_and_with_the_same_is_not(found: Diversity) -> None:

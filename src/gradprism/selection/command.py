@@ -17,7 +17,8 @@ EXAMPLES = (
     "gradprism select runs/demo --by effective_rank --top 20 -o best.jsonl",
     "gradprism select examples/sample.jsonl --where \"kind = 'careful'\" -o careful.jsonl",
 )
-COMMON = ("out", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup")
+COMMON = ("out", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup", "diverse",
+          "round-robin")  # fmt: skip
 
 
 def select(

@@ -83,9 +83,7 @@ class Diversity:
     @property
     def _near_duplicates_in_words(self) -> str:
         pairs, least = self.pairs.height, self.about["settings"]["duplicate"]
-        return (
-            f"{pairs:,} pair{'s' * (pairs != 1)} of {self.near_duplicates:,} rows with a cosine of at least {least:g}"
-        )
+        return f"{pairs:,} pair{'s' * (pairs != 1)} of {self.near_duplicates:,} rows with a cosine of {least:g} or more"
 
     def save(self, folder: Path, texts: Mapping[str, str]) -> None:
         """Write each table as Parquet and CSV, diversity.json and further small files: all of them, or none.

@@ -25,7 +25,7 @@ from gradprism.stats.subset_diversity import (
 )  # fmt: skip
 from gradprism.stats.vendi import MOST_DIM, eigenvalue_shares, gram_matrix
 
-FEWEST_ROWS = 20
+FEWEST_ROWS = 10
 """Rows that a source needs, to be compared at equal size."""
 MOST_ROWS = 500
 """Rows of a random subset, where their number is not given."""
@@ -33,6 +33,7 @@ MOST_UNIONS = 6
 """Sources, the largest, of which every two are united."""
 
 _HALF_DRAWS = 10
+_FEWEST_OF_TOKENS = 5  # rows of the source of the longest responses in a subset of equal tokens
 _UNLIKE_LENGTHS = 1.25  # ratio of median lengths from which a note says that they differ
 _UNCERTAIN = 1.05  # ratio of the score to the least it can be from which a note says so
 
@@ -78,8 +79,9 @@ def _sizes(sources: Mapping[str, np.ndarray], tokens: np.ndarray, settings: Dive
     if not enough or (len(sources) == 1 and settings.rows is None):
         return _Sizes(None, None, least)
     rows = settings.rows or min(MOST_ROWS, *(len(each) for each in enough))
-    budget = min(rows * tokens[each].mean() for each in enough)
-    return _Sizes(rows, float(budget) if len(sources) > 1 and budget > 0 else None, least)
+    means = [float(tokens[each].mean()) for each in enough]
+    budgets = sorted(rows * mean for mean in means if rows * mean >= _FEWEST_OF_TOKENS * max(means) > 0)
+    return _Sizes(rows, budgets[0] if len(budgets) > 1 else None, least)
 
 
 def _describe(
@@ -106,7 +108,7 @@ def _describe(
     if sizes.rows is not None and len(rows) >= sizes.rows:
         equal = _spread(values, random_subsets([(rows, sizes.rows)], settings.draws, rng))
     fitting = list[np.ndarray]()
-    if sizes.tokens is not None and equal is not None:
+    if sizes.tokens is not None and equal is not None and _has_tokens(tokens[rows], sizes):
         fitting = [*subsets_of_tokens(rows, tokens[rows], sizes.tokens, settings.draws, rng)]
         budget = _spread(values, fitting)
     return {
@@ -118,6 +120,11 @@ def _describe(
         **_columns("equal_rows", equal, len(rows) == sizes.rows), **_columns("equal_tokens", budget),
         "rows_of_equal_tokens": float(np.mean([len(each) for each in fitting])) if fitting else None,
     }  # fmt: skip
+
+
+def _has_tokens(tokens: np.ndarray, sizes: _Sizes) -> bool:
+    """Return whether a source has the response tokens of a subset; rounding of a mean does not count."""
+    return sizes.tokens is not None and bool(tokens.sum() >= sizes.tokens * (1 - 1e-9))
 
 
 def _spread(values: np.ndarray, subsets: Any) -> Spread:
@@ -192,6 +199,9 @@ def _notes(table: pl.DataFrame, sizes: _Sizes, sources: Mapping[str, np.ndarray]
         return
     if small := [name for name, rows in sources.items() if len(rows) < sizes.least]:
         yield f"Not compared at equal size, since of fewer than {sizes.least:,} rows: {', '.join(small)}."
+    short = table[1:].filter(pl.col("equal_rows").is_not_null() & pl.col("equal_tokens").is_null())["source"].to_list()
+    if sizes.tokens and short:
+        yield f"Not compared at equal tokens, since of fewer than {sizes.tokens:,.0f} in all: {', '.join(short)}."
     if len(sources) > MOST_UNIONS:
         yield f"Unions are of the {MOST_UNIONS} largest of {len(sources)} sources."
     yield from _note_on_lengths(table[1:])
@@ -204,6 +214,6 @@ def _note_on_lengths(sources: pl.DataFrame) -> Iterator[str]:
         short, long = (known.sort("response_tokens")[end].row(0, named=True) for end in (0, -1))
         yield (
             f"Lengths differ (median response {count(short['response_tokens'])} tokens in {short['source']}, "
-            f"{count(long['response_tokens'])} in {long['source']}), and gradients of long responses are alike or "
-            "different for that alone: read the scores at equal tokens too."
+            f"{count(long['response_tokens'])} in {long['source']}), and how alike gradients are goes with length: "
+            "see the scores at equal tokens."
         )

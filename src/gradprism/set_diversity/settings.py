@@ -16,7 +16,7 @@ class DiversitySettings(Settings):
     """Split the rows into sources by this column of the data (column:source), or by the quarters of a metric (loss).
     Without it each run is a source."""
     rows: int | None = Field(default=None, ge=2)
-    """Compare sources by random subsets of this many rows: by itself as many as the smallest source has, of those of 20
+    """Compare sources by random subsets of this many rows: by itself as many as the smallest source has, of those of 10
     or more, and at most 500."""
     draws: int = Field(default=20, ge=5, le=1000)
     """Random subsets of each source, and of each union of two."""
