@@ -26,7 +26,7 @@ from gradprism.set_diversity.settings import DiversitySettings
 from gradprism.set_diversity.sketched_rows import SketchedRows
 from gradprism.stats.neighbours import near_duplicate_pairs, nearest_neighbours
 from gradprism.stats.sketch_noise import entropy_before_sketching
-from gradprism.stats.subset_diversity import half_sample_error
+from gradprism.stats.subset_diversity import random_halves
 from gradprism.stats.vendi import eigenvalue_shares, entropy, gram_matrix, log_vendi
 
 WIDTH = 1500  # numbers of a gradient before it is sketched
@@ -79,7 +79,7 @@ def coverage(rng: np.random.Generator, samples: int = 100) -> Iterator[dict[str,
                 vectors /= np.linalg.norm(vectors, axis=1)[:, None]
                 scores.append(log_vendi(vectors))
                 sketches = vectors @ rng.standard_normal((vectors.shape[1], dim))
-                errors.append(half_sample_error(sketches, rng, sketched=True, halves=20))
+                errors.append(random_halves(sketches, rng, sketched=True, halves=20).error)
             off = np.abs(np.array(scores) - np.mean(scores))
             yield {"kind": kind, "rows": n, "dimension": dim, "score": float(np.exp(np.mean(scores))),
                    "spread": float(np.std(scores, ddof=1)), "error": float(np.mean(errors)),

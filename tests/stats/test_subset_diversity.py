@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradprism.stats import subset_diversity
-from gradprism.stats.subset_diversity import half_sample_error, random_subsets, spread_of_subsets, subsets_of_tokens
+from gradprism.stats.subset_diversity import random_halves, random_subsets, spread_of_subsets, subsets_of_tokens
 from gradprism.stats.vendi import log_vendi
 
 
@@ -18,25 +18,26 @@ def test_error_of_halves_is_the_spread_over_samples():
     rng = np.random.default_rng(0)
     samples = [drawn(rng, 200) for _ in range(40)]
     spread = np.std([log_vendi(sample) for sample in samples], ddof=1)
-    errors = [half_sample_error(sample, rng, halves=20) for sample in samples[:8]]
+    errors = [random_halves(sample, rng, halves=20).error for sample in samples[:8]]
     assert np.mean(errors) == pytest.approx(spread, rel=0.35)
 
 
 def test_groups_in_fewer_coordinates_give_the_error_of_halves(monkeypatch):
     rng = np.random.default_rng(0)
     sketches = drawn(rng, 1000) @ rng.standard_normal((60, 512))
-    exact = half_sample_error(sketches, np.random.default_rng(1), sketched=True)
+    exact = random_halves(sketches, np.random.default_rng(1), sketched=True).error
     monkeypatch.setattr(subset_diversity, "MOST_DIM", 256)
-    grouped = half_sample_error(sketches, np.random.default_rng(1), sketched=True)
+    grouped = random_halves(sketches, np.random.default_rng(1), sketched=True).error
     assert grouped == pytest.approx(exact, rel=0.4)
     assert grouped != exact
 
 
 def test_errors_where_nothing_varies_and_of_too_few_rows():
     rng = np.random.default_rng(0)
-    assert half_sample_error(np.ones((40, 4)), rng) == pytest.approx(0, abs=1e-6)
-    assert half_sample_error(np.eye(40), rng) == pytest.approx(0, abs=1e-6)
-    assert np.isnan(half_sample_error(np.eye(3), rng))
+    assert random_halves(np.ones((40, 4)), rng).error == pytest.approx(0, abs=1e-6)
+    assert random_halves(np.eye(40), rng).error == pytest.approx(0, abs=1e-6)
+    assert random_halves(np.eye(40), rng).score == pytest.approx(20)
+    assert np.isnan(random_halves(np.eye(3), rng).error)
 
 
 def test_subsets_take_so_many_of_each_pool_once():

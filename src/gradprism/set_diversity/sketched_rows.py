@@ -26,6 +26,11 @@ class SketchedRows:
     notes: tuple[str, ...]  # rows left out, and why
 
     @property
+    def tokens(self) -> np.ndarray:
+        """Response tokens of each row, 0 where not known."""
+        return self.rows["response_tokens"].cast(pl.Float64).fill_null(0.0).to_numpy()
+
+    @property
     def sources(self) -> dict[str, np.ndarray]:
         """Positions of the rows of each source, the largest first, then by name."""
         found = self.rows.with_row_index("at").group_by("source").agg("at")

@@ -28,28 +28,40 @@ class Spread:
     high: float
 
 
-def half_sample_error(
+@dataclass(frozen=True)
+class Halves:
+    """Vendi score of half of the rows (geometric mean), and the standard error of the log of that of all of them.
+
+    NaN for fewer than four rows.
+    """
+
+    score: float
+    error: float
+
+
+def random_halves(
     values: Float[np.ndarray, "n d"],
     rng: np.random.Generator,
     rows: Int[np.ndarray, " m"] | None = None,
     *,
     sketched: bool = False,
     halves: int = HALVES,
-) -> float:
-    """Estimate the standard error of the log Vendi score of some rows, as a sample of all that might have been drawn.
+) -> Halves:
+    """Compute the Vendi score of random halves of some rows.
 
-    Of many rows (more than 2,048) the Gram matrices of 32 random groups are computed in the first 1,024 coordinates,
-    and added up to those of halves. NaN for fewer than four rows.
+    The error is that of the rows as a sample of all that might have been drawn. Of many rows (more than 2,048) the Gram
+    matrices of 32 random groups are computed in the first 1,024 coordinates, and added up to those of halves.
     """
     chosen = np.arange(len(values)) if rows is None else rows
     n = len(chosen)
     if n < 4:
-        return float("nan")
+        return Halves(float("nan"), float("nan"))
     dim = min(MOST_DIM, values.shape[1])
     few = n <= 2 * dim
     sums = _kernel_halves(values, chosen, halves, rng) if few else _grouped_halves(values, chosen, dim, halves, rng)
     noise = (values.shape[1] if few else dim) if sketched else None
-    return float(np.std([log_vendi_of(gram, size, noise) for gram, size in sums], ddof=1))
+    logs = [log_vendi_of(gram, size, noise) for gram, size in sums]
+    return Halves(float(np.exp(np.mean(logs))), float(np.std(logs, ddof=1)))
 
 
 def _kernel_halves(
