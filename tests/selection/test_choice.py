@@ -85,6 +85,8 @@ def test_the_best_of_each_cluster_come_in_turn() -> None:
     assert places(selected(given, "m", per_cluster=2, clusters=5, top=7)) == best | {18, 14}
     assert places(selected(given, "m", per_cluster=1, top=5)) == best  # as many clusters as that needs
     assert places(selected(given, "-m", per_cluster=1, clusters=5)) == {0, 4, 8, 12, 16}
+    few = selected(given, "m", per_cluster=1, clusters=5, top=9)
+    assert "at most 1 of each: 5 rows of 9 asked for" in few.notes[0]
 
 
 def test_metrics_take_turns_and_no_row_is_taken_twice() -> None:

@@ -90,9 +90,10 @@ def _per_cluster(
     place = pl.DataFrame({"cluster": cluster}).select(place=pl.int_range(pl.len()).over("cluster"))["place"].to_numpy()
     kept = np.flatnonzero(place < most)
     in_turn = kept[np.argsort(place[kept], kind="stable")]
-    found = len(np.unique(cluster))
+    short = "" if settings.top is None or len(kept) >= wanted else f": {len(kept):,} rows of {wanted:,} asked for"
     return best_first[in_turn], (
-        f"the best of {found:,} k-means clusters of gradients in turn, at most {most:,} of each"
+        f"the best of {len(np.unique(cluster)):,} k-means clusters of gradients in turn, at most {most:,} of each"
+        f"{short}"
     )
 
 
