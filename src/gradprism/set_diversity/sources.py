@@ -76,7 +76,7 @@ class SourceMeasurer:
         """Score all rows, with the interval of the rows as a sample and of their sketches as one projection of many."""
         dim = self._values.shape[1]
         if shares is None:
-            dim = min(dim, 2 * MOST_DIM)
+            dim = min(dim, MOST_DIM) if len(rows) > MOST_DIM else dim
             shares = eigenvalue_shares(gram_matrix(self._values, rows, dim))
         entropy = entropy_before_sketching(shares, len(rows), dim)
         halves = random_halves(self._values, self._rng, rows, sketched=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from gradprism.stats.vendi import gram_matrix, shares_of, unit_rows
+from gradprism.stats.vendi import MOST_DIM, gram_matrix, shares_of, unit_rows
 
 _POINTS = 192
 _FINEST, _COARSEST = 1e-6, 1e5  # of the smallest eigenvalue above 0, and of the number of rows
@@ -38,7 +38,8 @@ def leave_one_out(values: Float[np.ndarray, "n d"]) -> LeaveOneOut:
     """
     n, d = values.shape
     gram = gram_matrix(values)
-    eigenvalues, vectors = np.linalg.eigh(gram)
+    eigenvalues, vectors = np.linalg.eigh(gram if len(gram) <= MOST_DIM else gram.astype(np.float32))
+    eigenvalues = eigenvalues.astype(np.float64)
     shares = shares_of(eigenvalues)
     r = len(shares)
     above = eigenvalues[-r:]

@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gradprism.core.optional import need
-from gradprism.stats.vendi import unit_rows
+from gradprism.stats.vendi import BLOCK, unit_rows
 
 EXACT = 10_000
 """Up to so many rows every two are compared in all coordinates."""
 _DIM = 512  # coordinates that are searched first of more rows
-_CANDIDATES = 4  # times as many neighbours of the search as are wanted, of which all coordinates choose
 _RANKED = 256  # rows whose candidates are held at a time, in fp32
 _PROBED = 16  # of the cells that rows are searched in
 _ITERATIONS = 20
@@ -29,24 +28,26 @@ class Neighbours:
     cosines: Float[np.ndarray, "n k"]
 
 
-def nearest_neighbours(values: Float[np.ndarray, "n d"], k: int = 8, seed: int = 0) -> Neighbours:
+def nearest_neighbours(values: Float[np.ndarray, "n d"], k: int = 4, seed: int = 0) -> Neighbours:
     """Find the k other rows of the largest cosine with each row.
 
-    Exact for up to 10,000 rows. Of more, 4 k candidates are searched in 16 of about 4 sqrt(n) cells of the first 512
-    coordinates, and ranked by all: benchmarks/diversity.py has the part of near-duplicates that is found.
+    Exact for up to 10,000 rows. Of more, k are searched in 16 of about 4 sqrt(n) cells of the first 512 coordinates,
+    and their cosines are of all: benchmarks/diversity.py has the part of near-duplicates that is found.
     """
     n = len(values)
     k = min(k, n - 1)
     if k < 1:
         return Neighbours(np.empty((n, 0), dtype=np.int64), np.empty((n, 0)))
-    index, searched, wanted = _index(values, min(k * _CANDIDATES, n - 1), seed)
-    found = np.concatenate([index.search(unit, wanted + 1)[1] for unit in unit_rows(values, dim=searched)])
-    pairs = [_nearest(values, start, found[start : start + _RANKED], k) for start in range(0, n, _RANKED)]
+    index, searched = _index(values, seed)
+    found = np.concatenate([index.search(unit, k + 1)[1] for unit in unit_rows(values, dim=searched)])
+    norms = np.concatenate([np.linalg.norm(np.asarray(values[at : at + BLOCK], dtype=np.float32), axis=1)
+                            for at in range(0, n, BLOCK)])  # fmt: skip
+    pairs = [_nearest(values, norms, at, found[at : at + _RANKED], k) for at in range(0, n, _RANKED)]
     return Neighbours(*(np.concatenate(each) for each in zip(*pairs, strict=True)))
 
 
-def _index(values: np.ndarray, candidates: int, seed: int) -> tuple[Any, int, int]:
-    """Build an index of all rows: return it, its coordinates, and the neighbours to ask it for."""
+def _index(values: np.ndarray, seed: int) -> tuple[Any, int]:
+    """Build an index of all rows: return it, and its coordinates."""
     faiss = need("faiss", "diversity")
     n, d = values.shape
     dim = d if n <= EXACT else min(_DIM, d)
@@ -58,22 +59,24 @@ def _index(values: np.ndarray, candidates: int, seed: int) -> tuple[Any, int, in
         index.train(np.concatenate([*unit_rows(values, sample, dim)]))
     for unit in unit_rows(values, dim=dim):
         index.add(unit)
-    return index, dim, candidates
+    return index, dim
 
 
-def _nearest(values: np.ndarray, start: int, found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(
+    values: np.ndarray, norms: np.ndarray, start: int, found: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rank the candidates of a block of rows by the cosine in all coordinates, without the row itself."""
-    own = np.arange(start, start + len(found))
     different, place = np.unique(found[found >= 0], return_inverse=True)
     where = np.full(found.shape, -1)
     where[found >= 0] = place
     rows, cosines = np.full((len(found), k), -1), np.full((len(found), k), np.nan)
-    others = np.concatenate([*unit_rows(values, different)])
-    for i, unit in enumerate(np.concatenate([*unit_rows(values, own)])):
-        candidates = where[i][(found[i] >= 0) & (found[i] != own[i])]
-        cosine = others[candidates] @ unit  # (candidates, d) @ (d,)
-        best = np.lexsort((different[candidates], -cosine))[:k]
-        rows[i, : len(best)], cosines[i, : len(best)] = different[candidates[best]], cosine[best]
+    others = values[different].astype(np.float32)
+    for i, own in enumerate(values[start : start + len(found)].astype(np.float32)):
+        candidates = where[i][(found[i] >= 0) & (found[i] != start + i)]
+        row = different[candidates]
+        cosine = others[candidates] @ own / (norms[row] * norms[start + i])  # (candidates, d) @ (d,)
+        best = np.lexsort((row, -cosine))[:k]
+        rows[i, : len(best)], cosines[i, : len(best)] = row[best], cosine[best]
     return rows, np.clip(cosines, -1, 1)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from gradprism.stats.vendi import MOST_DIM, log_vendi, log_vendi_of, unit_rows
 
-HALVES = 40
+HALVES = 24
 """Halves that give the standard error, in complementary pairs."""
 _GROUPS = 32  # of rows, where Gram matrices of groups are added up to those of halves
 

@@ -22,6 +22,7 @@ BLOCK = 4096
 MOST_DIM = 1024
 """Coordinates of sketches that are enough for scores of many subsets: the correction takes care of the rest."""
 
+_LARGE = 256
 _NOTHING = 1e-8  # of the sum of the eigenvalues: what is below this is rounding of fp32 products
 
 
@@ -59,7 +60,7 @@ def gram_matrix(
 
 def eigenvalue_shares(gram: Float[np.ndarray, "k k"]) -> Float[np.ndarray, " r"]:
     """Return the eigenvalues above 0, ascending, as parts of their sum."""
-    return shares_of(np.linalg.eigvalsh(gram))
+    return shares_of(np.linalg.eigvalsh(gram).astype(np.float64))
 
 
 def shares_of(eigenvalues: Float[np.ndarray, " k"]) -> Float[np.ndarray, " r"]:
@@ -91,8 +92,11 @@ def log_vendi(
 
 
 def log_vendi_of(gram: Float[np.ndarray, "k k"], n: int, dim: int | None = None) -> float:
-    """Compute the log of the Vendi score of n unit vectors from their Gram matrix; of sketches where `dim` is given."""
-    shares = eigenvalue_shares(gram)
+    """Compute the log of the Vendi score of n unit vectors from their Gram matrix; of sketches where `dim` is given.
+
+    The eigenvalues of a large matrix are computed in fp32, as its products are: their error is 1e-7 of the largest.
+    """
+    shares = eigenvalue_shares(gram if len(gram) < _LARGE else gram.astype(np.float32))
     return entropy(shares) if dim is None else entropy_before_sketching(shares, n, dim).value
 
 
