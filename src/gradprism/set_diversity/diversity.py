@@ -83,6 +83,8 @@ class Diversity:
     @property
     def _near_duplicates_in_words(self) -> str:
         pairs, least = self.pairs.height, self.about["settings"]["duplicate"]
+        if not pairs:
+            return f"no two rows with a cosine of {least:g} or more"
         return f"{pairs:,} pair{'s' * (pairs != 1)} of {self.near_duplicates:,} rows with a cosine of {least:g} or more"
 
     def save(self, folder: Path, texts: Mapping[str, str]) -> None:
