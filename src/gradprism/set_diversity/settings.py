@@ -17,7 +17,7 @@ class DiversitySettings(Settings):
     Without it each run is a source."""
     rows: int | None = Field(default=None, ge=2)
     """Compare sources by random subsets of this many rows: by itself as many as the smallest source has, of those of 10
-    or more, and at most 500."""
+    or more, and at most 300."""
     draws: int = Field(default=20, ge=5, le=1000)
     """Random subsets of each source, and of each union of two."""
     duplicate: float = Field(default=DEFAULT_DUPLICATE, gt=0, le=1)

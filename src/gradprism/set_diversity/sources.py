@@ -23,7 +23,7 @@ from gradprism.stats.vendi import MOST_DIM, eigenvalue_shares, gram_matrix
 
 FEWEST_ROWS = 10
 """Rows that a source needs, to be compared at equal size."""
-MOST_ROWS = 500
+MOST_ROWS = 300
 """Rows of a random subset, where their number is not given."""
 MOST_UNIONS = 6
 """Sources, the largest, of which every two are united."""
