@@ -94,7 +94,9 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.precision
 	@$(BIN)/python -m benchmarks.exactness
 	@$(BIN)/python -m benchmarks.memory
-	@$(BIN)/python -m benchmarks.by_token
+	@$(BIN)/python -m benchmarks.options
+	@$(BIN)/python -m benchmarks.sketches
+	@$(BIN)/python -m benchmarks.diversity
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
 	@$(BIN)/python -m benchmarks.verdicts

@@ -67,14 +67,17 @@ def test_the_table_of_errors_against_fp64(
         assert 0 < median <= largest < (5e-4 if "entry" in name else 3e-5), name
 
 
-def test_the_cost_of_tokens_is_a_ratio(
+def test_the_cost_of_options_is_a_ratio(
     make_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks import by_token
-    from benchmarks.works import random_example
+    from benchmarks import options
+    from benchmarks.works import Work, random_example
 
     rows = [random_example(row, 30, len(tokenizer)) for row in range(2)]
-    monkeypatch.setattr(by_token, "smollm2", lambda data, n: (make_model("llama"), tokenizer, rows))
-    monkeypatch.setattr(sys, "argv", ["by_token", "--repeats", "2", "--no-save"])
-    by_token.main()
-    assert float(capsys.readouterr().out.split(":")[1].split()[0]) > 0
+    tiny = Work("tiny", lambda: (make_model("llama"), tokenizer, rows))
+    monkeypatch.setattr(options, "the_four", lambda data: [tiny])
+    monkeypatch.setattr(sys, "argv", ["options", "--repeats", "1", "--no-save"])
+    options.main()
+    found = {line[:18].strip(): float(line[18:].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]}
+    assert found.keys() == {*options.OPTIONS, "--target"}
+    assert all(ratio > 0 for ratio in found.values())
