@@ -118,7 +118,7 @@ def test_a_target_without_a_usable_row_is_refused_by_name(analyzer: GradientAnal
         analyzer.target("gsm", [{"prompt": "Question", "response": ""}])
 
 
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (2500, 2300)])
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), pytest.param((2500, 2300), marks=pytest.mark.slow)])
 def test_leading_vectors_are_those_of_an_svd(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     rank = 3
