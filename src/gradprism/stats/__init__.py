@@ -22,6 +22,8 @@
 | `leave_one_out` | how much the diversity of a set falls without each row, exactly |
 | `neighbours` | nearest rows by cosine, near-duplicates, and k-means clusters, by FAISS |
 | `diverse_order` | rows that differ and are good, by lazy greedy choice of the largest log-determinant |
+| `principal_components` | the directions in which rows differ most, and the share of the variance along each |
+| `similar_pairs` | the pairs of rows with the largest cosines, of all pairs |
 | `layer_curves` | total variation of a curve over layers, also by thirds of depth, and relative difference of two |
 
 A feature that has too few finite values gets NaN, never an exception and never 0. `missing`, `least_squares`,
