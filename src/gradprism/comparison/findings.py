@@ -80,9 +80,9 @@ def findings(
 
 
 def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
-    """Judge one row of the table EFFECTS; `by` and `margin` as in `findings`."""
+    """Judge one row of the table EFFECTS, also of a metric; `by` and `margin` as in `findings`."""
     names = row["first"], row["second"], row["measure"], row["projection"]
-    if is_spectral(by):
+    if by == row["measure"] or (is_spectral(by) and row["projection"] is not None):
         said = f"the groups are the extremes of {by}, so that they differ by construction"
         return Finding(*names, "chosen", f"{_subject(row)}: {said}.", _details(row, margin), said)
     if without := _without_ratio(row):

@@ -22,10 +22,15 @@ def titles() -> dict[str, str]:
 
 
 def title(name: str) -> str:
-    """Return the title of a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`."""
+    """Return the title of a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`.
+
+    The scores of a target, `influence:NAME`, are the influence on it.
+    """
     if name.startswith("column:"):
         return f"{name.removeprefix('column:')} (column)"
     measure, _, projection = name.partition(":")
+    if measure == "influence":
+        return f"influence on {projection}"
     words = titles().get(measure, measure.replace("_", " "))
     return words if projection in ("", MEAN) else f"{words} {projection}"
 

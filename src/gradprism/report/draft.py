@@ -10,7 +10,10 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.progress import Say
+from gradprism.report.directions import Directions, read_directions
 from gradprism.report.example_curves import ExampleCurves, read_example_curves
+from gradprism.report.influence import TargetInfluence, read_influences
+from gradprism.report.listed_rows import ListedRow
 from gradprism.report.model_data import examples_data, model_data
 from gradprism.report.page import page, page_labels, page_title
 from gradprism.report.page_json import script_json
@@ -70,9 +73,28 @@ class Draft:
         return [read_example_curves(comparison, table, self.say) for comparison, table in pairs]
 
     @cached_property
+    def directions(self) -> list[Directions | None]:
+        """Directions of the gradients of all examples, where a comparison has sketches of them."""
+        return [read_directions(comparison, self.seed, self.say) for comparison in self.comparisons]
+
+    @cached_property
+    def influences(self) -> list[list[TargetInfluence]]:
+        """The influence of all examples on the targets of each comparison."""
+        return [read_influences(comparison) for comparison in self.comparisons]
+
+    @cached_property
     def texts(self) -> Texts:
-        """Texts of the candidates."""
-        return read_texts(self.comparisons, self.tables, self.say) if self.with_texts else Texts()
+        """Texts of the candidates, and of the rows that are listed by name."""
+        if not self.with_texts:
+            return Texts()
+        return read_texts(self.comparisons, [*map(self._with_texts, range(len(self.tables)))], self.say)
+
+    def _with_texts(self, index: int) -> pl.DataFrame:
+        directions, influences = self.directions[index], self.influences[index]
+        listed = [*(directions.listed if directions else ()), *(row for each in influences for row in each.listed)]
+        candidates = self.tables[index].select("group", "row")
+        named = pl.DataFrame([row[:2] for row in listed], schema=candidates.schema, orient="row")
+        return pl.concat([candidates, named])
 
     @cached_property
     def tokens(self) -> list[ExampleTokens]:
@@ -103,11 +125,19 @@ class Draft:
         comparison, table = self.comparisons[index], self.tables[index][rows].drop(_SAMPLED_FROM)
         runs = {group.name: group.run for group in comparison.groups}
         turns = [self.texts.turns.get((runs[group], row)) for group, row in table["group", "row"].iter_rows()]
+        directions, groups = self.directions[index], [*runs]
+
+        def listed(row: ListedRow) -> dict[str, Any]:
+            return row.json(groups.index(row.group), self.texts.turns.get((runs[row.group], row.row)))
+
         return {
             **self.models[index],
             "n_examples": comparison.examples.height,
+            "directions": directions and directions.json(listed),
+            "targets": [each.json(listed) for each in self.influences[index]],
             "examples": {
                 **examples_data(comparison, table),
+                "map": directions and directions.coordinates_of(table),
                 "text": [None if each is None else texts.setdefault(each, len(texts)) for each in turns],
             },
             "no_texts": {name: why for name, run in runs.items() if (why := self._no_text(run))},

@@ -62,9 +62,9 @@ function distributionCaption(model) {
 }
 
 /** The shown groups with their examples that have a value, in its order. */
-function distributionGroups(model) {
+function distributionGroups(model, column = distributionChoice.column) {
   const { examples } = model;
-  const value = (place) => examples.value(distributionChoice.column, place);
+  const value = (place) => examples.value(column, place);
   return shownGroups(model).map((group) => ({
     ...group,
     places: allPlaces()
@@ -74,10 +74,10 @@ function distributionGroups(model) {
   }));
 }
 
-function distributionRows(model) {
+function distributionRows(model, column = distributionChoice.column) {
   const { examples } = model;
-  const row = (place) => ({ example_id: examples.id(place), row: examples.value("row", place), [distributionChoice.column]: examples.value(distributionChoice.column, place) });
-  return distributionGroups(model).flatMap(({ name, places }) => places.map((place) => ({ group: name, ...row(place) })));
+  const row = (place) => ({ example_id: examples.id(place), row: examples.value("row", place), [column]: examples.value(column, place) });
+  return distributionGroups(model, column).flatMap(({ name, places }) => places.map((place) => ({ group: name, ...row(place) })));
 }
 
 function drawDistribution(width) {

@@ -1,7 +1,7 @@
 // The examples: a table that sorts, filters and turns pages, of which a row opens in full.
 
 const PAGE_ROWS = 25;
-const NO_FILTER = { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "" };
+const NO_FILTER = { sort: null, descending: false, page: 0, text: "", group: "", least: "", most: "", lasso: null };
 const tableChoice = { ...NO_FILTER };
 
 /** Columns of the table: head, value by place, how it is shown. */
@@ -36,6 +36,7 @@ function filterControls(model, list) {
     model.groups.length > 1 && select("Group", groups, tableChoice.group, (value) => list.filter({ group: value })),
     input("Response tokens from", "least", "number", { min: 0, class: "short" }),
     input("to", "most", "number", { min: 0, class: "short" }),
+    list.lasso,
   );
 }
 
@@ -46,12 +47,16 @@ class ExampleTable {
     this.count = el("p", { class: "count", "aria-live": "polite", id: "count" });
     this.save = el("button", { type: "button", class: "quiet", on: { click: () => saveCsv("examples", exampleRows(model, this.places)) } }, "↓ CSV");
     this.save.setAttribute("aria-label", "Download the filtered examples as CSV");
+    this.lasso = el("button", { type: "button", class: "quiet", on: { click: () => keepLasso(null) } }, "In the lasso of the map ✕");
+    this.lasso.setAttribute("aria-label", "Clear the lasso of the map");
     this.body = el("tbody");
     this.heads = this.columns.map((column) => this.head(column));
     this.pages = el("div", { class: "pages" });
     const caption = "Examples; arrow keys walk through the rows, Enter opens one in full";
     this.box = tableBox(caption, "examples", el("thead", null, el("tr", null, this.heads)), this.body);
     this.places = [];
+    on("lasso", () => this.update());
+    on("groups", () => tableChoice.lasso && this.update());
     this.update();
   }
 
@@ -84,6 +89,7 @@ class ExampleTable {
   update() {
     this.places = sorted(matching(this.model), this.columns.find((column) => column.key === tableChoice.sort));
     tableChoice.page = Math.max(0, Math.min(tableChoice.page, Math.ceil(this.places.length / PAGE_ROWS) - 1));
+    this.lasso.toggleAttribute("hidden", tableChoice.lasso === null);
     const n = this.model.examples.length;
     this.count.textContent = this.places.length === n ? plural(n, "example") : `${whole(this.places.length)} of ${plural(n, "example")}`;
     this.heads.forEach((head) => {
@@ -168,13 +174,15 @@ function exampleRows({ examples }, places) {
 }
 
 /** Places of the examples that pass every filter, in the order of the data. */
-function matching({ examples }) {
-  const { text, group, least, most } = tableChoice;
+function matching(model) {
+  const { examples } = model;
+  const { text, group, least, most, lasso } = tableChoice;
   const wanted = text.trim().toLowerCase();
   const passes = (place) =>
     (group === "" || examples.groupPlace(place) === Number(group)) &&
     (least === "" || examples.responseTokens(place) >= Number(least)) &&
     (most === "" || examples.responseTokens(place) <= Number(most)) &&
+    (lasso === null || isInLasso(model, place)) &&
     (wanted === "" || searched(examples, place).includes(wanted));
   return Array.from({ length: examples.length }, (_, place) => place).filter(passes);
 }

@@ -72,6 +72,18 @@ class Examples {
     return Object.hasOwn(this.raw.values, name) ? this.raw.values[name][place] : this.raw[name][place];
   }
 
+  /** Where the map has an example, [x, y]; null where it has no sketch. */
+  mapped(place) {
+    const { map } = this.raw;
+    return map && map[0][place] !== null ? [map[0][place], map[1][place]] : null;
+  }
+
+  /** The place of a row of a group; undefined where the page does not show it. */
+  placeOf(group, row) {
+    this.places ??= new Map(this.raw.row.map((each, place) => [keyOf([this.raw.group[place], each]), place]));
+    return this.places.get(keyOf([group, row]));
+  }
+
   /** A value as it is read; a column of whole numbers without decimals. */
   shown(name, place) {
     this.wholes ??= new Map();
@@ -188,7 +200,7 @@ const state = {
 
 const listeners = new Map();
 
-/** Hear when something chosen changes: `layer`, `measure`, `contrast`, `projections`, `groups`, `theme`. */
+/** Hear when something chosen changes: `layer`, `measure`, `contrast`, `projections`, `groups`, `lasso`, `theme`. */
 function on(what, listener) {
   listeners.set(what, [...(listeners.get(what) ?? []), listener]);
 }

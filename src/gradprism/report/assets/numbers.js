@@ -96,7 +96,7 @@ function projectionName(name) {
 
 /** Over what a column of an example, `measure:projection`, is a mean; nothing for a metric. */
 function meanOver(name) {
-  if (name.startsWith("column:") || !name.includes(":")) return "";
+  if (/^(column|influence):/.test(name) || !name.includes(":")) return "";
   return name.endsWith(":mean") ? "mean over layers and projections" : "mean over layers";
 }
 

@@ -7,6 +7,9 @@ const SECTIONS = [
   ["distributions", "Distributions", distributionsSection],
   ["lengths", "Length", lengthsSection],
   ["correlations", "Correlations", correlationsSection],
+  ["targets", "Targets", targetsSection],
+  ["map", "Map", mapSection],
+  ["redundancy", "Redundancy", redundancySection],
   ["examples", "Examples", examplesSection],
 ];
 

@@ -13,13 +13,14 @@ function plotlyIsThere() {
 
 /**
  * A figure with a caption: `draw(width)` gives {data, layout, height}, or null where there is nothing to draw;
- * `label` is what a screen reader says; `click` hears plotly's point; `download` is what the figure may be saved as.
+ * `label` is what a screen reader says; `click` hears plotly's point; `download` is what the figure may be saved as;
+ * `lasso` hears plotly's lasso, or nothing where it is taken away.
  */
-function figure(label, caption, draw, click = null, download = null) {
+function figure(label, caption, draw, click = null, download = null, lasso = null) {
   const box = el("div", { class: "plot", role: "img", "aria-label": label });
   const words = el("figcaption", null, ...[caption].flat());
   const holder = el("figure", null, box, download && downloadButtons(box, download), words);
-  plots.set(box, { draw, click, drawn: false, width: 0, waiting: null });
+  plots.set(box, { draw, click, lasso, drawn: false, width: 0, waiting: null });
   nearby.observe(box);
   widths.observe(box);
   return {
@@ -80,6 +81,10 @@ async function render(box, plot) {
   const fresh = !box.classList.contains("js-plotly-plot");
   await window.Plotly.react(box, data, { ...baseLayout(), ...layout, width, height }, CONFIG);
   if (fresh && plot.click) box.on("plotly_click", (event) => plot.click(event.points[0]));
+  if (fresh && plot.lasso) {
+    box.on("plotly_selected", plot.lasso);
+    box.on("plotly_deselect", () => plot.lasso());
+  }
 }
 
 /** Draw the rest while nothing else is to be done, so that scrolling finds everything there. */

@@ -6,6 +6,14 @@ const AS_COUNT = { ...AS_TEXT, read: ([text]) => (/^\d{1,9}$/.test(text) ? Numbe
 const AS_LIMIT = { ...AS_TEXT, read: ([text]) => (Number.isFinite(Number(text)) ? text : undefined) };
 const AS_FLAG = { write: (value) => (value === null ? [] : [value ? "1" : "0"]), read: ([text]) => text === "1" };
 const AS_NAMES = { write: (names) => (names.size === 0 ? [""] : [...names]), read: (names) => new Set(names.filter(Boolean)) };
+const AS_CORNERS = {
+  write: (corners) => (corners === null ? [] : [corners.flat().join("_")]),
+  read: ([text]) => {
+    const numbers = text.split("_").map(Number);
+    const corners = numbers.flatMap((x, at) => (at % 2 === 0 ? [[x, numbers[at + 1]]] : []));
+    return corners.length > 2 && corners.length <= MOST_CORNERS && corners.flat().every(Number.isFinite) ? corners : undefined;
+  },
+};
 const asOneOf = (values) => ({ ...AS_TEXT, read: ([text]) => values().find((each) => String(each) === text) });
 
 const chosenModel = {
@@ -35,6 +43,10 @@ const VIEW = [
   ["length", lengthChoice, "column", AS_TEXT],
   ["fit", lengthChoice, "fit", asOneOf(() => FITS.map(([name]) => name))],
   ["correlation", correlationChoice, "kind", asOneOf(() => ["raw", "partial"])],
+  ["target", targetChoice, "metric", AS_TEXT],
+  ["map", mapChoice, "colour", AS_TEXT],
+  ["drag", mapChoice, "drag", asOneOf(() => ["zoom", "lasso"])],
+  ["lasso", tableChoice, "lasso", AS_CORNERS],
   ["find", tableChoice, "text", AS_TEXT],
   ["group", tableChoice, "group", asOneOf(() => Object.keys(state.model.groups))],
   ["from", tableChoice, "least", AS_LIMIT],

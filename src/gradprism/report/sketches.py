@@ -1,0 +1,92 @@
+"""Sketches of the examples of a comparison, read from its runs as unit vectors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from gradprism.comparison.comparison import Comparison, Group
+from gradprism.core.errors import GradPrismError
+from gradprism.core.progress import Say
+from gradprism.report.example_curves import unchanged_run
+from gradprism.runs.run import Run
+from gradprism.runs.sketches import Sketches
+
+Places = npt.NDArray[np.int64]
+_ROWS_AT_ONCE = 4096
+_ALIKE = ("prism.sketch", "prism.sketch_seed", "prism.projections", "text.response_tokens", "text.prompt_tokens")
+
+
+@dataclass(frozen=True)
+class ExampleSketches:
+    """The examples that have a sketch, and where it lies: in which of `sources`, and at which place."""
+
+    table: pl.DataFrame  # group, row, example_id, n_response_tokens, source, place
+    sources: tuple[Sketches, ...]
+    dimension: int
+
+    @property
+    def distinct(self) -> Places:
+        """The rows of the table without those that another group has too."""
+        return self.table.select(pl.struct("source", "row").is_first_distinct().arg_true()).to_series().to_numpy()
+
+    def units(self, places: Places) -> npt.NDArray[np.float32]:
+        """Return the sketches of some rows of the table, each scaled to unit length, (places, dimension)."""
+        found = np.empty((len(places), self.dimension), dtype=np.float32)
+        source, at = (self.table[name].to_numpy()[places] for name in ("source", "place"))
+        for number, sketches in enumerate(self.sources):
+            found[source == number] = sketches.values[at[source == number]]
+        norms = np.linalg.norm(found, axis=1, keepdims=True)
+        found /= np.where(norms > 0, norms, 1.0)
+        return found
+
+    def parts(self) -> Iterator[Places]:
+        """Yield all rows of the table, a few at a time: their sketches together may be large."""
+        for start in range(0, self.table.height, _ROWS_AT_ONCE):
+            yield np.arange(start, min(start + _ROWS_AT_ONCE, self.table.height))
+
+
+def read_sketches_of(comparison: Comparison, say: Say) -> ExampleSketches | None:
+    """Read the sketches of a comparison's examples; None where fewer than two examples have one.
+
+    Only those that were made alike, as in the first group that has any, are read: others have no common directions.
+    A run that is gone or has changed has none here; the page says so of its curves.
+    """
+    sources: dict[str, Sketches] = {}
+    tables: list[pl.DataFrame] = []
+    made: Any = None
+    for group in comparison.groups:
+        rows = comparison.examples.filter(pl.col("group") == group.name)
+        run = _run_with_sketches(group, rows)
+        if run is None or (made is not None and _made(run) != made):
+            continue
+        made = _made(run)
+        if group.run not in sources:
+            say(f"reading the sketches of {group.name}")
+            sources[group.run] = run.sketches
+        tables.append(_located(rows, sources[group.run].rows, [*sources].index(group.run)))
+    found = ExampleSketches(pl.concat(tables), tuple(sources.values()), made[0]) if tables else None
+    return found if found is not None and len(found.distinct) > 1 else None
+
+
+def _run_with_sketches(group: Group, rows: pl.DataFrame) -> Run | None:
+    try:
+        run = unchanged_run(group, rows)
+        return run if run.record.get("identity", {}).get("prism.sketch") else None
+    except (GradPrismError, OSError, pl.exceptions.PolarsError):
+        return None
+
+
+def _made(run: Run) -> tuple[Any, ...]:
+    return tuple(run.record["identity"].get(name) or 0 for name in _ALIKE)
+
+
+def _located(rows: pl.DataFrame, known: npt.NDArray[np.int64], source: int) -> pl.DataFrame:
+    places = pl.DataFrame({"row": known, "place": np.arange(len(known))}, schema={"row": pl.Int64, "place": pl.Int64})
+    located = rows.select("group", "row", "example_id", "n_response_tokens").join(
+        places, on="row", maintain_order="left"
+    )
+    return located.with_columns(pl.lit(source).alias("source"))
