@@ -122,6 +122,9 @@ def test_groups_chosen_by_a_measure_differ_by_construction() -> None:
     )
     assert finding(row(RAW, SAME), by="leading_share:v").kind == "chosen"  # of the same singular values
     assert finding(row(RAW, SAME), by="ifd").kind == "survives"
+    metric = row(RAW, SAME, measure="influence:mine", projection=None)
+    assert finding(metric, by="influence:mine").kind == "chosen"
+    assert finding(metric, by="nuclear_norm:q").kind == "survives"  # other values
 
 
 def test_too_few_rows_are_said_to_be_too_few() -> None:

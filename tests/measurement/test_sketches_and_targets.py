@@ -51,6 +51,14 @@ def test_every_row_has_a_sketch_and_an_influence(run: gradprism.Run) -> None:
     assert {"influence:t", "relative_effective_rank:mean"} <= {*run.table().columns}
 
 
+def test_influence_is_compared_by_differences(run: gradprism.Run) -> None:
+    found = gradprism.compare(run, by="influence:t", quantile=0.4, resamples=199)
+    row = found.effects.filter(measure="influence:t").row(0, named=True)
+    assert found.examples["influence:t"].min() > 0  # a logarithm would be there
+    assert row["regression_scale"] == "linear"
+    assert row["raw_effect"] == pytest.approx(row["mean_first"] - row["mean_second"])
+
+
 def test_afterwards_it_is_the_same(run: gradprism.Run, files: tuple[str, str]) -> None:
     again = gradprism.influence(run, {"later": files[1], "one": files[1]}, part_rows=4)
     first, later = again.scores("influence:t"), again.scores("influence:later")

@@ -17,6 +17,7 @@ from gradprism.comparison.comparison_tables import EFFECTS
 from gradprism.comparison.group_matrix import Features, GroupMatrix
 from gradprism.comparison.settings import CompareSettings
 from gradprism.prism.measures import known_measures
+from gradprism.runs.layout import is_influence
 from gradprism.stats.bootstrap import Resampled, bca_interval, resample_means
 from gradprism.stats.effect_size import auc, auc_interval, cliffs_delta
 from gradprism.stats.least_squares import varies
@@ -91,8 +92,8 @@ def contrast(
 class _ScaledValues:
     """Values on the scale of every effect and test: logs of the measures whose differences are ratios.
 
-    The effect of length on those is near a power law. Metrics are logged where they are above 0 throughout; cosines and
-    the others stay linear.
+    The effect of length on those is near a power law. Metrics are logged where they are above 0 throughout; cosines,
+    influence among them, and the others stay linear.
     """
 
     first: np.ndarray
@@ -106,7 +107,8 @@ class _ScaledValues:
         positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
         keys = first.features.keys
         ratios = {measure for measure in first.features.measures if known_measures()[measure].scale == "log"}
-        logged = np.array([m in ratios or (p is None and positive[i]) for i, (m, p, _) in enumerate(keys)])
+        metrics = {measure for measure, projection, _ in keys if projection is None and not is_influence(measure)}
+        logged = np.array([m in ratios or (m in metrics and positive[i]) for i, (m, _, _) in enumerate(keys)])
         return cls(_logs(first.values, logged), _logs(second.values, logged), logged)
 
 

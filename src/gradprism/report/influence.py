@@ -10,7 +10,7 @@ from gradprism.comparison.comparison import Comparison, Finding
 from gradprism.comparison.findings import finding, margin_of
 from gradprism.core.errors import GradPrismError
 from gradprism.report.listed_rows import ListedRow, Shown
-from gradprism.runs.layout import influence_on
+from gradprism.runs.layout import is_influence
 from gradprism.runs.run import open_run
 
 _EXTREMES = 10  # rows at each end
@@ -42,7 +42,7 @@ class TargetInfluence:
 def read_influences(comparison: Comparison) -> list[TargetInfluence]:
     """Return the influence on each target that every run of a comparison was compared with."""
     names = [name for name in comparison.about.get("metrics", ()) if name in comparison.examples.columns]
-    return [_read(comparison, name) for name in names if name.startswith(influence_on(""))]
+    return [_read(comparison, name) for name in names if is_influence(name)]
 
 
 def _read(comparison: Comparison, metric: str) -> TargetInfluence:

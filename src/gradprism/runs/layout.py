@@ -33,6 +33,11 @@ def influence_on(target: str) -> str:
     return f"influence:{target}"
 
 
+def is_influence(metric: str) -> bool:
+    """Return whether a metric is the scores of a target: cosines, which are compared by differences, not ratios."""
+    return metric.startswith(influence_on(""))
+
+
 def influence_in_words(made: Mapping[str, Any]) -> str:
     """Say what the scores of a target are, by its entry in an identity."""
     unit = ", each divided by its norm" if made["mean"] == "unit" else ""
