@@ -42,19 +42,31 @@ def made_report(
     rank: int = 20,
     texts: Mapping[str, Sequence[tuple[str, str]]] = {},
     tokens: Sequence[str] = (),
+    sketches: Mapping[str, np.ndarray] = {},
 ) -> Comparison:
     """A comparison of two groups `high` and `low`; `texts` replaces the first prompts and responses of a group.
 
-    The runs of the groups `tokens` hold the tokens of their texts.
+    The runs of the groups `tokens` hold the tokens of their texts, those of `sketches` a sketch of each row.
     """
     comparison = made_comparison(("high", "low"), n, layers)
     for place, group in enumerate(("high", "low")):
         rows = [*texts.get(group, ()), *_texts(n, place)][:n]
         data = written(folder / f"{group}.jsonl", group, rows)
         known = rows if group in tokens else None
-        made_run(folder / group, data, comparison.examples.filter(group=group), layers, rank, place, known)
+        table = comparison.examples.filter(group=group)
+        made_run(folder / group, data, table, layers, rank, place, known, sketches.get(group))
     groups = tuple(replace(group, run=str(folder / group.name)) for group in comparison.groups)
     return replace(comparison, groups=groups)
+
+
+def with_target(comparison: Comparison, name: str, values: Sequence[float], **effects: object) -> Comparison:
+    """The same with the influence of every example on a target, and a row of EFFECTS on it for each contrast."""
+    metric = f"influence:{name}"
+    examples = comparison.examples.with_columns(pl.Series(metric, values, dtype=pl.Float64))
+    made = [pl.lit(value).cast(comparison.effects.schema[column]).alias(column) for column, value in effects.items()]
+    rows = comparison.effects.filter(measure="ifd").with_columns(pl.lit(metric).alias("measure"), *made)
+    about = {**comparison.about, "metrics": (*comparison.about["metrics"], metric)}
+    return replace(comparison, examples=examples, effects=pl.concat([comparison.effects, rows]), about=about)
 
 
 def with_effects(comparison: Comparison, **values: object) -> Comparison:
@@ -89,20 +101,25 @@ def made_run(
     rank: int,
     seed: int,
     texts: Sequence[tuple[str, str]] | None = None,
+    sketches: np.ndarray | None = None,
 ) -> None:
-    """A run of `data` whose examples are those of a comparison's table; with the tokens of `texts` where given."""
+    """A run of `data` whose examples are those of a comparison's table; with tokens of `texts`, `sketches` (n, d)."""
     rng = np.random.default_rng(seed)
     recipe = SpectraRecipe(data=(str(data),), checkpoint=CheckpointSettings(model="tiny"), out=str(path))
     identity = {"prism.projections": ",".join(PROJECTIONS), "text.turns": "all", "read.limit": table.height}
     if texts is not None:
         identity["prism.tokens"] = True
+    if sketches is not None:
+        identity["prism.sketch"] = sketches.shape[1]
     description = {"identity": identity, "sessions": [], "data": data_record(open_examples(str(data), ReadSettings()))}
     with RunWriter(path, description) as writer:
         writer.write_text("recipe.yaml", recipe_text(recipe))
         for part, start in enumerate(range(0, table.height, PART_ROWS)):
             rows = table.slice(start, PART_ROWS)
             tokens = None if texts is None else _tokens(rows, texts)
-            tables = Tables(_examples(rows), _spectra(rng, rows["row"].to_list(), layers, rank), _empty(), tokens)
+            sketch = None if sketches is None else _sketches(rows, sketches)
+            spectra = _spectra(rng, rows["row"].to_list(), layers, rank)
+            tables = Tables(_examples(rows), spectra, _empty(), tokens, sketch)
             writer.publish(part, tables)
 
 
@@ -135,6 +152,12 @@ def _spectra(rng: np.random.Generator, rows: list[int], layers: int, rank: int) 
     )
     missing = [pl.lit(None).cast(kind).alias(name) for name, kind in SPECTRA.items() if name not in frame.columns]
     return frame.with_columns(missing).select(SPECTRA.names()).cast(dict(SPECTRA))
+
+
+def _sketches(rows: pl.DataFrame, values: np.ndarray) -> pl.DataFrame:
+    own = values[rows["row"].to_numpy()].astype(np.float16)
+    sketch = pl.Series("sketch", own, dtype=pl.Array(pl.Float16, values.shape[1]))
+    return rows.select("example_id", "row", pl.lit(1.0).alias("norm")).with_columns(sketch)
 
 
 def _tokens(rows: pl.DataFrame, texts: Sequence[tuple[str, str]]) -> pl.DataFrame:

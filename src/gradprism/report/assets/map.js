@@ -168,11 +168,9 @@ function lassoShape(corners) {
   return { type: "path", path: `M${corners.map((corner) => corner.join()).join("L")}Z`, line: { color: cssColour("accent"), width: 1.5, dash: "dot" } };
 }
 
-/** Hear plotly's lasso; what has no corners takes the last one away. */
-function chooseLasso(event) {
-  const drawn = event?.lassoPoints;
-  if (!drawn || drawn.x.length < 3) return keepLasso(null);
-  return keepLasso(evenly(drawn.x.length, MOST_CORNERS).map((at) => [drawn.x[at], drawn.y[at]].map((value) => Number(value.toPrecision(4)))));
+/** Keep the lasso that was drawn, {x, y}; null takes the last one away. */
+function chooseLasso(drawn) {
+  keepLasso(drawn && evenly(drawn.x.length, MOST_CORNERS).map((at) => [drawn.x[at], drawn.y[at]].map((value) => Number(value.toPrecision(4)))));
 }
 
 function keepLasso(corners) {

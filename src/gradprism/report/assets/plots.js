@@ -14,7 +14,7 @@ function plotlyIsThere() {
 /**
  * A figure with a caption: `draw(width)` gives {data, layout, height}, or null where there is nothing to draw;
  * `label` is what a screen reader says; `click` hears plotly's point; `download` is what the figure may be saved as;
- * `lasso` hears plotly's lasso, or nothing where it is taken away.
+ * `lasso` hears the corners of plotly's lasso, or null where it is taken away.
  */
 function figure(label, caption, draw, click = null, download = null, lasso = null) {
   const box = el("div", { class: "plot", role: "img", "aria-label": label });
@@ -82,8 +82,8 @@ async function render(box, plot) {
   await window.Plotly.react(box, data, { ...baseLayout(), ...layout, width, height }, CONFIG);
   if (fresh && plot.click) box.on("plotly_click", (event) => plot.click(event.points[0]));
   if (fresh && plot.lasso) {
-    box.on("plotly_selected", plot.lasso);
-    box.on("plotly_deselect", () => plot.lasso());
+    box.on("plotly_selected", (event) => event?.lassoPoints && plot.lasso(event.lassoPoints)); // also told, without, of what is drawn anew
+    box.on("plotly_deselect", () => plot.lasso(null));
   }
 }
 
