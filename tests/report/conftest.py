@@ -74,8 +74,7 @@ def visit(browser: Any, tab: Any) -> Iterator[Callable[..., Any]]:
             tab.remove_listener(event, hear)
     tab.mouse.move(0, 0)
     tab.goto("about:blank")
-    harmless = ("data:", "blob:", "console: [.WebGL-")  # a driver without a graphics card says that it is slow
-    assert [trouble for trouble in troubles if not trouble.startswith(harmless)] == []
+    assert [trouble for trouble in troubles if not trouble.startswith(("data:", "blob:"))] == []
 
 
 @pytest.fixture

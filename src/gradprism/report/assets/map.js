@@ -12,7 +12,6 @@ function mapSection() {
   const plot = figure(mapLabel(), mapCaption(model), (width) => drawMap(model, width), openPoint, { what: () => "map", rows: () => mapRows(model) }, chooseLasso);
   const legend = groupLegend(model, (place) => markerSwatch(mapChoice.colour === "group" ? groupColour(place) : cssColour("ink"), groupSymbol(place)));
   const follow = () => {
-    plot.box.style.touchAction = mapChoice.drag === "lasso" ? "none" : "";
     legend.follow();
     plot.label(mapLabel());
     plot.caption(mapCaption(model));
@@ -20,12 +19,17 @@ function mapSection() {
   };
   for (const what of ["groups", "lasso"]) on(what, follow);
   follow();
-  const change = (name) => (value) => {
-    mapChoice[name] = value;
-    follow();
+  const drags = (how) => {
+    mapChoice.drag = how;
+    plot.box.style.touchAction = how === "lasso" ? "none" : "";
+    if (plot.box.layout) window.Plotly.relayout(plot.box, { dragmode: mapDragmode() });
   };
-  const colour = select("Colour", columns, mapChoice.colour, change("colour"));
-  const drag = select("Dragging", [["zoom", "zooms in"], ["lasso", "draws a lasso"]], mapChoice.drag, change("drag"));
+  drags(mapChoice.drag);
+  const colour = select("Colour", columns, mapChoice.colour, (name) => {
+    mapChoice.colour = name;
+    follow();
+  });
+  const drag = select("Dragging", [["zoom", "zooms in"], ["lasso", "draws a lasso"]], mapChoice.drag, drags);
   return section(
     "map",
     "Map of the examples",
@@ -90,32 +94,31 @@ function mapRows(model) {
   });
 }
 
-/** Whether very many points can be drawn at once; earlier plotly makes code for it, which the page's policy forbids. */
-function drawsOnGraphicsCard() {
-  return parseInt(window.Plotly.version, 10) >= 4 && Boolean(document.createElement("canvas").getContext("webgl"));
-}
-
+/** All points, as SVG: plotly's scattergl makes code out of text, which the page's policy forbids. */
 function drawMap(model, width) {
   const places = mapPlaces(model);
-  const type = places.length > MOST_POINTS && drawsOnGraphicsCard() ? "scattergl" : "scatter";
   const colours = mapChoice.colour === "group" ? null : mapColours(model, places);
   const data = shownGroups(model).flatMap((group) => {
     const own = places.filter((place) => model.examples.groupPlace(place) === group.place);
     const parts = colours ? [own.filter((place) => colours.of(place) === null), own.filter((place) => colours.of(place) !== null)] : [own];
-    return parts.filter((part) => part.length > 0).map((part) => ({ type, ...mapTrace(model, part, group, colours) }));
+    return parts.filter((part) => part.length > 0).map((part) => mapTrace(model, part, group, colours));
   });
   const name = (place) => `Principal component ${place + 1} (${percentage(model.directions.shares[place])} of the variance)`;
   const layout = {
     xaxis: axis(name(0)),
     yaxis: axis(name(1), { scaleanchor: "x" }),
     hovermode: "closest",
-    dragmode: mapChoice.drag === "lasso" ? "lasso" : TOUCH ? false : "zoom",
+    dragmode: mapDragmode(),
     newselection: { line: { color: cssColour("accent"), width: 1.5 } },
     selections: [],
     shapes: tableChoice.lasso === null ? [] : [lassoShape(tableChoice.lasso)],
     ...(colours && { coloraxis: colours.axis }),
   };
   return { data, layout, height: Math.min(560, Math.max(340, width * 0.6)) };
+}
+
+function mapDragmode() {
+  return mapChoice.drag === "lasso" ? "lasso" : TOUCH ? false : "zoom";
 }
 
 /** The colours of a column: `of(place)` is the number that the axis turns into a colour, or null. */
@@ -146,6 +149,7 @@ function mapTrace(model, places, { name, place: index }, colours) {
   const colour = coloured ? { color: places.map(colours.of), coloraxis: "coloraxis" } : { color: colours ? cssColour("map-missing") : groupColour(index) };
   const chosen = tableChoice.lasso === null ? {} : { selectedpoints: places.flatMap((place, i) => (isInLasso(model, place) ? [i] : [])) };
   return {
+    type: "scatter",
     mode: "markers",
     name: plotText(name),
     x: at.map(([x]) => x),

@@ -82,7 +82,8 @@ async function render(box, plot) {
   await window.Plotly.react(box, data, { ...baseLayout(), ...layout, width, height }, CONFIG);
   if (fresh && plot.click) box.on("plotly_click", (event) => plot.click(event.points[0]));
   if (fresh && plot.lasso) {
-    box.on("plotly_selected", (event) => event?.lassoPoints && plot.lasso(event.lassoPoints)); // also told, without, of what is drawn anew
+    const hear = (event) => event?.lassoPoints && plot.lasso(event.lassoPoints); // without, it tells of points that are drawn anew
+    box.on("plotly_selected", hear);
     box.on("plotly_deselect", () => plot.lasso(null));
   }
 }
