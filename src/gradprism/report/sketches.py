@@ -12,7 +12,7 @@ from gradprism.comparison.comparison import Comparison, Group
 from gradprism.core.errors import GradPrismError
 from gradprism.core.progress import Say
 from gradprism.report.example_curves import unchanged_run
-from gradprism.runs.run import Run
+from gradprism.runs.run import Run, open_run
 from gradprism.runs.sketches import Sketches
 
 Places = npt.NDArray[np.int64]
@@ -74,8 +74,8 @@ def read_sketches_of(comparison: Comparison, say: Say) -> ExampleSketches | None
 
 def _run_with_sketches(group: Group, rows: pl.DataFrame) -> Run | None:
     try:
-        run = unchanged_run(group, rows)
-        return run if run.record.get("identity", {}).get("prism.sketch") else None
+        has_sketches = open_run(group.run).record.get("identity", {}).get("prism.sketch")
+        return unchanged_run(group, rows) if has_sketches else None
     except (GradPrismError, OSError, pl.exceptions.PolarsError):
         return None
 

@@ -65,11 +65,11 @@ function mapCaption(model) {
   const { dimension, shares, length_spearman: byLength, n_used: used, n_rows: rows } = model.directions;
   const n = mapPlaces(model).length;
   const shown = n < model.n_examples ? `${whole(n)} of ${plural(model.n_examples, "example")}` : `All ${plural(n, "example")}`;
-  const each = (values, show) => `axis 1 ${show(values[0])}, axis 2 ${show(values[1])}`;
+  const each = (values, show) => `${show(values[0])} on axis 1, ${show(values[1])} on axis 2`;
   const sample = used < rows ? `, of a random sample of ${whole(used)} of ${plural(rows, "row")}` : "";
   return [
-    `${shown}. Principal components of sketches of dimension ${whole(dimension)}${sample}; share of the variance: ${each(shares, percentage)}. `,
-    `Rank correlation with response tokens: ${each(byLength, share)}; where it is far from 0, the map shows length. Click a point to open the example. `,
+    `${shown}. Principal components of sketches (random projections of dimension ${whole(dimension)})${sample}; they hold ${each(shares, percentage)} of the variance. `,
+    `Rank correlation with response tokens: ${each(byLength, share)}: far from 0, an axis shows length. Click a point to open the example. `,
     ...lassoWords(model),
   ];
 }
@@ -105,8 +105,8 @@ function drawMap(model, width) {
   });
   const name = (place) => `Principal component ${place + 1} (${percentage(model.directions.shares[place])} of the variance)`;
   const layout = {
-    xaxis: axis(name(0)),
-    yaxis: axis(name(1), { scaleanchor: "x" }),
+    xaxis: axis(name(0), { uirevision: "zoomed" }),
+    yaxis: axis(name(1), { scaleanchor: "x", uirevision: "zoomed" }),
     hovermode: "closest",
     dragmode: mapDragmode(),
     newselection: { line: { color: cssColour("accent"), width: 1.5 } },
