@@ -93,10 +93,10 @@ def test_axes_and_pairs_of_very_many_rows_are_of_a_sample(
     assert read(sketched).pairs == found.pairs
 
 
-@pytest.mark.parametrize("which", ["other dimension", "no sketch", "run gone"])
+@pytest.mark.parametrize("which", ["other dimension", "no sketch", "no direction", "run gone"])
 def test_rows_without_a_comparable_sketch_have_no_place(tmp_path: Path, which: str) -> None:
     made = planted()
-    low = {"other dimension": {"low": made["low"][:, :8]}}.get(which, {})
+    low = {"other dimension": {"low": made["low"][:, :8]}, "no direction": {"low": 0 * made["low"]}}.get(which, {})
     comparison = made_report(tmp_path, n=N, layers=2, sketches={"high": made["high"], **low})
     if which == "run gone":
         comparison = replace(

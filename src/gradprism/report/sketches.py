@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,11 @@ from gradprism.core.progress import Say
 from gradprism.report.example_curves import unchanged_run
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.sketches import Sketches
+from gradprism.set_diversity.sketched_rows import has_direction, has_sketches, sketch_differences
+from gradprism.stats.vendi import unit_rows
 
 Places = npt.NDArray[np.int64]
 _ROWS_AT_ONCE = 4096
-_ALIKE = ("prism.sketch", "prism.sketch_seed", "prism.projections", "text.response_tokens", "text.prompt_tokens")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class ExampleSketches:
         found = np.empty((len(places), self.dimension), dtype=np.float32)
         source, at = (self.table[name].to_numpy()[places] for name in ("source", "place"))
         for number, sketches in enumerate(self.sources):
-            found[source == number] = sketches.values[at[source == number]]
-        norms = np.linalg.norm(found, axis=1, keepdims=True)
-        found /= np.where(norms > 0, norms, 1.0)
+            wanted, start = np.flatnonzero(source == number), 0
+            for unit in unit_rows(sketches.values, at[wanted]):
+                found[wanted[start : start + len(unit)]] = unit
+                start += len(unit)
         return found
 
     def parts(self) -> Iterator[Places]:
@@ -52,41 +53,37 @@ class ExampleSketches:
 def read_sketches_of(comparison: Comparison, say: Say) -> ExampleSketches | None:
     """Read the sketches of a comparison's examples; None where fewer than two examples have one.
 
-    Only those that were made alike, as in the first group that has any, are read: others have no common directions.
-    A run that is gone or has changed has none here; the page says so of its curves.
+    Only those made with the options of the first group that has any are read: others have no common space. A run that
+    is gone or has changed has none here; the page says so of its curves.
     """
     sources: dict[str, Sketches] = {}
     tables: list[pl.DataFrame] = []
-    made: Any = None
+    first: Run | None = None
     for group in comparison.groups:
         rows = comparison.examples.filter(pl.col("group") == group.name)
         run = _run_with_sketches(group, rows)
-        if run is None or (made is not None and _made(run) != made):
+        if run is None or (first is not None and any(sketch_differences(first, run))):
             continue
-        made = _made(run)
+        first = first or run
         if group.run not in sources:
             say(f"reading the sketches of {group.name}")
             sources[group.run] = run.sketches
-        tables.append(_located(rows, sources[group.run].rows, [*sources].index(group.run)))
-    found = ExampleSketches(pl.concat(tables), tuple(sources.values()), made[0]) if tables else None
-    return found if found is not None and len(found.distinct) > 1 else None
+        tables.append(_located(rows, sources[group.run], [*sources].index(group.run)))
+    if not tables:
+        return None
+    read = tuple(sources.values())
+    found = ExampleSketches(pl.concat(tables), read, read[0].values.shape[1])
+    return found if len(found.distinct) > 1 else None
 
 
 def _run_with_sketches(group: Group, rows: pl.DataFrame) -> Run | None:
     try:
-        has_sketches = open_run(group.run).record.get("identity", {}).get("prism.sketch")
-        return unchanged_run(group, rows) if has_sketches else None
+        return unchanged_run(group, rows) if has_sketches(open_run(group.run)) else None
     except (GradPrismError, OSError, pl.exceptions.PolarsError):
         return None
 
 
-def _made(run: Run) -> tuple[Any, ...]:
-    return tuple(run.record["identity"].get(name) or 0 for name in _ALIKE)
-
-
-def _located(rows: pl.DataFrame, known: npt.NDArray[np.int64], source: int) -> pl.DataFrame:
-    places = pl.DataFrame({"row": known, "place": np.arange(len(known))}, schema={"row": pl.Int64, "place": pl.Int64})
-    located = rows.select("group", "row", "example_id", "n_response_tokens").join(
-        places, on="row", maintain_order="left"
-    )
-    return located.with_columns(pl.lit(source).alias("source"))
+def _located(rows: pl.DataFrame, sketches: Sketches, source: int) -> pl.DataFrame:
+    places = pl.DataFrame({"row": sketches.rows, "place": np.arange(len(sketches))})
+    known = rows.select("group", "row", "example_id", "n_response_tokens", pl.lit(source).alias("source"))
+    return known.join(places.filter(has_direction(sketches.values)), on="row", maintain_order="left")

@@ -54,7 +54,7 @@ def refuse_unlike(runs: Mapping[str, Run], incomplete: bool) -> None:
                 f"The runs {first} and {name} are of different models, whose gradients have no common space:\n"
                 f"  {made_by(one)}\n  {made_by(other)}\nMeasure the diversity of each by itself."
             )
-        if different := [*_differences(one, other)]:
+        if different := [*sketch_differences(one, other)]:
             raise GradPrismError(
                 f"The sketches of {first} and {name} have no common space. They differ in:\n  "
                 + "\n  ".join(different)
@@ -76,7 +76,7 @@ def refuse_without_sketches(run: Run) -> None:
         )
 
 
-def _differences(one: Run, other: Run) -> Iterator[str]:
+def sketch_differences(one: Run, other: Run) -> Iterator[str]:
     """Yield the settings of text, projections and sketch in which two runs differ, with both values."""
     first, second = one.record["identity"], other.record["identity"]
     for name in sorted({*first, *second}):

@@ -27,7 +27,7 @@
 | `layer_curves` | total variation of a curve over layers, also by thirds of depth, and relative difference of two |
 
 A feature that has too few finite values gets NaN, never an exception and never 0. `missing`, `least_squares`,
-`length_match` but for its optimal pairs, `given_length`, `ranking`, `layer_curves`, `drawn`, `permutation` and those of
-diversity but for `diverse_order` need no scipy, which is of the extras `gradprism[report]` and `gradprism[diversity]`;
-`neighbours` needs FAISS, of the latter.
+`length_match` but for its optimal pairs, `given_length`, `ranking`, `layer_curves`, `drawn`, `permutation`,
+`similar_pairs` and those of diversity but for `diverse_order` need no scipy, which is of the extras `gradprism[report]`
+and `gradprism[diversity]`; `neighbours` needs FAISS, of the latter.
 """
