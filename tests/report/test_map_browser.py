@@ -17,6 +17,11 @@ from gradprism.report import write_report
 pytestmark = pytest.mark.slow  # a page of 5 MB is loaded anew for each test, one to two seconds each
 N = 30
 MAP = "document.querySelector('#map .plot')"
+CUT_LABELS = """
+[...document.querySelectorAll("#targets .plot:first-child .ytick text")]
+  .filter((each) => each.getBoundingClientRect().left < each.closest(".plot").getBoundingClientRect().left)
+  .map((each) => each.textContent)
+"""
 SQUARE = "-5_-5_0_-5_0_5_-5_5"  # the left half of the map
 
 
@@ -192,6 +197,7 @@ def test_they_fit_at_both_widths_in_both_themes(visit: Any, report: Path, size: 
     for section in ("targets", "map"):
         drawn(page, section)
     assert page.locator("html").evaluate("each => each.scrollWidth") == size[0]
+    assert page.evaluate(CUT_LABELS) == []
     page.locator("#theme").click()
     accent = "getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()"
     until(page, f"{MAP}.layout.shapes[0].line.color === {accent}")

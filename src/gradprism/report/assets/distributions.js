@@ -94,12 +94,12 @@ function pointsAndBoxes(model, groups, width) {
   const narrow = width < 560;
   const labels = groups.map(({ name, places, value }) => {
     const middle = number(quantile(places.map(value), 0.5));
-    return `${plotText(name, narrow ? 12 : 26)}<br>n ${whole(places.length)}, median ${middle}`;
+    return `${plotText(name, narrow ? 12 : 26)}<br>n ${whole(places.length)}${narrow ? "<br>" : ", "}median ${middle}`;
   });
   const rows = { tickvals: groups.map((_, row) => row), ticktext: labels, range: [groups.length - 0.5, -0.5], showgrid: false, zeroline: false, fixedrange: true };
   return {
     data: groups.flatMap((group, row) => [boxTrace(group, row), stripTrace(model, group, row)]),
-    layout: { yaxis: axis("", rows), margin: { l: narrow ? 118 : 190, r: 12, t: 8, b: 44 } },
+    layout: { yaxis: axis("", rows), margin: { l: narrow ? 104 : 190, r: 12, t: 8, b: 44 } },
     height: Math.max(170, groups.length * 84 + 60),
   };
 }
