@@ -27,9 +27,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows that are measured, in order."""
     rows, analyze = list[int](), GradientAnalyzer.analyze
 
-    def analyze_and_note(self: GradientAnalyzer, data: Any, *arguments: Any) -> Any:
+    def analyze_and_note(self: GradientAnalyzer, data: Any, *arguments: Any, **more: Any) -> Any:
         rows.extend(example.row for example in data)
-        return analyze(self, data, *arguments)
+        return analyze(self, data, *arguments, **more)
 
     monkeypatch.setattr(GradientAnalyzer, "analyze", analyze_and_note)
     return rows

@@ -12,7 +12,6 @@ from gradprism.report.listed_rows import ListedRow, Shown
 from gradprism.report.page_json import EXAMPLE_DIGITS, rounded
 from gradprism.report.sketches import Places, read_sketches_of
 from gradprism.stats.principal_components import principal_components
-from gradprism.stats.rank_correlation import spearman
 from gradprism.stats.similar_pairs import most_similar_pairs
 
 MOST_ROWS = 20_000  # of which axes and pairs are made: all pairs of more take minutes
@@ -51,6 +50,8 @@ def read_directions(comparison: Comparison, seed: int, say: Say) -> Directions |
 
     Of more than `MOST_ROWS` rows both are of a sample drawn by `seed`; every row has its place along these axes.
     """
+    from gradprism.stats.rank_correlation import spearman
+
     sketches = read_sketches_of(comparison, say)
     if sketches is None:
         return None

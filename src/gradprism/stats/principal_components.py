@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh
 
 _ROWS_AT_ONCE = 2048
 
@@ -56,6 +55,8 @@ def _parts(rows: Float[np.ndarray, "n d"]) -> Iterator[Float[np.ndarray, "m d"]]
 
 def _leading(products: Float[np.ndarray, "m m"], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the `k` largest eigenvalues and their vectors, zeros where there are fewer."""
+    from scipy.linalg import eigh
+
     m = len(products)
     values, vectors = np.zeros(k), np.zeros((m, k))
     if m:
