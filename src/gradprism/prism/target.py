@@ -177,7 +177,7 @@ def _products(gradient: Float[Tensor, "d_out d_in"], target: _Directions) -> Flo
     mean, left, right = (each.to(gradient) for each in (target.mean, target.left, target.right))
     within_left, within_right = left.T @ gradient, gradient @ right  # (r, d_in), (d_out, r)
     squares = [each.double().square().sum() for each in (within_left, within_right, within_left @ right)]
-    return torch.stack([(gradient * mean).sum(dtype=torch.float64), *squares])
+    return torch.stack([torch.dot(gradient.flatten(), mean.flatten()).double(), *squares])
 
 
 def _without_shares(influence: Influence) -> Influence:
