@@ -124,6 +124,24 @@ def test_a_target_that_cannot_be_used_is_named(
         gradprism.influence(run, ["a=x.jsonl", "a=y.jsonl"])
 
 
+def test_a_dry_run_refuses_what_the_run_would(
+    tiny_checkpoint: Path, files: tuple[str, str], run: gradprism.Run
+) -> None:
+    from gradprism.core.progress import NoProgress
+    from gradprism.measurement.estimate import estimate_spectra
+    from gradprism.measurement.settings import SpectraRecipe
+
+    def estimate(target: str) -> int:
+        options = OPTIONS | {"model": str(tiny_checkpoint), "target": target}
+        return estimate_spectra(SpectraRecipe.from_options((files[0],), str(run.path), **options), NoProgress()).rows
+
+    assert estimate(f"t={files[1]}") == len(ROWS)
+    with pytest.raises(GradPrismError, match=r"no_such\.jsonl"):
+        estimate("t=no_such.jsonl")
+    with pytest.raises(GradPrismError, match="--target: other rows"):
+        estimate(f"t={files[0]}")
+
+
 def test_another_model_is_refused(run: gradprism.Run, files: tuple[str, str], make_model: Any, tokenizer: Any) -> None:
     with pytest.raises(GradPrismError, match="other weights"):
         gradprism.influence(run, {"other": files[1]}, model=make_model("llama", seed=9), tokenizer=tokenizer)

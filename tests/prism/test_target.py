@@ -118,6 +118,19 @@ def test_a_target_without_a_usable_row_is_refused_by_name(analyzer: GradientAnal
         analyzer.target("gsm", [{"prompt": "Question", "response": ""}])
 
 
+def test_a_target_made_otherwise_is_refused_by_name(make_model: Any, tokenizer: Any) -> None:
+    model = make_model("llama")
+    analyzer = GradientAnalyzer(model, tokenizer, max_length=64)
+    target = analyzer.target("t", ROWS)
+    with pytest.raises(GradPrismError, match=r"Target t has 16 gradients of k, o, q, v; measured here are 4 of q"):
+        GradientAnalyzer(model, tokenizer, max_length=64, projections="q").analyze(ROWS, targets=[target])
+    with pytest.raises(GradPrismError, match="Target t was made by another model"):
+        GradientAnalyzer(make_model("llama"), tokenizer, max_length=64).influence(ROWS, [target])
+    turns = [{"role": "user", "content": "Question"}, {"role": "assistant", "content": "Answer."}]
+    with pytest.raises(GradPrismError, match="read with the template paper, and these data with chat"):
+        analyzer.influence([{"messages": turns}], [target])
+
+
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6), pytest.param((2500, 2300), marks=pytest.mark.slow)])
 def test_leading_vectors_are_those_of_an_svd(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)

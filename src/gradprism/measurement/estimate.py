@@ -5,7 +5,7 @@ Nothing is written.
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from gradprism.data.example_set import ExampleSet
 from gradprism.engine.shards import n_parts
 from gradprism.files.paths import to_path
 from gradprism.measurement.settings import SpectraRecipe
+from gradprism.measurement.targets import open_targets, targets_identity
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.device import devices_in_words, execution_device, find_device, find_spread
 from gradprism.models.rate import estimated_seconds
@@ -107,7 +108,8 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     out = to_path(recipe.out)
     text = resolve_text(recipe.text, source, source.load_config(), examples.n_conversations, identity_of(out)).settings
     recipe = recipe.model_copy(update={"text": text})
-    done = _rows_done(recipe, len(examples))
+    targets = targets_identity(recipe.targets, open_targets(recipe.targets, recipe.read))
+    done = _rows_done(recipe, len(examples), targets)
     progress.say("Tokenising")
     chosen = _sample(examples, done)
     ready = list(_encoded(chosen, make_encoder(source.load_tokenizer(), text)))
@@ -150,7 +152,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     )
 
 
-def _rows_done(recipe: SpectraRecipe, rows: int) -> range:
+def _rows_done(recipe: SpectraRecipe, rows: int, targets: Mapping[str, Any]) -> range:
     """Return the first rows that the run holds already. Raises `GradPrismError` where it has other settings."""
     from gradprism.runs.resume_checks import ROWS, refuse_differences
 
@@ -160,6 +162,7 @@ def _rows_done(recipe: SpectraRecipe, rows: int) -> range:
         return range(0)
     shared = {name: value for name, value in recipe.identity().items() if name in made and name not in ROWS}
     refuse_differences(out, {name: made[name] for name in shared}, shared)
+    refuse_differences(out, {name: made[name] for name in made if name == "targets"}, targets)
     return range(min(rows, open_run(out).counts.done))
 
 

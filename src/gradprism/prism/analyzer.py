@@ -38,7 +38,7 @@ from gradprism.prism.prism import measure_batch
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings, PrismSettings
 from gradprism.prism.sketch import Sketcher
 from gradprism.prism.tables import EXAMPLES, INFLUENCE, SIMILARITY, TOKENS, Tables, sketches_schema, spectra_schema
-from gradprism.prism.target import MeanReader, Target, TargetMean, TargetReader
+from gradprism.prism.target import MeanReader, Target, TargetMean, TargetReader, refuse_unlike
 
 Encode = Callable[[Example], Encoded]
 Ready = tuple[Example, Encoded]
@@ -170,20 +170,23 @@ class GradientAnalyzer:
         Raises `GradPrismError` where no example can be measured.
         """
         ready, unusable = self._encode(self._examples_of(data), self._encoder.encode)
-        return self.target_encoded(name, ready, mean, rank, [item.reason for item in unusable])
+        problems = [item.reason for item in unusable]
+        return self._target(name, ready, mean, rank, problems, self._encoder.settings.template)
 
-    def target_encoded(
+    def target_encoded(self, name: str, encoded: Sequence[Ready], mean: TargetMean = "plain", rank: int = 8) -> Target:
+        """Return a target as `target` does, of examples that are given as token ids and response masks."""
+        return self._target(name, encoded, mean, rank, [], None)
+
+    def _target(
         self,
         name: str,
         encoded: Sequence[Ready],
-        mean: TargetMean = "plain",
-        rank: int = 8,
-        problems: Sequence[str | None] = (),
+        mean: TargetMean,
+        rank: int,
+        problems: Sequence[str | None],
+        template: str | None,
     ) -> Target:
-        """Return a target as `target` does, of examples that are given as token ids and response masks.
-
-        `problems` are those of further rows, which could not be encoded.
-        """
+        """Return a target; `problems` are those of further rows, which could not be encoded."""
         reader, problems, ready = MeanReader(mean), [*problems], list(encoded)
         rows = len(problems) + len(ready)
         with frozen(self.model):
@@ -197,7 +200,7 @@ class GradientAnalyzer:
                 f"Target {name}: none of its {rows:,} rows has a gradient: {reason}. Expected prompts with "
                 "responses that this model and template can read, as the data have."
             )
-        return reader.target(name, rank)
+        return reader.target(name, rank, template, self.model)
 
     def _examples_of(self, data: Any) -> list[Example]:
         """Return examples as a list, and choose the template by them where it is `auto`."""
@@ -223,6 +226,9 @@ class GradientAnalyzer:
         ready, unusable = self._encode(examples, encode)
         if unusable:
             on_batch(len(unusable), 0)
+        for target in targets:
+            keys = {(each.layer, each.name) for each in self.projections}
+            refuse_unlike(target, self._encoder.settings.template, self.model, keys)
         readers = [*(self._readers if spectra else ()), *([TargetReader(targets)] if targets else ())]
         measure = partial(self._measure, readers=readers, spectra=spectra)
         measured = {item.example.row: item for item in [*unusable, *self._measure_batches(ready, measure, on_batch)]}

@@ -6,14 +6,16 @@ ones V of M: ‖Uᵀ G‖² / ‖G‖², ‖G V‖² / ‖G‖², and ‖Uᵀ G 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+from weakref import ReferenceType, ref
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradprism.core.errors import GradPrismError
 from gradprism.prism.example_gradients import ExampleGradients, Influence
 from gradprism.prism.gradient import Gradient
 
@@ -41,6 +43,10 @@ class Target:
     rows: int
     """Rows that it is the mean of."""
     of: Mapping[Key, _Directions]
+    template: str | None = None
+    """Template that its rows were read with; None where they were given as token ids."""
+    model: "ReferenceType[nn.Module] | None" = None
+    """The model that they went through."""
 
     @property
     def norm(self) -> float:
@@ -74,10 +80,12 @@ class MeanReader:
             scaled = gradient / norm if self._unit else gradient
             self._totals[key] = self._totals[key].add_(scaled) if key in self._totals else scaled
 
-    def target(self, name: str, rank: int) -> Target:
+    def target(self, name: str, rank: int, template: str | None, model: nn.Module) -> Target:
         """Return the mean of what was added, with `rank` singular vectors of each projection."""
         means = {key: total / self.rows for key, total in self._totals.items()}
-        return Target(name, self.rows, {key: _directions(mean, rank) for key, mean in means.items()})
+        return Target(
+            name, self.rows, {key: _directions(mean, rank) for key, mean in means.items()}, template, ref(model)
+        )
 
 
 class _MeanReading:
@@ -121,6 +129,26 @@ def leading_vectors(matrix: Float[Tensor, "m n"], rank: int) -> tuple[Float[Tens
         left, right = (right, left) if flipped else (left, right)
     there = values > 1e-7 * values[:1]
     return (left * there).to(matrix.dtype), (right * there).to(matrix.dtype)
+
+
+def refuse_unlike(target: Target, template: str, model: nn.Module, keys: Collection[Key]) -> None:
+    """Raise `GradPrismError` where a target was made by another template or model, or of other projections."""
+    if target.model is not None and target.model() is not model:
+        raise GradPrismError(
+            f"Target {target.name} was made by another model. Expected one that this model's analyzer made: call its "
+            "method `target` again."
+        )
+    if target.template not in (None, template):
+        raise GradPrismError(
+            f"Target {target.name} was read with the template {target.template}, and these data with {template}. "
+            "Expected one template for both: name it, as in GradientAnalyzer(..., template='chat')."
+        )
+    if target.of.keys() != {*keys}:
+        has, wanted = (", ".join(sorted({name for _, name in some})) for some in (target.of, keys))
+        raise GradPrismError(
+            f"Target {target.name} has {len(target.of):,} gradients of {has}; measured here are {len(keys):,} of "
+            f"{wanted}. Expected the same projections."
+        )
 
 
 class TargetReader:

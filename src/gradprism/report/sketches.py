@@ -13,7 +13,7 @@ from gradprism.core.progress import Say
 from gradprism.report.example_curves import unchanged_run
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.sketches import Sketches
-from gradprism.set_diversity.sketched_rows import has_direction, has_sketches, sketch_differences
+from gradprism.set_diversity.sketched_rows import has_direction, sketch_differences
 from gradprism.stats.vendi import unit_rows
 
 Places = npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ def read_sketches_of(comparison: Comparison, say: Say) -> ExampleSketches | None
 
 def _run_with_sketches(group: Group, rows: pl.DataFrame) -> Run | None:
     try:
-        return unchanged_run(group, rows) if has_sketches(open_run(group.run)) else None
+        return unchanged_run(group, rows) if open_run(group.run).has_sketches else None
     except (GradPrismError, OSError, pl.exceptions.PolarsError):
         return None
 

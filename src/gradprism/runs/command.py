@@ -1,7 +1,8 @@
 """show: Summarise a run: counts, reasons, measures per projection and layer group."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gradprism.core.console import HarmlessConsole, print_json
@@ -64,6 +65,29 @@ def run_job(
         err.print("Repeat the same command to resume.")
         return 130
     return report(finished)
+
+
+def score_run(job: "Callable[[Progress], Run]", out: str, names: Sequence[str], quiet: bool, json: bool) -> int:
+    """Do a job that computes the scores `names` of a run, and print their summary."""
+    from gradprism.runs.render_scores import scores_of
+    from gradprism.runs.score_summary import summary_of_scores
+
+    def counted(run: "Run") -> str:
+        there = {name: run.scores(name).height for name in names if name in run.metrics}
+        return ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
+
+    def report(run: "Run") -> int:
+        summaries = [summary_of_scores(run, name) for name in names]
+        if json:
+            print_json([asdict(item) for item in summaries])
+        elif not quiet:
+            HarmlessConsole().print(scores_of(run, summaries))
+        without = ", ".join(item.metric for item in summaries if not item.ok)
+        if without:
+            sys.stderr.write(f"gradprism: no row has a value of {without}; for the reasons: gradprism show {out}\n")
+        return 1 if without else 0
+
+    return run_job(job, out, quiet, counted, report)
 
 
 def make_run(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:

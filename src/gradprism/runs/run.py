@@ -205,6 +205,11 @@ class Run:
         return "tokens" in tables_of(self.record)
 
     @property
+    def has_sketches(self) -> bool:
+        """True if sketches of the gradients are stored."""
+        return "sketches" in tables_of(self.record)
+
+    @property
     def projections(self) -> tuple[str, ...]:
         """The measured projections, as the model has them; as requested while no model was loaded yet."""
         if not self.has_spectra:

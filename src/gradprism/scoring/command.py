@@ -1,6 +1,5 @@
 """score: Score every example: IFD, InsTag, Difficulty, Reward, length, loss, perplexity."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,11 +17,11 @@ from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.options import DEFAULT_EXECUTION, Execution, Model
-from gradprism.runs.command import run_job
+from gradprism.runs.command import score_run
 from gradprism.scoring.settings import ScoreRecipe
 
 if TYPE_CHECKING:
-    from gradprism.runs.run import Run
+    pass
 
 DEFAULT_LIKELIHOOD, DEFAULT_REWARD = LikelihoodSettings(), RewardSettings()
 DEFAULT_JUDGE, DEFAULT_REQUESTS = JudgeSettings(), RequestSettings()
@@ -139,27 +138,7 @@ def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
 
 
 def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
-    from gradprism.runs.render_scores import scores_of
-    from gradprism.runs.score_summary import summary_of_scores
     from gradprism.scoring.api import run_scores
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics)
-
-    def counted(run: "Run") -> str:
-        there = {name: run.scores(name).height for name in scored if name in run.metrics}
-        return ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in scored)
-
-    def report(run: "Run") -> int:
-        summaries = [summary_of_scores(run, name) for name in scored]
-        if json:
-            print_json([asdict(item) for item in summaries])
-        elif not quiet:
-            HarmlessConsole().print(scores_of(run, summaries))
-        without = ", ".join(item.metric for item in summaries if not item.ok)
-        if without:
-            sys.stderr.write(
-                f"gradprism: no row has a value of {without}; for the reasons: gradprism show {recipe.out}\n"
-            )
-        return 1 if without else 0
-
-    return run_job(partial(run_scores, recipe, retry_failed=retry_failed), recipe.out, quiet, counted, report)
+    return score_run(partial(run_scores, recipe, retry_failed=retry_failed), recipe.out, scored, quiet, json)

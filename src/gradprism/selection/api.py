@@ -25,7 +25,7 @@ from gradprism.selection.selection import Selection
 from gradprism.selection.settings import DEFAULT_QUALITY, SelectRecipe, SelectSettings
 from gradprism.selection.subsets import select_rows
 from gradprism.selection.survey import Survey, survey_of
-from gradprism.set_diversity.sketched_rows import has_direction, has_sketches, refuse_without_sketches
+from gradprism.set_diversity.sketched_rows import has_direction, refuse_without_sketches
 
 _OPTIONS = PythonOptions(SelectRecipe, but=("by",))
 
@@ -183,7 +183,7 @@ class _Resolver:
 
     def _sketches(self, settings: SelectSettings) -> RowSketches | None:
         """Return the sketches of a run. Raises `GradPrismError` where they are needed, and it has none."""
-        if self.run is None or not (settings.needs_sketches or has_sketches(self.run)):
+        if self.run is None or not (settings.needs_sketches or self.run.has_sketches):
             return None
         need("scipy", "diversity")
         refuse_without_sketches(self.run)

@@ -9,7 +9,6 @@ import polars as pl
 from gradprism.comparison.comparable import made_by
 from gradprism.core.errors import GradPrismError
 from gradprism.runs.groups import group_column
-from gradprism.runs.layout import tables_of
 from gradprism.runs.own_settings import DECIDING
 from gradprism.runs.run import Run
 
@@ -62,14 +61,9 @@ def refuse_unlike(runs: Mapping[str, Run], incomplete: bool) -> None:
             )
 
 
-def has_sketches(run: Run) -> bool:
-    """Return whether a run was measured with sketches of its gradients."""
-    return "sketches" in tables_of(run.record)
-
-
 def refuse_without_sketches(run: Run) -> None:
     """Raise `GradPrismError` where a run holds no sketches: say how to make them."""
-    if not has_sketches(run):
+    if not run.has_sketches:
         raise GradPrismError(
             f"The run {run.path} holds no sketches of gradients. Measure them into a new run: "
             "gradprism spectra DATA --model MODEL --sketch 4096 --out RUN."

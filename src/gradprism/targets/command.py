@@ -4,17 +4,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.options import Flag, Json, Quiet, of_group
 from gradprism.core.settings import checked
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.models.options import DEFAULT_EXECUTION, Execution
 from gradprism.prism.settings import TargetSettings
-from gradprism.runs.command import run_job
+from gradprism.runs.command import score_run
 from gradprism.targets.settings import InfluenceRecipe
 
 if TYPE_CHECKING:
-    from gradprism.runs.run import Run
+    pass
 
 EXAMPLES = (
     "gradprism influence runs/demo --target mine=target.jsonl",
@@ -67,25 +66,8 @@ def replay(recipe: InfluenceRecipe, path: Path, *, quiet: bool, json: bool) -> i
 
 
 def _compare(recipe: InfluenceRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
-    from dataclasses import asdict
-
     from gradprism.runs.layout import influence_on
-    from gradprism.runs.render_scores import scores_of
-    from gradprism.runs.score_summary import summary_of_scores
     from gradprism.targets.api import run_recipe
 
     names = [influence_on(name) for name in recipe.targets.names]
-
-    def counted(run: "Run") -> str:
-        there = {name: run.scores(name).height for name in names if name in run.metrics}
-        return ", ".join(f"{there.get(name, 0):,} of {run.record['data']['rows']:,} rows of {name}" for name in names)
-
-    def report(run: "Run") -> int:
-        summaries = [summary_of_scores(run, name) for name in names]
-        if json:
-            print_json([asdict(item) for item in summaries])
-        elif not quiet:
-            HarmlessConsole().print(scores_of(run, summaries))
-        return 0 if all(item.ok for item in summaries) else 1
-
-    return run_job(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.run, quiet, counted, report)
+    return score_run(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.run, names, quiet, json)
