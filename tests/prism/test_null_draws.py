@@ -42,7 +42,7 @@ def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool, how: Any) -> Non
     ]
     factors = [Factors.of(*each) for each in pairs]
     places = [Projection("q", layer, "q", nn.Identity(), 10, 16) for layer in range(2)]
-    draws = [draw_null(how, 5, place, 3, len(item.deltas)) for place, item in zip(places, factors, strict=True)]
+    draws = [draw_null(how, 5, place, 3, item.deltas) for place, item in zip(places, factors, strict=True)]
     if stacked:
         solved = [solve(factors, EigenPool(1, stacked=True).eigenvalues, draws)]
     else:
@@ -60,11 +60,29 @@ def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool, how: Any) -> Non
 @pytest.mark.parametrize(("how", "values"), [("signs", {-1.0, 1.0}), ("permuted", {*range(50)})])
 def test_draws_depend_on_text_and_place_alone(how: Any, values: set[float]) -> None:
     place, other = (Projection(name, 3, name, nn.Identity(), 10, 16) for name in "qk")
-    first, second = draw_null(how, seed_of([1, 2, 3]), place, 2, 50)
+    rows = torch.ones(50, 10)
+    first, second = draw_null(how, seed_of([1, 2, 3]), place, 2, rows)
     assert {*first.tolist()} == {*second.tolist()} == values
-    assert torch.equal(first, draw_null(how, seed_of([1, 2, 3]), place, 2, 50)[0])
-    for changed in (draw_null(how, seed_of([1, 2, 4]), place, 1, 50), draw_null(how, seed_of([1, 2, 3]), other, 1, 50)):
+    assert torch.equal(first, draw_null(how, seed_of([1, 2, 3]), place, 2, rows)[0])
+    for changed in (
+        draw_null(how, seed_of([1, 2, 4]), place, 1, rows),
+        draw_null(how, seed_of([1, 2, 3]), other, 1, rows),
+    ):
         assert not torch.equal(first, changed[0])
+
+
+@pytest.mark.parametrize("how", ["permuted", "signs"])
+def test_a_row_of_rounding_changes_no_other(how: Any) -> None:
+    """The first token's query has a gradient of exactly 0 in one batch and of 1e-10 in another."""
+    place = Projection("q", 0, "q", nn.Identity(), 10, 16)
+    rows = torch.randn(20, 10, generator=torch.Generator().manual_seed(0))
+    for shorter, longer in zip(
+        draw_null(how, 3, place, 2, rows), draw_null(how, 3, place, 2, torch.cat([1e-9 * rows[:1], rows])), strict=True
+    ):
+        first = longer[0].item()
+        assert first == (0 if how == "permuted" else 1)
+        assert torch.equal(longer[1:] - (1 if how == "permuted" else 0), shorter)
+    assert [draw.numel() for draw in draw_null(how, 3, place, 2, rows[:0])] == [0, 0]
 
 
 def test_relative_measures_are_ratios_and_the_others_stay_as_they_are(make_model: Any, tokenizer: Any) -> None:

@@ -23,6 +23,7 @@ from gradprism.prism.factors import Draw
 from gradprism.prism.measures import NULL_COLUMNS
 from gradprism.prism.norms_and_ranks import effective_rank, nuclear_norm
 
+_ROUNDING = 1e-5  # of the largest magnitude in D
 _OF_DRAWS = (effective_rank, nuclear_norm)  # in the order of NULL_COLUMNS
 
 
@@ -32,13 +33,30 @@ def seed_of(token_ids: Sequence[int]) -> int:
 
 
 def draw_null(
-    how: Literal["permuted", "signs"], seed: int, projection: Projection, draws: int, rows: int
+    how: Literal["permuted", "signs"],
+    seed: int,
+    projection: Projection,
+    draws: int,
+    deltas: Float[Tensor, "rows d_out"],
 ) -> list[Draw]:
-    """Draw orders or signs of the rows of D of one gradient, independent among projections."""
+    """Draw orders or signs of the rows of D of one gradient, independent among projections.
+
+    Rows that are rounding beside the largest stay as they are: where a true gradient is zero, as of the first token's
+    query, whether a row is exactly 0 depends on the batch, and the draws of the others must not.
+    """
     random = np.random.default_rng([seed, projection.layer, crc32(projection.name.encode())])
-    if how == "permuted":
-        return [torch.from_numpy(random.permutation(rows)) for _ in range(draws)]
-    return list(torch.from_numpy(2.0 * random.integers(0, 2, (draws, rows)) - 1.0))
+    peaks = deltas.abs().amax(1).cpu() if len(deltas) else torch.zeros(0)
+    (counted,) = (peaks > _ROUNDING * peaks.max()).nonzero(as_tuple=True) if len(peaks) else (peaks.long(),)
+    found: list[Draw] = []
+    for _ in range(draws):
+        if how == "permuted":
+            draw = torch.arange(len(peaks))
+            draw[counted] = counted[torch.from_numpy(random.permutation(len(counted)))]
+        else:
+            draw = torch.ones(len(peaks), dtype=torch.float64)
+            draw[counted] = torch.from_numpy(2.0 * random.integers(0, 2, len(counted)) - 1.0)
+        found.append(draw)
+    return found
 
 
 def summarise_draws(spectra: Float[Tensor, "gradients draws n"]) -> list[dict[str, float]]:

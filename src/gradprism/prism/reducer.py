@@ -228,7 +228,7 @@ class Reducer:
         """Return the draws of the null for each gradient; none where none are asked for."""
         how, draws = self._settings.null, self._settings.null_draws
         return [
-            draw_null(how, self._seeds[gradient.row], gradient.projection, draws, len(gradient.factors.deltas))
+            draw_null(how, self._seeds[gradient.row], gradient.projection, draws, gradient.factors.deltas)
             for gradient in gradients
             if draws
         ]
