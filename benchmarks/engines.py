@@ -51,7 +51,7 @@ class Clock(NoProgress):
         return self.ended - self.began
 
 
-class Idle(Task[int]):
+class Idle(Task[Example, int]):
     """A task that does nothing, and the sink of what comes of it."""
 
     device = "nowhere"

@@ -49,7 +49,7 @@ class Listening:
         self.on_batch()
 
 
-class Noting(Task[Rows]):
+class Noting(Task[Example, Rows]):
     """Calls `loading` when it is loaded, and `before` for each example."""
 
     device = "here"

@@ -1,6 +1,7 @@
 """The local engine: processes one shard after the other, in this process."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from gradprism.core.progress import Progress
 from gradprism.engine.shards import Shard
@@ -9,7 +10,7 @@ from gradprism.engine.task import Account, OnLoaded, Part, Sink, Task
 
 def run(
     shards: Iterable[Shard],
-    task: Task[Part],
+    task: Task[Any, Part],
     sink: Sink[Part],
     progress: Progress,
     account: Account,

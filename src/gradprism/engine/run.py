@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, cast
+from typing import Any, Generic, Protocol, cast, runtime_checkable
 
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Progress
-from gradprism.data.example_set import ExampleSet
 from gradprism.engine import local
 from gradprism.engine.session import session
 from gradprism.engine.settings import EngineSettings
@@ -33,12 +32,23 @@ class RunsOnEngine(Protocol):
         """Number of rows in one part."""
 
 
+@runtime_checkable
+class Items(Protocol):
+    """The items to process, examples or trainings: counted, and read in order."""
+
+    def __len__(self) -> int:
+        """Count the items."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read the items, each with its number as `row`."""
+
+
 @dataclass(frozen=True)
 class _CompletingSink(Generic[Part]):
     """A sink for published parts of which rows are processed, failed or lacking ones, and the others are kept."""
 
     sink: ResumableSink[Part]
-    task: Task[Part]
+    task: Task[Any, Part]
     parts: frozenset[int]
     keeps_failed: bool
     publish_elsewhere: None = None  # parts are joined with their kept rows here, in the process that holds the run
@@ -63,9 +73,9 @@ class _CompletingSink(Generic[Part]):
 
 
 def run_task(
-    task: Task[Part],
+    task: Task[Any, Part],
     sink: ResumableSink[Part],
-    examples: ExampleSet,
+    examples: Items,
     recipe: RunsOnEngine,
     progress: Progress,
     what: str,

@@ -3,23 +3,21 @@
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TypeVar
-
-from gradprism.data.example import Example
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive examples that become the part number `index` of a run."""
+    """Consecutive items, each with its number as `row`, that become the part number `index` of a run."""
 
     index: int
-    examples: tuple[Example, ...]
+    examples: tuple[Any, ...]
 
 
-def cut(examples: Iterable[Example], part_rows: int, done: Container[int]) -> Iterator[Shard]:
-    """Cut a stream of examples into shards of `part_rows`, without the shards already done."""
+def cut(examples: Iterable[Any], part_rows: int, done: Container[int]) -> Iterator[Shard]:
+    """Cut a stream of items into shards of `part_rows`, without the shards already done."""
     for index, taken in numbered_parts(examples, part_rows):
         if index not in done:
             yield Shard(index, taken)

@@ -7,14 +7,14 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from gradprism.core.progress import OnBatch, Say
-from gradprism.data.example import Example
 
+Item = TypeVar("Item")
 Part = TypeVar("Part")
 PartIn = TypeVar("PartIn", contravariant=True)
 
 
-class Task(ABC, Generic[Part]):
-    """A task: loads a model, then makes one part of a run from the examples of each shard.
+class Task(ABC, Generic[Item, Part]):
+    """A task: loads a model, then makes one part of a run from the items of each shard: examples, or trainings.
 
     It is pickled before the model is loaded, so that it runs in this process or in others, on any machine.
     """
@@ -34,11 +34,11 @@ class Task(ABC, Generic[Part]):
         """Load the model, and report each stage by `say`."""
 
     @abstractmethod
-    def run(self, examples: Sequence[Example], on_batch: OnBatch) -> Part:
-        """Return the part made from the examples of one shard. `on_batch` is called after each batch; it may raise."""
+    def run(self, examples: Sequence[Item], on_batch: OnBatch) -> Part:
+        """Return the part made from the items of one shard. `on_batch` is called after each batch; it may raise."""
 
     @abstractmethod
-    def failed(self, examples: Sequence[Example], reason: str) -> Part:
+    def failed(self, examples: Sequence[Item], reason: str) -> Part:
         """Return a part in which every row has failed for the given reason."""
 
     @abstractmethod

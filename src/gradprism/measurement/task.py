@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class MeasureTask(Task[Tables]):
+class MeasureTask(Task[Example, Tables]):
     """Measures the gradients of shards.
 
     The model is that of `source`. Where None, as on another machine, it is the one that the recipe names there, which

@@ -16,7 +16,7 @@ from gradprism.scoring.settings import ScoreRecipe
 
 
 @dataclass
-class ScoreTask(Task[pl.DataFrame]):
+class ScoreTask(Task[Example, pl.DataFrame]):
     """Scores shards by one metric: by `metric` in this process, by one made from the recipe in others."""
 
     recipe: ScoreRecipe

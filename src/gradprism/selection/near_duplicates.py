@@ -8,7 +8,7 @@ MinHash it misses none and estimates none. Holds 8 bytes for each word of the te
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -23,13 +23,16 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication loses nothi
 
 
 def near_duplicates(
-    texts: Iterable[tuple[int, str]], best_first: Sequence[int], threshold: float
+    texts: Iterable[tuple[int, str]],
+    best_first: Sequence[int],
+    threshold: float,
+    references: Container[int] | None = None,
 ) -> dict[int, tuple[int, float]]:
     """Find rows to drop: row -> (the row that is kept instead, their similarity).
 
-    Rows are gone through from best to worst; one is dropped if its similarity to a kept one is at least the
-    threshold. Case and punctuation do not count; a text of fewer than five words is compared as a whole, one
-    without any word is never a duplicate.
+    Rows are gone through from best to worst; one is dropped if its similarity to a kept one (of `references` where they
+    are given) is at least the threshold. Case and punctuation do not count; a text of fewer than five words is compared
+    as a whole, one without any word is never a duplicate.
     """
     shingles = _rarest_first({row: _shingles(text) for row, text in texts})
     having: dict[int, list[int]] = defaultdict(list)  # shingle -> kept rows that have it in their prefix
@@ -44,7 +47,7 @@ def near_duplicates(
         if twin:
             dropped[row] = twin
             continue
-        for shingle in prefix:
+        for shingle in prefix if references is None or row in references else ():
             having[shingle].append(row)
     return dropped
 

@@ -87,6 +87,17 @@ class _Decisions:
         self.reasons = [first or second for first, second in zip(self.reasons, reasons, strict=True)]
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """Candidates with what was added to them, their rankings, and what is decided before a cut."""
+
+    candidates: Candidates
+    pool: _Pool
+    decisions: _Decisions
+    ranked: Indices  # those that can be ranked, near-duplicates among them
+    valid: np.ndarray  # mask of those that can be selected, whatever --where says
+
+
 def select_rows(
     candidates: Candidates, settings: SelectSettings, seed: int = 0, texts: Texts | None = None
 ) -> Selection:
@@ -96,6 +107,50 @@ def select_rows(
     the settings contradict each other, where --where cannot be evaluated, where --top and --bottom overlap, and where
     --tokens has no token counts to go by.
     """
+    ranking = _rank(candidates, settings, seed, texts)
+    candidates, pool, decisions, ranked = ranking.candidates, ranking.pool, ranking.decisions, ranking.ranked
+    groups = _drop_common_rows(_cut(pool, settings, decisions), decisions)
+    if settings.match_length:
+        groups = _match_lengths(groups, pool, candidates.length_unit, settings.caliper, decisions)
+    drawn = _baseline(candidates, settings, pool, groups, ranking.valid, seed) if settings.random else _concatenate([])
+    selection = _assemble(candidates, settings, pool, groups, drawn, decisions)
+    ranks = dict.fromkeys((*settings.metrics, *(name.removeprefix("-") for name in criteria_of(settings))))
+    scores = {name: candidates.values[name].to_numpy() for name in ranks}
+    if len(settings.by) > 1 and not settings.round_robin:
+        scores[pool.overall.metric] = pool.overall.score
+    if settings.ways:
+        scores["chosen"] = np.isin(np.arange(len(candidates)), _concatenate([*groups.values()])).astype(float)
+    diversity = selection.diversity
+    if candidates.sketches is not None:
+        sketched = ranked[candidates.sketches.at[ranked] >= 0]
+        diversity = diversity_of_groups(candidates, groups, sketched, seed)
+    correlations = length_correlations(candidates, scores, ranked)
+    return replace(selection, seed=seed, length_correlations=correlations, diversity=diversity)
+
+
+def rows_in_order(
+    candidates: Candidates, settings: SelectSettings, seed: int = 0, texts: Texts | None = None
+) -> tuple[Indices, tuple[str, ...]]:
+    """Return the row numbers in the order in which a budget of tokens takes them, and notes on how they are ranked.
+
+    Rows that are left out are not in it. The arguments and what is raised are those of `select_rows`; also raises
+    `GradPrismError` for settings that have no single order.
+    """
+    if settings.stratify or settings.combine != "rank" or settings.is_two_groups or settings.quantile:
+        raise GradPrismError(
+            "Expected settings that take rows in one order: no stratify, combine, quantile, nor both top and bottom."
+        )
+    ranking = _rank(candidates, settings, seed, texts)
+    (order,) = ranking.pool.deciding
+    walk = order.among(ranking.decisions.remaining)
+    if settings.bottom:
+        walk = walk[::-1]
+    rows: Indices = ranking.candidates.rows["row"].to_numpy()[walk]
+    return rows, tuple(ranking.decisions.notes)
+
+
+def _rank(candidates: Candidates, settings: SelectSettings, seed: int, texts: Texts | None) -> _Ranking:
+    """Leave out the rows that cannot be selected, and rank the others."""
     settings.check()
     _check_candidates(candidates, settings)
     refuse_missing_sketches(candidates, settings)
@@ -116,23 +171,7 @@ def select_rows(
         decisions.notes.append(way.note)
     strata = _strata(candidates, settings, decisions.remaining)
     pool = _Pool(deciding, overall, strata, candidates.length.fill_null(0.0).to_numpy())
-    groups = _drop_common_rows(_cut(pool, settings, decisions), decisions)
-    if settings.match_length:
-        groups = _match_lengths(groups, pool, candidates.length_unit, settings.caliper, decisions)
-    drawn = _baseline(candidates, settings, pool, groups, valid, seed) if settings.random else _concatenate([])
-    selection = _assemble(candidates, settings, pool, groups, drawn, decisions)
-    ranks = dict.fromkeys((*settings.metrics, *(name.removeprefix("-") for name in criteria_of(settings))))
-    scores = {name: candidates.values[name].to_numpy() for name in ranks}
-    if len(settings.by) > 1 and not settings.round_robin:
-        scores[pool.overall.metric] = pool.overall.score
-    if settings.ways:
-        scores["chosen"] = np.isin(np.arange(len(candidates)), _concatenate([*groups.values()])).astype(float)
-    diversity = selection.diversity
-    if candidates.sketches is not None:
-        sketched = ranked[candidates.sketches.at[ranked] >= 0]
-        diversity = diversity_of_groups(candidates, groups, sketched, seed)
-    correlations = length_correlations(candidates, scores, ranked)
-    return replace(selection, seed=seed, length_correlations=correlations, diversity=diversity)
+    return _Ranking(candidates, pool, decisions, ranked, valid)
 
 
 def _check_candidates(candidates: Candidates, settings: SelectSettings) -> None:

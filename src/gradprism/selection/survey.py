@@ -1,7 +1,7 @@
 """Columns and lengths of a data set that a selection needs, read in one pass that keeps no texts."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,17 @@ def survey_of(examples: ExampleSet, wanted: Iterable[str]) -> Survey:
         frozenset(found.names),
         frozenset(found.numeric),
     )
+
+
+def texts_of(examples: ExampleSet) -> Callable[[frozenset[int]], Iterator[tuple[int, str]]]:
+    """Return a function that reads the rows asked for again, and yields each with the text of all its turns."""
+
+    def texts(rows: frozenset[int]) -> Iterator[tuple[int, str]]:
+        for example in examples:
+            if example.row in rows:
+                yield example.row, "\n".join(turn.text for turn in example.turns)
+
+    return texts
 
 
 def _characters(example: Example) -> tuple[int | None, int | None]:

@@ -16,7 +16,7 @@ Frames = Mapping[str, pl.DataFrame]  # by target
 
 
 @dataclass
-class InfluenceTask(Task[Frames]):
+class InfluenceTask(Task[Example, Frames]):
     """Compares the gradients of shards with those of targets: the task of the spectra, without spectra."""
 
     measuring: MeasureTask

@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 
 def run(
     shards: Iterable[Shard],
-    task: Task[Part],
+    task: Task[Any, Part],
     sink: Sink[Part],
     progress: Progress,
     account: Account,

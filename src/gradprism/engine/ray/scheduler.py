@@ -40,7 +40,7 @@ class Scheduler(Generic[Part]):
         ray: Any,
         shape: WorkerShape,
         queue: ShardQueue[Part],
-        task: Task[Part],
+        task: Task[Any, Part],
         sink: Sink[Part],
         progress: Progress,
         account: Account,

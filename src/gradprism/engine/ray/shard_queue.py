@@ -3,9 +3,8 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Generic
+from typing import Any, Generic
 
-from gradprism.data.example import Example
 from gradprism.engine.shards import Shard
 from gradprism.engine.task import Part, Task
 
@@ -23,7 +22,7 @@ class Piece:
     """A whole shard, or some of its examples once the whole shard has crashed `TRIES` times."""
 
     index: int
-    examples: tuple[Example, ...]
+    examples: tuple[Any, ...]
     is_whole: bool
     tries: int = 0
 
@@ -46,7 +45,7 @@ class ShardQueue(Generic[Part]):
     machine is the likely cause and not the rows, which must not be recorded as failed.
     """
 
-    def __init__(self, shards: Iterable[Shard], task: Task[Part]) -> None:
+    def __init__(self, shards: Iterable[Shard], task: Task[Any, Part]) -> None:
         """Begin with no shard assigned; `task` makes the parts of failed rows, and joins parts."""
         self._shards = iter(shards)
         self._task = task

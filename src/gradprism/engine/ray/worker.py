@@ -40,7 +40,9 @@ class RayWorker:
     two took a third longer.
     """
 
-    def __init__(self, task: Task[Any], publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool):
+    def __init__(
+        self, task: Task[Any, Any], publish: Callable[[int, Any], None] | None, threads: int | None, has_gpu: bool
+    ):
         """Make a worker that has not loaded yet.
 
         `threads` are torch's (its default where None); `publish` writes a whole shard's part, None where the scheduler
