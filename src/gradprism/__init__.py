@@ -13,6 +13,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `diversity`: how diverse the gradients of a set are, its sources, and what each row adds -> `Diversity`
 - `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file
 - `select`: subsets of a run or of data, by any metric
+- `ablate`: does training on a selection beat training on random rows at equal tokens -> `Ablation`; `open_ablation`
 - `open_run`, `Run`: read a run directory
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
 - `singular_values`: of the gradient Dᵀ X, from the two factors

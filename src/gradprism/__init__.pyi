@@ -1,3 +1,4 @@
+from .ablation.api import ablate, open_ablation
 from .comparison.api import compare
 from .comparison.comparison_files import open_comparison
 from .core.errors import GradPrismError
@@ -25,6 +26,7 @@ __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "ablate",
     "check",
     "compare",
     "corpus_tags",
@@ -43,6 +45,7 @@ __all__ = [
     "loss",
     "metric_values",
     "nuclear_norm",
+    "open_ablation",
     "open_comparison",
     "open_run",
     "perplexity",

@@ -22,7 +22,7 @@ _CONTENTS = {  # entries that are digests or versions, in words
     "judge.reading": "the version of gradprism: it reads answers in another way",
 }
 _NAMES = {"judge.dtype": "--judge-dtype"}
-_GROUPS = ("", "read", "text", "checkpoint", "prism", "likelihood", "judge", "reward", "origin")
+_GROUPS = ("", "read", "text", "checkpoint", "train", "prism", "likelihood", "judge", "reward", "origin")
 
 
 def refuse_differences(path: Path, made: Mapping[str, Any], now: Mapping[str, Any], other: str = "--out") -> None:

@@ -1,0 +1,51 @@
+"""Read the folder of an ablation, as far as its trainings go."""
+
+from pathlib import Path
+
+import polars as pl
+
+from gradprism.ablation.result import Ablation
+from gradprism.ablation.settings import AblateRecipe
+from gradprism.ablation.tables import TABLES, training_folder
+from gradprism.core.errors import GradPrismError
+from gradprism.core.settings import checked, read_yaml
+from gradprism.files.parquet import read_parquet
+from gradprism.files.records import RecordModel, read_record_file
+from gradprism.runs.layout import RECIPE_FILE
+
+ABLATION_FILE = "ablation.json"
+
+
+class AblationRecord(RecordModel):
+    """The record of an ablation."""
+
+    identity: dict[str, object]
+    refused: dict[str, str]
+    sessions: list[dict[str, object]]
+
+
+def read_ablation_record(folder: Path) -> dict[str, object]:
+    """Read the record of an ablation; empty where there is none."""
+    try:
+        return read_record_file(folder / ABLATION_FILE, AblationRecord, 1)
+    except FileNotFoundError:
+        return {}
+
+
+def read_ablation(folder: Path) -> Ablation:
+    """Read what the recipe of a folder names and was trained. Raises `GradPrismError` where it is no ablation."""
+    record = read_ablation_record(folder)
+    if not record:
+        raise GradPrismError(f"No ablation at {folder}: expected a folder that gradprism ablate wrote.")
+    recipe = checked(AblateRecipe, read_yaml(folder / RECIPE_FILE)).model_copy(update={"out": str(folder)})
+    tables: dict[str, list[pl.DataFrame]] = {name: [pl.DataFrame(schema=TABLES[name])] for name in TABLES}
+    for seed in range(recipe.train.seeds):
+        for arm in recipe.arms:
+            place = folder / training_folder(arm, seed)
+            if (place / "job.parquet").exists():
+                for name, parts in tables.items():
+                    parts.append(read_parquet(place / f"{name}.parquet"))
+    losses, steps, rows, jobs = (pl.concat(tables[name]) for name in TABLES)
+    refused = record["refused"]
+    assert isinstance(refused, dict)
+    return Ablation(recipe, record, losses, steps, rows, jobs, refused)

@@ -1,0 +1,109 @@
+"""The tables of one training, and the sink that publishes them in a folder of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import polars as pl
+
+from gradprism.ablation.settings import folder_of
+from gradprism.files.atomic import write_errors, write_whole
+from gradprism.files.parquet import DamagedFileError, Label, parquet_bytes, read_label, read_parquet
+
+if TYPE_CHECKING:
+    from gradprism.ablation.arms import Training
+
+Trained: TypeAlias = Mapping[str, pl.DataFrame]
+"""The tables of trainings, by name: `losses`, `steps`, `rows` and, last to be written, `job`."""
+
+LOSSES = {
+    "arm": pl.String, "seed": pl.Int64, "step": pl.Int64, "tokens": pl.Int64, "eval": pl.String, "row": pl.Int64,
+    "nll": pl.Float64, "n_tokens": pl.Int64,
+}  # fmt: skip
+"""Summed loss of each evaluation row (nats) over its `n_tokens` response tokens, after `tokens` trained ones."""
+STEPS = {
+    "arm": pl.String, "seed": pl.Int64, "step": pl.Int64, "tokens": pl.Int64, "loss": pl.Float64,
+    "grad_norm": pl.Float64, "learning_rate": pl.Float64,
+}  # fmt: skip
+"""What each step of the optimiser trained on, and its mean loss (nats a response token)."""
+ROWS = {
+    "arm": pl.String, "seed": pl.Int64, "step": pl.Int64, "row": pl.Int64, "example_id": pl.String,
+    "n_prompt_tokens": pl.Int64, "n_response_tokens": pl.Int64, "cut": pl.Boolean,
+}  # fmt: skip
+"""Rows in the order in which they were trained on; `cut` where a response was cut for equal tokens."""
+JOB = {
+    "arm": pl.String, "seed": pl.Int64, "status": pl.String, "reason": pl.String, "rows_digest": pl.String,
+    "seconds": pl.Float64, "device": pl.String,
+}  # fmt: skip
+"""One row: how a training ended."""
+TABLES = {"losses": LOSSES, "steps": STEPS, "rows": ROWS, "job": JOB}
+
+
+def training_folder(arm: str, seed: int) -> Path:
+    """Return where the tables of a training are, below the folder of the ablation."""
+    return Path("arms") / folder_of(arm) / f"seed-{seed}"
+
+
+@dataclass
+class TrainedArms:
+    """Publishes each training in ARM/seed-N of a folder, which the caller has locked. A `ResumableSink`.
+
+    A training counts as done once its `job` is there and names the digest of these settings and rows.
+    """
+
+    folder: Path
+    digest: str
+    trainings: "Sequence[Training]"
+    sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    publish_elsewhere: Callable[[int, Trained], None] | None = None  # by the process that has the folder alone
+
+    def publish(self, index: int, part: Trained) -> None:
+        """Write the tables of one training, replacing earlier ones; its job last."""
+        with write_errors(self.folder, "the ablation"):
+            for name in TABLES:
+                path = self._path(index, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, parquet_bytes(part[name], Label(self._digest_of(index), name, index, ())))
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indices of the trainings that are there."""
+        return frozenset(index for index in range(len(self.trainings)) if self._is_there(index))
+
+    def parts_with_failures(self) -> frozenset[int]:
+        """Return the indices of the trainings that have failed."""
+        return frozenset(i for i in self.done if self.read(i)["job"].item(0, "status") == "failed")
+
+    def unfinished(self) -> frozenset[int]:
+        """Return nothing: a training is there, or is not."""
+        return frozenset()
+
+    def kept(self, index: int, failed: bool) -> tuple[Trained, frozenset[int]]:
+        """Return the tables of a training without any rows: a failed one is trained again, whole."""
+        return {name: pl.DataFrame(schema=schema) for name, schema in TABLES.items()}, frozenset()
+
+    def add_session(self, entry: Mapping[str, Any]) -> None:
+        """Keep the entry of one session."""
+        self.sessions.append(entry)
+
+    def check(self) -> None:
+        """Do nothing: the lock of a folder on a disk is not lost."""
+
+    def read(self, index: int) -> Trained:
+        """Read the tables of one training."""
+        return {name: read_parquet(self._path(index, name)) for name in TABLES}
+
+    def _is_there(self, index: int) -> bool:
+        try:
+            labels = [read_label(self._path(index, name)) for name in TABLES]
+        except (OSError, DamagedFileError):
+            return False
+        return all(label is not None and label.run == self._digest_of(index) for label in labels)
+
+    def _digest_of(self, index: int) -> str:
+        return f"{self.digest}-{self.trainings[index].digest}"
+
+    def _path(self, index: int, table: str) -> Path:
+        training = self.trainings[index]
+        return self.folder / training_folder(training.arm, training.seed) / f"{table}.parquet"
