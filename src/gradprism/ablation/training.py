@@ -33,7 +33,7 @@ class DivergedError(GradPrismError):
 
 @dataclass
 class StepLog:
-    """The log of a training, a row for each step: `step`, `loss` (nats a response token), `grad_norm`, `learning_rate`."""
+    """The log of a training, by step: `step`, `loss` (nats a response token), `grad_norm`, `learning_rate`."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
 
