@@ -91,7 +91,7 @@ def test_it_goes_through_every_verb(installed: None, tiny_checkpoint: Path, tmp_
     assert (scales["nuclear_norm"], scales["entropy_share"]) == ("log", "linear")
     assert "entropy_share:mean" in {*gradprism.correlate(run).names}
     assert title("type_token_ratio") == "type-token ratio"
-    assert title("entropy_share:q") == "entropy share q"
+    assert title("entropy_share:q") == "entropy share q_proj"
     assert gradprism.draw_figures(tmp_path / "compared", formats=["png"])
     page = gradprism.write_report(tmp_path / "compared", out=tmp_path / "page.html")
     assert "type-token ratio" in Path(page.path).read_text(encoding="utf-8")

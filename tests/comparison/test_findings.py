@@ -194,9 +194,24 @@ def test_contrasts_that_are_decided_come_first() -> None:
     assert order == [("b", "none"), ("b", "survives"), ("a", "unclear"), ("a", "none")]
 
 
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ("nuclear_norm", "nuclear norm"), ("effective_rank", "effective rank"), ("frobenius_norm", "Frobenius norm"),
+        ("spectral_norm", "spectral norm"), ("stable_rank", "stable rank"), ("leading_share", "leading share"),
+        ("nuclear_norm_over_loss", "nuclear norm over loss"), ("relative_nuclear_norm", "relative nuclear norm"),
+        ("relative_effective_rank", "relative effective rank"), ("adjacent_cosine", "adjacent-layer cosine"),
+    ],
+)  # fmt: skip
+def test_a_projection_stands_beside_its_measure_by_its_full_name(measure: str, words: str) -> None:
+    assert [title(f"{measure}:{name}") for name in ("q", "kv_a", "mean")] == [f"{words} q_proj", f"{words} kv_a_proj",
+                                                                             words]  # fmt: skip
+
+
 def test_measures_in_words() -> None:
     assert title("frobenius_norm") == "Frobenius norm"
     assert title("adjacent_cosine") == "adjacent-layer cosine"
-    assert title("effective_rank:q") == "effective rank q"
     assert title("effective_rank:mean") == "effective rank"
+    assert title("gradient_l2:all") == "gradient L2 norm"
+    assert title("same_layer_cosine:k-v") == "same-layer cosine k-v"
     assert title("column:my_score") == "my_score (column)"

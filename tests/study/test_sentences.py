@@ -86,7 +86,7 @@ def test_which_measure_is_best_is_counted() -> None:
     assert predictor_sentence(table, "cut") == (
         "In `cut`, what predicts a metric best given the lengths is effective rank in 2, nuclear norm in 1 of 3 "
         "contrasts and models, of some projection or of all together; in 2 with adjusted p (BH) below 0.05. The "
-        "strongest is effective rank q in c (a), ρ -0.300 [-0.500, -0.100]. The best of many measures is too large by "
-        "chance."
+        "strongest is effective rank q_proj in c (a), ρ -0.300 [-0.500, -0.100]. The best of many measures is too "
+        "large by chance."
     )
     assert predictor_sentence(table, "whole") == ""

@@ -3,7 +3,7 @@
 from functools import cache
 
 from gradprism.metrics.registry import known_metrics
-from gradprism.prism.measures import MEAN, known_measures
+from gradprism.prism.measures import LAYER, MEAN, known_measures
 
 _OTHERS = {
     "adjacent_cosine": "adjacent-layer cosine",
@@ -22,9 +22,10 @@ def titles() -> dict[str, str]:
 
 
 def title(name: str) -> str:
-    """Return the title of a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q`.
+    """Return the title of a measure, a metric, or `measure:projection`: `effective_rank:q` is `effective rank q_proj`.
 
-    The scores of a target, `influence:NAME`, are the influence on it.
+    A pair of projections is named as it is: `same_layer_cosine:k-v` is `same-layer cosine k-v`. The scores of a target,
+    `influence:NAME`, are the influence on it.
     """
     if name.startswith("column:"):
         return f"{name.removeprefix('column:')} (column)"
@@ -32,7 +33,9 @@ def title(name: str) -> str:
     if measure == "influence":
         return f"influence on {projection}"
     words = titles().get(measure, measure.replace("_", " "))
-    return words if projection in ("", MEAN) else f"{words} {projection}"
+    if projection in ("", MEAN, LAYER):
+        return words
+    return f"{words} {projection}" if "-" in projection else f"{words} {projection}_proj"
 
 
 def headed(name: str) -> str:

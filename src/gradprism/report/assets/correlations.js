@@ -2,6 +2,7 @@
 
 const correlationChoice = { kind: "raw" };
 const NUMBER_FITS = 30; // pixels of a cell
+const LETTER = 5.6; // pixels of a letter of a label
 
 function correlationsSection() {
   const { model } = state;
@@ -49,7 +50,8 @@ function drawCorrelations(width, names, rows) {
   const cells = names.map((y) => names.map((x) => cell(y, x)));
   const shown = names.map((name) => plotText(title(name), 30));
   const places = names.map((_, place) => place);
-  const left = Math.min(170, width * 0.32);
+  const left = Math.min(170, width * 0.36);
+  const labels = names.map((name) => plotText(title(name), Math.floor(left / LETTER)));
   const size = Math.max(16, Math.min(46, (width - left - 60) / names.length));
   const map = {
     type: "heatmap",
@@ -61,11 +63,13 @@ function drawCorrelations(width, names, rows) {
     zmin: -1, zmax: 1, zmid: 0, colorscale: divergingScale(), xgap: 1, ygap: 1,
     colorbar: { thickness: 9, outlinewidth: 0, tickfont: { size: 10, color: cssColour("muted") }, nticks: 5, x: 1.01 },
   };
-  const height = size * names.length + left * 0.8 + 60;
-  const margin = { l: left, r: Math.max(56, width - left - size * names.length), t: 8, b: left * 0.8 };
-  const categories = { tickvals: places, ticktext: shown, showgrid: false, zeroline: false, automargin: false, fixedrange: true };
+  const upright = size < 24;
+  const below = upright ? left : left * 0.8;
+  const height = size * names.length + below + 60;
+  const margin = { l: left, r: Math.max(56, width - left - size * names.length), t: 8, b: below };
+  const categories = { tickvals: places, ticktext: labels, showgrid: false, zeroline: false, automargin: false, fixedrange: true };
   const layout = {
-    margin, xaxis: axis("", { ...categories, tickangle: size < 24 ? -90 : -45 }), yaxis: axis("", { ...categories, range: [names.length - 0.5, -0.5] }),
+    margin, xaxis: axis("", { ...categories, tickangle: upright ? -90 : -45 }), yaxis: axis("", { ...categories, range: [names.length - 0.5, -0.5] }),
     annotations: size < NUMBER_FITS ? [] : cells.flatMap((row, y) => row.map((each, x) => cellNumber(each, columns, x, y))).filter(Boolean),
   };
   const dots = significanceDots({ x: places, y: places }, cells, (each) => size < NUMBER_FITS && isSignificant(each, columns));
