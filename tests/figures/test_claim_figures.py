@@ -17,14 +17,14 @@ CONTRASTS = ("wiz-ifd-qwen7b", "s1-gsm8k", "a very long name of a contrast of tw
 
 
 def row(model: str, text: str, contrast: str, place: int, **changes: Any) -> dict[str, Any]:
-    effects = {"raw_effect": 0.2 * place - 0.5, "matched_effect": 0.1 * place, "regression_effect": -0.3}
+    effects = {"raw_effect": 0.2 * place - 0.5, "matched_effect": 0.1 * place, "weighted_effect": -0.3}
     ends = {f"{name}_{end}": effect + step for name, effect in (
         ("raw_effect", effects["raw_effect"]), ("matched", effects["matched_effect"]),
-        ("regression", effects["regression_effect"])) for end, step in (("low", -0.2), ("high", 0.3))}  # fmt: skip
+        ("weighted", effects["weighted_effect"])) for end, step in (("low", -0.2), ("high", 0.3))}  # fmt: skip
     return {
         "model": model, "text": text, "contrast": contrast, "first": "a", "second": "b", "measure": "effective_rank",
-        "regression_scale": "log", "regression_n": 80, "matched_pairs": 12, "overlap": place % 2 == 0,
-        **effects, **ends,
+        "regression_scale": "log", "regression_n": 80, "matched_pairs": 12, "support": place % 2 == 0,
+        "weighted_n_first": 20.2, "weighted_n_second": 11.1, **effects, **ends,
     } | changes  # fmt: skip
 
 
@@ -68,7 +68,10 @@ def test_nothing_overlaps(style: str, cut: dict[str, str], models: int, times: i
 def test_numbers_are_ratios_of_the_table() -> None:
     data = plot_of(table(1, ("whole", "first-4")), {"first-4": "four"}).data
     assert data["control"].unique(maintain_order=True).to_list() == [
-        "raw", "length-matched", "regression on length", "first-4",
+        "raw", "overlap weights", "matched pairs", "first-4",
+    ]  # fmt: skip
+    assert data.group_by("control", maintain_order=True).agg(pl.col("n").unique())["n"].to_list() == [
+        [80], [31], [12], [80],
     ]  # fmt: skip
     found = data.row(by_predicate=(pl.col("control") == "raw") & (pl.col("contrast") == "s1-gsm8k"), named=True)
     assert (found["value"], found["low"], found["high"]) == pytest.approx(
@@ -76,18 +79,39 @@ def test_numbers_are_ratios_of_the_table() -> None:
     )
 
 
-def test_regressions_that_extrapolate_are_hollow() -> None:
+def test_weights_without_common_support_are_hollow() -> None:
     plot = plot_of(table(1))
-    assert data_of(plot, "regression on length") == [False, True, False, True]
-    assert not any(data_of(plot, "raw"))
-    panel = make(plot, style_named("neurips")).axes[2]
+    assert support_of(plot, "overlap weights") == [True, False, True, False]
+    assert all(support_of(plot, "raw") + support_of(plot, "matched pairs"))
+    panel = make(plot, style_named("neurips")).axes[1]
     marks = [line for line in panel.get_lines() if line.get_marker() not in ("None", None, "")]
     assert [is_hollow(mark) for mark in marks] == [False, True, False, True]
     assert "Hollow" in plot.caption
 
 
-def data_of(plot: Plot, control: str) -> list[bool]:
-    return plot.data.filter(control=control)["extrapolates"].to_list()
+def test_intervals_without_common_support_do_not_widen_the_axis() -> None:
+    wide = {"weighted_low": -40.0, "weighted_high": 40.0}
+    limits = []
+    for supported in (False, True):
+        made = pl.DataFrame([row("m", "whole", "c", 0, support=supported, **wide)])
+        limits.append(make(plot_of(made), style_named("neurips")).axes[0].get_xlim())
+    assert math.exp(-1) < limits[0][0] < limits[0][1] < math.exp(1)
+    assert limits[1][0] < math.exp(-40) < math.exp(40) < limits[1][1]
+
+
+def test_a_measure_without_ratios_is_drawn_as_differences() -> None:
+    """An effect of -0.5 is -0.5, on an axis with a line at 0."""
+    made = pl.DataFrame([row("m", "whole", "c", 0, measure="leading_share", regression_scale="linear")])
+    plot = plot_of(made)
+    assert plot.data.filter(control="raw").select("value", "low", "high").row(0) == pytest.approx((-0.5, -0.7, -0.2))
+    assert "Difference of the means of leading share" in plot.caption
+    axes = make(plot, style_named("neurips")).axes[0]
+    assert axes.get_xscale() == "linear"
+    assert 0.0 in [line.get_xdata()[0] for line in axes.get_lines()]
+
+
+def support_of(plot: Plot, control: str) -> list[bool]:
+    return plot.data.filter(control=control)["support"].to_list()
 
 
 def is_hollow(mark: Line2D) -> bool:
@@ -104,7 +128,7 @@ def test_separations_are_drawn_as_differences() -> None:
     plot = plot_of(made, {"w": "how"})
     assert plot.data["control"].unique(maintain_order=True).to_list() == ["raw", "length regressed out", "w"]
     assert plot.data.height == 3 * 2 * 2
-    assert data_of(plot, "length regressed out") == [False, True, False, True]
+    assert support_of(plot, "length regressed out") == [True, False, True, False]
     assert faults(make(plot, style_named("acl"))) == []
     assert "w: how." in plot.caption
 
@@ -141,9 +165,7 @@ def test_curves_and_changes_are_drawn() -> None:
         assert faults(make(plot_of(made), style_named("icml"))) == []
 
 
-def test_contrasts_without_a_ratio_are_named() -> None:
-    made = pl.concat([table(1), pl.DataFrame([row("model-0", "whole", "of-zeros", 0, regression_scale="linear")])])
-    assert "Without a ratio, since a value is not above 0: of-zeros." in plot_of(made).caption
-    only = made.filter(contrast="of-zeros")
-    assert isinstance(claim_plot("quality", "Better", only, "whole", {}), Missing)
-    assert isinstance(claim_plot("quality", "Better", pl.DataFrame(), "whole", {}), Missing)
+def test_without_a_number_nothing_is_drawn() -> None:
+    nothing = dict.fromkeys(("raw_effect", "weighted_effect", "matched_effect"))
+    for made in (pl.DataFrame(), pl.DataFrame([row("m", "whole", "of-zeros", 0, **nothing)])):
+        assert isinstance(claim_plot("quality", "Better", made, "whole", {}), Missing)

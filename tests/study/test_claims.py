@@ -1,6 +1,7 @@
 """Verdicts on claims: of groups with known truths, and case by case."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,46 @@ def test_a_claim_takes_the_contrasts_it_names(tmp_path: Path) -> None:
     assert {*table["raw"]} == {"shown"}
 
 
+def test_support_is_that_of_the_overlap_weights(tmp_path: Path) -> None:
+    for place, (longer, expected) in enumerate(((0.0, True), (5.0, False))):
+        recipe, each = recipe_of(2, claim=HIGHER), compared(tmp_path, place, 1.3, False, longer=longer)
+        table = claim_table(recipe.claims["claim"], recipe, [each])
+        assert table["support"].to_list() == [expected] * 3
+        assert {*table["held"]} == {"shown" if expected else "undecided"}
+
+
+RAW = {"raw_effect": 0.2, "raw_effect_low": 0.1, "raw_effect_high": 0.3, "q": 0.001}
+WIDE = {"weighted_effect": 0.05, "weighted_low": -0.1, "weighted_high": 0.15, "weighted_q": 0.5}
+NO_SUPPORT = {"weighted_n_first": 2.0}
+WINDOWS = {"window_tokens": 8, "window_n_first": 90, "window_n_second": 90, "window_effect": 0.2, "window_low": 0.1,
+           "window_high": 0.3, "window_q": 0.001}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("effects", "margin", "held"),
+    [
+        (RAW | WIDE, 1.1, "undecided"),
+        (RAW | WIDE, 1.2, "length"),  # exp(0.15) is 1.16
+        (RAW | WIDE | NO_SUPPORT, 1.2, "undecided"),
+        (RAW | WIDE | NO_SUPPORT | WINDOWS, 1.1, "shown"),
+        (RAW | {"weighted_effect": -0.2, "weighted_low": -0.3, "weighted_high": -0.1, "weighted_q": 0.01}, 1.1,
+         "opposite"),
+    ],
+)  # fmt: skip
+def test_what_is_held_is_what_a_comparison_finds(
+    tmp_path: Path, effects: dict[str, float], margin: float, held: str
+) -> None:
+    """By its own margin, and by its windows where the weights have no common support."""
+    recipe, each = recipe_of(1, claim=HIGHER), compared(tmp_path, 0, 1.3, False)
+    about = each.comparison.about | {"settings": each.comparison.about["settings"] | {"margin": margin}}
+    no_pairs = {f"matched_{name}": None for name in ("effect", "low", "high", "q")}
+    columns = [pl.lit(value).cast(pl.Float64).alias(name) for name, value in (effects | no_pairs).items()]
+    changed = replace(each.comparison, about=about, effects=each.comparison.effects.with_columns(columns))
+    table = claim_table(recipe.claims["claim"], recipe, [replace(each, comparison=changed)])
+    assert {*table["raw"]} == {"shown"}
+    assert {*table["held"]} == {held}
+
+
 def test_flatness_is_shown_where_the_intervals_do_not_meet(tmp_path: Path) -> None:
     steps = np.array([1.0, 3.0, 1.0])
     noise = np.random.default_rng(0).lognormal(0, 0.05, (60, 2, 3))
@@ -210,4 +251,3 @@ def test_nothing_is_pooled_of_nothing() -> None:
         {"regression_scale": ["log"], "raw_effect": [None], "raw_effect_low": [None], "raw_effect_high": [None]}
     )
     assert pooled_ratio(empty, "raw_effect", "raw_effect") is None
-    assert pooled_ratio(empty, "no_such", "no_such") is None

@@ -6,7 +6,7 @@ from gradprism.core.settings import checked
 from gradprism.study.claims import Count, Verdict
 from gradprism.study.result import CONTROLLED, JudgedClaim, StudyResult
 from gradprism.study.sentences import predictor_sentence, verdict_sentence
-from gradprism.study.settings import StudyRecipe
+from gradprism.study.settings import Claim, StudyRecipe
 
 RECIPE = checked(
     StudyRecipe,
@@ -29,10 +29,10 @@ def judged(
 
 
 def effects(*rows: tuple[str, str, float, float, float]) -> pl.DataFrame:
-    """Of ratios, by model and text, with what `averages` reads; no pairs, no regression."""
-    nothing = {f"{name}_{end}": None for name in ("matched", "regression") for end in ("effect", "low", "high")}
+    """Of ratios, by model and text, with what `averages` reads; no weights, no pairs."""
+    nothing = {f"{name}_{end}": None for name in ("weighted", "matched") for end in ("effect", "low", "high")}
     return pl.DataFrame(
-        [{"model": model, "text": text, "projection": "mean", "regression_scale": "log", "overlap": False,
+        [{"model": model, "text": text, "projection": "mean", "regression_scale": "log", "support": False,
           "raw_effect": value, "raw_effect_low": low, "raw_effect_high": high, **nothing}
          for model, text, value, low, high in rows]
     )  # fmt: skip
@@ -55,19 +55,42 @@ def test_where_no_control_decides_each_is_shown_and_why() -> None:
         "is not decided with length controlled", effects(("a", "whole", 0.0, -0.1, 0.1)),
     )  # fmt: skip
     said = verdict_sentence(found, OUTCOME)
-    assert "no length control decides: in length-matched pairs, by regression and by partial rank" in said
-    assert "0 of 4 show it, 2 show the opposite, 2 are length alone, in `short` 0 of 2 show it" in said
+    assert "no length control decides: by overlap weights 0 of 4 show it, 2 show the opposite, 2 are length" in said
     assert said.endswith("in `short` 0 of 2 show it, 2 are length alone, where too few tokens are left to decide.")
 
 
-def test_pairs_and_regression_stand_together_for_a_model() -> None:
+def test_weights_and_pairs_stand_together_for_a_model() -> None:
+    controlled = {
+        f"{name}_{end}": pl.lit(value + step)
+        for name, value in (("weighted", 0.2), ("matched", 0.1))
+        for end, step in (("effect", 0.0), ("low", -0.1), ("high", 0.1))
+    }
     table = effects(("a", "whole", 0.0, -0.1, 0.1), ("b", "whole", 0.0, -0.1, 0.1)).with_columns(
-        overlap=pl.lit(True), matched_effect=pl.lit(0.1), matched_low=pl.lit(0.0), matched_high=pl.lit(0.2)
+        support=pl.col("model") == "a", **controlled
     )
     found = judged(Count(shown=2), Count(shown=2), {}, {CONTROLLED}, "holds", table)
     assert verdict_sentence(found, OUTCOME).endswith(
-        "2 of 2 show it (pairs ×1.11 [1.00, 1.22]; pairs ×1.11 [1.00, 1.22])."
+        "; by overlap weights 2 of 2 show it (weights ×1.22 [1.11, 1.35], pairs ×1.11 [1.00, 1.22])."
     )
+
+
+def test_differences_are_no_factors() -> None:
+    table = effects(("a", "whole", 0.02, 0.01, 0.03)).with_columns(regression_scale=pl.lit("linear"))
+    found = judged(Count(shown=1), Count(), {}, set(), "is not decided with length controlled", table)
+    assert "1 of 1 comparisons show it (0.0200 [0.0100, 0.0300])" in verdict_sentence(found, OUTCOME)
+
+
+def test_each_claim_names_its_own_length_control() -> None:
+    expected = {
+        "separation": "; no length control decides: with lengths regressed out 0 of 2 show it, 2 are undecided.",
+        "mad:effective_rank": "; there is no length control.",
+        "effective_rank": "; no length control decides: by overlap weights 0 of 2 show it, 2 are undecided.",
+    }
+    for measure, end in expected.items():
+        claim = {"says": "s", "measure": measure, "expect": None if measure == "separation" else "lower"}
+        found = JudgedClaim("c", checked(Claim, claim), pl.DataFrame(), Count(shown=2), Count(undecided=2), {},
+                            frozenset(), "is not decided with length controlled")  # fmt: skip
+        assert verdict_sentence(found, OUTCOME).endswith(end)
 
 
 def test_what_was_not_tested_is_said_in_five_words() -> None:

@@ -159,6 +159,15 @@ def test_groups_that_are_lengths_cannot_be_held() -> None:
     assert row["held_extrapolates"] is True
 
 
+@pytest.mark.parametrize(("longer", "outside"), [(0.0, False), (0.5, False), (3.0, True)])
+def test_support_is_that_of_the_overlap_weights(longer: float, outside: bool) -> None:
+    """Sets whose median lengths differ by a factor of 1.6 have it, by one of 20 not."""
+    random = np.random.default_rng(4)
+    tokens = np.exp(random.normal(5 + longer * np.repeat([1, 0], 60), 0.5)).astype(int) + 1
+    given = {"n_prompt_tokens": np.full(120, 30), "n_response_tokens": tokens}
+    assert row_of(with_layer_means((60, 60), **given))["held_extrapolates"] is outside
+
+
 @pytest.mark.parametrize("n", [(2, 2), (2, 3), (1, 6), (0, 5)])
 def test_few_rows(n: tuple[int, int]) -> None:
     row = row_of(with_layer_means(n))

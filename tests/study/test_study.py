@@ -90,6 +90,17 @@ def test_the_page_begins_with_the_verdicts(done: StudyResult) -> None:
             assert (Path(done.recipe.out) / line.split("](")[1].rstrip(")")).is_file()
 
 
+def test_length_controls_stand_beside_whole_texts_alone(done: StudyResult) -> None:
+    """In a window raw and weighted effects are the same."""
+    section = (Path(done.recipe.out) / "README.md").read_text().split("\n## ")[1]
+    _, whole, window = section.split("\n### ")
+    start = "| model | contrast | n | first | second | raw ratio |"
+    assert f"{start} overlap weights | effective rows | matched pairs | raw | length-controlled |" in whole
+    assert "| q, raw | q, overlap weights |" in whole
+    assert f"{start} shows it |" in window
+    assert "| model | contrast | q | k | v | o |" in window
+
+
 def test_the_verdicts_fit_a_narrow_terminal(done: StudyResult) -> None:
     console = Console(width=80, file=io.StringIO())
     console.print(study_of(done))

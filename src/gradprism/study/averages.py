@@ -8,7 +8,7 @@ import polars as pl
 from gradprism.core.markdown import with_interval
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import title
-from gradprism.study.claims import Pooled, means, pooled, pooled_ratio, table_kind
+from gradprism.study.claims import Pooled, is_of_ratios, means, pooled, pooled_ratio, table_kind
 from gradprism.study.result import CONTROLLED, RAW, JudgedClaim
 
 
@@ -36,13 +36,17 @@ def averages(each: JudgedClaim, whole: str) -> Iterator[Average]:
 
 
 def _effects(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:
-    """Yield ratios of geometric means; those of controls over the contrasts that have common support in length."""
-    if found := pooled_ratio(rows, "raw_effect", "raw_effect"):
-        yield Average(model, column, f"×{_pooled_in_words(found)}", found.n)
+    """Yield ratios of geometric means; those of controls over the contrasts that have common support in length.
+
+    Of a measure that is compared by differences they are differences.
+    """
+    pool, sign = (pooled_ratio, "×") if is_of_ratios(rows) else (pooled, "")
+    if found := pool(rows, "raw_effect", "raw_effect"):
+        yield Average(model, column, f"{sign}{_pooled_in_words(found)}", found.n)
     if column == RAW:
-        for name, ends in (("pairs", "matched"), ("regression", "regression")):
-            if found := pooled_ratio(rows.filter("overlap"), f"{ends}_effect", ends):
-                yield Average(model, CONTROLLED, f"{name} ×{_pooled_in_words(found)}", found.n)
+        for name, ends in (("weights", "weighted"), ("pairs", "matched")):
+            if found := pool(rows.filter("support"), f"{ends}_effect", ends):
+                yield Average(model, CONTROLLED, f"{name} {sign}{_pooled_in_words(found)}", found.n)
 
 
 def _separations(rows: pl.DataFrame, model: str, column: str) -> Iterator[Average]:

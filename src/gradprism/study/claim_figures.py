@@ -12,20 +12,21 @@ from matplotlib.figure import Figure
 from gradprism.figures.canvas import LOG_SCALE, Heading, line_entry, make_canvas
 from gradprism.figures.colours import model_look
 from gradprism.figures.lines import draw_reference
-from gradprism.figures.marks import draw_mark, set_rows
+from gradprism.figures.marks import BARS, draw_mark, set_ratio_axis, set_rows
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import Missing, Plot, has_numbers, one_line
+from gradprism.figures.ratios import MATCHED, RAW, WEIGHTED
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
 from gradprism.metrics.titles import headed, title
-from gradprism.study.claims import Kind, means, table_kind
+from gradprism.study.claims import Kind, is_of_ratios, means, table_kind
 from gradprism.study.settings import NEAR
 
-RAW, MATCHED, REGRESSION, REGRESSED = "raw", "length-matched", "regression on length", "length regressed out"
+REGRESSED = "length regressed out"
 _MOST_COLUMNS = 4
 _NAMES = 0.25  # most of the width that names of contrasts may take
 _BARS = "Bars are 95% intervals."
-_HOLLOW = " Hollow: no common support, the sets hardly overlap in length, so that this extrapolates."
+_HOLLOW = " Hollow: no common support, the sets hardly overlap in length, so that this is no evidence."
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,19 @@ class _Panel:
     rows: pl.DataFrame
     value: str
     ends: str
-    n: str | None = None
-    hollow: pl.Expr | None = None
+    n: str | pl.Expr | None = None
+    support: pl.Expr | None = None
 
     def data(self, log: bool) -> pl.DataFrame:
         """Return a row for each mark."""
         of = {"value": self.value, "low": f"{self.ends}_low", "high": f"{self.ends}_high"}
         numbers = [pl.col(column).cast(pl.Float64).alias(name) for name, column in of.items()]
-        hollow = pl.lit(False) if self.hollow is None else self.hollow
-        n = pl.col(self.n).cast(pl.Int64) if self.n else pl.lit(None, dtype=pl.Int64)
+        support = pl.lit(True) if self.support is None else self.support
+        n = pl.col(self.n) if isinstance(self.n, str) else self.n
         return self.rows.select(
-            "model", "contrast", pl.lit(self.control).alias("control"), n.alias("n"),
-            hollow.fill_null(False).alias("extrapolates"), *(each.exp() if log else each for each in numbers),
+            "model", "contrast", pl.lit(self.control).alias("control"),
+            pl.lit(None, pl.Int64).alias("n") if n is None else n.round().cast(pl.Int64).alias("n"),
+            support.fill_null(True).alias("support"), *(each.exp() if log else each for each in numbers),
         )  # fmt: skip
 
 
@@ -83,33 +85,33 @@ def claim_plot(name: str, says: str, table: pl.DataFrame, whole: str, cut: Mappi
     return Plot(figure, caption, data, partial(draw_claim, data, models, axis))
 
 
-def _ratios(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
-    """Lay out ratios of geometric means."""
-    logged = table.filter(regression_scale="log")
-    first = logged.filter(text=whole)
+def _effects(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
+    """Lay out ratios of geometric means, or differences of means for a measure that is compared by them."""
+    first, measure = table.filter(text=whole), table["measure"][0]
+    effective_rows = pl.col("weighted_n_first") + pl.col("weighted_n_second")
     parts = [
         _Panel(RAW, first, "raw_effect", "raw_effect", "regression_n"),
+        _Panel(WEIGHTED, first, "weighted_effect", "weighted", effective_rows, pl.col("support")),
         _Panel(MATCHED, first, "matched_effect", "matched", "matched_pairs"),
-        _Panel(REGRESSION, first, "regression_effect", "regression", "regression_n", ~pl.col("overlap")),
-        *(_Panel(text, logged.filter(text=text), "raw_effect", "raw_effect", "regression_n") for text in cut),
+        *(_Panel(text, table.filter(text=text), "raw_effect", "raw_effect", "regression_n") for text in cut),
     ]
-    measure = table["measure"][0]
+    ratio = is_of_ratios(table)
     caption = (
-        f"Ratio of the geometric means of {title(measure)} (mean over layers and projections) of the first set and the "
-        "second, for each contrast and model: raw; over length-matched pairs; from a regression of logs "
-        f"with log prompt and response tokens. {_BARS}{_HOLLOW}"
+        f"{'Ratio of the geometric' if ratio else 'Difference of the'} means of {title(measure)} (mean over layers and "
+        "projections), first set and second, for each contrast and model: raw; by overlap weights, on which verdicts "
+        "rest (a row counts as its lengths are found in the other set too, and lengths are regressed out besides); in "
+        f"length-matched pairs. {BARS if ratio else _BARS}{_HOLLOW}"
     )
-    names = table.join(logged, on="contrast", how="anti")["contrast"].unique(maintain_order=True)
-    if len(names):
-        caption += f" Without a ratio, since a value is not above 0: {', '.join(map(one_line, names))}."
-    return Axis(f"{headed(measure)}: first set over second", f"ratio {LOG_SCALE}", 1.0, log=True), parts, caption
+    if ratio:
+        return Axis(f"{headed(measure)}: first set over second", f"ratio {LOG_SCALE}", 1.0, log=True), parts, caption
+    return Axis(f"{headed(measure)}: first set less second", "difference", 0.0), parts, caption
 
 
 def _separations(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
     first = table.filter(text=whole)
     parts = [
         _Panel(RAW, first, "difference", "difference", "n_first"),
-        _Panel(REGRESSED, first, "held_difference", "held_difference", "n_first", pl.col("held_extrapolates")),
+        _Panel(REGRESSED, first, "held_difference", "held_difference", "n_first", ~pl.col("held_extrapolates")),
         *(_Panel(text, table.filter(text=text), "difference", "difference", "n_first") for text in cut),
     ]
     caption = (
@@ -163,7 +165,7 @@ def _changes(table: pl.DataFrame, whole: str, cut: Mapping[str, str]) -> Made:
 
 
 _KINDS: dict[Kind, Callable[[pl.DataFrame, str, Mapping[str, str]], Made]] = {
-    "effects": _ratios, "separation": _separations, "cosines": _cosines, "curves": _curves, "changes": _changes,
+    "effects": _effects, "separation": _separations, "cosines": _cosines, "curves": _curves, "changes": _changes,
 }  # fmt: skip
 
 
@@ -177,7 +179,9 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], axis: Axis, style: Sty
     canvas.share_x(log=axis.log)
     for index, (axes, control) in enumerate(zip(canvas.panels, controls, strict=True)):
         axes.set_label(control)
-        if axis.reference is not None:
+        if axis.log and axis.reference:
+            set_ratio_axis(axes, style, data)
+        elif axis.reference is not None:
             draw_reference(axes, axis.reference, style)
         _draw_marks(axes, style, data.filter(control=control), contrasts, models)
         set_rows(axes, names, labels=canvas.first_of_row(index))
@@ -192,8 +196,8 @@ def draw_claim(data: pl.DataFrame, models: Sequence[str], axis: Axis, style: Sty
 def _draw_marks(axes: Axes, style: Style, data: pl.DataFrame, contrasts: Sequence[str], models: Sequence[str]) -> None:
     step = 0.6 / max(len(models), 2)
     for row in data.filter(pl.col("value").is_finite()).iter_rows(named=True):
-        model, hollow = models.index(row["model"]), row["extrapolates"]
+        model, filled = models.index(row["model"]), row["support"]
         y = contrasts.index(row["contrast"]) + (model - (len(models) - 1) / 2) * step
         interval = [row[end] if row[end] is not None else math.nan for end in ("low", "high")]
-        draw_mark(axes, style, model_look(model), y, row["value"], interval, filled=not hollow,
-                  linestyle=":" if hollow else "-")  # fmt: skip
+        draw_mark(axes, style, model_look(model), y, row["value"], interval, filled=filled,
+                  linestyle="-" if filled else ":")  # fmt: skip

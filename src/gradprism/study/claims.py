@@ -2,8 +2,8 @@
 
 A claim on a measure expects a sign of first - second. In each comparison it is *shown*, *opposite* or *not shown* raw,
 by the interval and adjusted p of the difference of means; and length-controlled (column `held`), by
-`comparison.findings`: shown, opposite, *length* (little of it is left, or the groups are equal), *not shown* (equal, as
-raw) or *undecided*. A text whose
+`comparison.findings`, by overlap weights: shown, opposite, *length* (little of it is left, or the groups are equal),
+*not shown* (equal, as raw) or *undecided*. A text whose
 gradients all have equally many tokens is a length control by itself: there `raw` is length-controlled too.
 """
 
@@ -15,10 +15,17 @@ from typing import Any, Literal
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.findings import finding
-from gradprism.comparison.length_controls import LEFT, SIGNS, Row, raw_difference, weighted_control
+from gradprism.comparison.findings import finding, margin_of
+from gradprism.comparison.length_controls import (
+    LEFT,
+    SIGNS,
+    Row,
+    controls,
+    deciding_control,
+    raw_difference,
+    weighted_control,
+)
 from gradprism.prism.measures import MEAN
-from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.settings import Claim, StudyRecipe, matching
 from gradprism.study.steps import comparison_name
 
@@ -65,8 +72,8 @@ def table_kind(table: pl.DataFrame) -> Kind | None:
 def claim_table(claim: Claim, recipe: StudyRecipe, compared: Iterable[Compared]) -> pl.DataFrame:
     """Return a row for each model, text, contrast and projection, with what it shows of the claim, `raw` and `held`.
 
-    `held` is length-controlled; the projection `mean` is the one that counts. The other columns are those of the table
-    EFFECTS, means over layers; or of MAD.
+    `held` is length-controlled, and `support` whether the overlap weights have common support; the projection `mean` is
+    the one that counts. The other columns are those of the table EFFECTS, means over layers; or of MAD.
     """
     names = {name for name, _ in matching(recipe.all_contrasts, claim.contrasts)}
     rows = [row for each in compared if each.contrast in names for row in _claim_rows(claim, each)]
@@ -77,21 +84,26 @@ def _claim_rows(claim: Claim, each: Compared) -> list[dict[str, Any]]:
     if claim.measure.startswith("mad:"):
         return [each.keys | row for row in _mad_rows(claim, each.comparison)]
     found = each.comparison.effects.filter(pl.col("layer").is_null(), measure=claim.measure)
-    return [each.keys | row | _judged_row(claim, row) for row in found.iter_rows(named=True)]
+    margin = margin_of(each.comparison.about)
+    return [each.keys | row | _judged_row(claim, row, margin) for row in found.iter_rows(named=True)]
 
 
-def _judged_row(claim: Claim, row: Row) -> dict[str, Any]:
+def _judged_row(claim: Claim, row: Row, margin: float) -> dict[str, Any]:
     sign = "positive" if claim.expect == "higher" else "negative"
     raw = raw_difference(row).found
-    kind = finding(row).kind
+    kind = finding(row, margin=margin).kind
     held = "undecided"
     if kind in ("length", "equal"):
         held = "length" if raw in SIGNS else "not shown"
     if kind in ("survives", "reversed", "hidden"):
-        held = "shown" if weighted_control(row).found == sign else "opposite"
-    overlap = overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
+        held = "shown" if deciding_control(controls(row, margin)).found == sign else "opposite"
     said = "not shown" if raw not in SIGNS else "shown" if raw == sign else "opposite"
-    return {"raw": said, "held": held, "overlap": overlap}
+    return {"raw": said, "held": held, "support": weighted_control(row).has_support}
+
+
+def is_of_ratios(effects: pl.DataFrame) -> bool:
+    """Return whether the effects of a claim's table are ratios, as differences of logs; differences otherwise."""
+    return bool((effects["regression_scale"] == "log").all())
 
 
 def means(table: pl.DataFrame) -> pl.DataFrame:
@@ -241,12 +253,8 @@ class Pooled:
 
 def pooled_ratio(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:
     """Return the geometric mean of ratios whose logs are the column `effect`; its interval is `ends`_low, _high."""
-    if effect not in table.columns:
-        return None
-    found = pooled(table.filter(regression_scale="log"), effect, ends)
-    if found is None:
-        return None
-    return Pooled(found.n, math.exp(found.value), math.exp(found.low), math.exp(found.high))
+    found = pooled(table, effect, ends)
+    return found and Pooled(found.n, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 
 
 def pooled(table: pl.DataFrame, effect: str, ends: str) -> Pooled | None:

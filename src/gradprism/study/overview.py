@@ -13,12 +13,13 @@ _COLUMN_NOTES = """\
 - Beside a claim: how many comparisons (of cosines, sets and projections) of all models show it; how many \
 show the opposite, or *length* alone, or leave it *undecided*, also since their sets were not cut so. In \
 brackets: too few are decided there, or the cut keeps too little, and the verdict does not rest on it.
-- Beside a model: ratio of geometric means, first set over second (in brackets, over how many contrasts); of \
-separation, the difference of two AUC; of cosines, the largest median size of a set and pair, and the largest \
-95% point; of curves, the median correlation between models, and how far below that within one model; of \
-changes from layer to layer, their means in both sets. All with 95% intervals.
-- *length-controlled*: length-matched pairs, regression on lengths, partial rank correlation; the ratios are \
-of sets with common support in length.
+- Beside a model: ratio of geometric means, first set over second, or without × the difference of means (in brackets, \
+over how many contrasts); of separation, the difference of two AUC; of cosines, the largest median size of a set and \
+pair, and the largest 95% point; of curves, the median correlation between models, and how far below that within one \
+model; of changes from layer to layer, their means in both sets. All with 95% intervals.
+- *length-controlled*: by overlap weights, in which a row counts as its lengths are found in the other set too, with \
+what lengths explain besides regressed out; matched pairs of rows of like lengths stand beside them. The ratios are of \
+sets with common support in length. Of separation, lengths are regressed out without weights.
 - The end of the page defines these words."""
 
 

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import polars as pl
 
+from gradprism.comparison.length_controls import MARGIN, Row, number_of_rows
 from gradprism.core.markdown import code, header_lines, inline, table_row, with_interval, without_html
-from gradprism.core.numbers import number, probability, share
+from gradprism.core.numbers import number, share
 from gradprism.metrics.titles import title
 from gradprism.prism.measures import MEAN
-from gradprism.study.claims import means, table_kind
+from gradprism.stats.length_match import LEAST_EFFECTIVE, MOST_IMBALANCE
+from gradprism.study.claims import is_of_ratios, means, table_kind
 from gradprism.study.overview import cut_in_words, overview
 from gradprism.study.result import JudgedClaim, StudyResult, is_of_length
 from gradprism.study.sections import again, sections
@@ -53,9 +56,11 @@ def _claim_section(each: JudgedClaim, result: StudyResult, figure: str | None) -
         rows = each.table.filter(text=text) if "text" in each.table.columns else each.table
         if not rows.is_empty():
             kind = f": every example {cut_in_words(how)}" if how.response_tokens else ""
-            parts += [f"### `{text}`{kind}", "\n".join(_text_table(means(rows)))]
+            controlled = not how.has_equal_lengths
+            parts += [f"### `{text}`{kind}", "\n".join(_text_table(means(rows), controlled))]
             if means(rows).height < rows.height:
-                parts += ["<details><summary>By projection</summary>", "\n".join(_by_projection(rows)), "</details>"]
+                by_projection = "\n".join(_by_projection(rows, controlled))
+                parts += ["<details><summary>By projection</summary>", by_projection, "</details>"]
     parts.append(f"All columns, and every projection: `tables/claim-{each.name}`.")
     return "\n\n".join(parts)
 
@@ -79,77 +84,85 @@ def _dissent(each: JudgedClaim, result: StudyResult) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _by_projection(rows: pl.DataFrame) -> Iterator[str]:
-    """Yield a table of the gap in each projection, or of the difference of separations."""
+def _by_projection(rows: pl.DataFrame, controlled: bool) -> Iterator[str]:
+    """Yield a table of the estimates of each projection."""
     others = rows.filter(pl.col("projection") != MEAN)
     names = others["projection"].unique(maintain_order=True).to_list()
-    is_separation = table_kind(rows) == "separation"
-    held, ends = ("held_difference", "held_difference") if is_separation else ("partial_spearman", "partial")
-    figures = ("gap", "length-controlled" if is_separation else "partial ρ")
-    yield from header_lines(["model", "contrast", *(f"{name}, {figure}" for name in names for figure in figures)], 2)
+    kinds = ["raw", "length-controlled" if table_kind(rows) == "separation" else "overlap weights"]
+    heads = [[f"{name}, {kind}" for kind in kinds] if controlled else [name] for name in names]
+    yield from header_lines(["model", "contrast", *chain(*heads)], 2)
     for (model, contrast), part in others.group_by("model", "contrast", maintain_order=True):
-        found = {row["projection"]: row for row in part.iter_rows(named=True)}
-        cells = [
-            words
-            for name in names
-            for words in (
-                (with_interval(found[name], "difference"), with_interval(found[name], held, ends))
-                if name in found else ("–", "–")
-            )
-        ]  # fmt: skip
-        yield table_row([model, contrast, *cells])
+        found = {row["projection"]: _estimates(row, controlled) for row in part.iter_rows(named=True)}
+        cells = (found.get(name, ["–"] * len(own)) for name, own in zip(names, heads, strict=True))
+        yield table_row([model, contrast, *chain(*cells)])
 
 
-def _text_table(rows: pl.DataFrame) -> Iterator[str]:
-    """Yield the table of a claim in one text."""
+def _text_table(rows: pl.DataFrame, controlled: bool) -> Iterator[str]:
+    """Yield the table of a claim in one text; `controlled` with the length controls that whole texts have."""
     kind = table_kind(rows)
-    yield from _KINDS[kind](rows) if kind else ()
+    yield from _KINDS[kind](rows, controlled) if kind else ()
 
 
-def _effects(rows: pl.DataFrame) -> Iterator[str]:
-    heads = ["model", "contrast", "n", "first", "second", "gap", "AUC", "p adjusted (BH)", "length-matched pairs",
-             "regression", "partial ρ", "raw", "length-controlled"]  # fmt: skip
-    yield from header_lines(heads, 2)
+def _effects(rows: pl.DataFrame, controlled: bool) -> Iterator[str]:
+    heads = ["model", "contrast", "n", "first", "second", f"raw {'ratio' if is_of_ratios(rows) else 'difference'}"]
+    further = ["overlap weights", "effective rows", "matched pairs"] if controlled else []
+    yield from header_lines([*heads, *further, *_shown_heads(controlled)], 2)
     for row in rows.iter_rows(named=True):
-        log = row["regression_scale"] == "log"
-        auc = f"{share(row['auc'])} [{share(row['auc_low'])}, {share(row['auc_high'])}]"
-        pairs = _effect(row, "matched_effect", "matched", log) + f" ({row['matched_pairs']})"
-        regression = _effect(row, "regression_effect", "regression", log) + ("" if row["overlap"] else " †")
-        partial = _effect(row, "partial_spearman", "partial", False) + ("" if row["overlap"] else " †")
+        effective = " / ".join(number_of_rows(row[f"weighted_n_{one}"]) for one in ("first", "second"))
+        pairs = f"{_effect(row, 'matched_effect', 'matched')} ({row['matched_pairs']})"
         cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}", number(row["mean_first"]),
-                 number(row["mean_second"]), with_interval(row, "difference"), auc, probability(row["q"]), pairs,
-                 regression, partial, row["raw"], row["held"]]  # fmt: skip
-        yield table_row(cells)
+                 number(row["mean_second"]), *_estimates(row, controlled)]  # fmt: skip
+        yield table_row([*cells, *([effective, pairs] if controlled else []), *_shown(row, controlled)])
 
 
-def _effect(row: dict[str, float | None], effect: str, ends: str, ratio: bool) -> str:
+def _separations(rows: pl.DataFrame, controlled: bool) -> Iterator[str]:
+    heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations"]
+    further = ["the same, length-controlled"] if controlled else []
+    yield from header_lines([*heads, *further, *_shown_heads(controlled)], 2)
+    for row in rows.iter_rows(named=True):
+        cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
+                 share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"])]  # fmt: skip
+        yield table_row([*cells, *_estimates(row, controlled), *_shown(row, controlled)])
+
+
+def _shown_heads(controlled: bool) -> list[str]:
+    return ["raw", "length-controlled"] if controlled else ["shows it"]
+
+
+def _shown(row: Row, controlled: bool) -> list[str]:
+    return [row["raw"], row["held"]] if controlled else [row["raw"]]
+
+
+def _estimates(row: Row, controlled: bool) -> list[str]:
+    """Return an effect or a difference of separations raw, and `controlled`, with † where common support is missing."""
+    if "held_difference" in row:
+        raw, held = with_interval(row, "difference"), with_interval(row, "held_difference")
+        supported = not row["held_extrapolates"]
+    else:
+        raw, held = _effect(row, "raw_effect", "raw_effect"), _effect(row, "weighted_effect", "weighted")
+        supported = row["support"]
+    return [raw, held if supported else f"{held} †"] if controlled else [raw]
+
+
+def _effect(row: Row, effect: str, ends: str) -> str:
+    """Return an effect with its interval: a ratio, or a difference for a measure that is compared by them."""
     values = [row[effect], row[f"{ends}_low"], row[f"{ends}_high"]]
     if values[0] is None:
         return "–"
-    value, low, high = (number(math.exp(v) if ratio and v is not None else v) for v in values)
-    return f"{'×' if ratio else ''}{value} [{low}, {high}]"
+    is_ratio = row["regression_scale"] == "log"
+    value, low, high = (number(math.exp(v) if is_ratio and v is not None else v) for v in values)
+    return f"{'×' if is_ratio else ''}{value} [{low}, {high}]"
 
 
-def _changes(rows: pl.DataFrame) -> Iterator[str]:
+def _changes(rows: pl.DataFrame, _: bool) -> Iterator[str]:
     yield from header_lines(["model", "contrast", "measure", "first", "second", "shows it"], 3)
     for row in rows.iter_rows(named=True):
         means = [with_interval(row, f"mean_{one}", one) for one in ("first", "second")]
-        yield table_row([row["model"], row["contrast"], title(row["measure"]), *means, row["raw"]])
+        measure = title(row["measure"].removeprefix("mad:"))
+        yield table_row([row["model"], row["contrast"], f"change of {measure}", *means, row["raw"]])
 
 
-def _separations(rows: pl.DataFrame) -> Iterator[str]:
-    heads = ["model", "contrast", "n", "AUC of effective rank", "AUC of nuclear norm", "difference of separations",
-             "the same, length-controlled", "raw", "length-controlled"]  # fmt: skip
-    yield from header_lines(heads, 2)
-    for row in rows.iter_rows(named=True):
-        held = with_interval(row, "held_difference") + (" †" if row["held_extrapolates"] else "")
-        cells = [row["model"], row["contrast"], f"{row['n_first']} / {row['n_second']}",
-                 share(row["auc_effective_rank"]), share(row["auc_nuclear_norm"]),
-                 with_interval(row, "difference"), held, row["raw"], row["held"]]  # fmt: skip
-        yield table_row(cells)
-
-
-def _cosines(rows: pl.DataFrame) -> Iterator[str]:
+def _cosines(rows: pl.DataFrame, _: bool) -> Iterator[str]:
     """Yield a row for each model and pair; every set is in the table that the page names."""
     heads = ["model", "pair", "sets", "near 0", "median of size, over sets", "largest: set", "its median of size",
              "its 95% of sizes below", "its mean"]  # fmt: skip
@@ -163,7 +176,7 @@ def _cosines(rows: pl.DataFrame) -> Iterator[str]:
         yield table_row([model, pair, sets.height, near, middle, last["set"], *values])
 
 
-def _curves(rows: pl.DataFrame) -> Iterator[str]:
+def _curves(rows: pl.DataFrame, _: bool) -> Iterator[str]:
     yield from header_lines(
         ["curves of", "pairs", "sets", "median correlation", "below those of one model by", "shows it"], 1
     )
@@ -183,28 +196,38 @@ def _failures(result: StudyResult) -> Iterator[str]:
 
 _RULES = f"""## How verdicts are reached
 
-First and second are the two sets of a contrast; a gap is first - second, of means over layers and projections, with
-its 95% BCa interval over examples. AUC is the probability that a random row of the first exceeds one of the second;
-the separation of a measure is AUC or 1 - AUC, whichever is larger, whichever set is higher. A comparison *shows* a
-claim on a measure where the interval excludes 0 on the claimed side and the adjusted p is below 0.05 (permutation,
-Benjamini-Hochberg (BH) over layers and projections); one on changes from layer to layer (mean absolute differences,
-which are larger for larger gradients) where the two sets' intervals do not meet; one on separation where the interval
-of the difference excludes 0; one on cosines where the interval of the median of their sizes lies within {NEAR}; one on
-curves where those of different models agree less than those of one model, by an interval that excludes 0. *Not shown*
-says nothing against it: the rows may be too few.
+First and second are the two sets of a contrast. A raw ratio is that of their geometric means, of means over layers and
+projections; a measure that is compared by differences has the difference of means instead. AUC is the probability that
+a random row of the first exceeds one of the second; the separation of a measure is AUC or 1 - AUC, whichever is larger,
+whichever set is higher. A comparison *shows* a claim on a measure where the whole 95% interval lies on the claimed side
+of no difference and the adjusted p is below 0.05 (permutation, Benjamini-Hochberg (BH) over layers and projections);
+one on changes from layer to layer (mean absolute differences, which are larger for larger gradients) where the two
+sets' intervals do not meet; one on separation where the interval of the difference excludes 0; one on cosines where
+the interval of the median of their sizes lies within {NEAR}; one on curves where those of different models agree less
+than those of one model, by an interval that excludes 0. *Not shown* says nothing against it: the rows may be too few.
 
-There are three length controls: length-matched pairs of rows, a regression on group, log prompt and log response
-tokens, and the Spearman correlation with the group given both. † marks sets without common support (they hardly overlap
-in response length): there the latter two extrapolate and decide nothing. *length*: all three leave less than half of
-the raw figure; *undecided*: they disagree, or cannot say. A text that cuts prompts and responses to fixed numbers of
-tokens gives every gradient equally many tokens, in those rows that have so many: another length control, unless it
-keeps fewer than {FEWEST_TOKENS} tokens of the response, or whole prompts; such a text is shown and decides nothing.
-What is not shown in a text that cuts is *length* where its whole interval lies within half of what the first text
-shows, else *undecided*.
+The length control of whole texts is *overlap weights with regression*. Each row counts by the probability that a row of
+its lengths, of prompt and response, is of the other set: those count most whose lengths both sets have, and the
+weighted sets are equally long. A regression with these weights takes out what lengths explain besides; the estimate is
+right where either the weights or the regression are. *Effective rows* are how many rows of equal weight would be as
+exact. † marks sets without common support: fewer than {LEAST_EFFECTIVE:g} effective rows of one set, or mean lengths
+that still differ by more than {MOST_IMBALANCE:g} standard deviations; there nothing is decided. Matched pairs of rows
+of like lengths stand beside it; where they find the opposite, the comparison is undecided.
+
+*length*: the whole interval lies within half of the raw effect, and no difference is found or what is lies within the
+margin (a factor of {MARGIN:.2f}, unless the recipe says another), or the whole interval lies within the margin.
+*undecided*: the interval is too wide, common support is missing, or the pairs contradict. Separation has another length
+control: from the log of each measure is taken what a regression on set, log prompt and log response tokens says of the
+lengths, and † marks the same sets. Changes from layer to layer have none.
+
+A text that cuts prompts and responses to fixed numbers of tokens gives every gradient equally many tokens, in those
+rows that have so many: another length control, unless it keeps fewer than {FEWEST_TOKENS} tokens of the response, or
+whole prompts; such a text is shown and decides nothing. What is not shown in a text that cuts is *length* where its
+whole interval lies within half of what the first text shows, else *undecided*.
 
 Ratios are geometric means over the contrasts in brackets, each with the same weight; a control is of those contrasts
-alone in which it could be computed. Their intervals are of these contrasts, not of others, and as wide as they are if
-all of them were to err together, since some share rows.
+alone that have common support. Their intervals are of these contrasts, not of others, and as wide as they are if all of
+them were to err together, since some share rows.
 
 The verdict is on what more than half of the comparisons show raw, the claim or its opposite. A control *keeps*
 what was seen where more than half of all comparisons show it under the control too, however small it has become. It

@@ -35,7 +35,7 @@ def _predictors(table: pl.DataFrame, texts: Sequence[str]) -> str:
         "and what it adds to the R² of the metric's rank by lengths, each row predicted by the others. The largest of "
         "many is too large by chance; ends of a metric have no middle, so that all of these are larger than among all "
         "rows of the data: compare measures, not figures of other data. † No common support: the sets hardly overlap "
-        "in response length, and what is given lengths extrapolates; in texts of equally many tokens it does not.",
+        "in length, and what is given lengths extrapolates; in texts of equally many tokens it does not.",
     ]
     for text in texts:
         if not (own := table.filter(text=text)).is_empty():
@@ -55,7 +55,7 @@ def _best_rows(table: pl.DataFrame) -> Iterator[str]:
             yield table_row([model, contrast, "–", "lengths explain all, or rows are too few", *["–"] * 6])
             continue
         main = [rows.filter(measure=name, projection=MEAN).to_dicts() for name in MAIN]
-        name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["overlap"] else " †"
+        name, mark = title(f"{best['measure']}:{best['projection']}"), "" if best["support"] else " †"
         yield table_row([
             model, contrast, best["n"], name, with_interval(best, "partial") + mark,
             probability(best["partial_q"]), share(best["best"]), number(best["gain"], 2),
@@ -125,8 +125,8 @@ def again(result: StudyResult) -> str:
 
 _AGAIN = """## The tables again, from the runs
 
-In the study's folder, with polars; `tables/contrasts` has the same gaps to the last digits. Rows are those that were
-measured (`status` ok), of each the mean over layers:
+In the study's folder, with polars; `tables/contrasts` has the same gaps, means of the first set less those of the
+second, to the last digits. Rows are those that were measured (`status` ok), of each the mean over layers:
 
 ```python
 import polars as pl

@@ -12,7 +12,6 @@ from gradprism.study.averages import Average, averages
 from gradprism.study.result import CONTROLLED, RAW, JudgedClaim, StudyResult, is_of_length
 
 _KINDS = {"families": "curves", "adjacent_cosine": "sets and projections", "same_layer_cosine": "sets and pairs"}
-_WHERE = {RAW: "", CONTROLLED: "in length-matched pairs, by regression and by partial rank correlation"}
 
 
 def verdict_sentence(each: JudgedClaim, result: StudyResult) -> str:
@@ -20,15 +19,14 @@ def verdict_sentence(each: JudgedClaim, result: StudyResult) -> str:
     if not each.raw.all:
         return f"**{each.claim.says}**: this *{each.verdict}*."
     found = [*averages(each, result.recipe.first_text)]
-    controls = [name for name, counted in each.counts.items() if counted.all and name != RAW]
+    without = {RAW, CONTROLLED} if each.claim.measure.startswith("mad:") else {RAW}
+    controls = [name for name, counted in each.counts.items() if counted.all and name not in without]
     said = [_clause(each, RAW, found)]
     if is_of_length(each.claim):
         said += [_clause(each, name, found) for name in controls if name in each.deciding]
     if is_of_length(each.claim) and not each.deciding:
-        said.append(
-            "no length control decides: "
-            + ", ".join(_undeciding_clause(each, name, found, result) for name in controls)
-        )
+        others = ", ".join(_undeciding_clause(each, name, found, result) for name in controls)
+        said.append(f"no length control decides: {others}" if others else "there is no length control")
     return f"**{each.claim.says}**: this *{each.verdict}*. Raw: {'; '.join(said)}."
 
 
@@ -56,7 +54,14 @@ def _clause(each: JudgedClaim, column: str, found: Sequence[Average]) -> str:
         if average.column == column:
             of_models.setdefault(average.model, []).append(average.value)
     numbers = "; ".join(", ".join(values) for values in of_models.values())
-    return f"{_WHERE.get(column, f'in `{column}`')} {said}{f' ({numbers})' if numbers else ''}".lstrip()
+    return f"{_where(each, column)} {said}{f' ({numbers})' if numbers else ''}".lstrip()
+
+
+def _where(each: JudgedClaim, column: str) -> str:
+    """Say under which length control the counts of a column are; nothing of those raw."""
+    if column == CONTROLLED:
+        return "with lengths regressed out" if each.claim.measure == "separation" else "by overlap weights"
+    return "" if column == RAW else f"in `{column}`"
 
 
 def predictor_sentence(table: pl.DataFrame, text: str) -> str:

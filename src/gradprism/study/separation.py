@@ -22,7 +22,8 @@ from gradprism.prism.measures import MEAN
 from gradprism.stats.bootstrap import percentile_interval, times_drawn
 from gradprism.stats.drawn import drawn_auc
 from gradprism.stats.least_squares import varies
-from gradprism.stats.length_match import length_pairs, overlap_in_length
+from gradprism.stats.length_match import overlap_in_weights
+from gradprism.stats.overlap_weights import weighted_effect
 from gradprism.study.features import feature_matrix, log_lengths
 
 PAIR = ("effective_rank", "nuclear_norm")
@@ -45,7 +46,7 @@ SEPARATION = pl.Schema(
         "projection": pl.String,
         **_FIGURES,
         **{f"held_{name}": kind for name, kind in _FIGURES.items()},  # length-controlled
-        "held_extrapolates": pl.Boolean,  # no common support in response tokens: `held_*` extrapolates
+        "held_extrapolates": pl.Boolean,  # no common support in length: `held_*` extrapolates
     }
 )
 
@@ -63,9 +64,8 @@ def separation_table(comparison: Comparison, resamples: int = 1999, seed: int = 
     rows = []
     for number, (first, second) in enumerate(comparison.contrasts):
         examples = [comparison.examples.filter(pl.col("group") == name) for name in (first, second)]
-        caliper = comparison.about["settings"]["caliper"]
         both = _Resampled(examples, projections, resamples, np.random.default_rng([seed, number]))
-        outside = _lacks_support(examples[0], examples[1], math.log1p(caliper))
+        outside = _lacks_support(pl.concat(examples), both.is_first)
         for index, projection in enumerate(projections):
             figures = {**both.raw(index), **both.length_controlled(index), "held_extrapolates": outside}
             rows.append({"first": first, "second": second, "projection": projection, **figures})
@@ -172,8 +172,9 @@ def _figures(prefix: str, is_first: np.ndarray, areas: list[np.ndarray]) -> dict
     return {prefix + name: number for name, number in zip(_FIGURES, numbers, strict=True)}
 
 
-def _lacks_support(first: pl.DataFrame, second: pl.DataFrame, caliper: float) -> bool | None:
-    """Return whether the groups lack common support, fewer pairs than a quarter of the smaller one; None if unknown."""
-    tokens = [side["n_response_tokens"].drop_nulls().to_numpy().astype(float).clip(min=1.0) for side in (first, second)]
-    pairs, _ = length_pairs(tokens[0], tokens[1], caliper)
-    return not overlap_in_length(len(pairs), len(tokens[0]), len(tokens[1])) if all(map(len, tokens)) else None
+def _lacks_support(examples: pl.DataFrame, is_first: np.ndarray) -> bool | None:
+    """Return whether overlap weights have no common support in length, as in a comparison; None if unknown."""
+    lengths = np.column_stack([log_lengths(examples), examples["truncated"].fill_null(False).to_numpy()])
+    found = weighted_effect(np.zeros((len(lengths), 1)), is_first, lengths)
+    sizes = float(found.n_first[0]), float(found.n_second[0])
+    return None if math.isnan(sizes[0]) else not overlap_in_weights(*sizes, float(found.imbalance[0]))

@@ -73,9 +73,14 @@ class StudyText(TextSettings):
     """Only sets of these names, also with * for any letters."""
 
     @property
+    def has_equal_lengths(self) -> bool:
+        """True where every gradient has equally many tokens."""
+        return self.prompt_tokens is not None and self.response_tokens is not None
+
+    @property
     def is_length_control(self) -> bool:
         """True where every gradient has equally many tokens, and not so few that a phrase decides."""
-        return self.prompt_tokens is not None and (self.response_tokens or 0) >= FEWEST_TOKENS
+        return self.has_equal_lengths and (self.response_tokens or 0) >= FEWEST_TOKENS
 
     def takes(self, name: str) -> bool:
         """Return whether a set is read this way."""

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 import polars as pl
 
 from gradprism.comparison.comparison import Comparison
-from gradprism.comparison.length_controls import LEFT
+from gradprism.comparison.length_controls import LEFT, weighted_control
 from gradprism.comparison.paper_table import paper_table
 from gradprism.core.errors import GradPrismError
 from gradprism.prism.measures import MAIN_MEASURES
 from gradprism.runs.run import Run
-from gradprism.stats.length_match import overlap_in_length
 from gradprism.study.claims import Compared
 from gradprism.study.cosines import cosine_table
 from gradprism.study.families import agreement_table, curve_summary, curve_table
@@ -125,17 +124,16 @@ def predictors(recipe: StudyRecipe, compared: Iterable[Compared], failed: Failed
     def of(each: Compared, metric: str) -> _Making:
         def make() -> pl.DataFrame:
             table = _with_keys(each.keys | {"metric": metric}, predictor_table(each.comparison, metric))
-            return table.with_columns(pl.lit(_overlap(each.comparison)).alias("overlap"))
+            return table.with_columns(pl.lit(_has_support(each.comparison)).alias("support"))
 
         return f"predictors of {metric} in {each.name}", make
 
     return _concatenated((of(each, metric) for each in compared if (metric := metrics[each.contrast])), failed)
 
 
-def _overlap(comparison: Comparison) -> bool:
+def _has_support(comparison: Comparison) -> bool:
     """Return whether the sets have common support in length."""
-    row = comparison.effects.row(0, named=True)
-    return overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
+    return weighted_control(comparison.effects.row(0, named=True)).has_support
 
 
 def _concatenated(makings: Iterable[_Making], failed: Failed) -> pl.DataFrame:
