@@ -39,6 +39,16 @@ def press(design: np.ndarray, target: np.ndarray) -> float:
     return float(np.square(errors).sum())
 
 
+def test_what_a_comparison_has_beside_the_stored_measures_has_rows_too() -> None:
+    made = with_layer_means()
+    name = "relative_effective_rank"
+    levels = made.levels.filter(measure="effective_rank").with_columns(measure=pl.lit(name))
+    examples = made.examples.with_columns(pl.col(f"effective_rank:{p}").alias(f"{name}:{p}") for p in ("q", "mean"))
+    about = made.about | {"measures": (*made.about["measures"], name)}
+    table = predicted(replace(made, about=about, levels=pl.concat([made.levels, levels]), examples=examples))
+    assert table.filter(measure=name)["projection"].to_list() == ["q", "mean"]
+
+
 def test_every_measure_and_cosine_has_a_row() -> None:
     table = predicted(with_layer_means())
     assert table.height == 5 * 5 + 4

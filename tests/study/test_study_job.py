@@ -67,6 +67,16 @@ def test_all_of_one_study_is_done_and_done_once(tiny_checkpoint: Path, tmp_path:
     assert [len(open_run(each).record["sessions"]) for each in runs] == [1, 1]
 
 
+def test_a_claim_is_judged_on_a_measure_that_the_study_asks_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    claim = {"says": "?", "expect": "higher"}
+    measures = ("relative_effective_rank", "mad:relative_effective_rank", "leading_share")
+    claims = {name.replace(":", "-"): claim | {"measure": name} for name in measures}
+    more = {"prism": {"null_draws": 1}, "compare": {"resamples": 199, "measures": "all"}, "claims": claims}
+    result = run_recipe(loaded_study(written_study(tmp_path, tiny_checkpoint, **more)))
+    assert [each.raw.all for each in result.judged] == [1, 1, 1]
+    assert [{*each.table["measure"]} for each in result.judged] == [{name} for name in measures]
+
+
 def test_a_study_that_is_done_asks_for_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """Neither data nor model are there any more, and no file but those of the outcome is written."""
     model = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))

@@ -11,6 +11,7 @@ from gradprism import GradPrismError
 from gradprism.cli.recipes import load_verb_and_recipe
 from gradprism.core.settings import checked
 from gradprism.engine.settings import EngineSettings
+from gradprism.prism.measures import MEASURES
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.study.command import _command
 from gradprism.study.settings import StudyRecipe
@@ -38,7 +39,23 @@ CONTRAST = {"length": {"first": "long", "second": "short"}}
         ({"contrasts": {"c": {"first": "long", "second": "nowhere"}}}, "no set 'nowhere'; there are long, short"),
         ({"claims": {"c": {"says": "?", "measure": "effective_rank"}}}, "expects `lower` or `higher`"),
         ({"claims": {"c": {"says": "?", "measure": "mad:nuclear_norm", "expect": "near 0"}}}, "expects `lower`"),
-        ({"claims": {"c": {"says": "?", "measure": "beauty"}}}, "measure"),
+        ({"claims": {"c": {"says": "?", "measure": "beauty"}}}, "no measure 'beauty'; there are nuclear_norm, "),
+        ({"claims": {"c": {"says": "?", "measure": "mad:separation"}}}, "no measure 'mad:separation'"),
+        ({"claims": {"c": {"says": "?", "measure": "mad:mad:stable_rank"}}}, "no measure 'mad:mad:stable_rank'"),
+        ({"claims": {"c": {"says": "?", "measure": ["nuclear_norm"]}}}, "claims.c.measure"),
+        (
+            {"claims": {"c": {"says": "?", "measure": "relative_effective_rank", "expect": "higher"}}},
+            "claims.c: relative_effective_rank is relative to a null, which is not drawn; expected `prism: {null_draws",
+        ),
+        (
+            {"claims": {"c": {"says": "?", "measure": "mad:relative_nuclear_norm", "expect": "lower"}}},
+            "claims.c: relative_nuclear_norm is relative to a null",
+        ),
+        (
+            {"claims": {"c": {"says": "?", "measure": "leading_share", "expect": "lower"}}},
+            "claims.c: the comparisons leave leading_share out; expected it in `compare: {measures: [...]}`",
+        ),
+        ({"compare": {"measures": ["nuclear_norm"]}}, "claims.rank: the comparisons leave effective_rank out"),
         ({"claims": {"c": {"says": "?", "measure": "families", "contrasts": ["x*"]}}}, "leave `contrasts` out"),
         ({"claims": {"c": {"says": "?", "measure": "separation", "contrasts": ["x*"]}}}, "no contrast 'x*'"),
         ({"claims": {"c": {"says": "?", "measure": "adjacent_cosine", "expect": "lower"}}}, "leave it out"),
@@ -53,6 +70,22 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(GradPrismError) as refusal:
         checked(StudyRecipe, study_values() | changes)
     assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("measure", "more"),
+    [
+        *((name, {}) for name in MEASURES),
+        *((f"mad:{name}", {}) for name in MEASURES),
+        ("relative_effective_rank", {"prism": {"null_draws": 1}}),
+        ("relative_nuclear_norm", {"prism": {"null_draws": 4}}),
+        ("leading_share", {"compare": {"measures": "all"}}),
+        ("gradient_l2", {"compare": {"measures": "gradient_l2"}}),
+    ],
+)
+def test_a_claim_is_on_any_measure_that_is_compared(measure: str, more: dict[str, Any]) -> None:
+    claims = {"c": {"says": "?", "measure": measure, "expect": "higher"}}
+    assert checked(StudyRecipe, study_values(claims=claims, **more)).claims["c"].measure == measure
 
 
 def test_settings_that_one_metric_alone_has_reach_its_score() -> None:

@@ -6,7 +6,6 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison
 from gradprism.comparison.comparison_tables import COSINES
 from gradprism.core.errors import GradPrismError
-from gradprism.prism.measures import MEASURES
 from gradprism.stats.missing import same_rows
 from gradprism.stats.multiplicity import benjamini_hochberg
 from gradprism.stats.prediction import rank_gain
@@ -48,7 +47,8 @@ def predictor_table(comparison: Comparison, metric: str) -> pl.DataFrame:
             f"{', '.join(comparison.about['metrics']) or '(none)'}."
         )
     examples = _pooled(comparison)
-    found = [feature for feature in layer_means(comparison, (*MEASURES, *COSINES)) if ":".join(feature) != metric]
+    measures = (*comparison.measures, *COSINES)
+    found = [feature for feature in layer_means(comparison, measures) if ":".join(feature) != metric]
     if not found:
         return pl.DataFrame(schema=PREDICTORS)
     values, target = feature_matrix(examples, found), matrix(examples, [metric])[:, 0]

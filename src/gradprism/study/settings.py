@@ -12,13 +12,15 @@ from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.engine.settings import EngineSettings
 from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, RequestSettings, RewardSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
-from gradprism.prism.measures import MEASURES
+from gradprism.prism.measures import NULL_COLUMNS, Measure, known_measures
 from gradprism.prism.settings import PrismSettings
 from gradprism.selection.settings import SelectSettings
 
 Value = TypeVar("Value")
 FEWEST_TOKENS = 4
 """Of a response; how the first one or two tokens compare says how answers begin."""
+_OTHER_MEASURES = ("adjacent_cosine", "same_layer_cosine", "separation", "families")
+"""Of claims that expect no direction."""
 NEAR = 0.1
 """Cosines are near 0 where the whole interval of the median of their sizes lies within this."""
 
@@ -114,20 +116,26 @@ class Claim(Settings):
     """A sentence to be tested, and the difference that would show it."""
 
     says: str
-    measure: Literal["nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank",
-                     "mad:nuclear_norm", "mad:effective_rank", "adjacent_cosine", "same_layer_cosine",
-                     "separation", "families"]  # fmt: skip
-    """A measure, its change from layer to layer (mad:MEASURE), a cosine (expected near 0), `separation` (whether
-    effective rank tells the sets apart better than nuclear norm), or `families` (whether models agree)."""
+    measure: str
+    """Any measure of gradients, its change from layer to layer (mad:MEASURE), a cosine (expected near 0), `separation`
+    (whether effective rank tells the sets apart better than nuclear norm), or `families` (whether models agree)."""
     expect: Literal["lower", "higher", "near 0"] | None = None
     """Of the first set against the second."""
     contrasts: tuple[str, ...] = ("*",)
     """Names of contrasts, also with * for any letters."""
     source: str = ""
 
+    @property
+    def of_gradients(self) -> Measure | None:
+        """The measure of gradients that the claim is on, or on whose change from layer to layer it is."""
+        return known_measures().get(self.measure.removeprefix("mad:"))
+
     @model_validator(mode="after")
     def _expects(self) -> Self:
-        directed = self.measure in MEASURES or self.measure.startswith("mad:")
+        directed = self.of_gradients is not None
+        if not directed and self.measure not in _OTHER_MEASURES:
+            known = ", ".join((*known_measures(), "mad:MEASURE of each", *_OTHER_MEASURES))
+            raise ValueError(f"no measure {self.measure!r}; there are {known}")
         if directed and self.expect not in ("lower", "higher"):
             raise ValueError(f"a claim on {self.measure} expects `lower` or `higher`")
         if not directed and self.expect in ("lower", "higher"):
@@ -183,6 +191,26 @@ class StudyRecipe(Settings):
             raise ValueError("pools: a pool is scored whole; `select` is of sets")
         if bool(self.pools) != bool(self.scores):
             raise ValueError("pools and scores belong together: each pool is scored by each")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_claims_are_on(self) -> Self:
+        named = self.compare.measures
+        for name, claim in self.claims.items():
+            measure = claim.of_gradients
+            if measure is None:
+                continue
+            if {*measure.needs} & {*NULL_COLUMNS} and not self.prism.null_draws:
+                raise ValueError(
+                    f"claims.{name}: {measure.name} is relative to a null, which is not drawn; expected "
+                    "`prism: {null_draws: N}` with N above 0"
+                )
+            is_compared = measure.name in named if named else measure.compared
+            if named != ("all",) and not is_compared:
+                raise ValueError(
+                    f"claims.{name}: the comparisons leave {measure.name} out; expected it in "
+                    "`compare: {measures: [...]}`, or `all` there"
+                )
         return self
 
     @property
