@@ -372,6 +372,8 @@ def test_responses_are_cut_to_a_common_number_of_tokens(encode: Any) -> None:
         assert cut.n_tokens == places[wanted - 1] + 1
         assert cut.ids == whole.ids[: cut.n_tokens]
         assert not cut.truncated  # it is what was asked for
+        if cut.n_tokens < whole.n_tokens:
+            assert encode(CONVERSATION, response_tokens=wanted, max_length=whole.n_tokens - 1) == cut
     with pytest.raises(RowProblemError, match=f"fewer than {len(places) + 1} response tokens"):
         encode(CONVERSATION, response_tokens=len(places) + 1)
     with pytest.raises(RowProblemError, match="fewer than 3 response tokens"):

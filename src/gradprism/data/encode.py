@@ -56,8 +56,9 @@ class Encoder(ABC):
     def encode(self, example: Example) -> Encoded:
         """Return token ids and loss mask of an example, cut on the right at `max_length`, and to the tokens asked for.
 
-        Only the first counts as truncated. Raises `RowProblemError` where no token would carry a loss, where there are
-        fewer tokens than asked for, or where the template's mask cannot be trusted.
+        Truncated are those that end at `max_length`, not at the response tokens asked for. Raises `RowProblemError`
+        where no token would carry a loss, where there are fewer tokens than asked for, or where the template's mask
+        cannot be trusted.
         """
         conversation = self._conversation(example)
         if not self.scored(conversation.turns):
@@ -74,7 +75,8 @@ class Encoder(ABC):
             raise RowProblemError(f"the prompt fills max_length: no response token among the first {longest}")
         head, window = self._window(ids[:longest], mask[:longest])
         kept = tuple(ids[:head] + ids[window]), tuple(mask[:head] + mask[window])
-        return Encoded(*kept, truncated=len(ids) > longest, left_out=left_out)
+        truncated = len(ids) > longest and self.settings.response_tokens is None
+        return Encoded(*kept, truncated=truncated, left_out=left_out)
 
     def _window(self, ids: Sequence[int], mask: Sequence[bool]) -> tuple[int, slice]:
         """Return how many first tokens to keep, and which range behind them. Raises `RowProblemError` on too few."""
