@@ -16,7 +16,7 @@ from types import ModuleType
 _ROOT = Path(__file__).parents[1]
 _ORDER = (
     "inspect", "spectra", "score", "influence", "show", "compare", "report", "figures", "correlate", "diversity",
-    "select", "study", "run", "check", "models", "import", "export",
+    "select", "ablate", "study", "run", "check", "models", "import", "export",
 )  # fmt: skip
 
 
