@@ -24,7 +24,7 @@ HERE = {
 def commands(page: str) -> list[str]:
     """The commands in the blocks of a page, without what follows a `#`."""
     blocks = re.findall(r"```\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("gradprism ")]
 
 

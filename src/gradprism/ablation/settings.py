@@ -14,7 +14,7 @@ from gradprism.selection.settings import SelectSettings
 
 RANDOM = "random"
 LEARNING_RATE, LORA_LEARNING_RATE = 2e-5, 2e-4
-_NAME = re.compile(r"\w[\w.:+@-]*")
+_NAME = re.compile(r"[\w-][\w.:+@-]*")
 _WAYS: dict[str, dict[str, Any]] = {
     "diverse": {"diverse": True},
     "given-length": {"given": "length"},
@@ -182,11 +182,16 @@ class AblateRecipe(Settings):
             return {name: {"data": given} if isinstance(given, str) else given for name, given in evals.items()}
         return evals
 
-    @model_validator(mode="after")
-    def _names_are_names(self) -> Self:
-        for name in (*self.arms, *self.evals):
+    @field_validator("arms", "evals")
+    @classmethod
+    def _names_are_names(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of an arm or evaluation set; put one before it: NAME=...")
+                raise ValueError(f"{name!r} is no name: expected letters, digits and any of _.:+@-; NAME=... sets one")
+        return named
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> Self:
         folders = {folder_of(name) for name in self.arms}
         if len(folders) < len(self.arms):
             raise ValueError("two arms would have one folder: give them names that differ in letters or digits")
