@@ -101,6 +101,15 @@ def test_ids_are_drawn_from_alone(pool: Pool, tmp_path: Path) -> None:
         rows_of(pool, f"ids:{tmp_path / 'none'}")
 
 
+def test_rows_without_a_value_are_not_taken_and_too_few_are_said(tokenizer: Any, tmp_path: Path) -> None:
+    made = [{**row, "mine": None if n % 4 else n} for n, row in enumerate(rows(40, 0, words=(3, 30)))]
+    path = write(tmp_path / "pool.jsonl", made)
+    some = make_pool(None, open_examples((str(path),), ReadSettings()), {}, make_encoder(tokenizer, TextSettings()))
+    assert rows_of(some, "column:mine", tokens=300) <= {n for n in range(40) if not n % 4}
+    with pytest.raises(GradPrismError, match=r"The arm column:mine has [\d,]+ response tokens in 10 rows"):
+        rows_of(some, "column:mine", tokens=2000)
+
+
 def test_where_limits_an_arm(pool: Pool) -> None:
     steps, _ = steps_of_arm("few", Arm(where="id < 'true-0-2'"), pool, TrainSettings(tokens=50, step_tokens=50), 0)
     assert {each.example_id < "true-0-2" for step in steps for each in step} == {True}
