@@ -14,7 +14,7 @@ from gradprism.measurement.settings import SpectraRecipe
 from gradprism.measurement.targets import mean_gradients
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.device import devices_in_words, find_device, find_spread
-from gradprism.models.record import loaded_model_record
+from gradprism.models.record import loaded_model_record, tokenizer_record
 from gradprism.models.sources import ModelSource
 from gradprism.models.text import text_identity
 from gradprism.prism.architecture import architecture_digest
@@ -83,11 +83,13 @@ class MeasureTask(Task[Example, Tables]):
         say(f"Loading {source.name}")
         device = source.device(find_device(self.recipe.execution.device))
         model = source.load_model(device, find_spread(self.recipe.execution))
-        self.analyzer = GradientAnalyzer(model, source.load_tokenizer(), recipe=self.recipe)
+        tokenizer = source.load_tokenizer()
+        self.analyzer = GradientAnalyzer(model, tokenizer, recipe=self.recipe)
         if self.recipe.prism.precision != "exact":
             say(f"Precision {self.recipe.prism.precision}: {_describe_arithmetic(self.analyzer.arithmetic)}")
         self.targets = mean_gradients(self.analyzer, self.recipe.targets, self.recipe.read, self.identity, say)
-        self.device, self.found = devices_in_words(model), loaded_model_record(model, self.analyzer.found)
+        self.found = loaded_model_record(model, self.analyzer.found) | tokenizer_record(tokenizer)
+        self.device = devices_in_words(model)
 
 
 def _describe_arithmetic(arithmetic: str) -> str:

@@ -1,14 +1,18 @@
 """Entries on a model in the record and the recipe of a run."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from gradprism.files.paths import absolute_path
+from gradprism.files.records import short_digest
 from gradprism.models.builtin import BUILTIN_MODELS
 from gradprism.models.settings import CheckpointSettings
 from gradprism.models.sources import ModelSource
 
 if TYPE_CHECKING:
     from gradprism.models.projections.discovery import FoundProjections
+
+_PROBE = "A gradient of 3.14 nats:\n\n\tdef f(x):  return x**2  # naïve, 数学, 👍\r\n\u00a0I'LL re-read 1,024 rows."
 
 
 def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
@@ -35,6 +39,20 @@ def loaded_model_record(model: Any, found: "FoundProjections") -> dict[str, Any]
         "measured_layers": list(found.layers),
         "skipped_layers": list(found.skipped_layers),
         "notes": list(found.notes),
+    }
+
+
+def tokenizer_record(tokenizer: Any) -> dict[str, Any]:
+    """Return digests of a tokenizer and of its chat template (None without one), to be added to `model_record`.
+
+    The first is of the vocabulary and of the tokens of a probe text: two checkpoints with the same digest give a text
+    the same token ids, whatever their weights, files and chat templates.
+    """
+    tokens = json.dumps([tokenizer.get_vocab(), tokenizer(_PROBE)["input_ids"]], sort_keys=True)
+    template = getattr(tokenizer, "chat_template", None)
+    return {
+        "tokenizer": short_digest(tokens),
+        "chat_template": None if template is None else short_digest(json.dumps(template, sort_keys=True)),
     }
 
 

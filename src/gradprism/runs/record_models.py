@@ -39,6 +39,8 @@ class ModelEntry(RecordModel):
     measured_layers: list[int] = Field(default_factory=list)
     skipped_layers: list[int] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
+    tokenizer: str | None = None  # digest of vocabulary and tokenization; None of an earlier version
+    chat_template: str | None = None  # digest
 
 
 class RunRecord(RecordModel):
