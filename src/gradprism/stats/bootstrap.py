@@ -31,6 +31,12 @@ class Resampled:
         """Apply a function (..., features) -> (..., statistics) to the means, observed, resampled and left out."""
         return Resampled(f(self.observed), f(self.resamples), f(self.left_out))
 
+    @classmethod
+    def joined(cls, *parts: "Resampled") -> "Resampled":
+        """Put features of the same examples, resampled by the same draws, beside each other."""
+        pairs = zip(*((part.observed, part.resamples, part.left_out) for part in parts), strict=True)
+        return cls(*(np.concatenate(each, axis=-1) for each in pairs))
+
 
 def resample_means(values: Float[np.ndarray, "n features"], resamples: int, rng: np.random.Generator) -> Resampled:
     """Average the finite values of n examples, of n drawn with replacement (`resamples` times), and of n - 1.
@@ -74,7 +80,7 @@ def percentile_interval(
 def bca_interval(
     *groups: Resampled,
     statistic: Callable[..., np.ndarray] | None = None,
-    confidence: float = 0.95,
+    confidence: float | Float[np.ndarray, " statistics"] = 0.95,
 ) -> tuple[Float[np.ndarray, " statistics"], Float[np.ndarray, " statistics"]]:
     """Return the low and high end of the interval of `statistic(means of group 1, means of group 2, ...)`.
 
