@@ -28,11 +28,15 @@ def given_run(
     similarity: pl.DataFrame | None = None,
     singular_values: bool = True,
     sketches: pl.DataFrame | None = None,
+    token_lists: pl.DataFrame | None = None,
+    examples: Mapping[str, Sequence[Any]] | None = None,
+    found: Mapping[str, Any] | None = None,
     **columns: Sequence[Any],
 ) -> Run:
     """`measures`: (n, projections, layers) for all measures or for each; `tokens`: of the n responses.
 
-    `rows`: how many the run is to have, if it is not complete; `identity`: settings that differ from the usual.
+    `rows`: how many the run is to have, if it is not complete; `identity`: settings that differ from the usual, as
+    `examples` are columns of that table, and `found` entries on the model.
     """
     given = measures if isinstance(measures, Mapping) else dict.fromkeys(MEASURES, measures)
     n, n_projections, layers = next(iter(given.values())).shape
@@ -47,17 +51,21 @@ def given_run(
         }
     ).with_columns(pl.col(name).fill_nan(None) for name in given)  # fmt: skip
     prompts = np.arange(n) % 7 + 5 if prompt_tokens is None else np.asarray(prompt_tokens)
-    examples = pl.DataFrame(
+    table_of_examples = pl.DataFrame(
         {
             "example_id": np.arange(n).astype(str), "row": np.arange(n), "status": ["ok"] * n,
             "content_hash": [f"{path.name} {i}" for i in range(n)], "truncated": [False] * n,
-            "n_prompt_tokens": prompts, "n_response_tokens": np.asarray(tokens), "loss": np.linspace(1, 2, n),
+            "n_tokens": prompts + np.asarray(tokens), "n_prompt_tokens": prompts,
+            "n_response_tokens": np.asarray(tokens), "loss": np.linspace(1, 2, n),
             "columns": [json.dumps({name: values[i] for name, values in columns.items()}) for i in range(n)],
+            **(examples or {}),
         }
     )  # fmt: skip
-    with RunWriter(path, _description(model, rows or n, n_projections, layers, identity or {})) as writer:
+    description = _description(model, rows or n, n_projections, layers, identity or {})
+    description["model"] |= found or {}
+    with RunWriter(path, description) as writer:
         table = pl.DataFrame(schema=SIMILARITY) if similarity is None else _as(SIMILARITY, similarity)
-        writer.publish(0, Tables(_as(EXAMPLES, examples), _as(SPECTRA, spectra), table, sketches=sketches))
+        writer.publish(0, Tables(_as(EXAMPLES, table_of_examples), _as(SPECTRA, spectra), table, token_lists, sketches))
     return open_run(path)
 
 

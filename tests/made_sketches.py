@@ -20,9 +20,13 @@ def sketched_run(
     identity: Mapping[str, Any] | None = None,
     model: str = "given-1b",
     rows: int | None = None,
-    **columns: Sequence[Any],
+    layers: int = 1,
+    **given: Any,
 ) -> Run:
-    """A run whose rows have these sketches (n, dim), null where all of one is NaN; `tokens` are of their responses."""
+    """A run whose rows have these sketches (n, dim), null where all of one is NaN; `tokens` are of their responses.
+
+    `given` are options of `given_run`, and columns of the data.
+    """
     n, dim = values.shape
     settings = {"prism.sketch": dim, "prism.sketch_seed": 0, **(identity or {})}
     empty = np.isnan(values).all(axis=1)
@@ -37,5 +41,5 @@ def sketched_run(
         schema=sketches_schema(dim),
     ).with_columns(pl.when(pl.Series(~empty)).then("sketch"))
     lengths = np.full(n, 50) if tokens is None else tokens
-    return given_run(path, np.ones((n, 1, 1)), lengths, identity=settings, model=model, rows=rows, sketches=sketches,
-                     **columns)  # fmt: skip
+    return given_run(path, np.ones((n, 1, layers)), lengths, identity=settings, model=model, rows=rows,
+                     sketches=sketches, **given)  # fmt: skip

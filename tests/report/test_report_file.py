@@ -23,13 +23,14 @@ from gradprism.comparison.decay import MOST_EXAMPLES
 from gradprism.comparison.findings import CONTROL_RULE, KINDS
 from gradprism.comparison.length_controls import ALPHA
 from gradprism.figures.colours import GROUP_MARKERS, projection_look
+from gradprism.files.paths import base_name
 from gradprism.metrics.titles import headed, title
 from gradprism.report import write_report
 from gradprism.report.example_curves import read_example_curves
 from gradprism.report.packed import log_codes, packed
 from gradprism.report.page import app_script
 from gradprism.report.page_json import rounded, script_json
-from gradprism.report.paths import base_name, without_paths
+from gradprism.report.paths import without_paths
 
 pytestmark = pytest.mark.slow  # many cases, of which each takes a moment
 

@@ -35,6 +35,7 @@ def compare(
     by: str | None = None,
     quantile: float | None = None,
     groups: str | Sequence[str] = (),
+    paired: bool = False,
     measures: str | Sequence[str] = (),
     against: str | None = None,
     caliper: float = 0.05,
@@ -48,7 +49,8 @@ def compare(
     """Compare groups of examples of one model: every measure, projection and layer, raw and length-controlled.
 
     Either groups by name, `compare(high="runs/a", low="runs/b")` (runs opened or as paths), or one run that is split,
-    `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`.
+    `compare("runs/a", by="ifd", quantile=0.25)` or `compare("runs/a", by="column:kind")`; or the same rows through two
+    models, `compare(before="runs/a", after="runs/b", paired=True)`.
     `out`: a folder for the tables (Parquet and CSV), comparison.json and recipe.yaml.
     The options are those of the command; every other name is that of a group, and its value a run.
     Raises `GradPrismError`.
@@ -71,6 +73,7 @@ def run_recipe(recipe: CompareRecipe, observer: Progress | None = None) -> Compa
     """Run the comparison that a recipe describes; `observer` hears of windows. Raises `GradPrismError`."""
     need("scipy", "report")
     from gradprism.comparison.compare_groups import compare_groups
+    from gradprism.comparison.compare_paired import compare_paired
 
     if recipe.out is not None:
         refuse_other_files(to_path(recipe.out), COMPARISON)
@@ -78,8 +81,11 @@ def run_recipe(recipe: CompareRecipe, observer: Progress | None = None) -> Compa
     recipe = recipe.model_copy(update={"runs": absolute})
     runs = {name: open_run(path) for name, path in absolute.items()}
     refuse_unmeasured(runs.values(), recipe.compare.incomplete)
-    groups, notes = _groups_of(runs, recipe.compare)
-    comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes, observer)
+    if recipe.compare.paired:
+        comparison = compare_paired(runs, recipe.compare, _time_and_versions())
+    else:
+        groups, notes = _groups_of(runs, recipe.compare)
+        comparison = compare_groups(groups, recipe.compare, _time_and_versions(), notes, observer)
     if recipe.out is not None:
         folder = to_path(recipe.out)
         save_comparison(comparison, folder, {"recipe.yaml": recipe_text(recipe)})

@@ -1,4 +1,4 @@
-"""compare: Compare groups of examples, raw and length-controlled."""
+"""compare: Compare groups of examples, raw and length-controlled, or the same rows through two models."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +14,9 @@ _DEFAULT = CompareSettings()
 
 EXAMPLES = (
     "gradprism compare runs/demo --by column:kind",
-    "gradprism compare runs/demo --by loss --quantile 0.25 -o comparisons/loss",
+    "gradprism compare before=runs/demo after=runs/tuned --paired -o comparisons/tuned",
 )
-COMMON = ("out", "by", "quantile", "groups", "measures", "against", "caliper", "incomplete", "quiet", "json")
+COMMON = ("out", "by", "quantile", "groups", "paired", "measures", "against", "caliper", "incomplete", "quiet", "json")
 
 
 def compare(
@@ -28,15 +28,15 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> int:
-    """Compare groups of examples of one model, raw and length-controlled.
+    """Compare groups of examples of one model, raw and length-controlled; or the same rows through two models.
 
     Every measure, projection and layer: means, difference with its interval, effect size, permutation test; matched
-    pairs, regression and partial correlation as length controls.
+    pairs, regression and partial correlation as length controls. With --paired, the change of each row.
 
     Parameters
     ----------
     runs
-        Two or more runs, NAME=RUN each; or one run, and --by.
+        Two or more runs, NAME=RUN each; or one run, and --by; or two runs of the same rows, and --paired.
     out
         A folder for the tables (Parquet and CSV), the paper's table (CSV, LaTeX) and a summary. Without it nothing is
         written.
@@ -67,10 +67,14 @@ def _compare(recipe: CompareRecipe, quiet: bool, json: bool) -> int:
     with HarmlessConsole(stderr=True, quiet=quiet).status("Comparing"):
         found = run_recipe(recipe)
     if json:
+        paired = found.paired
         values = {
             "groups": [asdict(group) for group in found.groups], "findings": [asdict(each) for each in found.findings],
             "notes": found.notes, "table": paper_table(found).to_dicts(),
         }  # fmt: skip
+        if paired is not None:
+            values["interactions"] = [asdict(each) for each in paired.findings]
+            values["cosine"] = found.about["cosine"]
         print_json(values)
     elif not quiet:
         console = HarmlessConsole()

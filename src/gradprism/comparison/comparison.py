@@ -45,6 +45,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """Tables of a paired comparison beside those of every comparison, and findings on its interactions."""
+
+    pairs: pl.DataFrame  # comparison_tables.PAIRS: a row each pair of rows
+    interactions: pl.DataFrame  # comparison_tables.INTERACTIONS: did one group of rows change more than another?
+    mad_changes: pl.DataFrame  # comparison_tables.MAD_CHANGES
+    findings: tuple[Finding, ...] = ()  # on the interactions; `first` and `second` are groups of rows
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The tables of `gradprism.comparison.comparison_tables`, with the groups, contrasts and findings they are of.
 
@@ -63,6 +73,7 @@ class Comparison:
     examples: pl.DataFrame
     decay: pl.DataFrame
     correlations: pl.DataFrame
+    paired: Paired | None = None  # of the same rows through two models alone
 
     @property
     def projections(self) -> tuple[str, ...]:
@@ -94,13 +105,22 @@ class Comparison:
     @property
     def summary_lines(self) -> list[tuple[str, str]]:
         """Model, text, groups and notes, each a name and a line of text."""
-        text, kind = self.about["text"], self.about["model"]["class"]  # neither is known of some imported runs
+        text = self.about["text"]  # not known of some imported runs
         return [
-            ("model", f"{self.model}  {f'{kind}, ' if kind else ''}{len(self.layers)} layers"),
+            *self._model_lines,
             *([("text", describe_text(text))] if text else []),
-            *((group.name, _group_in_words(group)) for group in self.groups),
+            *((group.name, _group_in_words(group)) for group in (self.groups[:2] if self.paired else self.groups)),
             *(("note", note) for note in self.notes),
         ]
+
+    @property
+    def _model_lines(self) -> list[tuple[str, str]]:
+        """The model, or both models of a paired comparison, and the cosine of their gradients."""
+        if models := self.about.get("models"):
+            cosine = self.about["cosine"]["in_words"]
+            return [*((name, model["in_words"]) for name, model in models.items()), ("cosine", cosine)]
+        kind = self.about["model"]["class"]  # not known of some imported runs
+        return [("model", f"{self.model}  {f'{kind}, ' if kind else ''}{len(self.layers)} layers")]
 
     def __repr__(self) -> str:
         """Return model, groups and findings as text."""

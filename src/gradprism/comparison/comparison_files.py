@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from gradprism.comparison import comparison_tables as tables
-from gradprism.comparison.comparison import Comparison, Finding, Group
+from gradprism.comparison.comparison import Comparison, Finding, Group, Paired
 from gradprism.comparison.paper_table import paper_latex, paper_table, summary
 from gradprism.core.errors import GradPrismError, first_line
 from gradprism.correlation.table_files import with_missing_columns, write_tables
@@ -33,6 +33,11 @@ TABLES: Mapping[str, pl.Schema] = {
     "examples": tables.EXAMPLES,
     "decay": tables.DECAY,
     "correlations": CORRELATIONS,
+}
+PAIRED_TABLES: Mapping[str, pl.Schema] = {
+    "pairs": tables.PAIRS,
+    "interactions": tables.INTERACTIONS,
+    "mad_changes": tables.MAD_CHANGES,
 }
 
 _UNFINISHED = ".comparison.unfinished"  # an earlier version had it in the folder while it wrote
@@ -73,6 +78,7 @@ class _Record(RecordModel):
     findings: list[Finding]
     notes: list[str]
     about: _About
+    interactions: list[Finding] | None = None  # findings of a paired comparison, of no other
     tables: dict[str, str] | None = None  # the SHA-256 of each Parquet file; None of an earlier version
 
 
@@ -83,10 +89,11 @@ def save_comparison(comparison: Comparison, folder: Path, texts: Mapping[str, st
     or cannot be written.
     """
     with written_folder(folder, COMPARISON) as new:
-        write_tables(new, {name: getattr(comparison, name) for name in TABLES})
+        frames = _frames(comparison)
+        write_tables(new, frames)
         for name, text in {**_summaries(comparison), **texts}.items():
             write_whole(new / name, text.encode())
-        digests = {name: hashlib.sha256((new / f"{name}.parquet").read_bytes()).hexdigest() for name in TABLES}
+        digests = {name: hashlib.sha256((new / f"{name}.parquet").read_bytes()).hexdigest() for name in frames}
         write_whole(new / COMPARISON_FILE, record_bytes({**_record(comparison), "tables": digests}))
     (folder / _UNFINISHED).unlink(missing_ok=True)
 
@@ -99,17 +106,25 @@ def open_comparison(path: str | Path) -> Comparison:
     folder = to_path(path)
     record = _read_record(folder)
     digests = record.get("tables")
-    frames = {
-        name: _read_table(published_path(folder, f"{name}.parquet"), schema, digests and digests.get(name, ""))
-        for name, schema in TABLES.items()
-    }
+
+    def read(schemas: Mapping[str, pl.Schema]) -> dict[str, Any]:
+        return {
+            name: _read_table(published_path(folder, f"{name}.parquet"), schema, digests and digests.get(name, ""))
+            for name, schema in schemas.items()
+        }
+
+    paired = None
+    if record.get("interactions") is not None:
+        on_interactions = tuple(_entry(Finding, values) for values in record["interactions"])
+        paired = Paired(**read(PAIRED_TABLES), findings=on_interactions)
     return Comparison(
         tuple(_entry(Group, values) for values in record["groups"]),
         tuple((first, second) for first, second in record["contrasts"]),
         tuple(_entry(Finding, values) for values in record["findings"]),
         tuple(record["notes"]),
         record["about"],
-        **frames,
+        **read(TABLES),
+        paired=paired,
     )
 
 
@@ -118,12 +133,22 @@ def is_comparison(path: str | Path) -> bool:
     return published_path(to_path(path), COMPARISON_FILE).is_file()
 
 
+def _frames(comparison: Comparison) -> dict[str, pl.DataFrame]:
+    """Return the tables by name, with those of a paired comparison."""
+    paired = comparison.paired
+    more = {} if paired is None else {name: getattr(paired, name) for name in PAIRED_TABLES}
+    return {name: getattr(comparison, name) for name in TABLES} | more
+
+
 def _record(comparison: Comparison) -> dict[str, Any]:
+    paired = comparison.paired
+    interactions = {} if paired is None else {"interactions": [asdict(finding) for finding in paired.findings]}
     return {
         "format_version": FORMAT_VERSION,
         "groups": [asdict(group) for group in comparison.groups],
         "contrasts": comparison.contrasts,
         "findings": [asdict(finding) for finding in comparison.findings],
+        **interactions,
         "notes": comparison.notes,
         "about": comparison.about,
     }

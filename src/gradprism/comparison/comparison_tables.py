@@ -52,7 +52,9 @@ EFFECTS = _schema(
         "raw_effect": pl.Float64,  # without any control of length
         "raw_effect_low": pl.Float64,
         "raw_effect_high": pl.Float64,
-        "p": pl.Float64,  # of raw_effect, by permutation, two-sided
+        "paired_rows": pl.Int64,  # of a paired comparison: rows that the effect is of, the same ones on both sides
+        "paired_higher": pl.Int64,  # of them, rows where the first is above the second
+        "p": pl.Float64,  # of raw_effect, by permutation (paired: by sign flips), two-sided
         "q": pl.Float64,  # p after Benjamini-Hochberg over the layers and projections of the measure
         # overlap weights with regression on splines of log lengths: the control on which verdicts rest
         "weighted_n_first": pl.Float64,  # effective sample size of each group
@@ -159,6 +161,43 @@ DECAY = _schema(  # singular values relative to the largest, over examples and l
         "median": pl.Float64,
         "q25": pl.Float64,
         "q75": pl.Float64,
+    }
+)
+
+PAIRS = _schema(  # of a paired comparison; and a column `measure:projection` with the effect in the row's layer mean
+    {
+        "example_id": pl.String,
+        "row_first": pl.Int64,  # number of the row in the run of the first group
+        "row_second": pl.Int64,
+        "group": pl.String,  # by --by; null without, and for rows in no group
+        "n_prompt_tokens": pl.Int32,
+        "n_response_tokens": pl.Int32,
+        "truncated": pl.Boolean,
+        "cosine": pl.Float64,  # of the row's gradients in the two models, estimated from sketches; null without
+        "cosine_error": pl.Float64,  # standard error of that estimate
+    }
+)
+
+INTERACTIONS = _schema(  # of two groups of pairs: effects are mean paired effects, of the first minus of the second
+    {
+        **EFFECTS,
+        "gap_first": pl.Float64,  # effect of first over second group of rows in the run of the first side, raw
+        "gap_second": pl.Float64,
+    }
+)
+
+MAD_CHANGES = _schema(  # of the mean curves of a paired contrast
+    {
+        **_PAIR,
+        "measure": pl.String,
+        "projection": pl.String,
+        "mad_first": pl.Float64,
+        "mad_second": pl.Float64,
+        "difference": pl.Float64,  # mad_first - mad_second
+        "difference_low": pl.Float64,  # BCa bootstrap over pairs
+        "difference_high": pl.Float64,
+        "p": pl.Float64,  # by exchange of the two sides of pairs, two-sided
+        "q": pl.Float64,  # p after Benjamini-Hochberg over the projections of the measure
     }
 )
 

@@ -7,7 +7,7 @@ the group given both lengths (monotone, and blind to size).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import polars as pl
 from gradprism.comparison.comparison_tables import EFFECTS
 from gradprism.comparison.group_matrix import Features, GroupMatrix
 from gradprism.comparison.settings import CompareSettings
+from gradprism.correlation.table_files import with_missing_columns
 from gradprism.prism.measures import known_measures
 from gradprism.runs.layout import is_influence
 from gradprism.stats.bootstrap import Resampled, bca_interval, resample_means
@@ -60,12 +61,16 @@ def contrast(
     settings: CompareSettings,
     draws: Iterator[np.random.Generator],
     windows: tuple[GroupMatrix, GroupMatrix] | None = None,
+    scaled: "ScaledValues | None" = None,
 ) -> pl.DataFrame:
-    """Make the table EFFECTS of two groups. `windows` are the same groups measured in windows."""
+    """Make the table EFFECTS of two groups.
+
+    `windows` are the same groups measured in windows; `scaled` their values where these have their scale already.
+    """
     features = first.features
     families = [(measure, layer is None) for measure, _, layer in features.keys]
     is_length = np.array([measure in LENGTHS for measure, _, _ in features.keys])
-    scaled = _ScaledValues.of(first, second)
+    scaled = scaled or ScaledValues.of(first, second)
     controlled = {
         **_overlap_weights(first, second, scaled),
         **_matched_pairs(first, second, scaled, settings, draws),
@@ -79,17 +84,22 @@ def contrast(
     }
     for name in ("", "weighted_", "matched_", "window_", "regression_", "partial_"):
         columns[f"{name}q"] = benjamini_hochberg(columns[f"{name}p"], families)
+    return effects_table(first.name, second.name, features, columns)
+
+
+def effects_table(first: str, second: str, features: Features, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """Arrange columns of EFFECTS, (features,) each, as the table of one contrast; those that are left out are null."""
     frame = features.frame.with_columns(
-        pl.lit(first.name).alias("first"),
-        pl.lit(second.name).alias("second"),
+        pl.lit(first).alias("first"),
+        pl.lit(second).alias("second"),
         *(pl.Series(name, values).fill_nan(None) if values.dtype.kind == "f" else pl.Series(name, values)
           for name, values in columns.items()),
     )  # fmt: skip
-    return frame.select(EFFECTS.names()).cast(EFFECTS)
+    return with_missing_columns(frame, EFFECTS).select(EFFECTS.names()).cast(EFFECTS)
 
 
 @dataclass(frozen=True)
-class _ScaledValues:
+class ScaledValues:
     """Values on the scale of every effect and test: logs of the measures whose differences are ratios.
 
     The effect of length on those is near a power law. Metrics are logged where they are above 0 throughout; cosines,
@@ -101,7 +111,7 @@ class _ScaledValues:
     logged: np.ndarray  # mask of the columns
 
     @classmethod
-    def of(cls, first: Side | GroupMatrix, second: Side | GroupMatrix) -> "_ScaledValues":
+    def of(cls, first: Side | GroupMatrix, second: Side | GroupMatrix) -> "ScaledValues":
         """Scale the values of two groups alike."""
         both = np.concatenate([first.values, second.values])
         positive: np.ndarray = np.all(np.where(np.isfinite(both), both, 1.0) > 0, axis=0)
@@ -109,6 +119,11 @@ class _ScaledValues:
         ratios = {measure for measure in first.features.measures if known_measures()[measure].scale == "log"}
         metrics = {measure for measure, projection, _ in keys if projection is None and not is_influence(measure)}
         logged = np.array([m in ratios or (m in metrics and positive[i]) for i, (m, _, _) in enumerate(keys)])
+        return cls.of_scale(first, second, logged)
+
+    @classmethod
+    def of_scale(cls, first: Side | GroupMatrix, second: Side | GroupMatrix, logged: np.ndarray) -> "ScaledValues":
+        """Take logs of the columns that are `logged`; NaN where a value has none."""
         return cls(_logs(first.values, logged), _logs(second.values, logged), logged)
 
 
@@ -118,7 +133,7 @@ def _logs(values: np.ndarray, logged: np.ndarray) -> np.ndarray:
 
 
 def _raw_difference(
-    first: Side, second: Side, scaled: _ScaledValues, resamples: int, rng: np.random.Generator
+    first: Side, second: Side, scaled: ScaledValues, resamples: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Compute means, difference, AUC, and the raw effect with its permutation p, by column of EFFECTS."""
     values = np.concatenate([scaled.first, scaled.second])
@@ -155,7 +170,7 @@ def match_on_length(first: GroupMatrix, second: GroupMatrix, caliper: float) -> 
     return nearest_pairs(one, other, math.log1p(caliper))
 
 
-def _overlap_weights(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:
+def _overlap_weights(first: Side, second: Side, scaled: ScaledValues) -> dict[str, np.ndarray]:
     """Compute the control on which verdicts rest, overlap weights with regression, by column of EFFECTS."""
     values = np.concatenate([scaled.first, scaled.second])
     found = weighted_effect(values, _membership(first, second), _lengths_and_strata(first, second))
@@ -171,7 +186,7 @@ def _overlap_weights(first: Side, second: Side, scaled: _ScaledValues) -> dict[s
 
 
 def _matched_pairs(
-    first: Side, second: Side, scaled: _ScaledValues, settings: CompareSettings, draws: Iterator[np.random.Generator]
+    first: Side, second: Side, scaled: ScaledValues, settings: CompareSettings, draws: Iterator[np.random.Generator]
 ) -> dict[str, np.ndarray]:
     """Compute pairs of rows of like lengths, adjusted for what is left of the gap, by column of EFFECTS."""
     one, other = match_on_length(first.group, second.group, settings.caliper)
@@ -206,7 +221,7 @@ def _windows(
     found = {name: np.full(len(features.keys), np.nan) for name in ("effect", "low", "high", "p")}
     counts = [np.zeros(len(features.keys), dtype=np.int64) for _ in range(2)]
     if windows is not None:
-        scaled = _ScaledValues.of(*windows)
+        scaled = ScaledValues.of(*windows)
         values = np.concatenate([scaled.first, scaled.second])
         group = np.arange(len(values)) < len(scaled.first)
         effect = group_effect(values, group, np.empty((len(values), 0)))
@@ -225,7 +240,7 @@ def _windows(
     }
 
 
-def _regression(first: Side, second: Side, scaled: _ScaledValues) -> dict[str, np.ndarray]:
+def _regression(first: Side, second: Side, scaled: ScaledValues) -> dict[str, np.ndarray]:
     """Compute the group effect in a regression on log lengths, by column of EFFECTS."""
     values = np.concatenate([scaled.first, scaled.second])
     lengths = _lengths(first, second)

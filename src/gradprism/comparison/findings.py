@@ -20,10 +20,11 @@ from gradprism.comparison.length_controls import (
     Row,
     controls,
     deciding_control,
+    is_paired,
     raw_difference,
     too_few,
 )
-from gradprism.core.numbers import number
+from gradprism.core.numbers import number, ratio
 from gradprism.metrics.titles import headed, title
 from gradprism.prism.measures import MEAN, known_measures
 
@@ -36,11 +37,14 @@ class KindOfFinding(NamedTuple):
 
 
 KINDS: Mapping[str, KindOfFinding] = {
+    "changed": KindOfFinding("changed", "paired rows: the same rows differ between the two models"),
     "survives": KindOfFinding("not just length", "a raw difference, and overlap weights find it again"),
     "reversed": KindOfFinding("reversed", "a raw difference, and overlap weights find the opposite"),
     "hidden": KindOfFinding("hidden by length", "no raw difference can be shown, and overlap weights find one"),
     "length": KindOfFinding("mostly length", "a raw difference, and overlap weights leave little of it"),
-    "equal": KindOfFinding("equal", "with overlap weights the whole interval lies within the margin"),
+    "equal": KindOfFinding(
+        "equal", "with overlap weights, or in paired rows, the whole interval lies within the margin"
+    ),
     "mixed": KindOfFinding("mixed", "overlap weights find a difference, and pairs or windows find the opposite"),
     "unclear": KindOfFinding("unclear", "a raw difference, and these data cannot tell it from length"),
     "none": KindOfFinding("not shown", "no difference can be shown, raw or length-controlled, nor that there is none"),
@@ -82,6 +86,8 @@ def findings(
 def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
     """Judge one row of the table EFFECTS, also of a metric; `by` and `margin` as in `findings`."""
     names = row["first"], row["second"], row["measure"], row["projection"]
+    if is_paired(row):
+        return _paired_finding(names, row, raw_difference(row, margin), by)
     if by == row["measure"] or (is_spectral(by) and row["projection"] is not None):
         said = f"the groups are the extremes of {by}, so that they differ by construction"
         return Finding(*names, "chosen", f"{_subject(row)}: {said}.", _details(row, margin), said)
@@ -91,6 +97,61 @@ def finding(row: Row, by: str | None = None, margin: float = MARGIN) -> Finding:
     kind = _kind(raw, controlled)
     headline = _headline(kind, row, raw, controlled)
     return Finding(*names, kind, _sentence(kind, row, raw, headline), _details(row, margin), headline)
+
+
+def interaction_finding(row: Row, sides: tuple[str, str], by: str | None = None, margin: float = MARGIN) -> Finding:
+    """Judge one row of the table INTERACTIONS: did `first` change more than `second` between the two `sides`?"""
+    names = row["first"], row["second"], row["measure"], row["projection"]
+    if is_spectral(by):
+        said = f"the groups are extremes of {by}, which fall back towards the mean in any second measurement"
+        return Finding(*names, "chosen", f"{_subject(row)}: {said}.", _details(row, margin), said)
+    raw, controlled = raw_difference(row, margin), controls(row, margin)
+    kind, (one, other) = _kind(raw, controlled), sides
+    if kind == "missing":
+        said = f"no change could be computed in one of {row['first']} and {row['second']}"
+        return Finding(*names, kind, f"{_subject(row)}: {said}.", "", said)
+    is_ratio = raw.is_ratio
+    change = f"{one} over {other}" if is_ratio else f"{one} minus {other}"
+    end = " times as high" if is_ratio else " higher"
+    headline = _headline(kind, row, raw, controlled, f"{title(row['measure'])} {change} {_short(raw)}{end}")
+    gaps = " and ".join(f"{_of_scale(row[f'gap_{side}'], is_ratio)} {name}"
+                        for side, name in (("second", other), ("first", one)))  # fmt: skip
+    changes = " and ".join(f"{_of_scale(row[f'mean_{each}'], is_ratio)} in {row[each]}" for each in ("first", "second"))
+    sentence = (
+        f"{_subject(row)}: {row['first']} against {row['second']}: {headline} ({change} is {changes}; "
+        f"{row['first']} against {row['second']} was {gaps})."
+    )
+    return Finding(*names, kind, sentence, _details(row, margin), headline)
+
+
+def _of_scale(value: float | None, is_ratio: bool) -> str:
+    """Return an effect as a factor, or as a difference."""
+    return number(value) if not is_ratio or value is None else ratio(math.exp(value))
+
+
+def _paired_finding(names: tuple[str, str, str, str], row: Row, paired: Control, by: str | None) -> Finding:
+    """Judge the same rows through two models: nothing but the model differs between the two sides."""
+    if is_spectral(by):
+        said = f"the rows are extremes of {by}, which fall back towards the mean in any second measurement"
+        return Finding(*names, "chosen", f"{_subject(row)}: {said}.", paired.text, said)
+    n, few = row["paired_rows"], " (too few rows)" if too_few(row) else ""
+    if paired.effect is None:
+        said = f"no row has a value in both {row['first']} and {row['second']}"
+        return Finding(*names, "missing", f"{_subject(row)}: {said}.", "", said)
+    kind = "changed" if paired.found in SIGNS else "equal" if paired.found == "equal" else "none"
+    interval = "" if paired.low is None else f" {paired.interval.replace('×', '')}"
+    end = {
+        "changed": "changed" + (f", by less than {_percent(paired.margin)}" if paired.is_within_margin else ""),
+        "equal": f"equal within {_percent(paired.margin)}",
+        "none": f"no change shown, nor that there is none{few}",
+    }[kind]
+    headline = f"{_larger(row, paired)}{interval} in the same {n:,} rows: {end}"
+    means = f"means {number(row['mean_first'])} and {number(row['mean_second'])}"
+    sentence = (
+        f"{_subject(row)}: {row['first']} against {row['second']}: {headline} ({means}, higher in "
+        f"{row['paired_higher']:,} of {n:,} rows)."
+    )
+    return Finding(*names, kind, sentence, paired.text, headline)
 
 
 def _without_ratio(row: Row) -> str:
@@ -140,12 +201,12 @@ def _kind(raw: Control, length_controls: Sequence[Control]) -> str:
     return "equal" if found in ("equal", "little") and deciding.is_within_margin else "none"
 
 
-def _headline(kind: str, row: Row, raw: Control, length_controls: Sequence[Control]) -> str:
-    """Write what a reader takes away: both factors and what they come to."""
+def _headline(kind: str, row: Row, raw: Control, length_controls: Sequence[Control], larger: str = "") -> str:
+    """Write what a reader takes away: both factors and what they come to; `larger` says how the first compares."""
     first, second, deciding = row["first"], row["second"], deciding_control(length_controls)
     if kind == "missing":
         return f"no value in one of {first} and {second}"
-    figures = f"{_larger(row, raw)} raw"
+    figures = f"{larger or _larger(row, raw)} raw"
     if deciding.has_support:
         where = f"in the {deciding.label.partition(',')[0]}" if deciding.name == "windows" else "length-controlled"
         figures += f", {_short(deciding)} {where}"

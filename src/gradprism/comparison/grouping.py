@@ -14,7 +14,7 @@ from gradprism.runs.values import find_metric, metric_names, metric_table, unkno
 from gradprism.stats.ranking import order_by, tie_breakers
 
 _QUARTER = 0.25
-_WHOLE = "all rows"
+WHOLE = "all rows"
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class GroupRows:
     @property
     def is_whole(self) -> bool:
         """True where the group takes every row of its run."""
-        return self.rule == _WHOLE
+        return self.rule == WHOLE
 
 
 def whole_runs(runs: Mapping[str, Run]) -> list[GroupRows]:
     """Make each run a group. Raises `GradPrismError` where one holds fewer than two measured rows."""
-    found = [GroupRows(name, run, _WHOLE, _measured(run)["row"]) for name, run in runs.items()]
+    found = [GroupRows(name, run, WHOLE, _measured(run)["row"]) for name, run in runs.items()]
     for group in found:
         if len(group.rows) < 2 <= len(runs):
             raise GradPrismError(
@@ -45,16 +45,18 @@ def whole_runs(runs: Mapping[str, Run]) -> list[GroupRows]:
     return found
 
 
-def split(run: Run, settings: CompareSettings) -> tuple[list[GroupRows], list[str]]:
-    """Split one run into groups by `settings.by`, with notes on rows that are in none.
+def split(run: Run, settings: CompareSettings, among: pl.Series | None = None) -> tuple[list[GroupRows], list[str]]:
+    """Split one run, or the rows `among` it, into groups by `settings.by`, with notes on rows that are in none.
 
     Raises `GradPrismError` where the name is unknown or fewer than two groups of two rows come out.
     """
-    by, wanted = str(settings.by), settings.groups
-    column = _column(run, by)
+    by, wanted, measured = str(settings.by), settings.groups, _measured(run)
+    if among is not None:
+        measured = measured.filter(pl.col("row").is_in(among.implode()))
+    column = _column(run, by, measured)
     too_many = column is not None and column["value"].n_unique() > MOST_GROUPS
     if column is not None and settings.quantile is None and (wanted or not too_many):
-        return _by_value(run, by, column, wanted)
+        return _by_value(run, by, column, wanted, measured)
     if wanted:
         raise GradPrismError(f"--groups chooses among the values of a column, and --by is {by}.")
     if too_many and column is not None and column["value"].dtype == pl.String:
@@ -62,10 +64,12 @@ def split(run: Run, settings: CompareSettings) -> tuple[list[GroupRows], list[st
             f"--by {by}: {column['value'].n_unique():,} different texts; expected at most {MOST_GROUPS} groups, or "
             "--groups to choose some of them."
         )
-    return _by_quantile(run, by, column, settings)
+    return _by_quantile(run, by, column, settings, measured)
 
 
-def _by_value(run: Run, by: str, column: pl.DataFrame, wanted: tuple[str, ...]) -> tuple[list[GroupRows], list[str]]:
+def _by_value(
+    run: Run, by: str, column: pl.DataFrame, wanted: tuple[str, ...], measured: pl.DataFrame
+) -> tuple[list[GroupRows], list[str]]:
     """Make a group of each value, in the order of the values: numbers as numbers, texts as texts."""
     parts = column.sort("value", "row").group_by("value", maintain_order=True)
     rows = {_group_name(value): part["row"] for (value,), part in parts}
@@ -81,7 +85,7 @@ def _by_value(run: Run, by: str, column: pl.DataFrame, wanted: tuple[str, ...]) 
         )
     rule = by.removeprefix("column:")
     chosen = [GroupRows(name, run, f"{rule} = {name}", rows[name].sort()) for name in names]
-    return chosen, [*_single_rows(by, rows, wanted), *_ungrouped(run, by, chosen)]
+    return chosen, [*_single_rows(by, rows, wanted), *_ungrouped(by, chosen, measured)]
 
 
 def _single_rows(by: str, rows: Mapping[str, pl.Series], wanted: tuple[str, ...]) -> list[str]:
@@ -89,9 +93,9 @@ def _single_rows(by: str, rows: Mapping[str, pl.Series], wanted: tuple[str, ...]
     return [f"{by} = {name} is left out: one row, and one row has no spread." for name in single]
 
 
-def _ungrouped(run: Run, by: str, groups: Sequence[GroupRows]) -> list[str]:
+def _ungrouped(by: str, groups: Sequence[GroupRows], measured: pl.DataFrame) -> list[str]:
     """Note measured rows that are in no group, as they have no value or one that was not asked for."""
-    left = _measured(run).height - sum(len(group.rows) for group in groups)
+    left = measured.height - sum(len(group.rows) for group in groups)
     return [f"{_count_of_rows(left)} with no or another value of {by} measured and in no group."] if left else []
 
 
@@ -102,12 +106,11 @@ def _group_name(value: object) -> str:
 
 
 def _by_quantile(
-    run: Run, by: str, column: pl.DataFrame | None, settings: CompareSettings
+    run: Run, by: str, column: pl.DataFrame | None, settings: CompareSettings, measured: pl.DataFrame
 ) -> tuple[list[GroupRows], list[str]]:
     """Make the groups high and low of the rows with the highest and the lowest values of a metric."""
     spec = f"column:{by.removeprefix('column:')}" if column is not None else by
     share = settings.quantile or _QUARTER
-    measured = _measured(run)
     table = measured.join(metric_table(run, spec), on="row", how="left").sort("row")
     candidates = np.flatnonzero(table["value"].is_not_null().to_numpy())
     n = int(share * len(candidates) + 1e-9)
@@ -135,7 +138,7 @@ def _quantile_rule(by: str, values: pl.DataFrame, chosen: np.ndarray, end: str, 
     return f"{by} {'at least' if end == 'high' else 'at most'} {cut:.4g}: the {end}est {share:.3g} of rows"
 
 
-def _column(run: Run, by: str) -> pl.DataFrame | None:
+def _column(run: Run, by: str, measured: pl.DataFrame) -> pl.DataFrame | None:
     """Return `row` and `value` of a column of the data, of the measured rows that have one; None for no such column."""
     columns = run.columns
     name = by.removeprefix("column:")
@@ -149,7 +152,7 @@ def _column(run: Run, by: str) -> pl.DataFrame | None:
     table = columns.select("row", value=name).drop_nulls("value")
     if table["value"].dtype.is_float():
         table = table.filter(pl.col("value").is_not_nan())
-    return _measured(run).select("row").join(table, on="row")
+    return measured.select("row").join(table, on="row")
 
 
 def _measured(run: Run) -> pl.DataFrame:

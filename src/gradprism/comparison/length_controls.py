@@ -64,7 +64,8 @@ class Control:
     def is_little(self) -> bool:
         """True where the whole interval of a length control lies within half of the raw effect."""
         ends = (self.low, self.high)
-        return self.name != "raw" and all(end is not None and abs(end) <= LEFT * abs(self.raw or 0) for end in ends)
+        is_control = self.name not in ("raw", "paired")
+        return is_control and all(end is not None and abs(end) <= LEFT * abs(self.raw or 0) for end in ends)
 
     @property
     def is_within_margin(self) -> bool:
@@ -108,7 +109,16 @@ def raw_difference(row: Row, margin: float = MARGIN) -> Control:
     """Return the raw effect of one row of the table EFFECTS."""
     effect, low, high = (row[f"raw_effect{end}"] for end in ("", "_low", "_high"))
     is_ratio, rows = row["regression_scale"] == "log", f"{row['n_first']:,} + {row['n_second']:,}"
+    if is_paired(row):
+        label = f"{row['paired_rows']:,} paired rows"
+        return Control("paired", label, effect, low, high, row["q"], effect, is_ratio, margin=math.log(margin),
+                       rows=f"{row['paired_rows']:,}")  # fmt: skip
     return Control("raw", "raw", effect, low, high, row["q"], effect, is_ratio, margin=math.log(margin), rows=rows)
+
+
+def is_paired(row: Row) -> bool:
+    """Return whether a row of EFFECTS is of the same rows on both sides, whose lengths are the same."""
+    return row.get("paired_rows") is not None
 
 
 def weighted_control(row: Row, margin: float = MARGIN) -> Control:
@@ -121,7 +131,12 @@ def weighted_control(row: Row, margin: float = MARGIN) -> Control:
 
 
 def controls(row: Row, margin: float = MARGIN) -> tuple[Control, ...]:
-    """Return the length controls that a verdict is made of, of one row of the table EFFECTS; the first decides."""
+    """Return the length controls that a verdict is made of, of one row of the table EFFECTS; the first decides.
+
+    Paired rows have the same lengths on both sides: the paired effect is its own control.
+    """
+    if is_paired(row):
+        return (raw_difference(row, margin),)
     pairs = row["matched_pairs"] or 0
     found = [
         weighted_control(row, margin),
@@ -142,7 +157,9 @@ def deciding_control(length_controls: Sequence[Control]) -> Control:
 
 
 def further_controls(row: Row) -> tuple[Control, ...]:
-    """Return regression on log lengths and partial rank correlation, which decide nothing."""
+    """Return regression on log lengths and partial rank correlation, which decide nothing; neither of paired rows."""
+    if is_paired(row):
+        return ()
     no_overlap = not overlap_in_length(row["matched_pairs"] or 0, row["n_first"], row["n_second"])
     ends = (row["partial_low"], row["partial_high"], row["partial_q"])
     return (
@@ -165,4 +182,6 @@ def number_of_rows(effective: float | None) -> str:
 
 def too_few(row: Row) -> bool:
     """Return whether the rows have so few relabellings that no permutation test could reach `ALPHA`."""
+    if is_paired(row):
+        return bool(2 ** row["paired_rows"] < 2 / ALPHA)
     return math.comb(row["n_first"] + row["n_second"], row["n_first"]) < 2 / ALPHA

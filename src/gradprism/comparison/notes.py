@@ -24,7 +24,7 @@ _IN_WORDS = {"method": "how rows are read and their loss is taken (method; None 
 
 
 def run_notes(groups: Sequence[GroupRows], metrics: Sequence[str]) -> Iterator[str]:
-    """Note incomplete runs, unmeasured and truncated rows, other settings, and examples that stand in two groups."""
+    """Note incomplete runs, unmeasured and truncated rows, and other settings of runs and scores."""
     runs = [*{group.run.path: group.run for group in groups}.values()]
     for run in runs:
         if not run.is_complete:
@@ -37,12 +37,6 @@ def run_notes(groups: Sequence[GroupRows], metrics: Sequence[str]) -> Iterator[s
     first, *others = runs
     for other in others:
         yield from _other_settings(first, other)
-    for one, two in combinations(groups, 2):
-        if both := len(_contents(one) & _contents(two)):
-            yield (
-                f"{both:,} different examples stand in both {one.name} and {two.name}: their difference is understated "
-                "and the tests, which take rows as independent, are not exact."
-            )
     for run in runs:
         chosen_by = [group.chosen_by for group in groups if group.run is run and group.chosen_by]
         for note in notes_on_settings(run, [*chosen_by, *metrics]):
@@ -52,6 +46,16 @@ def run_notes(groups: Sequence[GroupRows], metrics: Sequence[str]) -> Iterator[s
             yield (
                 f"The scores {name} of the runs {first.path.name} and {other.path.name} differ in "
                 f"{', '.join(different)}. A difference between them may be that."
+            )
+
+
+def notes_on_shared_rows(groups: Sequence[GroupRows]) -> Iterator[str]:
+    """Note examples that stand in two groups, of groups that are taken as independent."""
+    for one, two in combinations(groups, 2):
+        if both := len(_contents(one) & _contents(two)):
+            yield (
+                f"{both:,} different examples stand in both {one.name} and {two.name}: their difference is understated "
+                "and the tests, which take rows as independent, are not exact."
             )
 
 

@@ -28,11 +28,13 @@ from gradprism.prism.measures import MEAN
 from gradprism.stats.layer_curves import MAD_IN_WORDS, THIRDS
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
+          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+          "\\": r"\textbackslash{}", "→": r"$\rightarrow$"}  # fmt: skip
 
 
 _CONTROLS = (
-    "raw_effect_low", "raw_effect_high", "weighted_n_first", "weighted_n_second", "weighted_imbalance",
+    "raw_effect_low", "raw_effect_high", "paired_rows", "paired_higher",
+    "weighted_n_first", "weighted_n_second", "weighted_imbalance",
     "weighted_effect", "weighted_low", "weighted_high", "weighted_q", "window_tokens", "window_n_first",
     "window_n_second", "window_effect", "window_low", "window_high", "window_q", "matched_pairs", "matched_effect",
     "matched_low", "matched_high", "matched_q", "regression_scale", "raw_effect", "regression_effect",
@@ -69,12 +71,12 @@ def summary(comparison: Comparison) -> str:
         f"median response {number(group.median_response_tokens)} tokens"
         for group in comparison.groups
     ]
-    names = " and ".join(group.name for group in comparison.groups)
+    names = " and ".join(group.name for group in (comparison.groups[:2] if comparison.paired else comparison.groups))
     parts = [f"# {inline(f'{names}, {comparison.model}')}", "\n".join(groups)]
     for first, second in comparison.contrasts:
         found = [each for each in comparison.findings if (each.first, each.second) == (first, second)]
         sentences = [
-            inline(f"- {each.sentence}" + (f" Length-controlled: {each.details}." if each.details else ""))
+            inline(f"- {each.sentence}" + (f" {_details_name(comparison)}: {each.details}." if each.details else ""))
             for each in found
         ]
         parts += [
@@ -82,6 +84,9 @@ def summary(comparison: Comparison) -> str:
             "\n".join(sentences),
             _markdown_table(comparison, first, second),
         ]
+    if comparison.paired and comparison.paired.findings:
+        told = [inline(f"- {each.sentence} Controls: {each.details}.") for each in comparison.paired.findings]
+        parts += ["## Did one group of rows change more than another?", "\n".join(told)]
     if comparison.mad.height:
         parts += [f"## {MAD_IN_WORDS[:1].upper()}{MAD_IN_WORDS[1:]}", _mad_markdown(comparison)]
     if comparison.notes:
@@ -89,20 +94,16 @@ def summary(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _details_name(comparison: Comparison) -> str:
+    return "Paired" if comparison.paired else "Length-controlled"
+
+
 def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
     """Write means and ratios of one contrast as a Markdown table."""
     table = paper_table(comparison).filter((pl.col("first") == first) & (pl.col("second") == second))
-    heads = [
-        "measure",
-        "projection",
-        first,
-        second,
-        "raw",
-        "95% interval",
-        "length-controlled",
-        "95% interval",
-        "p adj.",
-    ]
+    estimates = ["paired"] if comparison.paired else ["raw", "length-controlled"]
+    heads = ["measure", "projection", first, second, *(name for each in estimates for name in (each, "95% interval"))]
+    heads.append("p adj.")
     lines = [*header_lines(heads, 2)]
     for row in table.iter_rows(named=True):
         values = [number(row[name]) for name in ("mean_first", "mean_second")]
@@ -110,7 +111,8 @@ def _markdown_table(comparison: Comparison, first: str, second: str) -> str:
         controlled = (
             [deciding.estimate, deciding.interval, probability(deciding.q)] if deciding.has_support else ["–"] * 3
         )
-        cells = [title(row["measure"]), row["projection"], *values, raw.estimate, raw.interval, *controlled]
+        uncontrolled = [] if comparison.paired else [raw.estimate, raw.interval]
+        cells = [title(row["measure"]), row["projection"], *values, *uncontrolled, *controlled]
         lines.append(table_row(cells))
     return "\n".join(lines)
 
@@ -138,28 +140,36 @@ def _latex_table(comparison: Comparison, table: pl.DataFrame, first: str, second
     names = (*comparison.projections, MEAN)
     rows = table.filter((pl.col("first") == first) & (pl.col("second") == second) & pl.col("projection").is_in(names))
     rows = rows.filter(pl.col("measure").is_in(comparison.measures))
-    heads = ["measure", "projection", second, first, "raw ratio", "length-controlled ratio", ADJUSTED_P]
-    caption = (
-        f"{first} against {second} on {comparison.model}, means over layers. Ratios of geometric means with 95% "
-        "intervals, raw and with length controlled by overlap weights with regression; bold where a difference is "
-        f"found with length controlled ({ADJUSTED_P} < {ALPHA:g})."
-    )
+    paired = comparison.paired is not None
+    ratios, how = ["raw ratio", "length-controlled ratio"], (
+        "Ratios of geometric means with 95% intervals, raw and with length controlled by overlap weights with "
+        "regression; bold where a difference is found with length controlled"
+    )  # fmt: skip
+    if paired:
+        ratios, how = ["ratio"], (
+            "Geometric means of the ratios of the same rows with 95% intervals (BCa bootstrap); bold where a "
+            "difference is found"
+        )  # fmt: skip
+    heads = ["measure", "projection", second, first, *ratios, ADJUSTED_P]
+    caption = f"{first} against {second} on {comparison.model}, means over layers. {how} ({ADJUSTED_P} < {ALPHA:g})."
     label = "tab:" + re.sub("[^a-z0-9]+", "-", f"{first} {second}".lower()).strip("-")
     lines = [
         r"\begin{table}", r"\centering", f"\\caption{{{_escaped(caption).replace('<', '$<$')}}}", f"\\label{{{label}}}",
-        r"\begin{tabular}{llrrllr}", r"\toprule", " & ".join(map(_escaped, heads)) + r" \\", r"\midrule",
-        *(_latex_line(row) for row in rows.iter_rows(named=True)), r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        r"\begin{tabular}{llrr" + "l" * len(ratios) + "r}", r"\toprule", " & ".join(map(_escaped, heads)) + r" \\",
+        r"\midrule", *(_latex_line(row, paired) for row in rows.iter_rows(named=True)), r"\bottomrule",
+        r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _latex_line(row: Mapping[str, Any]) -> str:
+def _latex_line(row: Mapping[str, Any], paired: bool) -> str:
     raw, deciding = _raw_and_controlled(row)
     controlled, p = ("--", "--")
     if deciding.has_support:
         controlled, p = _latex_ratio(deciding), _escaped(probability(deciding.q)).replace("<", "$<$")
         controlled = f"\\textbf{{{controlled}}}" if deciding.found in SIGNS else controlled
-    values = (number(row["mean_second"]), number(row["mean_first"]), _latex_ratio(raw), controlled, p)
+    ratios = [controlled] if paired else [_latex_ratio(raw), controlled]
+    values = [number(row["mean_second"]), number(row["mean_first"]), *ratios, p]
     return " & ".join([_escaped(title(row["measure"])), _escaped(row["projection"]), *values]) + r" \\"
 
 

@@ -18,11 +18,14 @@ class CompareSettings(Settings):
     quarter (0.25) where --by is a metric."""
     groups: tuple[str, ...] = ()
     """Only these values of --by, in this order: repeat it for each, or commas between them."""
+    paired: bool = False
+    """Compare the same rows through two models or checkpoints, before=RUN after=RUN: differences row by row. With --by,
+    in each group of rows too, and whether one group changed more than another."""
     measures: tuple[str, ...] = ()
     """Compare these measures, or `all` that the runs have: repeat it for each, or commas between them. By itself the
     five that every run stores, and those of installed packages."""
     against: str | None = None
-    """Compare each other group with this one, instead of every two."""
+    """Compare each other group with this one, instead of every two; with --paired, the other run with this one."""
     caliper: float = Field(default=0.05, gt=0, le=1)
     """Pair rows where their response tokens differ by at most this share."""
     margin: float = Field(default=1.10, gt=1, le=10)

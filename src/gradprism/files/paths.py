@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeGuard, cast
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +12,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.files.remote import READ_ONLY, STORES, RemotePath
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_BEGINS_AS_PATH = re.compile(r"~?/|[A-Za-z]:[\\/]|\\\\|\.{1,2}[/\\]")
 _COLLAPSED = re.compile(rf"({'|'.join((*STORES, *READ_ONLY))}):/(?!/)", re.IGNORECASE)
 
 
@@ -95,3 +96,10 @@ def absolute_path(name: str) -> str:
     """Make a path absolute if there is such a file or folder; names of hubs and templates stay as they are."""
     path = to_path(name)
     return str(path.resolve()) if is_remote(path) or path.exists() else name
+
+
+def base_name(name: str) -> str:
+    """Return the last part of a path; any other name, such as `owner/name` of a hub, unchanged."""
+    if _BEGINS_AS_PATH.match(name) is None and len(re.findall(r"[/\\]", name)) < 2:
+        return name
+    return PurePosixPath(name).name if "\\" not in name else PureWindowsPath(name).name

@@ -7,7 +7,8 @@ from typing import Any
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.core.summary_lines import describe_text
-from gradprism.report.paths import base_name, known_paths, without_paths
+from gradprism.files.paths import base_name
+from gradprism.report.paths import known_paths, without_paths
 from gradprism.runs.run import open_run
 
 _SHORT = 8  # characters of a fingerprint or a revision: enough to tell two apart

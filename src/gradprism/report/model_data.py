@@ -10,11 +10,12 @@ from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
 from gradprism.comparison.findings import margin_of
 from gradprism.comparison.length_controls import controls, further_controls, raw_difference
+from gradprism.files.paths import base_name
 from gradprism.report.first_screen import findings_data, first_contrasts, main_measures, overview
 from gradprism.report.header import data_names, header_lines
 from gradprism.report.length_moments import length_moments
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
-from gradprism.report.paths import base_name, known_paths, without_paths
+from gradprism.report.paths import known_paths, without_paths
 
 _LEVELS = ("group", "measure", "projection", "layer", "n", "mean", "mean_low", "mean_high", "median", "q25", "q75")
 _EFFECTS = (

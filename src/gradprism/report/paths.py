@@ -2,22 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath, PureWindowsPath
 
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import first_line
+from gradprism.files.paths import base_name
 
 _ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"  # of a POSIX path, of one at home, of a drive, of a share
 _QUOTED = re.compile(rf"(?<=['\"`]){_ROOT}[^'\"`\n]+(?=['\"`])")  # may hold blanks
 _BARE = re.compile(rf"(?<![\w.:/\\~-]){_ROOT}(?:[^\s/\\'\"<>|:;,()]+[/\\])+[^\s/\\'\"<>|:;,()]*")
-_BEGINS_AS_PATH = re.compile(rf"{_ROOT}|\.{{1,2}}[/\\]")
-
-
-def base_name(name: str) -> str:
-    """Return the last part of a path; any other name, such as `owner/name` of a hub, unchanged."""
-    if _BEGINS_AS_PATH.match(name) is None and len(re.findall(r"[/\\]", name)) < 2:
-        return name
-    return PurePosixPath(name).name if "\\" not in name else PureWindowsPath(name).name
 
 
 def without_paths(text: str, known: Iterable[str] = ()) -> str:
