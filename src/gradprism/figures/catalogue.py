@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 
+import polars as pl
+
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.figures import kinds
@@ -55,12 +57,23 @@ def _all_plots(comparisons: Sequence[Comparison]) -> Iterator[Plot | Missing]:
         ending = f"-{file_name(model)}" if len(comparisons) > 1 else ""
         for kind in figure_kinds():
             if kind.of_model is not None:
-                plots = kind.of_model(comparison, logs)
+                all_groups = kind.by_contrast or kind.by_group_of_pairs
+                plots = kind.of_model(comparison if all_groups else _all_rows(comparison), logs)
                 for plot in _first_by_default(plots) if kind.by_contrast else plots:
                     yield replace(plot, name=plot.name + ending)
     for kind in figure_kinds():
         if kind.across_models is not None:
-            yield from kind.across_models(comparisons, logs)
+            yield from kind.across_models([*map(_all_rows, comparisons)], logs)
+
+
+def _all_rows(comparison: Comparison) -> Comparison:
+    """Return a paired comparison of all rows alone, without its groups of rows; any other as it is."""
+    if comparison.paired is None:
+        return comparison
+    groups = comparison.groups[:2]
+    own = pl.col("group").is_in([group.name for group in groups])
+    tables = {name: getattr(comparison, name).filter(own) for name in ("levels", "examples", "decay")}
+    return replace(comparison, groups=groups, contrasts=comparison.contrasts[:1], **tables)
 
 
 def _first_by_default(plots: Plots) -> Iterator[Plot | Missing]:

@@ -49,6 +49,7 @@ class FigureKind:
     of_model: Callable[[Comparison, frozenset[str]], Plots] | None = None
     across_models: Callable[[Sequence[Comparison], frozenset[str]], Plots] | None = None
     by_contrast: bool = False  # one figure for each contrast: all but the first few only if named
+    by_group_of_pairs: bool = False  # of paired rows in groups: draw each group, where others draw all rows alone
 
 
 def has_numbers(frame: pl.DataFrame, column: str) -> bool:

@@ -12,24 +12,27 @@ from gradprism.comparison.length_controls import (
     Row,
     controls,
     deciding_control,
+    is_paired,
     number_of_rows,
     raw_difference,
 )
 from gradprism.figures.marks import Mark
 from gradprism.prism.measures import MAIN_MEASURES, MEAN
 
-RAW, WEIGHTED, MATCHED, WINDOWS = "raw", "overlap weights", "matched pairs", "windows"
+RAW, WEIGHTED, MATCHED, WINDOWS, PAIRED = "raw", "overlap weights", "matched pairs", "windows", "paired"
 CONTROL_MARKS: Mapping[str, Mark] = {  # in the order in which they stand under each other
     RAW: Mark("o", filled=False),
     WEIGHTED: Mark("o"),
     MATCHED: Mark("D", size=0.65),
     WINDOWS: Mark("s", size=0.65),
+    PAIRED: Mark("o"),
 }
 _SIZES = {  # columns of EFFECTS: how many rows, effective rows or pairs an estimate is of
     RAW: ("n_first", "n_second"),
     WEIGHTED: ("weighted_n_first", "weighted_n_second"),
     MATCHED: ("matched_pairs", "matched_pairs"),
     WINDOWS: ("window_n_first", "window_n_second"),
+    PAIRED: ("paired_rows", "paired_rows"),
 }
 _KEYS = ("first", "second", "measure", "projection", "layer")
 _SCHEMA = {
@@ -49,7 +52,7 @@ def main_measures(comparison: Comparison) -> list[str]:
 
 
 def ratios(comparison: Comparison, *where: pl.Expr) -> pl.DataFrame:
-    """Return a row for each ratio of geometric means in rows of EFFECTS, raw first, then each length control.
+    """Return a row for each ratio of geometric means in rows of EFFECTS: raw, then each length control, or paired.
 
     `where` selects rows of EFFECTS. `n_first` and `n_second` are rows, effective rows or pairs; `significant` is true
     where the control finds a difference, `support` where there is common support in length, and `decides` for the
@@ -75,7 +78,8 @@ def of_contrast(first: str, second: str) -> pl.Expr:
 def _ratios_of(row: Row, margin: float) -> Iterator[tuple[Any, ...]]:
     length_controls = controls(row, margin)
     deciding = deciding_control(length_controls)
-    for control in (raw_difference(row, margin), *length_controls):
+    estimates = length_controls if is_paired(row) else (raw_difference(row, margin), *length_controls)
+    for control in estimates:
         sizes = (row[column] for column in _SIZES[control.name])
         estimate = (control.effect, control.low, control.high, control.q)
         of = (row[key] for key in _KEYS)
@@ -97,12 +101,18 @@ def sizes_in_words(data: pl.DataFrame, control: str) -> str:
         return ""
     first, second = (number_of_rows(least) for least in sizes.min().row(0))
     rows = "effective rows" if control == WEIGHTED else "rows"
-    said = f"{first} pairs" if control == MATCHED else f"{first} and {second} {rows}"
+    said = (
+        f"{first} {'pairs' if control == MATCHED else 'paired rows'}"
+        if control in (MATCHED, PAIRED)
+        else f"{first} and {second} {rows}"
+    )
     return said if len(sizes) == 1 else f"at least {said}"
 
 
 def controls_in_words(data: pl.DataFrame) -> str:
     """Say for a caption what each length control is of in the ratios drawn, and which ratios are no evidence."""
+    if PAIRED in set(data["control"]):
+        return "The rows are the same on both sides, and so are their lengths."
     sizes = {control: sizes_in_words(data, control) for control in (WEIGHTED, MATCHED, WINDOWS)}
     found = "; ".join(f"{control}, {size}" for control, size in sizes.items() if size)
     said = f"Length controls: {found}." if found else "No length-controlled ratio could be computed."

@@ -52,7 +52,7 @@ def read_directions(comparison: Comparison, seed: int, say: Say) -> Directions |
     """
     from gradprism.stats.rank_correlation import spearman
 
-    sketches = read_sketches_of(comparison, say)
+    sketches = None if comparison.paired else read_sketches_of(comparison, say)  # each row would be next to itself
     if sketches is None:
         return None
     say("comparing the sketches")

@@ -9,7 +9,7 @@ import polars as pl
 
 from gradprism.comparison.comparison import Comparison, Finding, Group
 from gradprism.comparison.findings import KINDS, by_importance
-from gradprism.comparison.length_controls import Row, controls, deciding_control
+from gradprism.comparison.length_controls import Row, controls, deciding_control, is_paired
 from gradprism.core.numbers import number
 from gradprism.metrics.titles import headed
 from gradprism.prism.measures import MAIN_MEASURES, MEAN
@@ -35,9 +35,18 @@ def findings_data(comparison: Comparison) -> list[dict[str, str]]:
     `figures` are the ratios, `tag` what they come to, and `more` what the tag leaves out: of an open question why it is
     one, and which data would decide. All are empty for findings of an earlier version, which have no headline.
     """
-    means = comparison.effects.filter(pl.col("layer").is_null(), projection=MEAN)
+    return _with_parts(by_importance(comparison.findings), comparison.effects)
+
+
+def interactions_data(comparison: Comparison) -> list[dict[str, str]]:
+    """Return the findings on interactions of a paired comparison as `findings_data` does those on contrasts."""
+    paired = comparison.paired
+    return [] if paired is None else _with_parts(by_importance(paired.findings), paired.interactions)
+
+
+def _with_parts(found: Sequence[Finding], effects: pl.DataFrame) -> list[dict[str, str]]:
+    means = effects.filter(pl.col("layer").is_null(), projection=MEAN)
     rows = {(row["first"], row["second"], row["measure"]): row for row in means.iter_rows(named=True)}
-    found = by_importance(comparison.findings)
     return [{**vars(each), **headline_parts(each, rows.get((each.first, each.second, each.measure)))} for each in found]
 
 
@@ -76,6 +85,8 @@ def would_decide(finding: Finding, row: Row | None) -> str:
         return "more rows could decide"
     if finding.advice:
         return finding.advice.partition(": ")[0].removeprefix("compare ")
+    if is_paired(row):
+        return "more rows could decide"
     if row["weighted_n_first"] is None:
         return "token counts could decide"
     supported = deciding_control(controls(row)).has_support

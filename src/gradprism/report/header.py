@@ -22,7 +22,12 @@ def header_lines(comparison: Comparison) -> list[list[str]]:
 
 def _lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     about = comparison.about
-    yield "Model", _model_in_words(comparison)
+    if models := about.get("models"):
+        for name, model in models.items():
+            yield f"Model {name}", model["in_words"]
+        yield "Cosine", about["cosine"]["in_words"]
+    else:
+        yield "Model", _model_in_words(comparison)
     yield "Data", _data_in_words(about.get("data", ()))
     yield "Rows read", _rows_in_words(comparison)
     yield "Runs", _completeness(comparison)

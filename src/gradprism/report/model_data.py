@@ -9,9 +9,10 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison, Group
 from gradprism.comparison.comparison_tables import EXAMPLES
 from gradprism.comparison.findings import margin_of
-from gradprism.comparison.length_controls import controls, further_controls, raw_difference
+from gradprism.comparison.length_controls import controls, further_controls, is_paired, raw_difference
+from gradprism.figures.paired_lines import paired_lines
 from gradprism.files.paths import base_name
-from gradprism.report.first_screen import findings_data, first_contrasts, main_measures, overview
+from gradprism.report.first_screen import findings_data, first_contrasts, interactions_data, main_measures, overview
 from gradprism.report.header import data_names, header_lines
 from gradprism.report.length_moments import length_moments
 from gradprism.report.page_json import EXAMPLE_DIGITS, columns_of, rounded
@@ -25,7 +26,7 @@ _EFFECTS = (
     "weighted_high", "weighted_q", "matched_pairs", "matched_effect", "matched_low", "matched_high", "matched_q",
     "regression_scale", "raw_effect", "regression_effect", "regression_low", "regression_high", "regression_q",
     "spearman", "partial_spearman", "partial_low", "partial_high", "partial_q", "window_tokens", "window_n_first",
-    "window_n_second", "window_effect", "window_low", "window_high", "window_q",
+    "window_n_second", "window_effect", "window_low", "window_high", "window_q", "paired_rows", "paired_higher",
 )  # fmt: skip
 _FOUND = {
     "overlap weights": "weighted_found",
@@ -65,6 +66,20 @@ def model_data(comparison: Comparison) -> dict[str, Any]:
             "correlations": columns_of(comparison.correlations, _CORRELATIONS),
         },
         "length_moments": length_moments(comparison),
+        "paired": _paired(comparison, main),
+    }
+
+
+def _paired(comparison: Comparison, measures: Sequence[str]) -> dict[str, Any] | None:
+    """Return what the page shows of a paired comparison alone: interactions, cosines, and the lines of rows."""
+    if comparison.paired is None:
+        return None
+    lines = pl.concat([paired_lines(comparison, measure) for measure in measures])
+    return {
+        "cosine": comparison.about["cosine"]["in_words"],
+        "interactions": interactions_data(comparison),
+        "lines": columns_of(lines, digits=EXAMPLE_DIGITS),
+        "mad_changes": columns_of(comparison.paired.mad_changes),
     }
 
 
@@ -92,6 +107,8 @@ def _found_by_controls(effects: pl.DataFrame, margin: float) -> pl.DataFrame:
 
 
 def _found_in_row(row: Mapping[str, Any], margin: float) -> dict[str, Any]:
+    if is_paired(row):
+        return {"raw_found": raw_difference(row, margin).found, "no_support": 0, "few_pairs": 0}
     weighted, *others = (*controls(row, margin), *further_controls(row))
     found = {_FOUND[each.name]: each.found for each in (weighted, *others) if each.name in _FOUND}
     support = {"no_support": int(weighted.extrapolates), "few_pairs": int(others[-1].extrapolates)}

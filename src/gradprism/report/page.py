@@ -25,6 +25,7 @@ _SCRIPTS = (
     "plots",
     "headlines",
     "forest",
+    "pairs",
     "depth",
     "top",
     "ratios",
@@ -139,7 +140,8 @@ def _ending(place: int, named: Sequence[str], models: Sequence[dict[str, Any]]) 
 
 
 def _groups_in_words(model: dict[str, Any]) -> str:
-    return " · ".join(group["name"] for group in model["groups"])
+    groups = model["groups"][:2] if model.get("paired") else model["groups"]
+    return " · ".join(group["name"] for group in groups)
 
 
 def _runs_in_words(model: dict[str, Any]) -> str:

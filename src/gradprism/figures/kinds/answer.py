@@ -16,7 +16,15 @@ from gradprism.figures.canvas import LOG_SCALE, Canvas, Entry, Heading, make_can
 from gradprism.figures.colours import OTHER_COLOUR, projection_look
 from gradprism.figures.marks import BARS, draw_mark, mark_entry, set_ratio_axis, set_rows
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
-from gradprism.figures.ratios import CONTROL_MARKS, RAW, controls_in_words, layer_mean, main_measures, ratios
+from gradprism.figures.ratios import (
+    CONTROL_MARKS,
+    PAIRED,
+    RAW,
+    controls_in_words,
+    layer_mean,
+    main_measures,
+    ratios,
+)
 from gradprism.figures.styles import Style
 from gradprism.figures.text import distinct, literal
 from gradprism.metrics.titles import title
@@ -59,7 +67,7 @@ def answer_plots(comparison: Comparison, _: frozenset[str]) -> Plots:
         yield Plot(NAME, _caption(comparison, measures, data), data, partial(draw_answer, data, rows))
 
 
-KINDS = (FigureKind(5, answer_plots),)
+KINDS = (FigureKind(5, answer_plots, by_group_of_pairs=True),)
 
 
 def _rows(found: Sequence[Finding]) -> list[Row]:
@@ -80,12 +88,17 @@ def _caption(comparison: Comparison, measures: Sequence[str], data: pl.DataFrame
     return caption_of(
         comparison,
         f"Ratio of the geometric means of {' and '.join(map(title, measures))} (mean over layers and projections), the "
-        "first group of each contrast over the second. Hollow: raw. Filled: length-controlled, by the control on which "
-        f"the verdict at the right rests. {BARS} "
+        f"first group of each contrast over the second{_marks_in_words(comparison)} {BARS} "
         f"Contrasts that are decided come first. {groups_in_words(comparison.groups)}.",
         controls_in_words(data),
         f"{left_out} further contrasts are not shown." if left_out > 0 else "",
     )
+
+
+def _marks_in_words(comparison: Comparison) -> str:
+    if comparison.paired:
+        return ", in the same rows; the verdict is at the right."
+    return ". Hollow: raw. Filled: length-controlled, by the control on which the verdict at the right rests."
 
 
 def draw_answer(data: pl.DataFrame, rows: Sequence[Row], style: Style) -> Figure:
@@ -106,7 +119,7 @@ def draw_answer(data: pl.DataFrame, rows: Sequence[Row], style: Style) -> Figure
             axes.text(1.015, y, _verdict(row.kind), transform=axes.get_yaxis_transform(), va="center_baseline",
                       fontsize=style.tick_font, color=colour)  # fmt: skip
     axes.set_xlabel(f"ratio {LOG_SCALE}")
-    canvas.add_legend([_entry(style, control) for control in controls])
+    canvas.add_legend([_entry(style, control) for control in controls if control != PAIRED])
     figure = canvas.finish([Heading("first group over the second")], 1.75 * style.tick_font * len(rows) / 72)
     _write_contrasts(canvas, rows)
     return figure
@@ -129,7 +142,8 @@ def _draw_row(axes: Axes, style: Style, data: pl.DataFrame, y: int) -> None:
         mark = CONTROL_MARKS[control]
         look = replace(projection_look(MEAN), marker=mark.marker)
         label = f"{data['first'][0]}|{data['second'][0]}|{data['measure'][0]}|{control}"
-        draw_mark(axes, style, look, y + (-0.16 if control == RAW else 0.16), value, interval, filled=mark.filled,
+        beside = {RAW: -0.16, PAIRED: 0.0}.get(control, 0.16)
+        draw_mark(axes, style, look, y + beside, value, interval, filled=mark.filled,
                   label=label, pale=not support)  # fmt: skip
 
 

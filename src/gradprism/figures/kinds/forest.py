@@ -51,14 +51,21 @@ KINDS = (FigureKind(60, forest_plots, by_contrast=True),)
 
 def _caption(comparison: Comparison, measures: Sequence[str], pair: tuple[Group, Group], data: pl.DataFrame) -> str:
     first, second = pair
+    marks = (
+        ", in the same rows."
+        if comparison.paired
+        else (
+            ". Hollow: raw. Filled: overlap weights with regression on prompt and response tokens. Small: other length "
+            "controls."
+        )
+    )
     deciding = " and ".join(data.filter(pl.col("decides"), projection=MEAN)["control"].unique(maintain_order=True))
     return caption_of(
         comparison,
         f"Ratio of the geometric means of {' and '.join(map(title, measures))} (mean over layers), "
-        f"{groups_in_words([first])} over {groups_in_words([second])}, by projection. Hollow: raw. Filled: overlap "
-        f"weights with regression on prompt and response tokens. Small: other length controls. {BARS}",
+        f"{groups_in_words([first])} over {groups_in_words([second])}, by projection{marks} {BARS}",
         controls_in_words(data),
-        f"The verdict rests on {deciding}." if deciding else "",
+        f"The verdict rests on {deciding}." if deciding and not comparison.paired else "",
     )
 
 
@@ -78,7 +85,7 @@ def draw_forest(
     canvas.panels[-1].set_xlabel(f"ratio {LOG_SCALE}")
     legend = [_entry(data, control, style) for control in controls]
     canvas.add_legend(legend, [Heading(group.name, sample_size(group.n)) for group in pair])
-    height = (0.5 + 0.45 * len(controls)) * style.tick_font * len(projections) / 72
+    height = (0.5 + 0.45 * max(len(controls), 2)) * style.tick_font * len(projections) / 72
     return canvas.finish([Heading(title(measure)) for measure in shown], height)
 
 

@@ -21,6 +21,7 @@ from gradprism.figures.colours import DIVERGING_MAP, NO_VALUE_COLOUR, PALE
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, groups_in_words, has_numbers
 from gradprism.figures.ratios import (
+    PAIRED,
     RAW,
     WEIGHTED,
     controls_in_words,
@@ -32,7 +33,7 @@ from gradprism.figures.styles import Style
 from gradprism.figures.ticks import number_label, set_whole
 from gradprism.metrics.titles import title
 
-SHOWN = {RAW: "raw", WEIGHTED: "length-controlled"}
+SHOWN = {RAW: "raw", WEIGHTED: "length-controlled", PAIRED: "in the same rows"}
 TICKS: Mapping[float, Sequence[float]] = {  # by the greatest factor that has a colour of its own
     1.25: (0.8, 0.9, 1, 1.1, 1.25),
     1.5: (0.67, 0.8, 1, 1.25, 1.5),
@@ -77,13 +78,20 @@ def _caption(
     comparison: Comparison, measures: Sequence[str], pair: tuple[Group, Group], data: pl.DataFrame, greatest: float
 ) -> str:
     first, second = pair
+    panels = (
+        ", in the same rows."
+        if comparison.paired
+        else (
+            ". Left: raw. Right: overlap weights with regression on prompt and response tokens, on which verdicts rest."
+        )
+    )
     return caption_of(
         comparison,
         f"Ratio of the geometric means of {' and '.join(map(title, measures))} by layer and projection, "
-        f"{groups_in_words([first])} over {groups_in_words([second])}. Left: raw. Right: overlap weights with "
-        "regression on prompt and response tokens, on which verdicts rest. A dot marks a difference that is found: 95% "
-        f"interval without 1, p adj. (Benjamini-Hochberg) below {ALPHA:g}. Grey: no value. The scale of colours is "
-        f"logarithmic, the same in all contrasts of the comparison, from a factor of 1/{greatest:g} to {greatest:g}.",
+        f"{groups_in_words([first])} over {groups_in_words([second])}{panels} A dot marks a difference that is "
+        f"found: 95% interval without 1, p adj. (Benjamini-Hochberg) below {ALPHA:g}. Grey: no value. The scale of "
+        f"colours is logarithmic, the same in all contrasts of the comparison, from a factor of 1/{greatest:g} to "
+        f"{greatest:g}.",
         "Ratios beyond it have its end colours." if _exceeds(data, greatest) else "",
         controls_in_words(data),
     )
@@ -100,7 +108,7 @@ def draw_heatmap(
 ) -> Figure:  # fmt: skip
     """Draw a row of panels for each measure, raw and length-controlled beside each other, and one colour scale."""
     shown = [measure for measure in measures if measure in set(data["measure"])]
-    panels = [(measure, control) for measure in shown for control in SHOWN]
+    panels = [(measure, control) for measure in shown for control in SHOWN if control in set(data["control"])]
     canvas = make_canvas(style, len(panels), 2)
     norm = LogNorm(1 / greatest, greatest)
     for index, (axes, (measure, control)) in enumerate(zip(canvas.panels, panels, strict=True)):

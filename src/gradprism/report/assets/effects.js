@@ -39,7 +39,7 @@ function effectsSection() {
   return section(
     "effects",
     "Effects by layer",
-    controls(contrastSelect(), measureSelect(model), show),
+    controls(contrastSelect(), measureSelect(model), !model.paired && show),
     doubt,
     hidden,
     plot.holder,
@@ -54,7 +54,7 @@ function effectCaption(model) {
   return [
     "Red: higher in ", bdi(first), "; blue: higher in ", bdi(second), what,
     `. A dot marks a significant difference: ${P_ADJUSTED} (Benjamini–Hochberg) < ${state.data.alpha} and an interval without ${ratios ? "1" : "zero"}. ` +
-      "Pale: no common support. Grey: not computed. Outlined: the chosen layer.",
+      (model.paired ? "" : "Pale: no common support. ") + "Grey: not computed. Outlined: the chosen layer.",
   ];
 }
 
@@ -99,6 +99,7 @@ function supportNote(model, cells, ...more) {
     const words = ` have no common support in length: ${effectiveRowsOf(far)}. What is length-controlled extrapolates here and is no evidence of a difference. `;
     return [el("p", { class: "notice" }, bdi(first), " and ", bdi(second), words, more)];
   }
+  if (model.paired) return [];
   const without = cells.some((cell) => cell && cell.raw_effect !== null) && cells.every((cell) => !cell || cell.weighted_n_first === null);
   return without ? [el("p", { class: "notice" }, "Not length-controlled: this comparison is of an earlier version. Compare the runs anew.")] : [];
 }
@@ -107,13 +108,14 @@ function heatmapTitle(kind, cells, width) {
   const { name, column } = HEATMAPS[kind];
   const there = cells.flat().filter((cell) => cell && cell[column] !== null);
   const far = withoutSupport(there);
+  if (state.model.paired) return "In the same rows";
   if (kind === "raw" || far.length === 0) return name;
   const where = far.length < there.length ? ` in ${whole(far.length)} of ${whole(there.length)} cells` : "";
   return `${name}${width < 560 ? "<br>" : " "}(no common support${where}: ${effectiveRowsOf(far)})`;
 }
 
 function drawEffects(width) {
-  const kinds = effectChoice.show === "both" ? ["raw", "controlled"] : [effectChoice.show];
+  const kinds = state.model.paired ? ["raw"] : effectChoice.show === "both" ? ["raw", "controlled"] : [effectChoice.show];
   const names = state.model.projectionsOf(state.measure);
   const cells = effectCells(state.model);
   const rowHeight = Math.max(30 * names.length, 90);
@@ -198,8 +200,9 @@ function cellText(cell) {
   return [
     `<b>Layer ${cell.layer}, ${plotText(cell.projection)}${state.model.projections.includes(cell.projection) ? " projection" : ""}</b>`,
     `${plotText(cell.first)} ${number(cell.mean_first)}, ${plotText(cell.second)} ${number(cell.mean_second)}`,
-    ...Object.values(HEATMAPS).map(line).filter(Boolean),
+    ...Object.values(HEATMAPS).map(line).filter(Boolean).map((text) => (cell.paired_rows === null ? text : text.replace("Raw", "Ratio"))),
     ...withoutSupport([cell]).map(() => `no common support (${effectiveRowsOf([cell])})`),
-    `AUC ${share(cell.auc)} ${interval(cell.auc_low, cell.auc_high, share)}`,
-  ].join("<br>");
+    cell.auc !== null && `AUC ${share(cell.auc)} ${interval(cell.auc_low, cell.auc_high, share)}`,
+    cell.paired_rows !== null && `higher in ${whole(cell.paired_higher)} of ${whole(cell.paired_rows)} rows`,
+  ].filter(Boolean).join("<br>");
 }

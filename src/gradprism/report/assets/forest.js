@@ -7,8 +7,11 @@ const ESTIMATES = [
   { name: "windows", effect: "window_effect", low: "window_low", high: "window_high", q: "window_q", symbol: "diamond" },
 ];
 
-/** The estimates that some row has. */
+const PAIRED_ESTIMATE = { ...ESTIMATES[0], name: "in the same rows", symbol: "circle" };
+
+/** The estimates that some row has; of paired rows the one that there is. */
 function estimatesOf(rows) {
+  if (rows.some((row) => row.paired_rows !== null)) return [PAIRED_ESTIMATE];
   return ESTIMATES.filter(({ effect }) => rows.some((row) => row[effect] !== null));
 }
 
@@ -33,7 +36,7 @@ function forest(model, all) {
 /** Rows of EFFECTS of means over layers and projections, by measure and then contrast; only those that are ratios. */
 function forestRows(model, all) {
   const pairs = model.orderedContrasts.slice(0, all ? undefined : mostHeadlines(model));
-  const shown = pairs.filter((pair) => pair.every((name) => isShown(model, name)));
+  const shown = pairs.filter((pair) => model.paired || pair.every((name) => isShown(model, name)));
   const found = model.main_measures.flatMap((measure) => (shown.length > 0 ? shown : pairs).map((pair) => model.effect(pair, measure, "mean", null)));
   return found.filter((row) => row?.regression_scale === "log" && row.raw_effect !== null);
 }
@@ -49,6 +52,7 @@ function forestLabel(rows) {
 }
 
 function forestCaption(rows) {
+  if (rows.some((row) => row.paired_rows !== null)) return "Geometric mean over rows of each row's ratio, first over second, of means over layers and projections. Lines: 95% intervals.";
   const controlled = rows.some((row) => row.weighted_effect !== null);
   const words = controlled ? ", filled length-controlled (overlap weights)" : "; this comparison is of an earlier version and has no overlap weights";
   const pale = controlled && rows.some((row) => row.no_support) ? ", pale without common support in length" : "";
@@ -60,13 +64,13 @@ function forestCaption(rows) {
 function drawForest(rows, width) {
   const measures = [...new Set(rows.map((row) => row.measure))];
   const labels = measures.flatMap((measure) => [{ measure }, ...rows.filter((row) => row.measure === measure).map((row) => ({ measure, row }))]);
-  const common = new Set(rows.map((row) => row.second)).size === 1;
+  const common = state.model.paired !== null || new Set(rows.map((row) => row.second)).size === 1;
   const left = common ? Math.min(150, width * 0.3) : Math.min(200, Math.max(width * 0.36, 110));
   const text = ({ measure, row }) => (row ? forestRowLabel(row, common, left) : `<b>${heading(measure)}</b>`);
   const [low, high] = ratioRange(rows);
   const layout = {
     margin: { l: left, r: 12, t: 6, b: 40 },
-    xaxis: axis(`Ratio of the first ${common ? `to ${plotText(rows[0].second, 24)}` : "to the second"} (log scale)`, { type: "log", range: [Math.log10(low), Math.log10(high)], ...ratioTicks(low, high), zeroline: false }),
+    xaxis: axis(`${forestRatio(rows, common)} (log scale)`, { type: "log", range: [Math.log10(low), Math.log10(high)], ...ratioTicks(low, high), zeroline: false }),
     yaxis: axis("", {
       tickvals: labels.map((_, place) => place), ticktext: labels.map(text), range: [labels.length - 0.5, -0.6], showgrid: false, zeroline: false, fixedrange: true, ticks: "",
       tickfont: { size: 11.5, color: cssColour("ink") },
@@ -80,9 +84,15 @@ function drawForest(rows, width) {
   return { data, layout, height: 50 + labels.length * Math.max(FOREST_ROWS[0], Math.min(FOREST_ROWS[1], 280 / labels.length)) };
 }
 
+function forestRatio(rows, common) {
+  if (state.model.paired) return `Ratio of ${plotText(state.model.contrasts[0][0], 20)} to ${plotText(state.model.contrasts[0][1], 20)}`;
+  return `Ratio of the first ${common ? `to ${plotText(rows[0].second, 24)}` : "to the second"}`;
+}
+
 /** The groups of a row; where all rows have one second group, the axis names it. */
 function forestRowLabel({ first, second }, common, left) {
   const most = Math.floor(left / 6.4);
+  if (state.model.paired) return plotText(rowsOfSide(state.model, first) ?? "all rows", most);
   if (common) return plotText(first, most);
   const each = Math.floor((most - 3) / 2);
   return `${plotText(first, each)} / ${plotText(second, each)}`;

@@ -16,13 +16,16 @@ function headlineList(model, unfolded) {
   const rest = items.slice(mostHeadlines(model));
   const more = rest.length > 0 && el("details", null, el("summary", null, plural(rest.length, contrasts ? "more contrast" : "more run")), el("ul", null, rest));
   if (more) more.addEventListener("toggle", () => unfolded(more.open));
-  return el("div", { class: "headlines" }, el("ul", null, items.slice(0, mostHeadlines(model))), more, el("p", { class: "reading" }, state.data.reading));
+  const cosine = model.paired && el("p", { class: "reading" }, `Cosine ${model.paired.cosine}`);
+  return el("div", { class: "headlines" }, el("ul", null, items.slice(0, mostHeadlines(model))), more, cosine, el("p", { class: "reading" }, state.data.reading));
 }
 
 function contrastHeadlines(model, pair) {
   const [first, second] = pair;
   const found = model.findings.filter((each) => each.first === first && each.second === second && model.main_measures.includes(each.measure));
-  return el("li", null, el("div", null, el("strong", null, bdi(first)), " against ", el("strong", null, bdi(second))), el("div", null, headlinesOf(found)));
+  const rows = model.paired && rowsOfSide(model, first);
+  const names = rows ? el("strong", null, bdi(rows)) : [el("strong", null, bdi(first)), " against ", el("strong", null, bdi(second))];
+  return el("li", null, el("div", null, names), el("div", null, headlinesOf(found)));
 }
 
 /** A line a measure; what would decide several lines stands once, after the last of them. */

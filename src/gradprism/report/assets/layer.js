@@ -15,7 +15,7 @@ function layerBox(model) {
   const chooser = layerControl(model, "Layer");
   on("layer", chooser.follow);
   const more = el("details", null, el("summary", null, "Means and further length controls"), further);
-  return el("div", { class: "layer-box", id: "layer-box" }, el("div", { class: "layer-head" }, heading, chooser.control), body, layerNotes(), more);
+  return el("div", { class: "layer-box", id: "layer-box" }, el("div", { class: "layer-head" }, heading, chooser.control), body, layerNotes(), !model.paired && more);
 }
 
 /** A slider and a number; `follow` sets both to the layer that was chosen elsewhere. */
@@ -37,9 +37,20 @@ function nearestLayer(layers, wanted) {
 }
 
 function layerTable(effects) {
+  if (state.model.paired) return pairedLayerTable(effects);
   const heads = ["Projection", "Raw", P_ADJUSTED, "Length-controlled", P_ADJUSTED, "AUC"];
   const rows = effects.map(([name, row]) => [name, ...(row ? layerCells(row) : Array(5).fill(MISSING))]);
   return table(`Effects in layer ${state.layer}`, heads, rows);
+}
+
+function pairedLayerTable(effects) {
+  const [first, second] = state.model.contrasts[state.contrast];
+  const cells = (row) => [
+    number(row.mean_first), number(row.mean_second), withInterval(row.raw_effect, row.raw_effect_low, row.raw_effect_high, effectShown(row)), probability(row.q),
+    `${whole(row.paired_higher)} of ${whole(row.paired_rows)}`,
+  ];
+  const rows = effects.map(([name, row]) => [name, ...(row ? cells(row) : Array(5).fill(MISSING))]);
+  return table(`Changes in layer ${state.layer}`, ["Projection", bdi(first), bdi(second), "Change", P_ADJUSTED, "Higher in"], rows);
 }
 
 function layerCells(row) {
@@ -97,7 +108,7 @@ function layerNotes() {
     "p",
     { class: "caption" },
     `Ratios of the first group to the second (of cosines differences), with 95% intervals; ${P_ADJUSTED} is adjusted (Benjamini–Hochberg) over the measure's layers and projections. ` +
-      "Length-controlled: overlap weights with regression on the lengths of prompt and response. AUC: the probability that an example of the first exceeds one of the second.",
+      (state.model.paired ? "The rows are the same on both sides." : "Length-controlled: overlap weights with regression on the lengths of prompt and response. AUC: the probability that an example of the first exceeds one of the second."),
   );
 }
 

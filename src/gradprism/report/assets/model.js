@@ -230,5 +230,6 @@ function chooseModel(place) {
   if (!layers.includes(state.layer)) state.layer = layers[Math.floor(layers.length / 2)] ?? 0;
   state.contrast = Math.min(state.contrast, Math.max(contrasts.length - 1, 0));
   if (!curvedMeasures.includes(state.measure)) state.measure = curvedMeasures[0] ?? null;
+  if (state.model.paired) state.model.groupNames.slice(2).forEach((name) => state.hiddenGroups.add(name)); // all rows are shown first
   listeners.clear();
 }

@@ -12,14 +12,20 @@ function ratioTables(model) {
     ratioTable(model, pairs.slice(0, mostHeadlines(model))),
     rest.length > 0 && el("details", null, el("summary", null, plural(rest.length, "more contrast")), ratioTable(model, rest)),
     el("p", { class: "caption" },
+      model.paired ? `Geometric means over the same rows of each row's ratio, with 95% intervals (BCa bootstrap over rows). ${P_ADJUSTED}: sign flips, Benjamini–Hochberg; bold below ${state.data.alpha}.` :
       "Ratios of geometric means with 95% intervals; length-controlled by overlap weights with regression on the lengths of prompt and response. " +
         `${P_ADJUSTED}: Benjamini–Hochberg; bold below ${state.data.alpha}. Effective rows: how many rows of each group the weights leave. No common support: the groups hardly overlap in length.`),
   );
 }
 
 function ratioTable(model, pairs) {
-  const head = el("thead", null, el("tr", null, RATIO_HEADS.map((text, place) => el("th", { scope: "col", class: place > 1 ? "number" : null }, text))));
-  return tableBox("Ratios of groups, raw and length-controlled", "ratio-table", head, ...pairs.flatMap((pair) => contrastBodies(model, pair)));
+  const heads = ratioHeads(model);
+  const head = el("thead", null, el("tr", null, heads.map((text, place) => el("th", { scope: "col", class: place > 1 ? "number" : null }, text))));
+  return tableBox(model.paired ? "Ratios in the same rows" : "Ratios of groups, raw and length-controlled", "ratio-table", head, ...pairs.flatMap((pair) => contrastBodies(model, pair)));
+}
+
+function ratioHeads(model) {
+  return model.paired ? PAIRED_HEADS : RATIO_HEADS;
 }
 
 /** A heading, a body for each main measure, and the further measures and metrics, folded. */
@@ -27,7 +33,7 @@ function contrastBodies(model, pair) {
   const further = model.measures.filter((name) => !model.main_measures.includes(name) && isRatio(model.effect(pair, name, "mean", null)));
   const metrics = metricEffects(model, pair).filter(isRatio).map((row) => row.measure);
   return [
-    el("tbody", null, el("tr", { class: "contrast" }, el("th", { scope: "rowgroup", colspan: RATIO_HEADS.length }, versus(pair)))),
+    el("tbody", null, el("tr", { class: "contrast" }, el("th", { scope: "rowgroup", colspan: ratioHeads(model).length }, versus(pair)))),
     ...model.main_measures.filter((name) => isRatio(model.effect(pair, name, "mean", null))).map((measure) => measureBody(model, pair, measure)),
     ...foldedBodies(furtherMeasures(further), further, (measure) => measureBody(model, pair, measure)),
     ...foldedBodies(`Metrics: ${metrics.map(title).join(", ")}`, metrics, (metric) => el("tbody", null, ratioRow(heading(metric), model.effect(pair, metric, null, null), null))),
@@ -51,7 +57,7 @@ function foldedBodies(words, names, body) {
   if (names.length === 0) return [];
   const bodies = names.map(body);
   const button = unfolding(words, bodies);
-  return [el("tbody", null, el("tr", { class: "more" }, el("th", { scope: "row", colspan: RATIO_HEADS.length }, button))), ...bodies];
+  return [el("tbody", null, el("tr", { class: "more" }, el("th", { scope: "row", colspan: ratioHeads(state.model).length }, button))), ...bodies];
 }
 
 /** A button that shows rows, which it hides at first, and hides them again. */
@@ -66,6 +72,7 @@ function unfolding(words, rows) {
 }
 
 function ratioRow(name, row, finding, kind = null) {
+  if (row.paired_rows !== null) return pairedRow(name, row, finding, kind);
   return el(
     "tr",
     { class: kind },

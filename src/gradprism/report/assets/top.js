@@ -8,7 +8,7 @@ function topSection() {
   return el(
     "section",
     { id: "top", class: "top", "aria-labelledby": "top-title" },
-    el("h1", { id: "top-title" }, groupsInTitle(model.groupNames), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.ending),
+    el("h1", { id: "top-title" }, groupsInTitle(namesInTitle(model)), dataOfRun(model), " ", el("span", { class: "soft" }, "on "), bdi(model.name), model.ending),
     ...firstScreen(model),
     notices(notes, model.groupNames),
     aboutSection(model),
@@ -24,7 +24,13 @@ function firstScreen(model) {
     all = open;
     if (contrasts) left?.follow();
   });
-  return [lines, el("div", { class: "first-charts" }, left && el("div", null, left.legend, left.holder), lengthSlot(model))];
+  const right = model.paired ? pairedSlot(model) : lengthSlot(model);
+  return [lines, interactionList(model), el("div", { class: "first-charts" }, left && el("div", null, left.legend, left.holder), right)];
+}
+
+function pairedSlot(model) {
+  const lines = pairedLines(model);
+  return lines && el("div", null, lines.legend, lines.holder);
 }
 
 /** The compact scatter of a main measure against length under its legend. */
@@ -33,6 +39,11 @@ function lengthSlot(model) {
   if (column === undefined || model.examples.length === 0) return null;
   const legend = model.groups.length > 1 && groupLegend(model, (place) => markerSwatch(groupColour(place), groupSymbol(place))).box;
   return el("div", null, legend, lengthScatter(model, { compact: true, column: () => column, fit: () => "slope" }).holder);
+}
+
+/** All groups; of paired rows the two sides of all rows, without those of each group of rows. */
+function namesInTitle({ groupNames, paired }) {
+  return paired ? groupNames.slice(0, 2) : groupNames;
 }
 
 function groupsInTitle(names) {
@@ -58,10 +69,11 @@ function aboutSection(model) {
   on("theme", follow);
   follow();
   const rows = model.groups.reduce((sum, group) => sum + group.n, 0);
+  const counted = model.paired ? `the same ${plural(model.groups[0].n, "row")} in both` : `${plural(rows, "row")} in ${plural(model.groups.length, "group")}`;
   return el(
     "details",
     { class: "about" },
-    el("summary", null, `Model, data and settings; ${plural(rows, "row")} in ${plural(model.groups.length, "group")}`),
+    el("summary", null, `${model.paired ? "Models" : "Model"}, data and settings; ${counted}`),
     el("dl", { class: "entries" }, entries),
     groups,
     reasons(model),

@@ -6,13 +6,22 @@ function verdictSection() {
   return section(
     "verdict",
     "Ratios and verdicts",
-    el("p", { class: "lead" }, "Ratios of the first group to the second, of means over layers and projections. A tag says what is left of a raw difference when length is controlled."),
+    el("p", { class: "lead" }, model.paired ? "Ratios of the same rows in two models, of means over layers and projections. Lengths are the same on both sides, so that nothing needs to be said of length." : "Ratios of the first group to the second, of means over layers and projections. A tag says what is left of a raw difference when length is controlled."),
     tagLegend(),
     wordList(),
     ratioTables(model),
     el("details", null, el("summary", null, "In full sentences, with every control"), model.orderedContrasts.map((pair, place) => contrastFindings(model, pair, place < mostHeadlines(model)))),
+    model.paired && interactionFindings(model),
+    model.paired && madChanges(model),
     groupMeans(model),
   );
+}
+
+/** In full sentences: did one group of rows change more than another? */
+function interactionFindings(model) {
+  const { interactions } = model.paired;
+  if (interactions.length === 0) return null;
+  return el("details", null, el("summary", null, "Did one group of rows change more than another? In full sentences, with every control"), el("ul", { class: "findings" }, interactions.map(findingItem)));
 }
 
 function contrastFindings(model, [first, second], open) {
