@@ -100,6 +100,7 @@ bench-more: $(STAMP)
 	@$(BIN)/python -m benchmarks.reading
 	@$(BIN)/python -m benchmarks.comparing
 	@$(BIN)/python -m benchmarks.verdicts
+	@$(BIN)/python -m benchmarks.paired
 	@$(BIN)/python -m benchmarks.opening
 	@$(BIN)/python -m benchmarks.interop
 
