@@ -12,20 +12,21 @@ _SCHEMA = pl.Schema(
     }
 )  # fmt: skip
 MOST_LINES = 200  # rows; more would be one grey area
-ALL = "all rows"
+ALL, OTHERS = "all rows", "other rows"
 
 
 def paired_lines(comparison: Comparison, measure: str) -> pl.DataFrame:
     """Return the layer means of a measure on both sides: of rows (`mark` row) and their geometric means (`mean`).
 
-    Columns: measure, mark, group (of --by, or all rows), example_id (null of a mean), n, first, second. Of many rows
-    some are taken, evenly spaced in the order of the data; the means are of all. Rows without a value above 0 on both
-    sides are left out. Empty where the comparison is not paired.
+    Columns: measure, mark, group (of --by, other rows, or all rows), example_id (null of a mean), n, first, second. Of
+    many rows some are taken, evenly spaced in the order of the data; the means are of all. Rows without a value above 0
+    on both sides are left out. Empty where the comparison is not paired.
     """
     column = f"{measure}:{MEAN}"
     if comparison.paired is None or column not in comparison.examples.columns:
         return pl.DataFrame(schema=_SCHEMA)
-    pairs = comparison.paired.pairs.select("example_id", "row_first", "row_second", pl.col("group").fill_null(ALL))
+    pairs = comparison.paired.pairs.select("example_id", "row_first", "row_second", "group")
+    pairs = pairs.with_columns(pl.col("group").fill_null(OTHERS if pairs["group"].count() else ALL))
     for name, group in zip(("first", "second"), comparison.contrasts[0], strict=True):
         side = comparison.examples.filter(group=group).select(
             pl.col("row").alias(f"row_{name}"), pl.col(column).alias(name)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import Heading, line_entry, make_canvas, sample_size
 from gradprism.figures.colours import OTHER_COLOUR, Look, group_look
-from gradprism.figures.paired_lines import ALL, paired_lines
+from gradprism.figures.paired_lines import ALL, OTHERS, paired_lines
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, caption_of, has_numbers
 from gradprism.figures.ratios import main_measures
 from gradprism.figures.styles import Style
@@ -50,29 +50,27 @@ def draw_paired(data: pl.DataFrame, sides: Sequence[str], style: Style) -> Figur
     """Draw a panel for each measure; `sides` are the names of the left and the right end of every line."""
     measures = data["measure"].unique(maintain_order=True).to_list()
     groups = data.filter(mark="mean", measure=measures[0]).select("group", "n").rows()
-    looks = {
-        group: group_look(index) for index, (group, _) in enumerate(sorted(groups, key=lambda each: each[0] == ALL))
-    }
-    if len(looks) == 1:
-        looks = dict.fromkeys(looks, Look("#000000", "o", ()))
+    named = [group for group, _ in groups if group not in (ALL, OTHERS)]
+    looks = {group: group_look(index) for index, group in enumerate(named)}
+    looks |= {ALL: Look("#000000", "o", ()), OTHERS: Look(OTHER_COLOUR, ".", ())}
+    alone = len(groups) == 1
     canvas = make_canvas(style, len(measures), 2)
     for axes, measure in zip(canvas.panels, measures, strict=True):
         axes.set_label(measure)
         set_logarithmic(axes.yaxis)
         canvas.label_y(axes, title(measure))
-        _draw_panel(axes, data.filter(measure=measure), looks, style)
+        _draw_panel(axes, data.filter(measure=measure), looks, style, alone=alone)
         most = 0.4 * style.text_width / max(len(measures), 1)
         axes.set_xticks([0, 1], [literal(shortened(side, most, style, style.tick_font)) for side in sides])
         axes.set_xlim(-0.3, 1.3)
         axes.grid(False, axis="x")
-    if len(looks) > 1:
+    if not alone:
         canvas.add_legend([line_entry(group, looks[group], sample_size(n)) for group, n in groups])
     return canvas.finish([Heading(title(measure)) for measure in measures])
 
 
-def _draw_panel(axes: Axes, data: pl.DataFrame, looks: Mapping[str, Look], style: Style) -> None:
+def _draw_panel(axes: Axes, data: pl.DataFrame, looks: Mapping[str, Look], style: Style, *, alone: bool) -> None:
     """Draw the rows of each group thin, and their mean over them."""
-    alone = len(looks) == 1
     n = data.filter(mark="row").height
     for mark, group, first, second in data.select("mark", "group", "first", "second").rows():
         look = looks[group]

@@ -41,7 +41,8 @@ function pairedLines(model) {
 /** The colour of a group of rows: that of its first side; ink for all rows. */
 function pairColour(model, name) {
   const place = model.groups.findIndex((group) => group.name === `${model.contrasts[0][0]}: ${name}`);
-  return place < 0 ? cssColour("ink") : groupColour(place);
+  if (place >= 0) return groupColour(place);
+  return cssColour(name === "other rows" ? "muted" : "ink");
 }
 
 function drawPairs(width, lines, measures, groups, sides) {
