@@ -1,5 +1,6 @@
 """Comparison of the same rows through two models: pairs, effects with known truths, interactions, and bad input."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from scipy import stats
+from tests.command import run
 from tests.made_groups import given_run
 from tests.made_pairs import checkpoint
 
@@ -16,6 +19,7 @@ import gradprism
 from gradprism import GradPrismError
 from gradprism.comparison.comparison import Comparison, Paired
 from gradprism.comparison.comparison_files import open_comparison
+from gradprism.comparison.render import render_comparison
 from gradprism.prism.measures import MEAN
 from gradprism.prism.tables import TOKENS
 
@@ -331,3 +335,32 @@ def test_values_of_zero_have_no_ratio_and_no_warning(tmp_path: Path) -> None:
     found = both(tmp_path, {"factor": factor})
     assert layer_mean(found)["paired_rows"] == 21
     assert any("have 0 as their nuclear norm" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("by", [None, "column:kind"])
+def test_the_terminal_has_the_answer_and_what_it_is_of(tmp_path: Path, by: str | None) -> None:
+    found = both(tmp_path, {"factor": 1.3, "kind": KINDS}, {"kind": KINDS}, by=by)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render_comparison(found))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "after against before\n  gradients 1.3" in text
+    assert "after over before, in the same rows" in text
+    assert ("Did one group of rows change more than another?" in text) == (by is not None)
+    assert "given-1b (LlamaForCausalLM, 4 layers, float32, revision 1)" in " ".join(text.split())
+    assert "it needs sketches of both runs" in " ".join(text.split())
+
+
+def test_the_command_prints_the_same_as_json(tmp_path: Path) -> None:
+    for name, factor in (("before", 1.0), ("after", 1.3)):
+        checkpoint(tmp_path / name, factor, seed=len(name), kind=KINDS)
+    runs = f"before={tmp_path / 'before'}", f"after={tmp_path / 'after'}"
+    done = run("compare", *runs, "--paired", "--by", "column:kind", "--resamples", "299", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["findings"][0]["kind"] == "changed"
+    assert {(each["first"], each["second"]) for each in said["interactions"]} == {("plain", "worked")}
+    assert "in_words" in said["cosine"]
+    refused = run("compare", f"before={tmp_path / 'before'}", "--paired")
+    assert refused.returncode == 2
+    assert "Expected before=RUN after=RUN" in " ".join(refused.stderr.split())
