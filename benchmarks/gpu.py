@@ -12,15 +12,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.timing import Way, seconds, side_by_side
 from benchmarks.ways import attention_weights, backward, plain, statistics_of
-from benchmarks.works import Encodeds, qwen_7b, random_example
+from benchmarks.works import Encodeds, qwen_7b, random_example, unused_tokenizer
 from gradprism import GradientAnalyzer
 from gradprism.prism.eigen_pool import EigenPool
 
@@ -51,7 +49,7 @@ def reference_seconds(model: Any, encoded: Encodeds, n_layers: int, repeats: int
 
 def measure(model: Any, encoded: Encodeds, repeats: int) -> dict[str, float]:
     """Median seconds for each way but the reference."""
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")))  # never used
+    tokenizer = unused_tokenizer()
     analyzers = {
         "gradprism": GradientAnalyzer(model, tokenizer, max_length=8192),
         "gradprism, fast": GradientAnalyzer(model, tokenizer, max_length=8192, precision="fast"),

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
@@ -53,7 +55,7 @@ def random_model(config: PreTrainedConfig, n_tokens: int, rows: int = 2) -> tupl
     """Random weights of a configuration, and random tokens of which four in five are the response."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    return model, None, [random_example(row, n_tokens, config.vocab_size) for row in range(rows)]
+    return model, unused_tokenizer(), [random_example(row, n_tokens, config.vocab_size) for row in range(rows)]
 
 
 def random_example(row: int, n_tokens: int, vocabulary: int) -> tuple[Example, Encoded]:
@@ -89,6 +91,11 @@ def qwen_7b(layers: int, n_layers_of_model: int = 28) -> Qwen2Config:
         num_hidden_layers=layers, num_attention_heads=28, num_key_value_heads=4,
         tie_word_embeddings=False, max_position_embeddings=8192,
     )  # fmt: skip
+
+
+def unused_tokenizer() -> PreTrainedTokenizerFast:
+    """Make a tokenizer for models whose tokens are random: it is asked for, and never used."""
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")))
 
 
 def the_four(reward_data: Path | None) -> list[Work]:
