@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ def test_tables_figures_and_page_are_there(made: Any) -> None:
     assert text.index("beats random rows") < text.index("![")
     assert "800" in text
     assert pl.read_parquet(made.path / "tables/effects.parquet").equals(made.effects)
+
+
+def page_data(page: Path) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_a_report_shows_it_beside_a_run(made: Any, files: tuple[Path, Path], tiny_checkpoint: Path) -> None:
+    run = gradprism.spectra(files[0], str(tiny_checkpoint), out=made.path / "run", limit=4)
+    page = made.path / "both.html"
+    gradprism.write_report(run, made.path, out=page)
+    (shown,) = page_data(page)["ablations"]
+    assert [said for _, said in shown["sentences"]] == made.sentences
+    assert [row["arm"] for row in shown["effects"]] == made.effects["arm"].to_list()
+    assert shown["effects"][0]["difference"] == pytest.approx(made.effects["difference"][0], rel=1e-6)
+    gradprism.write_report(run, out=page)
+    assert page_data(page)["ablations"] == []
+    with pytest.raises(GradPrismError, match="whose pool is no run: its page is"):
+        gradprism.write_report(made, out=page)
 
 
 def test_it_opens_again_and_shows_itself(made: Any) -> None:

@@ -8,6 +8,7 @@ from gradprism.ablation.figures import ablation_plots
 from gradprism.ablation.result import Ablation
 from gradprism.core.markdown import header_lines, inline, table_row
 from gradprism.core.numbers import number, probability, share
+from gradprism.files.paths import base_name
 
 
 def page(ablation: Ablation) -> str:
@@ -23,7 +24,7 @@ def _parts(ablation: Ablation) -> Iterator[str]:
         f"- On **{inline(name)}**: {inline(said)}" for name, said in zip(recipe.evals, ablation.sentences, strict=True)
     )
     yield (
-        f"{inline(recipe.checkpoint.model)}, {_what_is_trained(ablation)}, trained on {train.tokens:,} response tokens "
+        f"{inline(base_name(recipe.checkpoint.model))}, {_what_is_trained(ablation)}, trained on {train.tokens:,} response tokens "
         f"of each arm's rows in {train.steps:,} steps, {train.seeds} seed{'s' * (train.seeds > 1)} each. The "
         "difference is the loss on held-out rows less that of rows drawn at random, in nats a response token: below 0 "
         "is better."

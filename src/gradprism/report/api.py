@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradprism.comparison.opening import Given, comparisons_of, folder_of
+from gradprism.ablation.result import Ablation
+from gradprism.comparison.opening import comparisons_of, folder_of
 from gradprism.core.errors import GradPrismError
 from gradprism.core.optional import need
 from gradprism.core.progress import Say, say_nothing
 from gradprism.files.atomic import target_file
 from gradprism.files.folder import written_file
 from gradprism.files.paths import to_path
+from gradprism.report.ablations import Shown, apart
 from gradprism.report.draft import Draft, Rendered
 
 
@@ -26,7 +28,7 @@ class WrittenReport:
 
 
 def write_report(
-    *given: Given,
+    *given: Shown,
     out: str | Path | None = None,
     max_mb: float = 12.0,
     texts: bool = True,
@@ -35,8 +37,9 @@ def write_report(
 ) -> WrittenReport:
     """Write one HTML file that opens offline: curves, effects, length, correlations, and every example.
 
-    `given`: comparisons (as objects or folders) and runs; runs of one model are compared. `out`: the file; of a single
-    comparison's or run's folder otherwise `report.html` in it. `texts`: whether it holds the texts of the examples, a
+    `given`: comparisons (as objects or folders), runs, and ablations; runs of one model are compared, and an ablation
+    alone brings the run that its arms choose from. `out`: the file; of a single comparison's, run's or ablation's
+    folder otherwise `report.html` in it. `texts`: whether it holds the texts of the examples, a
     turn cut at 8,000 characters. Where the file would exceed `max_mb` megabytes, a share of every group's examples is
     shown, drawn by `seed`, the largest that fits; the page and `notes` say so. What a run or its data no longer gives
     is said on the page and is no error. `progress` hears what is being read. The same input gives the same bytes.
@@ -45,19 +48,21 @@ def write_report(
     """
     path = _output_path(given, out)
     target_file(path)
-    comparisons = comparisons_of(given, progress)
+    compared, ablations = apart(given)
+    comparisons = comparisons_of(compared, progress)
     need("plotly.offline", "report")
-    draft = Draft(comparisons, seed, texts, progress or say_nothing, int(max_mb * 1e6))
+    draft = Draft(comparisons, seed, texts, progress or say_nothing, int(max_mb * 1e6), ablations)
     rendered = _largest_that_fits(draft)
     with written_file(path, "report") as file:
         file.write(rendered.content)
     return WrittenReport(path, len(rendered.content), draft.n_examples, rendered.n_shown, rendered.notes)
 
 
-def _output_path(given: Sequence[Given], out: str | Path | None) -> Path:
+def _output_path(given: Sequence[Shown], out: str | Path | None) -> Path:
     if out is not None:
         return to_path(out)
-    folder = folder_of(given[0]) if len(given) == 1 else None
+    (only,) = given if len(given) == 1 else (None,)
+    folder = only.path if isinstance(only, Ablation) else None if only is None else folder_of(only)
     if folder is None:
         raise GradPrismError(
             "Expected --out, the HTML file to write (a single comparison or run has its own, DIR/report.html)."

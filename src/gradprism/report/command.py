@@ -28,9 +28,9 @@ def report(
     Parameters
     ----------
     given
-        Folders that compare has written, and runs; runs of one model are compared.
+        Folders that compare or ablate have written, and runs; runs of one model are compared.
     out
-        The HTML file, or its place in an object store; of a single comparison or run otherwise DIR/report.html.
+        The HTML file, or its place in an object store; of a single folder otherwise DIR/report.html.
     max_mb
         Most megabytes (of 1,000,000 bytes) of the file; above it examples are sampled, which the page says.
     texts

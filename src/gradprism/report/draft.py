@@ -8,8 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from gradprism.ablation.result import Ablation
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.progress import Say
+from gradprism.report.ablations import ablation_data
 from gradprism.report.directions import Directions, read_directions
 from gradprism.report.example_curves import ExampleCurves, read_example_curves
 from gradprism.report.influence import TargetInfluence, read_influences
@@ -42,6 +44,7 @@ class Draft:
     with_texts: bool
     say: Say
     most_bytes: int
+    ablations: Sequence[Ablation] = ()
 
     @cached_property
     def models(self) -> list[dict[str, Any]]:
@@ -112,7 +115,8 @@ class Draft:
         notes = [*self._sampling_notes(n_shown)]
         texts: dict[tuple[TurnText, ...], int] = {}
         models = [self._model(index, rows, texts) for index, rows in enumerate(chosen)]
-        data = {**shared_data(self.comparisons), "notes": notes, "models": models}
+        shared = {**shared_data(self.comparisons), "ablations": [*map(ablation_data, self.ablations)]}
+        data = {**shared, "notes": notes, "models": models}
         measured = [
             {**curves.json(rows), "tokens": tokens.json(rows)}
             for curves, tokens, rows in zip(self.curves, self.tokens, chosen, strict=True)

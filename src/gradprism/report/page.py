@@ -30,6 +30,7 @@ _SCRIPTS = (
     "top",
     "ratios",
     "verdict",
+    "ablations",
     "curves",
     "effects",
     "layer",

@@ -2,6 +2,7 @@
 
 const SECTIONS = [
   ["verdict", "Verdict", verdictSection],
+  ["ablations", "Ablation", ablationsSection],
   ["curves", "Curves", curvesSection],
   ["effects", "Effects", effectsSection],
   ["distributions", "Distributions", distributionsSection],
