@@ -24,10 +24,10 @@ def _parts(ablation: Ablation) -> Iterator[str]:
         f"- On **{inline(name)}**: {inline(said)}" for name, said in zip(recipe.evals, ablation.sentences, strict=True)
     )
     yield (
-        f"{inline(base_name(recipe.checkpoint.model))}, {_what_is_trained(ablation)}, trained on {train.tokens:,} response tokens "
-        f"of each arm's rows in {train.steps:,} steps, {train.seeds} seed{'s' * (train.seeds > 1)} each. The "
-        "difference is the loss on held-out rows less that of rows drawn at random, in nats a response token: below 0 "
-        "is better."
+        f"{inline(base_name(recipe.checkpoint.model))}, {_what_is_trained(ablation)}, trained on {train.tokens:,} "
+        f"response tokens of each arm's rows in {train.steps:,} steps, {train.seeds} seed{'s' * (train.seeds > 1)} "
+        "each. The difference is the loss on held-out rows less that of rows drawn at random, in nats a response "
+        "token: below 0 is better."
     )
     yield from (f"![{inline(plot.caption)}](figures/{plot.name}.png)" for plot in ablation_plots(ablation))
     yield "\n".join(_effects(ablation.effects))
