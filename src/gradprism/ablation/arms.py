@@ -1,7 +1,7 @@
 """Choose the rows of each arm and seed, and lay them out in steps of equal tokens."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -222,6 +222,3 @@ def _counts(training: Training) -> Mapping[str, object]:
         "median_response": float(np.median(responses)),
         "rows_cut": sum(each.cut for each in rows),
     }
-
-
-Choose = Callable[[str, int], Steps]

@@ -195,12 +195,3 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         if logs and "loss" in logs:
             told = {name: float(logs[name]) for name in ("loss", "grad_norm", "learning_rate") if name in logs}
             self._log.rows.append({"step": state.global_step, **told})
-
-
-def refuse_untrainable(settings: TrainSettings, quantised: str | None) -> None:
-    """Raise `GradPrismError` for quantised weights that are to be trained themselves."""
-    if quantised and not settings.lora_rank:
-        raise GradPrismError(
-            f"The model is quantised ({quantised}), and quantised weights cannot be trained. Expected --lora-rank 16 "
-            "or so, or the unquantised model."
-        )
