@@ -15,6 +15,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `select`: subsets of a run or of data, by any metric
 - `ablate`: does training on a selection beat training on random rows at equal tokens -> `Ablation`; `open_ablation`
 - `open_run`, `Run`: read a run directory
+- `SpectraCallback`: measures inside a training of transformers or TRL; `open_steps`, `Steps`: read what it wrote
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds
 - `singular_values`: of the gradient Dᵀ X, from the two factors
 - `nuclear_norm`, `effective_rank`, `frobenius_norm`, `spectral_norm`, `stable_rank`: of singular values

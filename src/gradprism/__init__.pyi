@@ -14,18 +14,22 @@ from .report.api import write_report
 from .runs.integrity import check
 from .runs.run import Run, open_run
 from .runs.score_summary import corpus_tags
+from .runs.steps import Steps, open_steps
 from .runs.values import metric_values
 from .scoring.api import score
 from .scoring.in_memory import difficulty, ifd, instag, length, loss, perplexity, reward
 from .selection.api import select
 from .set_diversity.api import diversity
 from .targets.api import influence
+from .training.callback import SpectraCallback
 
 __version__: str
 __all__ = [
     "GradPrismError",
     "GradientAnalyzer",
     "Run",
+    "SpectraCallback",
+    "Steps",
     "ablate",
     "check",
     "compare",
@@ -48,6 +52,7 @@ __all__ = [
     "open_ablation",
     "open_comparison",
     "open_run",
+    "open_steps",
     "perplexity",
     "reward",
     "score",

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from gradprism.data.encode import Encoded
 from gradprism.models import likelihood as loss_module
-from gradprism.models.likelihood import Batch, ResponseHead, _by_blocks, _in_place_nll, _Nll, _product
+from gradprism.models.likelihood import Batch, ResponseHead, _in_place_nll, _Nll, _product, nll_by_blocks
 
 
 @pytest.mark.parametrize(("block", "smallest"), [(1, 1), (1, 3), (1 << 23, 64)])
@@ -25,7 +25,7 @@ def test_blocks_of_any_size_equal_autograd(
     targets = torch.randint(50, (11,))
     expected = cross_entropy(layer(hidden), targets, reduction="none")
     (gradient,) = torch.autograd.grad(expected.sum(), hidden)
-    nll, found = _by_blocks(hidden.detach(), targets, layer)
+    nll, found = nll_by_blocks(hidden.detach(), targets, layer)
     torch.testing.assert_close(nll, expected.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-6)
 

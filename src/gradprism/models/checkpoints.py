@@ -249,6 +249,10 @@ class Checkpoint:
             )
 
     @property
+    def moment(self) -> None:
+        """None: what is stored is not in training."""
+
+    @property
     def adapter(self) -> str | None:
         """Name of the adapter, as given; None where there is none."""
         return self.settings.adapter

@@ -152,7 +152,9 @@ class ResponseHead:
     def _nll(self, ids: Tensor, examples: Tensor, positions: Tensor, targets: Tensor) -> Float[Tensor, " n"]:
         if self._linear and self._gives_logits:
             with suppress(LogitsChangedError):  # the head knows it from now on
-                return _by_blocks(self._hidden(ids, examples, positions), targets, self._linear, differentiate=False)[0]
+                return nll_by_blocks(
+                    self._hidden(ids, examples, positions), targets, self._linear, differentiate=False
+                )[0]
         logits, _ = self._forward(ids, lambda states: _states_at(states, examples, positions))
         return _in_place_nll(_wide(logits), targets.to(logits.device)[:, None], differentiate=False)
 
@@ -164,7 +166,7 @@ class ResponseHead:
         examples, positions, targets = _response_tokens(batch)
         if self._linear and self._gives_logits:
             hidden = self._hidden(batch.ids, examples, positions)
-            nll, gradient = _by_blocks(hidden.detach(), targets, self._linear)
+            nll, gradient = nll_by_blocks(hidden.detach(), targets, self._linear)
             nll_sum, counts, finite = _per_example(nll, examples, len(batch.lengths))
             gradient.masked_fill_(~finite[:, None], 0.0)
             return ResponseLoss(nll, nll_sum, counts, hidden, gradient.to(hidden.device))
@@ -224,7 +226,7 @@ def _states_at(states: Tensor, examples: Tensor, positions: Tensor) -> Tensor:
     return states[examples.to(states.device), positions.to(states.device)]
 
 
-def _by_blocks(
+def nll_by_blocks(
     hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"], layer: nn.Linear, *, differentiate: bool = True
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, "m d"]]:
     """Compute losses, and the gradient of their sum in `hidden`: (softmax - one-hot) W; empty unless asked for.

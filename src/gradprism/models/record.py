@@ -1,6 +1,7 @@
 """Entries on a model in the record and the recipe of a run."""
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gradprism.files.paths import absolute_path
@@ -16,7 +17,7 @@ _PROBE = "A gradient of 3.14 nats:\n\n\tdef f(x):  return x**2  # naïve, 数学
 
 
 def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
-    """Return name, class, fingerprint and size of a model; its adapter and quantisation, where it has any."""
+    """Return name, class, fingerprint and size of a model; its adapter, quantisation and step, where it has any."""
     special = {"adapter": source.adapter, "quantization": source.quantization(config)}
     text_config = config.get_text_config()
     return {
@@ -26,6 +27,7 @@ def model_record(source: ModelSource, config: Any) -> dict[str, Any]:
         "dtype": source.dtype(config),
         "layers": getattr(text_config, "num_hidden_layers", None),
         "hidden_size": getattr(text_config, "hidden_size", None),
+        **({"training": asdict(source.moment)} if source.moment else {}),
     } | {name: value for name, value in special.items() if value}
 
 

@@ -1,9 +1,24 @@
 """Sources of a model: what gives a model, its configuration and its tokenizer, and one that the caller has loaded."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gradprism.core.errors import GradPrismError
 from gradprism.models.device import Spread, execution_device
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A moment of a training: after so many updates of the weights."""
+
+    training: str
+    """Id of the training, which no other has."""
+    step: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that tells the weights of this moment from all others, without reading them."""
+        return f"{self.training}-{self.step:06d}"
 
 
 class ModelSource(Protocol):
@@ -41,12 +56,19 @@ class ModelSource(Protocol):
     def quantization(self, config: Any) -> str | None:
         """Return how its weights are quantised; None where they are not."""
 
+    @property
+    def moment(self) -> TrainingStep | None:
+        """Step of the training that it is in the middle of; None for a model at rest."""
+
 
 class LoadedModel:
     """A model and tokenizer that the caller already holds."""
 
-    def __init__(self, model: Any, tokenizer: Any):
-        """Keep both as they are. Raises `GradPrismError` where one is missing, or cannot be measured."""
+    def __init__(self, model: Any, tokenizer: Any, moment: TrainingStep | None = None):
+        """Keep both as they are; `moment` is the step of a model in training.
+
+        Raises `GradPrismError` where one is missing, or cannot be measured.
+        """
         from gradprism.models.adapters import refuse_kinds
         from gradprism.models.full_precision import model_itself
 
@@ -59,12 +81,14 @@ class LoadedModel:
         refuse_kinds(model)
         self._model = model
         self._tokenizer = tokenizer
-        self._digest: str | None = None
+        self._digest = moment.fingerprint if moment else None
+        self.moment = moment
 
     @property
     def name(self) -> str:
-        """Name it was loaded by, else its class."""
-        return self._model.config.name_or_path or type(self._model).__name__
+        """Name it was loaded by, else its class; in training with the step."""
+        name = self._model.config.name_or_path or type(self._model).__name__
+        return f"{name} at step {self.moment.step:,}" if self.moment else name
 
     def load_config(self) -> Any:
         """Return its configuration."""
@@ -106,7 +130,7 @@ class LoadedModel:
     def fingerprint(self, config: Any) -> str:
         """Return a digest of the tokenizer, all weights, adapters and hooks, as they were at the first call.
 
-        A job asks several times, and a large model takes seconds.
+        A job asks several times, and a large model takes seconds: one in training is told by its step instead.
         """
         from gradprism.models.fingerprint import digest_of_model  # loads torch
 

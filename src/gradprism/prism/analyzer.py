@@ -291,6 +291,14 @@ def failed_tables(
     return _make_tables(failed, prism, None, targets)
 
 
+def batch_tables(
+    encoded: Sequence[Ready], gradients: Sequence[ExampleGradients], prism: PrismSettings = _NOTHING_MORE
+) -> Tables:
+    """Return the tables of examples whose gradients were measured in a pass of the caller's."""
+    measured = [_with_status(*item, answer) for item, answer in zip(encoded, gradients, strict=True)]
+    return _make_tables(measured, prism, None, ())
+
+
 def _all_examples(data: Any) -> bool:
     return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(item, Example) for item in data)
 

@@ -53,7 +53,7 @@ def capturing(
     def on_gradient(here: Sequence[Projection], inputs: Tensor, version: int, deltas: Tensor) -> None:
         if inputs._version != version:
             raise RuntimeError(f"the model changed the inputs of {here[0].path} in place after they were used")
-        inputs, deltas = (_by_example(values, shape, here[0].path) for values in (inputs, deltas))
+        inputs, deltas = (by_example(values, shape, here[0].path) for values in (inputs, deltas))
         for projection in here:
             arrived[projection.layer][projection.name] = Caught(projection, inputs, projection.select(deltas))
         for number in {projection.layer for projection in here}:
@@ -83,7 +83,7 @@ def capturing(
             handle.remove()
 
 
-def _by_example(
+def by_example(
     values: Float[Tensor, "*tokens d"], shape: tuple[int, ...], path: str
 ) -> Float[Tensor, "batch tokens d"]:
     """Restore the shape (batch, tokens, d) where a model has flattened the tokens (MLPs) or inserted a dimension."""

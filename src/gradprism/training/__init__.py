@@ -1,0 +1,1 @@
+"""Measure gradient spectra from inside a training, by a callback of transformers' and TRL's trainers."""
