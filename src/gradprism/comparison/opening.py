@@ -1,6 +1,6 @@
 """Comparisons for figures and reports: saved ones, and runs, which are compared where they share a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gradprism.comparison.api import compare_runs, names_of_runs
@@ -12,21 +12,22 @@ from gradprism.core.errors import GradPrismError
 from gradprism.files.paths import to_path
 from gradprism.runs.layout import RUN_FILE
 from gradprism.runs.run import Run, open_run
+from gradprism.runs.steps import Steps, is_training, open_steps
 
-Given = str | Path | Run | Comparison
+Given = str | Path | Run | Steps | Comparison
 
 
 def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | None = None) -> list[Comparison]:
     """Open a comparison for each folder that holds one, and make one for each model among the runs.
 
-    Several runs of one model are its groups; a run alone is a comparison of one group. Runs that are not complete yet
-    are compared by the rows they have, and the comparison's notes say so. Raises `GradPrismError` where a path is
-    neither.
+    Several runs of one model are its groups; a run alone is a comparison of one group. The steps of a training are so
+    many models. Runs that are not complete yet are compared by the rows they have, and the comparison's notes say so.
+    Raises `GradPrismError` where a path is none of these.
     """
     if not given:
         raise GradPrismError("Nothing given. Expected at least one run, or folder written by `gradprism compare`.")
     saved, runs = list[Comparison](), list[str]()
-    for item in given:
+    for item in _with_steps_apart(given):
         if isinstance(item, Comparison):
             saved.append(item)
         elif isinstance(item, str | Path) and is_comparison(item):
@@ -45,11 +46,22 @@ def comparisons_of(given: Sequence[Given], progress: Callable[[str], None] | Non
     return saved
 
 
+def _with_steps_apart(given: Sequence[Given]) -> Iterator[str | Path | Run | Comparison]:
+    """Yield what is given, and the run of each step in the place of a training's folder."""
+    for item in given:
+        if isinstance(item, Steps):
+            yield from item.runs.values()
+        elif isinstance(item, str | Path) and is_training(item):
+            yield from open_steps(item).runs.values()
+        else:
+            yield item
+
+
 def folder_of(item: Given) -> Path | None:
-    """Return the folder of a saved comparison or a run; None for a comparison that is only in memory."""
+    """Return the folder of a saved comparison, a run or a training; None for a comparison that is only in memory."""
     if isinstance(item, Comparison):
         return None
-    if isinstance(item, Run):
+    if isinstance(item, Run | Steps):
         return item.path
     (path,) = names_of_runs([str(item)]).values()
     return to_path(path)

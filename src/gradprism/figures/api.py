@@ -20,6 +20,7 @@ from gradprism.files.csv_tables import csv_bytes
 from gradprism.files.folder import FolderKind, written_folder
 from gradprism.files.paths import to_path
 from gradprism.runs.run import open_run
+from gradprism.runs.steps import is_training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,9 +59,10 @@ def draw_figures(
     """Write OUT/NAME.pdf, .svg and .png of every figure, OUT/NAME.csv with the numbers in it, and OUT/captions.md.
 
     `given`: comparisons (as objects or folders) and runs; runs of one model are compared, several models are drawn side
-    by side. `out`: a folder; by default `figures` in the folder of a single comparison. `style`: neurips, acl, icml,
-    slides, web or web-dark. `formats`, `only`: one or several, as a text with commas or a sequence; `only` are names of
-    figures, or their beginnings. `progress` is called with each name before its figure is drawn.
+    by side, and so are the steps of a training, for which its folder stands. `out`: a folder; by default `figures` in
+    the folder of a single comparison. `style`: neurips, acl, icml, slides, web or web-dark. `formats`, `only`: one or
+    several, as a text with commas or a sequence; `only` are names of figures, or their beginnings. `progress` is called
+    with each name before its figure is drawn.
 
     captions.md also has the notes of the comparisons, the names of further figures, and the captions of figures that
     were in OUT before, those of other comparisons by themselves. A figure that cannot be drawn is returned with its
@@ -90,7 +92,7 @@ def _figure_folder(given: Sequence[Given], out: str | Path | None) -> Path:
     if len(given) == 1 and isinstance(given[0], str | Path) and is_comparison(given[0]):
         return to_path(given[0]) / "figures"
     for item in given:  # what is no run is said first
-        if isinstance(item, str | Path) and not is_comparison(item):
+        if isinstance(item, str | Path) and not is_comparison(item) and not is_training(item):
             open_run(str(folder_of(item)))
     raise GradPrismError(
         "Expected --out, a folder for the figures: only a single saved comparison has its own, DIR/figures."

@@ -11,6 +11,7 @@ import polars as pl
 from gradprism.comparison.comparison import Comparison
 from gradprism.core.errors import GradPrismError
 from gradprism.figures import kinds
+from gradprism.figures.kinds.steps import step_plots
 from gradprism.figures.names import file_name
 from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, numbered_models
 from gradprism.figures.scales import logarithmic
@@ -26,7 +27,8 @@ def catalogue(comparisons: Sequence[Comparison]) -> dict[str, Plot | Missing]:
     if not comparisons or not all(comparison.groups for comparison in comparisons):
         raise GradPrismError("There is nothing to draw. Give at least one comparison, with at least one group.")
     found: dict[str, Plot | Missing] = {}
-    for plot in _all_plots(comparisons):
+    in_training = all("training" in comparison.about["model"] for comparison in comparisons)
+    for plot in _along_steps(comparisons) if in_training else _all_plots(comparisons):
         name = _free_name(plot.name, found)
         found[name] = replace(plot, name=name)
     return found
@@ -74,6 +76,16 @@ def _all_rows(comparison: Comparison) -> Comparison:
     own = pl.col("group").is_in([group.name for group in groups])
     tables = {name: getattr(comparison, name).filter(own) for name in ("levels", "examples", "decay")}
     return replace(comparison, groups=groups, contrasts=comparison.contrasts[:1], **tables)
+
+
+def _along_steps(comparisons: Sequence[Comparison]) -> Iterator[Plot | Missing]:
+    """Yield all figures of a training's steps; of each step by itself, and of steps side by side, only if named."""
+    along = {plot.name for plot in step_plots(comparisons, logarithmic(comparisons))}
+    for plot in _all_plots(comparisons):
+        if plot.name in along:
+            yield plot
+        elif isinstance(plot, Plot):
+            yield replace(plot, default=False)
 
 
 def _first_by_default(plots: Plots) -> Iterator[Plot | Missing]:

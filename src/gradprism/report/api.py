@@ -37,12 +37,12 @@ def write_report(
 ) -> WrittenReport:
     """Write one HTML file that opens offline: curves, effects, length, correlations, and every example.
 
-    `given`: comparisons (as objects or folders), runs, and ablations; runs of one model are compared, and an ablation
-    alone brings the run that its arms choose from. `out`: the file; of a single comparison's, run's or ablation's
-    folder otherwise `report.html` in it. `texts`: whether it holds the texts of the examples, a
-    turn cut at 8,000 characters. Where the file would exceed `max_mb` megabytes, a share of every group's examples is
-    shown, drawn by `seed`, the largest that fits; the page and `notes` say so. What a run or its data no longer gives
-    is said on the page and is no error. `progress` hears what is being read. The same input gives the same bytes.
+    `given`: comparisons (as objects or folders), runs, and ablations; runs of one model are compared, the folder of a
+    training stands for its steps, and an ablation alone brings the run that its arms choose from. `out`: the file; of a
+    single folder otherwise `report.html` in it. `texts`: whether it holds the texts of the examples, a turn cut at
+    8,000 characters. Where the file would exceed `max_mb` megabytes, a share of every group's examples is shown, drawn
+    by `seed`, the largest that fits; the page and `notes` say so. What a run or its data no longer gives is said on the
+    page and is no error. `progress` hears what is being read. The same input gives the same bytes.
 
     Raises `GradPrismError` for no comparison, a missing plotly, or a file that cannot be written.
     """

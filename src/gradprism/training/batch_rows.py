@@ -42,7 +42,8 @@ def rows_of_batch(inputs: Mapping[str, Any], most: int) -> list[BatchRow]:
     if not isinstance(ids, Tensor) or not isinstance(labels, Tensor) or ids.ndim != 2:
         raise GradPrismError(
             f"SpectraCallback: the model was given {', '.join(inputs)}. Expected a batch with input_ids and labels of "
-            "two dimensions, as causal language models are trained on; or rows of your own: SpectraCallback(rows)."
+            "two dimensions (label smoothing keeps the labels from the model); or rows of your own: "
+            "SpectraCallback(rows)."
         )
     if _is_packed(inputs):
         raise GradPrismError(

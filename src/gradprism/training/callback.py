@@ -16,7 +16,7 @@ from gradprism.models.settings import PLACING_OPTIONS, refuse_loading_options
 from gradprism.prism.settings import AnalyzerSettings
 from gradprism.training.probes import BatchProbe, LiveProbe, RowsProbe, SeenRowsProbe
 from gradprism.training.step_runs import StepFolder, step_folder, summary_of
-from gradprism.training.trainer import calling_trainer, log_through, whole_model
+from gradprism.training.trainer import calling_trainer, log_through, random_numbers_kept, whole_model
 
 _NOT_LIVE = ("precision", "batch_tokens", "tokens", "sketch", "sketch_seed")
 _OPTIONS = PythonOptions(
@@ -101,9 +101,10 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         self._refuse_compiled(args)
-        probe = self._make_probe(model, self._tokenizer or _tokenizer_of(self._trainer))
         out = to_path(self._out) if self._out is not None else Path(args.output_dir) / "spectra"
-        self._folder: StepFolder = step_folder(out, state.global_step, probe.settings(), warnings.warn)
+        with random_numbers_kept():
+            probe = self._make_probe(model, self._tokenizer or _tokenizer_of(self._trainer))
+            self._folder: StepFolder = step_folder(out, state.global_step, probe.settings(), warnings.warn)
         self._probe, self._has_measured = probe, False
         if isinstance(probe, RowsProbe) and self._is_due(state):
             self._measure(state.global_step, control)
@@ -146,7 +147,8 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         assert self._probe is not None
         begun = time.perf_counter()
         try:
-            found = summary_of(self._probe.measure(self._folder, step))
+            with random_numbers_kept():
+                found = summary_of(self._probe.measure(self._folder, step))
         except GradPrismError as error:
             self._disarm()
             if not self._has_measured:

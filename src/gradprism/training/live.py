@@ -30,7 +30,7 @@ from gradprism.prism.reducer import Reducer
 from gradprism.prism.settings import PrismSettings
 from gradprism.training.batch_rows import BatchRow
 
-_UNLIKE = 0.05  # of the gradient at the hidden states, that no weight of the mean loss explains; bf16 leaves 0.01
+_UNLIKE = {True: 3e-3, False: 0.05}  # share of the gradient at the hidden states that no weight explains: in fp32, else
 
 
 @dataclass
@@ -51,6 +51,7 @@ class LiveFactors:
         self._model, self._projections, self._rows, self._batch = model, projections, rows, tuple(batch)
         self._factors: dict[Projection, _Pieces] = {}
         self._hidden: _Pieces | None = None
+        self._most_unlike = 0.0
         self._last: tuple[Tensor, list[Tensor]] | None = None
 
     @contextmanager
@@ -71,19 +72,24 @@ class LiveFactors:
 
     def _pass(
         self, here: Sequence[Projection], _: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any], output: Tensor
-    ) -> None:
+    ) -> Tensor | None:
         """Keep the inputs of one map, and ask for the gradient at its output.
 
         With gradient checkpointing a layer runs twice, and only one of the two times its output is part of the graph
         that backward follows: the first (non-reentrant), or the second, where the first needs no gradient (reentrant).
+        Below all that is trained, an output is made to need one, both times.
         """
-        if not output.requires_grad or here[0] in self._factors:
-            return
-        inputs = next(value for value in (*args, *named.values()) if isinstance(value, Tensor))
-        kept = self._kept_inputs(inputs, here[0].path)
-        for projection in here:
-            self._factors[projection] = _Pieces(kept)
-        output.register_hook(partial(self._arrive, here))  # type: ignore[no-untyped-call]
+        if not torch.is_grad_enabled():
+            return None
+        if leaf := not output.requires_grad:
+            output.requires_grad_(True)
+        if here[0] not in self._factors:
+            inputs = next(value for value in (*args, *named.values()) if isinstance(value, Tensor))
+            kept = self._kept_inputs(inputs, here[0].path)
+            for projection in here:
+                self._factors[projection] = _Pieces(kept)
+            output.register_hook(partial(self._arrive, here))  # type: ignore[no-untyped-call]
+        return output.clone() if leaf else None  # a model may change its activations in place, but not a leaf
 
     def _kept_inputs(self, inputs: Tensor, path: str) -> list[Tensor]:
         """Copy the rows of the inputs, once for the projections that read the same."""
@@ -98,6 +104,8 @@ class LiveFactors:
 
     def _pass_hidden(self, _: nn.Module, __: Any, output: Any) -> None:
         hidden = output.last_hidden_state
+        is_full = hidden.dtype.itemsize >= 4 and not torch.is_autocast_enabled(hidden.device.type)
+        self._most_unlike = _UNLIKE[is_full]
         kept = _Pieces(self._pieces(hidden.detach()))
         hidden.register_hook(lambda gradient: setattr(kept, "deltas", self._pieces(gradient)))
         self._hidden = kept
@@ -116,8 +124,8 @@ class LiveFactors:
         missing = [p.path for p in self._projections if not (p in self._factors and self._factors[p].deltas)]
         if missing:
             raise GradPrismError(
-                f"live=True: no gradient reached {missing[0]} ({len(missing)} in all): nothing below it is trained. "
-                "Leave those layers out (layers=...), or measure with a pass of its own (live=False)."
+                f"live=True: no gradient reached {missing[0]} ({len(missing)} in all). Leave those layers out "
+                "(layers=...), or measure with a pass of its own (live=False)."
             )
         with torch.no_grad():
             return self._reduce(weights, nll, settings, pool)
@@ -135,7 +143,7 @@ class LiveFactors:
             found, expected = (each.cpu().double().flatten() for each in (found[:-1][scored], expected))
             weight = float(found @ expected / (expected @ expected))
             unlike = float((found - weight * expected).norm() / found.norm())
-            if not (weight > 0 and unlike < _UNLIKE):
+            if not (weight > 0 and unlike < self._most_unlike):
                 raise GradPrismError(_other_loss(unlike))
             weights.append(weight)
             losses.append(nll)
@@ -168,7 +176,7 @@ class LiveFactors:
 
 def _other_loss(unlike: float) -> str:
     return (
-        f"live=True: {unlike:.0%} of the gradient at the last hidden states is not that of the tokens' mean loss: the "
+        f"live=True: {unlike:.2g} of the gradient at the last hidden states is not that of the tokens' mean loss: the "
         "trainer smooths labels, weighs tokens (dft), adds another loss, or the model caps or scales its logits. "
         "Expected the ordinary loss of a causal language model; or measure with a pass of its own (live=False)."
     )
