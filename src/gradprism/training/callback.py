@@ -39,7 +39,7 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         every: int = 100,
         out: str | Path | None = None,
         live: bool = False,
-        limit: int = 16,
+        limit: int = 8,
         layers: Sequence[int] | None = None,
         tokenizer: Any = None,
         columns: str | Mapping[str, str] = "",
