@@ -23,9 +23,20 @@ HERE = {
 
 def commands(page: str) -> list[str]:
     """The commands in the blocks of a page, without what follows a `#`."""
-    blocks = re.findall(r"```\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    blocks = blocks_of(page, "")
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("gradprism ")]
+
+
+def blocks_of(page: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return [block for name, block in fenced if name == language]
+
+
+def trainings(page: str) -> list[str]:
+    """The Python of a page that trains, on this machine's model and processor."""
+    found = [block for block in blocks_of(page, "python") if ".train()" in block]
+    return [block.replace("max_steps=8", "max_steps=8, use_cpu=True") for block in found]
 
 
 def test_every_page_has_commands() -> None:
@@ -40,6 +51,8 @@ def test_commands_of_a_page_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoints, "_builtin_files", lambda *_: (tiny_checkpoint, None))
     _write_data(tmp_path, compared=page.endswith("read-a-report.md"))
+    for block in trainings(page):  # whose steps the commands read
+        exec(compile(block.replace("HuggingFaceTB/SmolLM2-135M-Instruct", str(tiny_checkpoint)), page, "exec"), {})
     for command in commands(page):
         if "--engine ray" in command or " study " in command:
             continue  # tests/engine and tests/study run them; `make test` starts clusters one at a time

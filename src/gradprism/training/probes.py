@@ -92,7 +92,7 @@ class BatchProbe(ABC):
 
     @property
     def has_rows(self) -> bool:
-        """Whether a batch was caught whose rows can be measured."""
+        """True once a batch was caught that has rows to measure."""
         return bool(self._rows)
 
     def _on_batch(self, _: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
