@@ -126,7 +126,9 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the rows after an update, every so many and after the last."""
-        if isinstance(self._probe, RowsProbe) and (self._is_due(state) or control.should_training_stop):
+        self._disarm()
+        is_last = control.should_training_stop
+        if isinstance(self._probe, RowsProbe) and self._is_due(state, is_last):
             self._measure(state.global_step, control)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -134,12 +136,12 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         self._disarm()
         self._probe = self._trainer = None
 
-    def _is_due(self, state: TrainerState) -> bool:
+    def _is_due(self, state: TrainerState, is_last: bool = False) -> bool:
         step: int = state.global_step
-        return step % self._every == 0 and not self._folder.holds(step)
+        return (is_last or step % self._every == 0) and not self._folder.holds(step)
 
     def _measure_batch(self, state: TrainerState, control: TrainerControl) -> None:
-        if isinstance(self._probe, BatchProbe) and self._probe.has_rows:
+        if isinstance(self._probe, BatchProbe) and self._probe.is_ready:
             self._measure(state.global_step, control)
 
     def _measure(self, step: int, control: TrainerControl) -> None:

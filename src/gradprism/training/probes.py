@@ -70,6 +70,7 @@ class BatchProbe(ABC):
             raise GradPrismError(f"layers={list(self._layers)}: the model has no projections in layer {unknown[0]}.")
         self._stack = ExitStack()
         self._rows: list[BatchRow] = []
+        self._problem: GradPrismError | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in which all steps of a training agree."""
@@ -88,18 +89,22 @@ class BatchProbe(ABC):
     def disarm(self) -> None:
         """Remove what hooks there are."""
         self._stack.close()
-        self._rows = []
+        self._rows, self._problem = [], None
 
     @property
-    def has_rows(self) -> bool:
-        """True once a batch was caught that has rows to measure."""
-        return bool(self._rows)
+    def is_ready(self) -> bool:
+        """True once a batch was caught that has rows to measure, or that cannot be read."""
+        return bool(self._rows or self._problem)
 
     def _on_batch(self, _: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
-        if self._rows:
+        if self.is_ready:
             return
-        self._rows = rows_of_batch(inputs, self._limit)
-        self._catch(inputs["input_ids"])
+        try:
+            self._rows = rows_of_batch(inputs, self._limit)
+        except GradPrismError as problem:  # raised after the pass, which is the trainer's
+            self._problem = problem
+        if self._rows:
+            self._catch(inputs["input_ids"])
 
     @abstractmethod
     def _catch(self, ids: Tensor) -> None:
@@ -110,8 +115,13 @@ class BatchProbe(ABC):
         """Return the tables of the rows that were caught, as examples with their tokens."""
 
     def measure(self, folder: StepFolder, step: int) -> Run:
-        """Measure the rows of the batch that was caught, into the run of a step; the weights are still those of it."""
+        """Measure the rows of the batch that was caught, into the run of a step; the weights are still those of it.
+
+        Raises `GradPrismError` where they cannot be measured.
+        """
         self._stack.close()
+        if self._problem:
+            raise self._problem
         ready = [(row.example(at, step, self._tokenizer), row.encoded) for at, row in enumerate(self._rows)]
         tables = self._tables(ready)
         source = LoadedModel(self._model, self._tokenizer, folder.moment(step))
