@@ -66,6 +66,14 @@ def test_a_torn_table_is_trained_again(words: list[str], tmp_path: Path) -> None
     assert_frame_equal(after.losses, before.losses)
 
 
+def test_a_spread_model_is_refused(words: list[str], tmp_path: Path) -> None:
+    done = run(
+        *[word for word in words if word not in ("--device", "cpu")], "--device-map", "auto", "--out", tmp_path / "o"
+    )
+    assert done.returncode == 2
+    assert "A training has one device" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

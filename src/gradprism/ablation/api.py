@@ -24,6 +24,7 @@ from gradprism.files.folder import FolderKind, locked_folder
 from gradprism.files.paths import absolute_path, names_path, to_path
 from gradprism.files.records import digest_of, record_bytes
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
+from gradprism.models.device import find_spread
 from gradprism.models.record import model_record, resolved_checkpoint
 from gradprism.models.text import resolve_text, text_identity
 from gradprism.runs.layout import RECIPE_FILE
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gradprism.ablation.plan import AblationPlan
 
 KIND = FolderKind("ablation", (ABLATION_FILE, RECIPE_FILE))
-_OPTIONS = PythonOptions(AblateRecipe, but=("model", "tokens"))
+_OPTIONS = PythonOptions(AblateRecipe, but=("model", "tokens", "device_map", "max_memory", "offload_folder"))
 
 
 @_OPTIONS
@@ -181,6 +182,11 @@ def prepare(recipe: AblateRecipe, progress: Progress, data: Any = None) -> Prepa
     opened = open_evals(recipe)
     source = find_checkpoint(recipe.checkpoint, progress.say)
     config = source.load_config()
+    if find_spread(recipe.execution):
+        raise GradPrismError(
+            "Given a spread over devices (--device-map, --max-memory, --offload-folder). A training has one device: "
+            "expected --device, or --engine ray for several trainings at once."
+        )
     if not recipe.train.lora_rank and (how := source.quantization(config)):
         raise GradPrismError(
             f"The model {source.name} is quantised ({how}), and quantised weights cannot be trained. Expected "
