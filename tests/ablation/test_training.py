@@ -2,14 +2,13 @@ import copy
 import random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
 from gradprism.ablation.arms import Steps, TrainRow
 from gradprism.ablation.settings import TrainSettings
-from gradprism.ablation.training import DivergedError, own_random_state, response_nll, train
+from gradprism.ablation.training import DivergedError, response_nll, train
 from gradprism.data.encode import Encoded
 from gradprism.models.likelihood import Batch
 
@@ -83,18 +82,3 @@ def test_a_loss_that_is_not_finite_ends_the_training(make_model: Any) -> None:
     settings = TrainSettings(tokens=4, step_tokens=1, learning_rate=1e30, warmup=0, schedule="constant")
     with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step [234]"):
         train(model, made_steps(4, 2), settings, None, 0, "cpu", lambda step: None, lambda rows, tokens: None)
-
-
-def test_the_random_states_of_the_process_are_put_back() -> None:
-    random.seed(1)
-    np.random.seed(1)
-    torch.manual_seed(1)
-    expected = random.random(), float(np.random.rand()), torch.rand(1).item()
-    random.seed(1)
-    np.random.seed(1)
-    torch.manual_seed(1)
-    with own_random_state():
-        random.seed(5)
-        np.random.seed(5)
-        torch.manual_seed(5)
-    assert (random.random(), float(np.random.rand()), torch.rand(1).item()) == expected

@@ -85,11 +85,12 @@ class AblationTask(Task[Training, Trained]):
         return pl.DataFrame([values], schema=JOB, orient="row")
 
     def _train(self, training: Training, on_batch: OnBatch) -> tuple[pl.DataFrame, pl.DataFrame]:
-        from gradprism.ablation.training import own_random_state, train, with_lora
+        from gradprism.ablation.training import train, with_lora
+        from gradprism.models.random_numbers import random_numbers_kept
 
         assert self.source is not None
         how, found, done = self.recipe.train, list[tuple[Any, ...]](), 0
-        with own_random_state():
+        with random_numbers_kept(accelerators=True):
             model = self.source.load_model(self.device)
             if how.lora_rank:
                 model = with_lora(model, how, training.seed)

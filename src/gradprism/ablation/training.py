@@ -1,15 +1,12 @@
 """Train a model on the steps of one arm by transformers' Trainer, with the loss mask of the encoded rows."""
 
 import math
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -108,18 +105,6 @@ def _arguments(settings: TrainSettings, seed: int, device: str, folder: str) -> 
     if arguments.n_gpu > 1:  # each training has one
         arguments._n_gpu = 1
     return arguments
-
-
-@contextmanager
-def own_random_state() -> Iterator[None]:
-    """Put the process's random states back afterwards: a trainer seeds them all."""
-    before, numpy_before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(numpy_before)
 
 
 class _StepSet(Dataset[tuple[TrainRow, ...]]):

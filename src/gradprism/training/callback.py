@@ -12,11 +12,12 @@ from gradprism.core.errors import GradPrismError
 from gradprism.core.python_options import PythonOptions
 from gradprism.data.settings import ReadSettings, TextSettings
 from gradprism.files.paths import to_path
+from gradprism.models.random_numbers import random_numbers_kept
 from gradprism.models.settings import PLACING_OPTIONS, refuse_loading_options
 from gradprism.prism.settings import AnalyzerSettings
 from gradprism.training.probes import BatchProbe, LiveProbe, RowsProbe, SeenRowsProbe
 from gradprism.training.step_runs import StepFolder, step_folder, summary_of
-from gradprism.training.trainer import calling_trainer, log_through, random_numbers_kept, whole_model
+from gradprism.training.trainer import calling_trainer, log_through, whole_model
 
 _NOT_LIVE = ("precision", "batch_tokens", "tokens", "sketch", "sketch_seed")
 _OPTIONS = PythonOptions(
@@ -102,7 +103,7 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
             return
         self._refuse_compiled(args)
         out = to_path(self._out) if self._out is not None else Path(args.output_dir) / "spectra"
-        with random_numbers_kept():
+        with random_numbers_kept():  # libraries draw from Python's for names of files
             probe = self._make_probe(model, self._tokenizer or _tokenizer_of(self._trainer))
             self._folder: StepFolder = step_folder(out, state.global_step, probe.settings(), warnings.warn)
         self._probe, self._has_measured = probe, False

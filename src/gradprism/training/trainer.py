@@ -1,13 +1,9 @@
 """The trainer around a callback: which one it is, what of its wrapping is refused, and how to log through it."""
 
-import random
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 from transformers import Trainer, TrainerControl
 
@@ -55,21 +51,6 @@ def _is_zero3(trainer: Any) -> bool:
 
 def _has_sharded_weights(model: nn.Module) -> bool:
     return any(hasattr(weight, "full_tensor") for weight in model.parameters())
-
-
-@contextmanager
-def random_numbers_kept() -> Iterator[None]:
-    """Leave the generators of Python, numpy and torch as they are: libraries draw from the first for names of files.
-
-    What runs on an accelerator inside draws nothing there: a model that is measured drops nothing out.
-    """
-    python, numbers = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numbers)
 
 
 def log_through(trainer: Any, control: TrainerControl, values: Mapping[str, float]) -> None:
