@@ -57,8 +57,8 @@ def inside(work: int, way: str) -> None:
     print(json.dumps({"peak_mib": peak, "loaded_mib": loaded, "ok": ok, "examples": len(encoded)}))
 
 
-def long_run(n_examples: int) -> dict[str, Any]:
-    """Resident memory over a run of many examples on a tiny model, read after every part."""
+def long_run(n_examples: int, **options: Any) -> dict[str, Any]:
+    """Resident memory over a run of many examples on a tiny model, read after every batch."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     import gradprism
@@ -85,16 +85,26 @@ def long_run(n_examples: int) -> dict[str, Any]:
             seen.append((self.done, psutil.Process().memory_info().rss >> 20))
 
     with tempfile.TemporaryDirectory() as folder:
-        made = gradprism.spectra(rows, model, tokenizer=tokenizer, out=Path(folder) / "run", observer=Watch())
+        made = gradprism.spectra(
+            rows, model, tokenizer=tokenizer, out=Path(folder) / "run", observer=Watch(), **options
+        )
         ok = made.counts.ok
     first = max(rss for done, rss in seen if done <= n_examples // SHARE)
     rest = max(rss for done, rss in seen if done > n_examples // SHARE)
     return {"examples": n_examples, "ok": ok, "first_tenth_mib": first, "rest_mib": rest, "growth": rest / first - 1}
 
 
+def _in_words(flat: dict[str, Any]) -> str:
+    return (
+        f"{flat['ok']:,} of {flat['examples']:,} examples on a tiny model: at most {flat['first_tenth_mib']:,} MiB "
+        f"in the first tenth, {flat['rest_mib']:,} MiB in the rest ({flat['growth']:+.1%})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--choosing", action="store_true", help="the long run alone, with all that choosing needs")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -102,6 +112,11 @@ def main() -> None:
         inside(int(work), way)
         return
     print(", ".join(describe().values()))
+    if options.choosing:
+        found = long_run(options.examples, sketch=4096, target={"sample": SAMPLE}, null_draws=1)
+        print(_in_words(found))
+        save("memory-choosing", found)
+        return
     print(f"{'peak resident memory':<32}{'loaded':>9}{'plain':>9}{'ours':>9}{'fast':>9}   MiB")
     rows = []
     for index, work in enumerate(works()):
@@ -110,10 +125,7 @@ def main() -> None:
         print(f"{work.name:<32}{found['plain']['loaded_mib']:>9,}{peaks}", flush=True)
         rows.append({"work": work.name, **found})
     flat = long_run(options.examples)
-    print(
-        f"{flat['ok']:,} of {flat['examples']:,} examples on a tiny model: at most {flat['first_tenth_mib']:,} MiB "
-        f"in the first tenth, {flat['rest_mib']:,} MiB in the rest ({flat['growth']:+.1%})"
-    )
+    print(_in_words(flat))
     save("memory", {"works": rows, "long_run": flat})
 
 
