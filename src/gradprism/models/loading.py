@@ -19,6 +19,7 @@ _LONGEST = 600  # characters of a library's message
 _EXTRA_OF = {
     "bitsandbytes": "quantised", "torchao": "quantised", "compressed": "quantised", "peft": "adapters",
 }  # fmt: skip
+_LOADING = ("torch", "transformers", "safetensors", "gguf", "accelerate")  # absent where runs are only read
 
 
 @contextmanager
@@ -63,6 +64,11 @@ def loading(name: str, *, allow_pickle: bool, folder: Path | None = None) -> Ite
     except GradPrismError:
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _LOADING:
+            raise GradPrismError(
+                f"Cannot load the model {name!r}: {error.name} is not installed, as where runs are only read.\n"
+                "pip install gradprism"
+            ) from error
         raise GradPrismError(_failure(name, error, allow_pickle, folder)) from error
 
 
@@ -84,7 +90,8 @@ def _failure(name: str, error: Exception, allow_pickle: bool, folder: Path | Non
     lines = [f"Cannot load the model {name!r}: {reason}"]
     if folder and (damage := damage_in(folder, error)):
         lines.append(damage)
-    if close := get_close_matches(name.lower(), BUILTIN_MODELS, n=1):
+    close = get_close_matches(name.lower(), BUILTIN_MODELS, n=1)
+    if close and close[0] != name:
         lines.append(f"Did you mean the built-in {close[0]!r}?")
     if "safetensors" in reason and not allow_pickle:
         lines.append("Only safetensors and GGUF are loaded by default; --allow-pickle also loads .bin files.")

@@ -2,7 +2,8 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import psutil
@@ -58,7 +59,7 @@ def machine_record() -> dict[str, Any]:
     """Return the entries on versions and hardware, and the present time."""
     return {
         "created": utc_now(),
-        "versions": {name: version(name) for name in ("gradprism", "torch", "transformers", "polars")},
+        "versions": _installed_versions("gradprism", "torch", "transformers", "polars"),
         "hardware": {
             "platform": platform.platform(terse=True),
             "python": platform.python_version(),
@@ -66,6 +67,15 @@ def machine_record() -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         },
     }
+
+
+def _installed_versions(*names: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed: what reads runs needs no torch."""
+    versions = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def refuse_other_machine(begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
