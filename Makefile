@@ -14,7 +14,7 @@ LINT   := { $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy &
 # Processes that tests start (workers, commands) read bytecode, where the environment would have each compile anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo browser test test-all check study bench bench-more clean
+.PHONY: setup demo browser lint test test-all check study bench bench-more clean
 .DEFAULT_GOAL := demo
 
 # Bytecode of all that is installed: other targets have Python write it for what they import, a quarter of it.
@@ -52,6 +52,9 @@ browser:
 	  echo "==> Installing Chromium" && apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } || \
 	  echo "==> No Chromium here, and none may be installed: the browser tests will be skipped"
+
+lint: $(STAMP)
+	@$(LINT)
 
 # One of each kind; `make test-all` repeats it on all families, shapes and rows, in three quarters of an hour.
 test: SOME := and not exhaustive
