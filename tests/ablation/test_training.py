@@ -82,3 +82,14 @@ def test_a_loss_that_is_not_finite_ends_the_training(make_model: Any) -> None:
     settings = TrainSettings(tokens=4, step_tokens=1, learning_rate=1e30, warmup=0, schedule="constant")
     with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step [234]"):
         train(model, made_steps(4, 2), settings, None, 0, "cpu", lambda step: None, lambda rows, tokens: None)
+
+
+def test_accelerate_is_left_as_it_was_found(make_model: Any) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    settings = TrainSettings(tokens=2, step_tokens=1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(make_model("llama"), made_steps(2, 2), settings, None, 0, "cpu", lambda step: None, lambda rows, tokens: None)
+    assert Accelerator(mixed_precision="bf16", cpu=True).mixed_precision == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)

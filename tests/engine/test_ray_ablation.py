@@ -10,7 +10,11 @@ import gradprism
 from tests.ablation.made_ablations import rows, write
 from tests.engine.ray_clusters import own_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.exhaustive,
+]  # two trainings a worker, each from torch on
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -118,8 +118,10 @@ def test_a_model_that_accelerate_has_prepared(
 ) -> None:
     """Its forward is wrapped in autocast, and what it gives is made fp32 again: nothing of that shows outside."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import convert_outputs_to_fp32
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # of trainings before it in this process
     model, rows = make_model("llama"), sample_rows[:3]
     expected = GradientAnalyzer(model, tokenizer, max_length=80).analyze(rows)
     losses = gradprism.loss(rows, model, tokenizer=tokenizer, max_length=80)

@@ -578,7 +578,7 @@ def test_tags_are_explained_and_columns_say_over_what_they_are_means(visit: Any,
     page = visit(report)
     page.get_by_text("What the tags mean").click()
     legend = page.locator("#verdict .tags dl")
-    assert legend.locator("dt").count() == 10
+    assert legend.locator("dt").count() == 11
     assert "a raw difference, and overlap weights find it again" in legend.inner_text()
     head = page.locator("#examples th", has_text="Nuclear norm")
     assert "mean over layers and projections" in head.inner_text()

@@ -59,8 +59,17 @@ class Witness(TrainerCallback):
         return parameters, modules, settings, torch.get_num_threads(), rng
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("training", [*TRAININGS, "lora"])
+QUICK = {("rows", "plain"), ("batch", "accumulated"), ("live", "bf16"), ("live", "lora"), ("live", "checkpointed")}
+
+
+@pytest.mark.parametrize(
+    ("way", "training"),
+    [
+        pytest.param(way, training, marks=() if (way, training) in QUICK else pytest.mark.exhaustive)
+        for way in WAYS
+        for training in (*TRAININGS, "lora")
+    ],
+)
 def test_losses_and_weights_are_bit_equal_with_and_without(
     way: str, training: str, make_model: Any, tokenizer: Any, sample_rows: Rows, tmp_path: Path
 ) -> None:

@@ -31,7 +31,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+QUICK = ("left", "accumulated", "lora checkpointed", "bf16")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive) for name in TRAININGS]
+)
 def test_live_agrees_with_a_pass_of_its_own(
     name: str, make_model: Any, tokenizer: Any, sample_rows: Rows, tmp_path: Path
 ) -> None:

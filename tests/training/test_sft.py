@@ -35,7 +35,7 @@ def sft(model: Any, tokenizer: Any, rows: Rows, out: Path, *callbacks: TrainerCa
 
 
 @pytest.mark.parametrize("way", ["rows", "batch", "live"])
-@pytest.mark.parametrize("training", ["plain", "lora"])
+@pytest.mark.parametrize("training", ["plain", pytest.param("lora", marks=pytest.mark.exhaustive)])
 def test_losses_and_metrics_are_those_without(
     way: str, training: str, make_model: Any, tokenizer: Any, sample_rows: Rows, tmp_path: Path
 ) -> None:

@@ -12,8 +12,6 @@ import polars as pl
 from gradprism.ablation.settings import RANDOM, AblateRecipe
 from gradprism.core.numbers import number
 from gradprism.core.summary_lines import lines_as_html, lines_as_text
-from gradprism.stats.arm_difference import arm_difference, tokens_to_reach
-from gradprism.stats.multiplicity import holm
 
 EFFECTS = {
     "eval": pl.String, "arm": pl.String, "verdict": pl.String, "seeds": pl.Int64, "rows": pl.Int64,
@@ -83,12 +81,16 @@ class Ablation:
     @cached_property
     def effects(self) -> pl.DataFrame:
         """Every arm against random rows on every evaluation set; columns of `EFFECTS`."""
+        from gradprism.stats.multiplicity import holm  # scipy, which opening an ablation does without
+
         tables = [pl.DataFrame([*self._effects_on(name)], schema=EFFECTS, orient="row") for name in self.recipe.evals]
         adjusted = [holm(table["p"].fill_null(np.nan).to_numpy()) for table in tables]
         table = pl.concat(tables).with_columns(p_holm=pl.Series(np.concatenate(adjusted)).fill_nan(None))
         return table.with_columns(verdict=_verdict())
 
     def _effects_on(self, name: str) -> Iterator[dict[str, Any]]:
+        from gradprism.stats.arm_difference import arm_difference, tokens_to_reach
+
         own = self.losses.filter(eval=name)
         if RANDOM not in self.arms or own.is_empty():
             return

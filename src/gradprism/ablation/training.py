@@ -1,13 +1,15 @@
 """Train a model on the steps of one arm by transformers' Trainer, with the loss mask of the encoded rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
@@ -51,7 +53,7 @@ def train(
     `batch_tokens` tokens. `evaluate` is called after the steps that the settings name. Raises `DivergedError`.
     """
     log = StepLog()
-    with TemporaryDirectory() as folder, silent_libraries():
+    with TemporaryDirectory() as folder, silent_libraries(), _accelerate_as_found():
         trainer = _StepTrainer(
             model=model,
             args=_arguments(settings, seed, device, folder),
@@ -66,6 +68,17 @@ def train(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return log
+
+
+@contextmanager
+def _accelerate_as_found() -> Iterator[None]:
+    """Forget what a trainer tells accelerate for the whole process, where nobody had told it anything before."""
+    was_set = bool(AcceleratorState._shared_state)
+    try:
+        yield
+    finally:
+        if not was_set:
+            AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def with_lora(model: Any, settings: TrainSettings, seed: int) -> Any:
