@@ -224,7 +224,7 @@ def test_an_interrupt_keeps_what_was_answered(make: Make) -> None:
         assert values(again, rows(30)) == expected(30)
         assert counts(again).sent == 30 - kept
         assert counts(again).known == kept
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_an_interrupt_is_heard_while_the_server_is_silent(make: Make) -> None:
