@@ -182,3 +182,54 @@ def test_a_recipe_replays(files: tuple[Path, Path], tiny_checkpoint: Path, tmp_p
         main(["run", str(tmp_path / "out/recipe.yaml"), "--json"])
     assert ended.value.code == 0
     assert json.loads(capsys.readouterr().out)["effects"][0]["arm"] == "longest"
+
+
+def test_an_evaluation_that_is_not_finite_is_a_failed_training(
+    files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """One step, whose own loss is that of the model before it: what breaks shows in the evaluation alone."""
+    with pytest.raises(GradPrismError, match=r"the loss of row \d+ of --eval held is (nan|inf)"):
+        again(files, tiny_checkpoint, tmp_path / "out", tokens=100, learning_rate=1e30, schedule="constant", warmup=0.0)
+
+
+def test_a_folder_of_something_else_is_refused(files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path) -> None:
+    run = gradprism.spectra(files[0], str(tiny_checkpoint), out=tmp_path / "run", limit=2)
+    recipe = (run.path / "recipe.yaml").read_text()
+    with pytest.raises(GradPrismError, match="is not a folder of an ablation"):
+        again(files, tiny_checkpoint, run.path)
+    assert (run.path / "recipe.yaml").read_text() == recipe
+    with pytest.raises(GradPrismError, match="an ablation is written on a disk"):
+        gradprism.ablate(files[0], str(tiny_checkpoint), arms="longest", evals={"held": str(files[1])},
+                         out="s3://bucket/ablation", **HOW)  # fmt: skip
+
+
+def test_what_an_arm_was_before_is_not_shown_as_what_it_is(
+    files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids"
+    ids.write_text("\n".join(f"true-0-{n}" for n in range(40)))
+    first = again(files, tiny_checkpoint, tmp_path / "out", arms=f"mine=ids:{ids}")
+    assert first.arms == ("random", "mine")
+    ids.write_text("nobody\n")
+    second = again(files, tiny_checkpoint, tmp_path / "out", arms=f"mine=ids:{ids}")
+    assert second.arms == ("random",)
+    assert "nobody" in second.refused["mine"]
+    assert open_ablation(tmp_path / "out").arms == ("random",)
+
+
+def test_models_are_kept_of_trainings_that_were_done_without(
+    files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    before = again(files, tiny_checkpoint, tmp_path / "out", tokens=200)
+    after = again(files, tiny_checkpoint, tmp_path / "out", tokens=200, keep_models=True)
+    assert after.losses.equals(before.losses)
+    assert (tmp_path / "out/arms/longest/seed-0/model/config.json").is_file()
+
+
+def test_a_run_that_was_measured_otherwise_is_said(
+    files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    run = gradprism.spectra(files[0], str(tiny_checkpoint), out=tmp_path / "run", max_length=64)
+    found = gradprism.ablate(run.path, str(tiny_checkpoint), arms="loss", evals={"held": str(files[1])},
+                             out=tmp_path / "out", **HOW | {"seeds": 1, "tokens": 200})  # fmt: skip
+    assert "measured with another max_length 64 (here 512)" in (found.path / "README.md").read_text()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradprism.ablation.arms import Training, steps_of_arm
 from gradprism.ablation.opening import ABLATION_FILE, read_ablation, read_ablation_record
-from gradprism.ablation.pool import EvalRows, Pool, encoded_evals, make_pool, open_evals, open_pool
+from gradprism.ablation.pool import EvalRows, Pool, encoded_evals, make_pool, open_evals, open_pool, other_settings
 from gradprism.ablation.result import Ablation
 from gradprism.ablation.settings import RANDOM, AblateRecipe
 from gradprism.ablation.tables import TrainedArms
@@ -20,8 +20,8 @@ from gradprism.data.encode import make_encoder
 from gradprism.data.settings import IN_MEMORY
 from gradprism.engine.run import refuse_engine, run_task
 from gradprism.files.atomic import write_errors, write_whole
-from gradprism.files.folder import FolderKind, locked_folder
-from gradprism.files.paths import absolute_path, names_path, to_path
+from gradprism.files.folder import FolderKind, locked_folder, refuse_other_files
+from gradprism.files.paths import absolute_path, is_remote, names_path, to_path
 from gradprism.files.records import digest_of, record_bytes
 from gradprism.models.checkpoints import Checkpoint, find_checkpoint
 from gradprism.models.device import find_spread
@@ -34,7 +34,7 @@ from gradprism.runs.resume_checks import refuse_differences
 if TYPE_CHECKING:
     from gradprism.ablation.plan import AblationPlan
 
-KIND = FolderKind("ablation", (ABLATION_FILE, RECIPE_FILE))
+KIND = FolderKind("folder of an ablation", (ABLATION_FILE,))
 _OPTIONS = PythonOptions(AblateRecipe, but=("model", "tokens", "device_map", "max_memory", "offload_folder"))
 
 
@@ -131,10 +131,18 @@ def run_recipe(
         need("peft", "adapters")
     refuse_engine(recipe, None)
     progress = observer or NoProgress()
+    _refuse_place(to_path(recipe.out))
     recipe = _absolute(recipe)
     prepared = prepare(recipe, progress, data)
     with locked_folder(to_path(recipe.out), KIND, wait=0):
         return _train(prepared, progress, retry_failed)
+
+
+def _refuse_place(out: Path) -> None:
+    """Raise `GradPrismError` for a folder of something else, and for an object store, where models cannot be kept."""
+    if is_remote(out):
+        raise GradPrismError(f"--out {out}: an ablation is written on a disk. Expected a folder; copy it afterwards.")
+    refuse_other_files(out, KIND)
 
 
 class Prepared:
@@ -144,7 +152,7 @@ class Prepared:
         """Lay out every training; an arm that cannot be had is among `refused`, with its reason."""
         self.recipe, self.source, self.pool, self.evals, self.config = recipe, source, pool, evals, config
         self.refused: dict[str, str] = {}
-        self.notes: dict[str, tuple[str, ...]] = {}
+        self.notes: dict[str, tuple[str, ...]] = {"all arms": other_settings(pool.run, recipe)}
         self.trainings: list[Training] = []
         for seed in range(recipe.train.seeds):  # seed by seed, so that a stopped ablation compares what it has
             for name, arm in recipe.arms.items():
@@ -225,7 +233,7 @@ def _train(prepared: Prepared, progress: Progress, retry_failed: bool) -> Ablati
     identity = prepared.identity
     if recorded := _identity_of(out):
         refuse_differences(out, recorded, identity)
-    sink = TrainedArms(out, digest_of(identity)[:16], prepared.trainings)
+    sink = TrainedArms(out, digest_of(identity)[:16], prepared.trainings, recipe.train.keep_models)
     record = {
         "format_version": 1,
         "verb": "ablate",
@@ -234,6 +242,7 @@ def _train(prepared: Prepared, progress: Progress, retry_failed: bool) -> Ablati
         "pool": {"rows": len(prepared.pool.encoded), "unreadable": prepared.pool.n_unreadable,
                  "near": dict(prepared.pool.overlap)},
         "evals": {each.name: {"rows": len(each.rows), "tokens": each.tokens} for each in prepared.evals},
+        "trainings": sink.digests,
         "refused": prepared.refused,
         "notes": {name: list(notes) for name, notes in prepared.notes.items()},
         **machine_record(),

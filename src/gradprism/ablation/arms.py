@@ -1,7 +1,7 @@
 """Choose the rows of each arm and seed, and lay them out in steps of equal tokens."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,23 +202,3 @@ def _without_gaps(wanted: Sequence[int], steps: int) -> list[int]:
         place = min(max(place, before), before + 1)
         places.append(max(place, steps - (n - index), 0))
     return places
-
-
-def arm_table(trainings: Sequence[Training]) -> pl.DataFrame:
-    """Return what each training trains on: rows, response and prompt tokens, median response, rows that were cut."""
-    return pl.DataFrame([_counts(each) for each in trainings])
-
-
-def _counts(training: Training) -> Mapping[str, object]:
-    rows = [each for step in training.steps for each in step]
-    responses = [each.encoded.n_response_tokens for each in rows]
-    return {
-        "arm": training.arm,
-        "seed": training.seed,
-        "steps": len(training.steps),
-        "rows": len({each.row for each in rows}),
-        "response_tokens": sum(responses),
-        "prompt_tokens": sum(each.encoded.n_tokens for each in rows) - sum(responses),
-        "median_response": float(np.median(responses)),
-        "rows_cut": sum(each.cut for each in rows),
-    }

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gradprism.ablation.arms import arm_table
-from gradprism.ablation.tables import TrainedArms
+from gradprism.ablation.tables import TrainedArms, budgets_of, rows_of
 from gradprism.core.progress import Progress
 from gradprism.files.paths import to_path
 from gradprism.files.records import digest_of
@@ -58,11 +57,8 @@ def make_plan(prepared: "Prepared", progress: Progress) -> AblationPlan:
     seconds = estimated_seconds(parameters * (sum(rows) + eval_tokens * _EVAL), device)
     losses = sum(len(each.rows) for each in prepared.evals) * (points + 1) * len(left)
     kept = 4 * parameters * len(left) if recipe.train.keep_models and not recipe.train.lora_rank else 0
-    counts = ("rows", "response_tokens", "prompt_tokens", "median_response")
-    of_arms = arm_table(trainings).group_by("arm", maintain_order=True)
-    table = of_arms.agg(seeds=pl.len(), **{name: pl.col(name).mean() for name in counts})
     return AblationPlan(
-        arms=table,
+        arms=budgets_of(pl.concat(map(rows_of, trainings))),
         refused=prepared.refused,
         evals={each.name: (len(each.rows), each.tokens) for each in prepared.evals},
         overlap=prepared.pool.overlap,

@@ -63,6 +63,17 @@ def open_pool(recipe: AblateRecipe, objects: Any = None) -> tuple[Run | None, Ex
     return run, open_source_data(run)
 
 
+def other_settings(run: Run | None, recipe: AblateRecipe) -> tuple[str, ...]:
+    """Say in what the rows were measured otherwise than they are trained on; the recipe's text is resolved."""
+    if run is None or not run.has_spectra:
+        return ()
+    made = run.record["identity"]
+    now = {f"text.{name}": value for name, value in recipe.text} | {"checkpoint.model": recipe.checkpoint.model}
+    others = [f"{name.partition('.')[2]} {made[name]} (here {value})"
+              for name, value in now.items() if name in made and made[name] != value]  # fmt: skip
+    return (f"the run was measured with another {', another '.join(others)}",) if others else ()
+
+
 def open_evals(recipe: AblateRecipe) -> dict[str, ExampleSet]:
     """Open every evaluation set. Raises `GradPrismError` where one has no rows."""
     return {

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from gradprism.ablation.settings import RANDOM, AblateRecipe
+from gradprism.ablation.tables import budgets_of
 from gradprism.core.numbers import number
 from gradprism.core.summary_lines import lines_as_html, lines_as_text
 
@@ -117,15 +118,7 @@ class Ablation:
     @property
     def budgets(self) -> pl.DataFrame:
         """Count what each arm trained on: rows, response and prompt tokens, median response, means over seeds."""
-        of_seeds = self.rows.group_by("arm", "seed", maintain_order=True).agg(
-            rows=pl.col("row").n_unique(),
-            response_tokens=pl.col("n_response_tokens").sum(),
-            prompt_tokens=pl.col("n_prompt_tokens").sum(),
-            median_response=pl.col("n_response_tokens").median(),
-        )
-        return of_seeds.group_by("arm", maintain_order=True).agg(
-            seeds=pl.len(), **{name: pl.col(name).mean() for name in of_seeds.columns[2:]}
-        )
+        return budgets_of(self.rows)
 
     @property
     def sentences(self) -> list[str]:

@@ -12,7 +12,7 @@ from gradprism.files.atomic import write_errors, write_whole
 from gradprism.files.parquet import DamagedFileError, Label, parquet_bytes, read_label, read_parquet
 
 if TYPE_CHECKING:
-    from gradprism.ablation.arms import Training
+    from gradprism.ablation.arms import Training, TrainRow
 
 Trained: TypeAlias = Mapping[str, pl.DataFrame]
 """The tables of trainings, by name: `losses`, `steps`, `rows` and, last to be written, `job`."""
@@ -40,6 +40,37 @@ JOB = {
 TABLES = {"losses": LOSSES, "steps": STEPS, "rows": ROWS, "job": JOB}
 
 
+def rows_of(training: "Training") -> pl.DataFrame:
+    """Return the rows of a training in their order."""
+    found = [
+        (training.arm, training.seed, number, *_counts(each))
+        for number, step in enumerate(training.steps, 1)
+        for each in step
+    ]
+    return pl.DataFrame(found, schema=ROWS, orient="row")
+
+
+def _counts(each: "TrainRow") -> tuple[int, str, int, int, bool]:
+    n_response = each.encoded.n_response_tokens
+    return each.row, each.example_id, each.encoded.n_tokens - n_response, n_response, each.cut
+
+
+def budgets_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Count what each arm trains on: rows, response and prompt tokens, median response, means over seeds.
+
+    `rows` has the columns of `ROWS`.
+    """
+    of_seeds = rows.group_by("arm", "seed", maintain_order=True).agg(
+        rows=pl.col("row").n_unique(),
+        response_tokens=pl.col("n_response_tokens").sum(),
+        prompt_tokens=pl.col("n_prompt_tokens").sum(),
+        median_response=pl.col("n_response_tokens").median(),
+    )
+    return of_seeds.group_by("arm", maintain_order=True).agg(
+        seeds=pl.len(), **{name: pl.col(name).mean() for name in of_seeds.columns[2:]}
+    )
+
+
 def training_folder(arm: str, seed: int) -> Path:
     """Return where the tables of a training are, below the folder of the ablation."""
     return Path("arms") / folder_of(arm) / f"seed-{seed}"
@@ -55,6 +86,7 @@ class TrainedArms:
     folder: Path
     digest: str
     trainings: "Sequence[Training]"
+    keep_models: bool = False
     sessions: list[Mapping[str, Any]] = field(default_factory=list)
     publish_elsewhere: Callable[[int, Trained], None] | None = None  # by the process that has the folder alone
 
@@ -70,6 +102,14 @@ class TrainedArms:
     def done(self) -> frozenset[int]:
         """Indices of the trainings that are there."""
         return frozenset(index for index in range(len(self.trainings)) if self._is_there(index))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What each training must name to be one of these, by its folder."""
+        return {
+            training_folder(each.arm, each.seed).as_posix(): self._digest_of(index)
+            for index, each in enumerate(self.trainings)
+        }
 
     def parts_with_failures(self) -> frozenset[int]:
         """Return the indices of the trainings that have failed."""
@@ -99,7 +139,9 @@ class TrainedArms:
             labels = [read_label(self._path(index, name)) for name in TABLES]
         except (OSError, DamagedFileError):
             return False
-        return all(label is not None and label.run == self._digest_of(index) for label in labels)
+        lacks_model = self.keep_models and not self._path(index, "job").with_name("model").is_dir()
+        is_ours = all(label is not None and label.run == self._digest_of(index) for label in labels)
+        return is_ours and (not lacks_model or self.read(index)["job"].item(0, "status") == "failed")
 
     def _digest_of(self, index: int) -> str:
         return f"{self.digest}-{self.trainings[index].digest}"

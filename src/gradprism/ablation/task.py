@@ -1,5 +1,6 @@
 """Train and evaluate one arm with one seed: the task that an engine runs."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from gradprism.ablation.arms import Training, TrainRow
+from gradprism.ablation.arms import Training
 from gradprism.ablation.pool import EvalRows
 from gradprism.ablation.settings import AblateRecipe
-from gradprism.ablation.tables import JOB, LOSSES, ROWS, STEPS, Trained, training_folder
+from gradprism.ablation.tables import JOB, LOSSES, STEPS, Trained, rows_of, training_folder
 from gradprism.core.errors import DeviceError, GradPrismError, first_line
 from gradprism.core.progress import OnBatch, Say
 from gradprism.data.encode import Encoded
@@ -70,13 +71,13 @@ class AblationTask(Task[Training, Trained]):
             told = str(error) if isinstance(error, GradPrismError) else f"{type(error).__name__}: {first_line(error)}"
             return self._failed(training, told)
         job = self._job(training, "ok", None, time.perf_counter() - begun)
-        return {"losses": losses, "steps": log, "rows": _rows_of(training), "job": job}
+        return {"losses": losses, "steps": log, "rows": rows_of(training), "job": job}
 
     def _failed(self, training: Training, reason: str) -> Trained:
         return {
             "losses": pl.DataFrame(schema=LOSSES),
             "steps": pl.DataFrame(schema=STEPS),
-            "rows": _rows_of(training),
+            "rows": rows_of(training),
             "job": self._job(training, "failed", reason, None),
         }
 
@@ -140,23 +141,10 @@ class AblationTask(Task[Training, Trained]):
                 for (row, encoded), answer in zip(batch, batches.answers(batch, sums), strict=True):
                     if isinstance(answer, Failure):
                         raise GradPrismError(f"row {row} of --eval {each.name}: {answer.reason}")
+                    if not math.isfinite(answer):
+                        raise GradPrismError(f"the loss of row {row} of --eval {each.name} is {answer}")
                     found.setdefault(each.name, []).append((row, answer, encoded.n_response_tokens))
         return {name: sorted(rows) for name, rows in found.items()}
-
-
-def _rows_of(training: Training) -> pl.DataFrame:
-    """Return the rows of a training in their order."""
-    found = [
-        (training.arm, training.seed, number, *_counts(each))
-        for number, step in enumerate(training.steps, 1)
-        for each in step
-    ]
-    return pl.DataFrame(found, schema=ROWS, orient="row")
-
-
-def _counts(each: TrainRow) -> tuple[int, str, int, int, bool]:
-    n_response = each.encoded.n_response_tokens
-    return each.row, each.example_id, each.encoded.n_tokens - n_response, n_response, each.cut
 
 
 def _step_table(training: Training, log: Sequence[dict[str, float]]) -> pl.DataFrame:
