@@ -105,7 +105,7 @@ class TrainedArms:
 
     @property
     def digests(self) -> dict[str, str]:
-        """What each training must name to be one of these, by its folder."""
+        """Digests that each training must name to be one of these, by its folder."""
         return {
             training_folder(each.arm, each.seed).as_posix(): self._digest_of(index)
             for index, each in enumerate(self.trainings)
