@@ -59,7 +59,7 @@ def test_random_is_always_there_and_first() -> None:
         ({"arms": "+"}, "names no arm"),
         ({"evals": "mine.jsonl"}, "expected NAME=FILE"),
         ({"evals": ("a=1.jsonl", "a=2.jsonl")}, "named twice"),
-        ({"evals": ()}, "at least 1 item"),
+        ({"evals": ()}, "expected --eval NAME=FILE, or --tasks NAME"),
         ({"train": {"tokens": 0}}, "greater than or equal to 1"),
         ({"train": {"tokens": 10, "warmup": 1.0}}, "less than 1"),
     ],

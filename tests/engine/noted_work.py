@@ -33,7 +33,7 @@ class Listening:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def start(self, rows: int, done: int, what: str) -> None:
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
         """A run of the engine alone is not told."""
 
     def begin(self, found: Mapping[str, Any]) -> None:

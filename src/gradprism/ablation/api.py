@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradprism.ablation.arms import Training, steps_of_arm
+from gradprism.ablation.harness import HarnessTasks, open_tasks
 from gradprism.ablation.opening import ABLATION_FILE, read_ablation, read_ablation_record
 from gradprism.ablation.pool import EvalRows, Pool, encoded_evals, make_pool, open_evals, open_pool, other_settings
 from gradprism.ablation.result import Ablation
@@ -44,7 +45,7 @@ def ablate(
     model: str = "smollm2-135m",
     *,
     arms: str | Sequence[str] | Mapping[str, Any],
-    evals: str | Sequence[str] | Mapping[str, Any],
+    evals: str | Sequence[str] | Mapping[str, Any] = (),
     tokens: int,
     out: str | Path,
     observer: Progress | None = None,
@@ -61,6 +62,12 @@ def ablate(
     gradient_checkpointing: bool = False,
     eval_points: int = 5,
     keep_models: bool = False,
+    tasks: str | Sequence[str] = (),
+    task_limit: int | None = None,
+    task_fewshot: int | None = None,
+    task_chat: bool = False,
+    task_batch: int = 8,
+    task_folder: str | None = None,
     columns: str | Mapping[str, str] = "",
     split: str | None = None,
     config: str | None = None,
@@ -101,6 +108,7 @@ def ablate(
     `arms`: as the command has them, `["longest", "ifd+given-length"]`, or a mapping of names to settings of
     `gradprism.select`, `{"rank": {"by": "effective_rank:mean", "given": "length"}}`; `random` is always there.
     `evals`: `{"gsm": "gsm.jsonl"}`, rows to evaluate on. Rows of the pool that are near them are left out.
+    `tasks`: of lm-evaluation-harness, `["gsm8k"]`, beside `evals` or alone; items of theirs are kept apart likewise.
     `tokens`: response tokens that each arm trains on.
     The same call goes on where it was stopped, and with more arms or seeds trains those alone. Raises `GradPrismError`,
     but not for an arm that cannot be had or diverges: it is among `problems`.
@@ -129,6 +137,8 @@ def run_recipe(
         need(module, "report")
     if recipe.train.lora_rank:
         need("peft", "adapters")
+    if recipe.harness.tasks:
+        need("lm_eval", "evals")
     refuse_engine(recipe, None)
     progress = observer or NoProgress()
     _refuse_place(to_path(recipe.out))
@@ -148,9 +158,18 @@ def _refuse_place(out: Path) -> None:
 class Prepared:
     """Rows, evaluation rows and trainings of an ablation, before anything is trained."""
 
-    def __init__(self, recipe: AblateRecipe, source: Checkpoint, pool: Pool, evals: tuple[EvalRows, ...], config: Any):
+    def __init__(
+        self,
+        recipe: AblateRecipe,
+        source: Checkpoint,
+        pool: Pool,
+        evals: tuple[EvalRows, ...],
+        harness: HarnessTasks | None,
+        config: Any,
+    ):
         """Lay out every training; an arm that cannot be had is among `refused`, with its reason."""
         self.recipe, self.source, self.pool, self.evals, self.config = recipe, source, pool, evals, config
+        self.harness = harness
         self.refused: dict[str, str] = {}
         self.notes: dict[str, tuple[str, ...]] = {"all arms": other_settings(pool.run, recipe)}
         self.trainings: list[Training] = []
@@ -179,15 +198,23 @@ class Prepared:
             "data fingerprint": self.pool.examples.fingerprint,
             "model fingerprint": model["revision"],
             "evals": {each.name: each.fingerprint for each in self.evals},
+            **self._tasks,
             **text_identity(self.recipe.text),
         }
+
+    @property
+    def _tasks(self) -> dict[str, Any]:
+        if not self.harness:
+            return {}
+        how = self.recipe.harness.model_dump(exclude={"tasks", "task_batch", "task_folder"})
+        return {**{f"harness.{name}": value for name, value in how.items()}, "tasks": self.harness.identity}
 
 
 def prepare(recipe: AblateRecipe, progress: Progress, data: Any = None) -> Prepared:
     """Open data and tokenizer, and lay out every training. No weights are loaded."""
     progress.say("Reading the data")
     run, examples = open_pool(recipe, data)
-    opened = open_evals(recipe)
+    opened, harness = open_evals(recipe), open_tasks(recipe.harness)
     source = find_checkpoint(recipe.checkpoint, progress.say)
     config = source.load_config()
     if find_spread(recipe.execution):
@@ -206,11 +233,12 @@ def prepare(recipe: AblateRecipe, progress: Progress, data: Any = None) -> Prepa
     recipe = recipe.model_copy(update={"text": text.settings, "checkpoint": resolved_checkpoint(recipe.checkpoint)})
     encoder = make_encoder(source.load_tokenizer(), text.settings)
     evals = encoded_evals(opened, encoder)
-    pool = make_pool(run, examples, opened, encoder)
+    items = harness.examples if harness else {}
+    pool = make_pool(run, examples, {**opened, **items}, encoder)
     for name, n in pool.overlap.items():
         if n:
-            progress.say(f"{n:,} rows of the pool are near rows of --eval {name}, and left out")
-    return Prepared(recipe, source, pool, evals, config)
+            progress.say(f"{n:,} rows of the pool are near rows of {name}, and left out")
+    return Prepared(recipe, source, pool, evals, harness, config)
 
 
 def plan_ablation(recipe: AblateRecipe, observer: Progress | None = None) -> "AblationPlan":
@@ -256,10 +284,13 @@ def _train(prepared: Prepared, progress: Progress, retry_failed: bool) -> Ablati
         str(identity["model fingerprint"]),
         prepared.evals,
         prepared.source if recipe.engine.engine == "local" else None,
+        prepared.harness,
     )
     ended = False
     try:
-        run_task(task, sink, prepared.trainings, recipe, progress, "Trainings", retry_failed=retry_failed)
+        run_task(
+            task, sink, prepared.trainings, recipe, progress, "Training", unit="trainings", retry_failed=retry_failed
+        )
         ended = True
     finally:
         record |= {"sessions": [*record["sessions"], *sink.sessions], "complete": ended}
@@ -289,5 +320,7 @@ def _absolute(recipe: AblateRecipe) -> AblateRecipe:
         for name, arm in recipe.arms.items()
     }
     out = str(to_path(recipe.out).resolve())
+    folder = recipe.harness.task_folder
+    harness = recipe.harness.model_copy(update={"task_folder": folder and absolute_path(folder)})
     data = tuple(map(absolute_path, recipe.data)) if recipe.data != IN_MEMORY else recipe.data
-    return recipe.model_copy(update={"data": data, "evals": evals, "arms": arms, "out": out})
+    return recipe.model_copy(update={"data": data, "evals": evals, "harness": harness, "arms": arms, "out": out})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gradprism.ablation.settings import AblateRecipe, TrainSettings
+from gradprism.ablation.settings import AblateRecipe, HarnessSettings, TrainSettings
 from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.options import Data, Flag, Json, Quiet, Several, of_group
 from gradprism.core.settings import checked
@@ -16,6 +16,8 @@ from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
 
 Train = Annotated[TrainSettings, of_group("Training", 3)]
+Harness = Annotated[HarnessSettings, of_group("Tasks of lm-evaluation-harness", 4)]
+DEFAULT_HARNESS = HarnessSettings()
 
 EXAMPLES = (
     "gradprism ablate runs/demo -m smollm2-135m --arms longest,effective_rank+given-length --tokens 2000 "
@@ -32,10 +34,11 @@ def ablate(
     /,
     *,
     arms: Several,
-    evals: Annotated[Several, Parameter(name="--eval")],
     checkpoint: Checkpoint,
     train: Train,
     out: str,
+    evals: Annotated[Several, Parameter(name="--eval")] = (),
+    harness: Harness = DEFAULT_HARNESS,
     read: Read = DEFAULT_READ,
     text: Text = DEFAULT_TEXT,
     execution: Execution = DEFAULT_EXECUTION,
@@ -58,7 +61,7 @@ def ablate(
         also with +given-length, +diverse or a further +METRIC; ids:FILE; all; NAME=... to call one otherwise. The arm
         random is always there. All that select can do: as YAML, gradprism run RECIPE.
     evals
-        NAME=FILE: rows to evaluate on, kept apart from the pool. Repeat it for several.
+        NAME=FILE: rows to evaluate on, kept apart from the pool. Repeat it for several; or give --tasks.
     out
         Folder of the trainings, tables, figures and the page.
     retry_failed
@@ -71,8 +74,8 @@ def ablate(
         Print the effects as JSON on stdout.
     """
     values = {
-        "data": data, "arms": arms, "evals": evals, "checkpoint": checkpoint, "train": train, "read": read,
-        "text": text, "execution": execution, "engine": engine, "out": out,
+        "data": data, "arms": arms, "evals": evals, "checkpoint": checkpoint, "harness": harness, "train": train,
+        "read": read, "text": text, "execution": execution, "engine": engine, "out": out,
     }  # fmt: skip
     recipe = checked(AblateRecipe, values)
     return _plan(recipe, quiet, json) if dry_run else _ablate(recipe, retry_failed, quiet, json)
@@ -98,7 +101,14 @@ def _ablate(recipe: AblateRecipe, retry_failed: bool, quiet: bool, json: bool) -
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
         return 130
     if json:
-        print_json({"out": recipe.out, "effects": found.effects.to_dicts(), "problems": found.problems})
+        print_json(
+            {
+                "out": recipe.out,
+                "effects": found.effects.to_dicts(),
+                "score_effects": found.score_effects.to_dicts(),
+                "problems": found.problems,
+            }
+        )
     elif not quiet:
         HarmlessConsole().print(ablation_of(found))
     return 3 if found.problems else 0

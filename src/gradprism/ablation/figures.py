@@ -29,7 +29,17 @@ def ablation_plots(ablation: Ablation) -> Iterator[Plot]:
             "(Holm over arms)."
         )
         data = ablation.effects.select("eval", "arm", "difference", "low", "high", "verdict")
-        yield Plot("arms", caption, data, partial(draw_arms, data))
+        of = "loss less that of random rows, nats a token (left of 0: better)"
+        yield Plot("arms", caption, data, partial(draw_arms, data, of))
+    if not ablation.score_effects.is_empty():
+        caption = (
+            f"Score of each arm less that of random rows after {tokens:,} response tokens, on tasks of "
+            f"lm-evaluation-harness, with 95% intervals over items and {seeds} seed{'s' * (seeds > 1)}. Filled: "
+            "differs from random rows (Holm over arms)."
+        )
+        name = pl.format("{} ({})", "task", "metric").alias("eval")
+        data = ablation.score_effects.select(name, "arm", "difference", "low", "high", "verdict")
+        yield Plot("tasks", caption, data, partial(draw_arms, data, "score less that of random rows"))
     if not ablation.curves.is_empty():
         caption = (
             "Mean loss on each evaluation set along the training, nats a response token. "
@@ -38,7 +48,7 @@ def ablation_plots(ablation: Ablation) -> Iterator[Plot]:
         yield Plot("curves", caption, ablation.curves, partial(draw_curves, ablation.curves))
 
 
-def draw_arms(data: pl.DataFrame, style: Style) -> Figure:
+def draw_arms(data: pl.DataFrame, xlabel: str, style: Style) -> Figure:
     """Draw a panel for each evaluation set, a row for each arm, the line at no difference."""
     evals = data["eval"].unique(maintain_order=True).to_list()
     arms = data["arm"].unique(maintain_order=True).to_list()
@@ -52,7 +62,7 @@ def draw_arms(data: pl.DataFrame, style: Style) -> Figure:
             filled = row["verdict"] in (BETTER, WORSE)
             draw_mark(axes, style, model_look(0), arms.index(row["arm"]), row["difference"], interval, filled=filled)
         set_rows(axes, names, labels=canvas.first_of_row(index))
-    canvas.figure.supxlabel("loss less that of random rows, nats a token (left of 0: better)")
+    canvas.figure.supxlabel(xlabel)
     canvas.add_legend([])
     return canvas.finish([Heading(name) for name in evals], 1.5 * style.tick_font * (len(arms) + 1) / 72)
 

@@ -15,12 +15,12 @@ PAGE = "README.md"
 
 
 def publish(ablation: Ablation, progress: Progress) -> None:
-    """Write the tables `effects`, `curves` and `budgets`, the figures, and the page. The caller holds the lock."""
+    """Write the tables of results, the figures, and the page. The caller holds the lock."""
     style = style_named("neurips")
     with write_errors(ablation.path, "the ablation"), staged_files(ablation.path) as new:
         for name in ("tables", "figures"):
             (new / name).mkdir()
-        for name in ("effects", "curves", "budgets"):
+        for name in ("effects", "curves", "score_effects", "budgets"):
             table = getattr(ablation, name)
             write_whole(new / f"tables/{name}.parquet", parquet_bytes(table))
             write_whole(new / f"tables/{name}.csv", csv_bytes(table))

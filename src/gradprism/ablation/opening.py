@@ -46,10 +46,10 @@ def read_ablation(folder: Path) -> Ablation:
         if _digest_in(folder / name / "job.parquet") == digest:
             for table, parts in tables.items():
                 parts.append(read_parquet(folder / name / f"{table}.parquet"))
-    losses, steps, rows, jobs = (pl.concat(tables[name]) for name in TABLES)
+    losses, steps, rows, scores, jobs = (pl.concat(tables[name]) for name in TABLES)
     refused = record["refused"]
     assert isinstance(refused, dict)
-    return Ablation(recipe, record, losses, steps, rows, jobs, refused)
+    return Ablation(recipe, record, losses, steps, rows, scores, jobs, refused)
 
 
 def _digest_in(file: Path) -> str | None:

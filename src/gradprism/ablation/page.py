@@ -20,17 +20,18 @@ def _parts(ablation: Ablation) -> Iterator[str]:
     recipe = ablation.recipe
     train = recipe.train
     yield "# Does the chosen set train a better model?"
-    yield "\n".join(
-        f"- On **{inline(name)}**: {inline(said)}" for name, said in zip(recipe.evals, ablation.sentences, strict=True)
-    )
+    yield "\n".join(f"- On **{inline(name)}**: {inline(said)}" for name, said in ablation.sentences)
     yield (
         f"{inline(base_name(recipe.checkpoint.model))}, {_what_is_trained(ablation)}, trained on {train.tokens:,} "
         f"response tokens of each arm's rows in {train.steps:,} steps, {train.seeds} seed{'s' * (train.seeds > 1)} "
-        "each. The difference is the loss on held-out rows less that of rows drawn at random, in nats a response "
-        "token: below 0 is better."
+        "each. A difference is that from rows drawn at random: of the loss on held-out rows, in nats a response token "
+        "(below 0 is better), or of the score on a task."
     )
     yield from (f"![{inline(plot.caption)}](figures/{plot.name}.png)" for plot in ablation_plots(ablation))
-    yield "\n".join(_effects(ablation.effects))
+    if not ablation.effects.is_empty():
+        yield "\n".join(_effects(ablation.effects))
+    if not ablation.score_effects.is_empty():
+        yield "\n".join(_score_effects(ablation.score_effects))
     if ablation.problems:
         yield "## Not trained\n\n" + "\n".join(f"- {inline(problem)}" for problem in ablation.problems)
     yield "## What each arm trained on\n\n" + "\n".join(_budgets(ablation.budgets))
@@ -62,6 +63,18 @@ def _effects(effects: pl.DataFrame) -> Iterator[str]:
         ])  # fmt: skip
 
 
+def _score_effects(effects: pl.DataFrame) -> Iterator[str]:
+    """Yield the table of scores on tasks."""
+    heads = ["task", "metric", "arm", "verdict", "before", "score", "less random", "p (Holm)", "visible"]
+    yield from header_lines(heads, 4)
+    for row in effects.iter_rows(named=True):
+        interval = f" [{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] is not None else ""
+        yield table_row([
+            row["task"], row["metric"], row["arm"], row["verdict"], f"{row['score_before']:.3f}", f"{row['score']:.3f}",
+            f"{row['difference']:+.3f}{interval}", probability(row["p_holm"]), number(row["visible"]),
+        ])  # fmt: skip
+
+
 def _budgets(budgets: pl.DataFrame) -> Iterator[str]:
     yield from header_lines(["arm", "rows", "response tokens", "prompt tokens", "median response"], 1)
     for row in budgets.iter_rows(named=True):
@@ -77,7 +90,8 @@ def _near(ablation: Ablation) -> str:
     )
     near = ", ".join(f"{n:,} near {inline(name)}" for name, n in pool["near"].items() if n)
     left_out = f" Left out of it: {near}." if near else " None of its rows is near one of them."
-    return f"Evaluation rows: {sets}. The pool has {pool['rows']:,} rows.{left_out}"
+    rows = f"Evaluation rows: {sets}. " if sets else ""
+    return f"{rows}The pool has {pool['rows']:,} rows.{left_out}"
 
 
 _HOW = """## How to read this
@@ -89,8 +103,9 @@ Satterthwaite's degrees of freedom; p is Holm's over the arms of an evaluation s
 of its tokens the arm's mean loss is as low as that of random rows at the end (– for never). *visible*: the smallest
 difference that 80 of 100 such ablations would find; more seeds and more evaluation rows make it smaller.
 
-A lower loss on held-out rows is what this measures. It is no benchmark score, and holds for this model, budget and
-schedule.
+A lower loss on held-out rows is no benchmark score (`--tasks` has those), and all of this holds for this model, budget
+and schedule.
 
 Tables: `tables/` (as Parquet and CSV); of every training in `arms/ARM/seed-N/`: `losses` of every evaluation row,
-`steps` of the optimiser, `rows` in their order, `job`. The same again: `gradprism run recipe.yaml`."""
+`steps` of the optimiser, `rows` in their order, `scores` of every item of a task, `job`. The same again:
+`gradprism run recipe.yaml`."""

@@ -29,6 +29,8 @@ class AblationPlan:
     refused: Mapping[str, str]
     evals: Mapping[str, tuple[int, int]]
     """Rows and response tokens of each evaluation set."""
+    tasks: tuple[str, ...]
+    """Tasks of lm-evaluation-harness with their items; `seconds` is without them."""
     overlap: Mapping[str, int]
     trainings: int
     done: int
@@ -61,6 +63,9 @@ def make_plan(prepared: "Prepared", progress: Progress) -> AblationPlan:
         arms=budgets_of(pl.concat(map(rows_of, trainings))),
         refused=prepared.refused,
         evals={each.name: (len(each.rows), each.tokens) for each in prepared.evals},
+        tasks=tuple(f"{name}: {len(items):,} items" for name, items in prepared.harness.examples.items())
+        if prepared.harness
+        else (),
         overlap=prepared.pool.overlap,
         trainings=len(trainings),
         done=len(trainings) - len(left),

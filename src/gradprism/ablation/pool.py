@@ -95,13 +95,13 @@ def encoded_evals(evals: Mapping[str, ExampleSet], encoder: Encoder) -> tuple[Ev
     return tuple(found)
 
 
-def make_pool(run: Run | None, examples: ExampleSet, evals: Mapping[str, ExampleSet], encoder: Encoder) -> Pool:
-    """Turn the pool into tokens, without rows that are near an evaluation row.
+def make_pool(run: Run | None, examples: ExampleSet, apart: Mapping[str, Iterable[Example]], encoder: Encoder) -> Pool:
+    """Turn the pool into tokens, without rows that are near one of those that are kept apart for evaluation.
 
     Raises `GradPrismError` where none is left.
     """
     all_rows = [*examples]
-    overlap = {name: _near(all_rows, [*rows]) for name, rows in evals.items()}
+    overlap = {name: _near(all_rows, [*rows]) for name, rows in apart.items()}
     out = set[int]().union(*overlap.values())
     found = {each.row: _encoded(each, encoder) for each in all_rows if each.row not in out}
     encoded = {row: value for row, value in found.items() if value is not None}

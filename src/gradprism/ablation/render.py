@@ -19,8 +19,22 @@ def ablation_of(ablation: Ablation) -> RenderableType:
 
 
 def _parts(ablation: Ablation) -> Iterator[RenderableType]:
-    for name, said in zip(ablation.recipe.evals, ablation.sentences, strict=True):
+    for name, said in ablation.sentences:
         yield Text.assemble((f"On {name}: ", "bold"), said)
+    if not ablation.effects.is_empty():
+        yield _losses(ablation)
+    if not ablation.score_effects.is_empty():
+        yield _scores(ablation)
+    if ablation.problems:
+        yield Text("\n".join(ablation.problems), style="yellow")
+    said = (
+        "p: Holm's over all arms on a set; to match: part of the tokens after which an arm is as good as random rows "
+        f"at the end.\nThe page is {ablation.path / 'README.md'}"
+    )
+    yield Text(said, style="dim")
+
+
+def _losses(ablation: Ablation) -> RenderableType:
     table = plain_table(
         "Loss less that of random rows, nats a token", ["on", "arm", "difference", "95%", "p", "to match"]
     )
@@ -31,14 +45,18 @@ def _parts(ablation: Ablation) -> Iterator[RenderableType]:
             row["eval"], Text(row["arm"], _STYLES.get(row["verdict"], "")), f"{row['difference']:+.3f}", interval,
             probability(row["p_holm"]), "–" if matched is None else share(matched / row["tokens"]),
         )  # fmt: skip
-    yield table
-    if ablation.problems:
-        yield Text("\n".join(ablation.problems), style="yellow")
-    said = (
-        "p: Holm's over all arms on a set; to match: part of the tokens after which an arm is as good as random rows "
-        f"at the end.\nThe page is {ablation.path / 'README.md'}"
-    )
-    yield Text(said, style="dim")
+    return table
+
+
+def _scores(ablation: Ablation) -> RenderableType:
+    table = plain_table("Score less that of random rows", ["task", "metric", "arm", "difference", "95%", "p"])
+    for row in ablation.score_effects.iter_rows(named=True):
+        interval = "–" if row["low"] is None else f"{row['low']:+.3f} {row['high']:+.3f}"
+        table.add_row(
+            row["task"], row["metric"], Text(row["arm"], _STYLES.get(row["verdict"], "")), f"{row['difference']:+.3f}",
+            interval, probability(row["p_holm"]),
+        )  # fmt: skip
+    return table
 
 
 def plan_of(plan: AblationPlan) -> RenderableType:
@@ -53,7 +71,7 @@ def _plan_parts(plan: AblationPlan) -> Iterator[RenderableType]:
     )
     yield summary_table([
         ("trainings", f"{plan.trainings:,}, of them {plan.done:,} done; {plan.steps:,} steps each"),
-        ("evaluation", evals),
+        ("evaluation", "; ".join([*([evals] if evals else []), *plan.tasks])),
         ("left out", f"{near:,} rows of the pool that are near evaluation rows"),
         ("tokens", f"{plan.train_tokens:,} to train on, {plan.eval_tokens:,} to evaluate on, prompts among them"),
         ("time left", f"about {duration(plan.seconds)} on {plan.device}, from a matrix product here"),

@@ -142,6 +142,32 @@ class TrainSettings(Settings):
         return tuple(dict.fromkeys(round(self.steps * point / points) for point in range(points + 1)))
 
 
+class HarnessSettings(Settings):
+    """Tasks of lm-evaluation-harness (extra `evals`) on which every arm is scored, before and after the training."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks or groups of the harness, such as gsm8k."""
+    task_limit: int | None = Field(default=None, ge=2)
+    """The first items of each task alone."""
+    task_fewshot: int | None = Field(default=None, ge=0)
+    """Examples in each prompt; by itself as the task says."""
+    task_chat: bool = False
+    """Ask in the model's chat template."""
+    task_batch: int = Field(default=8, ge=1)
+    """Items of one batch."""
+    task_folder: str | None = None
+    """Folder with tasks of your own, as the harness's YAML."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _tasks_in_words(cls, tasks: object) -> object:
+        """Read `"gsm8k,arc_easy"`."""
+        given = (tasks,) if isinstance(tasks, str) else tasks
+        if isinstance(given, list | tuple):
+            return tuple(dict.fromkeys(name.strip() for each in given for name in str(each).split(",") if name.strip()))
+        return given
+
+
 class AblateRecipe(Settings):
     """All settings of `gradprism ablate`."""
 
@@ -151,7 +177,8 @@ class AblateRecipe(Settings):
     text: TextSettings = TextSettings()
     checkpoint: CheckpointSettings
     arms: dict[str, Arm] = Field(min_length=1)
-    evals: dict[str, EvalSet] = Field(min_length=1)
+    evals: dict[str, EvalSet] = Field(default_factory=dict)
+    harness: HarnessSettings = HarnessSettings()
     train: TrainSettings
     execution: ExecutionSettings = ExecutionSettings()
     engine: EngineSettings = EngineSettings()
@@ -189,6 +216,12 @@ class AblateRecipe(Settings):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name: expected letters, digits and any of _.:+@-; NAME=... sets one")
         return named
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Self:
+        if not (self.evals or self.harness.tasks):
+            raise ValueError("nothing to evaluate on: expected --eval NAME=FILE, or --tasks NAME")
+        return self
 
     @model_validator(mode="after")
     def _arms_differ(self) -> Self:

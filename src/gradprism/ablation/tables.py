@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradprism.ablation.arms import Training, TrainRow
 
 Trained: TypeAlias = Mapping[str, pl.DataFrame]
-"""The tables of trainings, by name: `losses`, `steps`, `rows` and, last to be written, `job`."""
+"""The tables of trainings, by name: `losses`, `steps`, `rows`, `scores` and, last to be written, `job`."""
 
 LOSSES = {
     "arm": pl.String, "seed": pl.Int64, "step": pl.Int64, "tokens": pl.Int64, "eval": pl.String, "row": pl.Int64,
@@ -32,12 +32,17 @@ ROWS = {
     "n_prompt_tokens": pl.Int64, "n_response_tokens": pl.Int64, "cut": pl.Boolean,
 }  # fmt: skip
 """Rows in the order in which they were trained on; `cut` where a response was cut for equal tokens."""
+SCORES = {
+    "arm": pl.String, "seed": pl.Int64, "step": pl.Int64, "task": pl.String, "metric": pl.String, "row": pl.Int64,
+    "value": pl.Float64, "higher_is_better": pl.Boolean,
+}  # fmt: skip
+"""Every item of every task of lm-evaluation-harness, before the first step and after the last."""
 JOB = {
     "arm": pl.String, "seed": pl.Int64, "status": pl.String, "reason": pl.String, "rows_digest": pl.String,
     "seconds": pl.Float64, "device": pl.String,
 }  # fmt: skip
 """One row: how a training ended."""
-TABLES = {"losses": LOSSES, "steps": STEPS, "rows": ROWS, "job": JOB}
+TABLES = {"losses": LOSSES, "steps": STEPS, "rows": ROWS, "scores": SCORES, "job": JOB}
 
 
 def rows_of(training: "Training") -> pl.DataFrame:

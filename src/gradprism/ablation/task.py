@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from gradprism.ablation.arms import Training
+from gradprism.ablation.harness import HarnessTasks, Score, open_tasks
 from gradprism.ablation.pool import EvalRows
 from gradprism.ablation.settings import AblateRecipe
-from gradprism.ablation.tables import JOB, LOSSES, STEPS, Trained, rows_of, training_folder
+from gradprism.ablation.tables import JOB, LOSSES, SCORES, STEPS, Trained, rows_of, training_folder
 from gradprism.core.errors import DeviceError, GradPrismError, first_line
 from gradprism.core.progress import OnBatch, Say
 from gradprism.data.encode import Encoded
@@ -33,11 +34,13 @@ class AblationTask(Task[Training, Trained]):
     fingerprint: str
     evals: tuple[EvalRows, ...]
     source: ModelSource | None = None
+    harness: HarnessTasks | None = None
     _before: EvalLosses | None = field(default=None, init=False)
+    _scores_before: list[Score] | None = field(default=None, init=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without a model: workers load their own."""
-        return {**self.__dict__, "source": None, "_before": None}
+        """Return the state to pickle, without a model and tasks: workers load their own."""
+        return {**self.__dict__, "source": None, "harness": None, "_before": None, "_scores_before": None}
 
     def load(self, say: Say) -> None:
         """Find the model. Raises `GradPrismError` where this machine's differs from the one planned with."""
@@ -47,6 +50,8 @@ class AblationTask(Task[Training, Trained]):
                 {"model fingerprint": self.fingerprint},
                 {"model fingerprint": self.source.fingerprint(self.source.load_config())},
             )
+        if self.harness is None:
+            self.harness = open_tasks(self.recipe.harness)
         self.device = self.source.device(find_device(self.recipe.execution.device))
 
     def run(self, examples: Sequence[Training], on_batch: OnBatch) -> Trained:
@@ -64,20 +69,21 @@ class AblationTask(Task[Training, Trained]):
     def _trained(self, training: Training, on_batch: OnBatch) -> Trained:
         begun = time.perf_counter()
         try:
-            losses, log = self._train(training, on_batch)
+            tables = self._train(training, on_batch)
         except DeviceError:  # no training after it would fare better
             raise
         except Exception as error:  # of one arm and seed: the others go on
             told = str(error) if isinstance(error, GradPrismError) else f"{type(error).__name__}: {first_line(error)}"
             return self._failed(training, told)
         job = self._job(training, "ok", None, time.perf_counter() - begun)
-        return {"losses": losses, "steps": log, "rows": rows_of(training), "job": job}
+        return {**tables, "rows": rows_of(training), "job": job}
 
     def _failed(self, training: Training, reason: str) -> Trained:
         return {
             "losses": pl.DataFrame(schema=LOSSES),
             "steps": pl.DataFrame(schema=STEPS),
             "rows": rows_of(training),
+            "scores": pl.DataFrame(schema=SCORES),
             "job": self._job(training, "failed", reason, None),
         }
 
@@ -85,12 +91,13 @@ class AblationTask(Task[Training, Trained]):
         values = (training.arm, training.seed, status, reason, training.digest, seconds, self.device)
         return pl.DataFrame([values], schema=JOB, orient="row")
 
-    def _train(self, training: Training, on_batch: OnBatch) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _train(self, training: Training, on_batch: OnBatch) -> dict[str, pl.DataFrame]:
         from gradprism.ablation.training import train, with_lora
         from gradprism.models.random_numbers import random_numbers_kept
 
         assert self.source is not None
-        how, found, done = self.recipe.train, list[tuple[Any, ...]](), 0
+        how, done = self.recipe.train, 0
+        found, scored = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
         with random_numbers_kept(accelerators=True):
             model = self.source.load_model(self.device)
             if how.lora_rank:
@@ -104,6 +111,9 @@ class AblationTask(Task[Training, Trained]):
                     for name, rows in losses.items()
                     for row in rows
                 )
+                if self.harness and step in (0, how.steps):
+                    scores = self._scored(model) if step else self._scored_before(model)
+                    scored.extend((training.arm, training.seed, step, *score) for score in scores)
 
             def on_step(rows: int, tokens: int) -> None:
                 nonlocal done
@@ -115,13 +125,27 @@ class AblationTask(Task[Training, Trained]):
             log = train(model, training.steps, how, batch, training.seed, self.device, evaluate, on_step)
             if how.keep_models:
                 model.save_pretrained(Path(self.recipe.out) / training_folder(training.arm, training.seed) / "model")
-        return pl.DataFrame(found, schema=LOSSES, orient="row"), _step_table(training, log.rows)
+        return {
+            "losses": pl.DataFrame(found, schema=LOSSES, orient="row"),
+            "steps": _step_table(training, log.rows),
+            "scores": pl.DataFrame(scored, schema=SCORES, orient="row"),
+        }
 
     def _evaluated_before(self, model: Any) -> EvalLosses:
         """Return the losses before any training, computed once: a fresh LoRA adapter changes nothing."""
         if self._before is None:
             self._before = self._evaluated(model)
         return self._before
+
+    def _scored_before(self, model: Any) -> list[Score]:
+        if self._scores_before is None:
+            self._scores_before = self._scored(model)
+        return self._scores_before
+
+    def _scored(self, model: Any) -> list[Score]:
+        assert self.source is not None
+        assert self.harness is not None
+        return self.harness.scores(model, self.source.load_tokenizer())
 
     def _evaluated(self, model: Any) -> EvalLosses:
         from gradprism.models.batches import Batches, Failure

@@ -15,8 +15,8 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Report that a stage begins, by its name."""
 
-    def start(self, rows: int, done: int, what: str) -> None:
-        """Report that `what` is computed for so many rows, of which `done` are finished already."""
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
+        """Report that `what` is computed for so many rows (or other units), of which `done` are finished already."""
 
     def batch(self, examples: int, tokens: int | None) -> None:
         """Report a finished batch; `tokens` is None where the work counts none."""
@@ -31,7 +31,7 @@ class NoProgress:
     def say(self, text: str) -> None:
         """Do nothing."""
 
-    def start(self, rows: int, done: int, what: str) -> None:
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
         """Do nothing."""
 
     def batch(self, examples: int, tokens: int | None) -> None:

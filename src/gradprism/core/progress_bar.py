@@ -32,11 +32,13 @@ class Meter:
     def __init__(self) -> None:
         """Start all counts at zero."""
         self.rows = self.done = self.before = self.tokens = 0
+        self.unit = "rows"
         self.began = time.perf_counter()
         self.interrupted = False
 
-    def start(self, rows: int, done: int) -> None:
+    def start(self, rows: int, done: int, unit: str = "rows") -> None:
         """Start the clock, with `done` of the rows finished before."""
+        self.unit = unit
         self.rows, self.done, self.before, self.tokens = rows, done, done, 0
         self.began = time.perf_counter()
 
@@ -58,9 +60,10 @@ class Meter:
 
     @property
     def speeds(self) -> tuple[str, ...]:
-        """Examples and tokens per second as text, without the tokens where none are counted."""
+        """Examples per second (other units per hour) and tokens per second as text, without what is not counted."""
         examples, tokens, _ = self.rates
-        return (f"{examples:.1f} examples/s", *([f"{tokens:,.0f} tokens/s"] if tokens else []))
+        rate = f"{examples:.1f} examples/s" if self.unit == "rows" else f"{3600 * examples:.1f} {self.unit}/h"
+        return (*([rate] if examples or self.unit == "rows" else []), *([f"{tokens:,.0f} tokens/s"] if tokens else []))
 
 
 class PlainLines:
@@ -76,11 +79,11 @@ class PlainLines:
         """Print the name of a stage."""
         print(escaped(text), file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, rows: int, done: int, what: str) -> None:
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
         """Print what is computed, for how many rows, and how many of them are done."""
-        self._meter.start(rows, done)
+        self._meter.start(rows, done, unit)
         if rows:
-            self.say(f"{what}: {rows:,} rows" + (f", {done:,} already done" if done else ""))
+            self.say(f"{what}: {rows:,} {unit}" + (f", {done:,} already done" if done else ""))
 
     def note(self, text: str) -> None:
         """Add a note to the lines that follow."""
@@ -90,11 +93,13 @@ class PlainLines:
         """Count a batch, and print a line if the last one is ten seconds old or all rows are done."""
         self._meter.batch(examples, tokens)
         meter, now = self._meter, time.perf_counter()
-        overdue = now - self._last >= _SECONDS_BETWEEN_LINES and (examples or self._last)
+        began_long_ago = now - meter.began >= _SECONDS_BETWEEN_LINES
+        overdue = now - self._last >= _SECONDS_BETWEEN_LINES and (examples or began_long_ago)
         if overdue or (meter.done == meter.rows and examples):
             self._last = now
-            speeds, left = ", ".join(meter.speeds), meter.rates[-1]
-            self.say(f"{meter.done:,}/{meter.rows:,} rows, {speeds}, {_clock(left)} left{self._note}")
+            left = [f"{_clock(meter.rates[-1])} left"] if meter.rates[0] else []
+            said = ", ".join([f"{meter.done:,}/{meter.rows:,} {meter.unit}", *meter.speeds, *left])
+            self.say(said + self._note)
 
 
 class _RatesColumn(ProgressColumn):
@@ -131,9 +136,9 @@ class Bar:
         """Show the name of a stage beside the bar."""
         self._progress.update(self._task, description=escaped(text))
 
-    def start(self, rows: int, done: int, what: str) -> None:
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
         """Set the total, and the rows that are done."""
-        self._meter.start(rows, done)
+        self._meter.start(rows, done, unit)
         self._what = what
         self._progress.reset(self._task, total=rows, completed=done, description=what)
 
@@ -168,8 +173,8 @@ class _Quiet(NoProgress):
     def __init__(self, meter: Meter):
         self._meter = meter
 
-    def start(self, rows: int, done: int, what: str) -> None:
-        self._meter.start(rows, done)
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
+        self._meter.start(rows, done, unit)
 
     def batch(self, examples: int, tokens: int | None) -> None:
         self._meter.batch(examples, tokens)

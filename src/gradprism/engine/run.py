@@ -80,14 +80,15 @@ def run_task(
     progress: Progress,
     what: str,
     *,
+    unit: str = "rows",
     on_loaded: OnLoaded = lambda found: None,
     retry_failed: bool = False,
     always_local: bool = False,
 ) -> None:
     """Process the parts that are not published yet, and with `retry_failed` also the rows that have failed.
 
-    `what` names the work on the progress bar. With `always_local` it runs in this process whatever engine the recipe
-    names.
+    `what` names the work on the progress bar, `unit` the items that it counts. With `always_local` it runs in this
+    process whatever engine the recipe names.
     """
     to_complete = sink.unfinished() | (sink.parts_with_failures() if retry_failed else frozenset())
     done = sink.done - to_complete
@@ -101,7 +102,7 @@ def run_task(
 
     def start(found: Mapping[str, Any]) -> None:
         on_loaded(found)
-        progress.start(len(examples), n_done, what)
+        progress.start(len(examples), n_done, what, unit)
 
     engine = "local" if always_local else recipe.engine.engine
     with session(sink.add_session, recipe.execution.batch_tokens, engine) as account:

@@ -47,9 +47,10 @@ def ablation_data(ablation: Ablation) -> dict[str, Any]:
         "steps": train.steps,
         "seeds": train.seeds,
         "lora_rank": train.lora_rank,
-        "sentences": [list(pair) for pair in zip(ablation.recipe.evals, ablation.sentences, strict=True)],
+        "sentences": [list(pair) for pair in ablation.sentences],
         "problems": ablation.problems,
         "effects": _rows(ablation.effects),
+        "score_effects": _rows(ablation.score_effects),
         "curves": _rows(ablation.curves),
         "budgets": _rows(ablation.budgets),
     }

@@ -119,8 +119,8 @@ class _StepProgress:
     def say(self, text: str) -> None:
         self._watch.say(text)
 
-    def start(self, rows: int, done: int, what: str) -> None:
-        self._watch.start(rows, done, f"{self._which}, {what[:1].lower()}{what[1:]}")
+    def start(self, rows: int, done: int, what: str, unit: str = "rows") -> None:
+        self._watch.start(rows, done, f"{self._which}, {what[:1].lower()}{what[1:]}", unit)
 
     def batch(self, examples: int, tokens: int | None) -> None:
         self._watch.batch(examples, tokens)

@@ -8,7 +8,7 @@ function ablationsSection() {
   return section(
     "ablations",
     "Ablation: does the chosen set train a better model?",
-    el("p", { class: "lead" }, "Every arm trains from the same weights on exactly as many response tokens, in as many steps. Below 0: lower loss on held-out rows than rows drawn at random give. It is no benchmark score, and holds for this model, budget and schedule."),
+    el("p", { class: "lead" }, "Every arm trains from the same weights on exactly as many response tokens, in as many steps. Below 0: lower loss on held-out rows than rows drawn at random give. It holds for this model, budget and schedule."),
     ...ablations.flatMap((ablation) => ablationParts(ablation, ablations.length > 1)),
   );
 }
@@ -16,14 +16,14 @@ function ablationsSection() {
 function ablationParts(ablation, several) {
   const evals = [...new Set(ablation.curves.map((row) => row.eval))];
   const arms = [...new Set(ablation.curves.map((row) => row.arm))];
-  const differences = figure(
+  const differences = evals.length > 0 && figure(
     `Loss of each arm less that of random rows on ${evals.join(", ")}, with 95% intervals. The table has the same numbers.`,
     `Intervals over evaluation rows and ${plural(ablation.seeds, "seed")}. Filled: differs from random rows (Holm over arms).`,
     (width) => drawDifferences(ablation.effects, evals, arms, width),
     null,
     { what: () => `${ablation.name} differences`, rows: () => ablation.effects },
   );
-  const curves = figure(
+  const curves = evals.length > 0 && figure(
     `Loss along the training on ${evals.join(", ")}, a line for each arm.`,
     `Mean over ${plural(ablation.seeds, "seed")}, nats a response token.`,
     (width) => drawLossCurves(ablation.curves, evals, arms, width),
@@ -34,10 +34,9 @@ function ablationParts(ablation, several) {
     several && el("h3", null, bdi(ablation.name)),
     el("ul", { class: "findings" }, ablation.sentences.map(([name, said]) => el("li", null, el("strong", null, "On ", bdi(name), ": "), said))),
     ablation.problems.length > 0 && el("p", { class: "soft" }, `Not trained: ${plainText(ablation.problems.join("; "))}`),
-    differences.holder,
-    armLegend(arms),
-    curves.holder,
-    effectsOfArms(ablation),
+    ...(evals.length > 0 ? [differences.holder, armLegend(arms), curves.holder] : []),
+    ablation.effects.length > 0 && effectsOfArms(ablation),
+    ablation.score_effects.length > 0 && scoresOfArms(ablation),
     budgetsOfArms(ablation),
     el("p", { class: "caption" }, `${plainText(ablation.model)}, ${ablation.lora_rank ? `LoRA of rank ${ablation.lora_rank}` : "all weights"}: ${whole(ablation.tokens)} response tokens in ${plural(ablation.steps, "step")}.`),
   ].filter(Boolean);
@@ -120,6 +119,15 @@ function effectsOfArms({ effects }) {
     row.tokens_to_match === null ? "–" : share(row.tokens_to_match / row.tokens), number(row.visible),
   ]); // prettier-ignore
   return table("Every arm beside random rows", heads, rows, { texts: 3 });
+}
+
+function scoresOfArms({ score_effects: effects }) {
+  const heads = ["Arm", "Task", "Metric", "Verdict", "Before", "Score", "Less random", "p (Holm)", "Visible"];
+  const rows = effects.map((row) => [
+    bdi(row.arm), bdi(row.task), bdi(row.metric), row.verdict, number(row.score_before), number(row.score),
+    withInterval(row.difference, row.low, row.high), probability(row.p_holm), number(row.visible),
+  ]); // prettier-ignore
+  return table("Scores on tasks of lm-evaluation-harness", heads, rows, { texts: 4 });
 }
 
 function budgetsOfArms({ budgets }) {
