@@ -153,7 +153,7 @@ def test_better_is_what_the_task_says(difference: float, p: float | None, higher
 
 
 def test_unknown_tasks_and_nothing_to_evaluate_on_are_refused_by_name(folder: Path, tiny_checkpoint: Path) -> None:
-    with pytest.raises(GradPrismError, match="--tasks first_words: .* no such task; did you mean first_word"):
+    with pytest.raises(GradPrismError, match=r"--tasks first_words: .* no such task; did you mean first_word"):
         open_tasks(settings(folder, "first_words"))
     with pytest.raises(GradPrismError, match="expected --eval NAME=FILE, or --tasks NAME"):
         AblateRecipe.from_options(("data.jsonl",), "out", arms="longest", model=str(tiny_checkpoint), tokens=100)
