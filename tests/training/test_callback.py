@@ -1,6 +1,8 @@
 """A training goes on as it would without the callback, and what is measured is what `gradprism.spectra` measures."""
 
+import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -251,6 +253,13 @@ def test_the_page_and_the_figures_take_the_folder(
     for given in (folder, steps):
         page = gradprism.write_report(given).path
         assert page == folder / "report.html"
-        assert "at step 4" in page.read_text("utf-8")
+        found = re.search(
+            r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL
+        )
+        assert found
+        along = json.loads(found[1])["steps"]
+        shown = [row["mean"] for row in along["projections"] if (row["measure"], row["line"]) == ("loss", "mean")]
+        assert shown == pytest.approx(steps.table()["loss"].to_list(), rel=1e-3)
+        assert {row["line"] for row in along["layers"]} == set(pl.read_csv(drawn[1].csv)["line"])
     with pytest.raises(GradPrismError, match="Expected --out"):
         gradprism.draw_figures(folder)

@@ -20,6 +20,7 @@ from gradprism.report.model_data import examples_data, model_data
 from gradprism.report.page import page, page_labels, page_title
 from gradprism.report.page_json import script_json
 from gradprism.report.shared_data import shared_data
+from gradprism.report.step_data import step_data
 from gradprism.report.texts import Texts, TurnText, read_texts
 from gradprism.report.token_shading import ExampleTokens, read_tokens
 
@@ -115,7 +116,8 @@ class Draft:
         notes = [*self._sampling_notes(n_shown)]
         texts: dict[tuple[TurnText, ...], int] = {}
         models = [self._model(index, rows, texts) for index, rows in enumerate(chosen)]
-        shared = {**shared_data(self.comparisons), "ablations": [*map(ablation_data, self.ablations)]}
+        shared = {**shared_data(self.comparisons), "ablations": [*map(ablation_data, self.ablations)],
+                  "steps": step_data(self.comparisons)}  # fmt: skip
         data = {**shared, "notes": notes, "models": models}
         measured = [
             {**curves.json(rows), "tokens": tokens.json(rows)}

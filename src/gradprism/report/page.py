@@ -31,6 +31,7 @@ _SCRIPTS = (
     "ratios",
     "verdict",
     "ablations",
+    "steps",
     "curves",
     "effects",
     "layer",

@@ -1,6 +1,6 @@
 """Measures along the steps of a training: a line for each projection, and one for each of a few layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -24,28 +24,47 @@ _COLUMNS = ("step", "measure", "line", "n", *INTERVAL)
 
 def step_plots(comparisons: Sequence[Comparison], logs: frozenset[str]) -> Plots:
     """Yield the measures over the steps by projection, and by layer; nothing for models that are not in training."""
-    steps = {made.about["model"]["training"]["step"]: made for made in comparisons if "training" in made.about["model"]}
-    if not steps:
+    if not any(_step_of(made) is not None for made in comparisons):
         return
-    if len(steps) < 2 or len(steps) < len(comparisons):
+    steps = steps_of(comparisons)
+    if not steps:
         yield Missing("steps", "it needs two or more steps, of one training and of nothing else")
         return
-    steps = dict(sorted(steps.items()))
+    what = "by projection, mean over layers, with the mean loss of the rows"
+    yield _plot("steps", along_projections(steps), steps, logs, what)
+    yield _plot("steps-layers", along_layers(steps), steps, logs, "by layer, mean over projections")
+
+
+def steps_of(comparisons: Sequence[Comparison]) -> dict[int, Comparison]:
+    """Return the comparisons by step; empty where they are not two or more steps of one training, and nothing else."""
+    steps = {step: made for made in comparisons if (step := _step_of(made)) is not None}
+    return dict(sorted(steps.items())) if 2 <= len(steps) == len(comparisons) else {}
+
+
+def _step_of(made: Comparison) -> int | None:
+    training = made.about["model"].get("training")
+    return None if training is None else int(training["step"])
+
+
+def along_projections(steps: Mapping[int, Comparison]) -> pl.DataFrame:
+    """Return loss and main measures over the steps, means over layers: `step`, `measure`, `line`, `n`, interval."""
     whole = pl.col("layer").is_null() & pl.col("projection").ne_missing(MEAN)
-    by_projection = _along(steps, whole, pl.col("projection").fill_null(MEAN), (_LOSS, *MAIN_MEASURES))
-    yield _plot("steps", by_projection, steps, logs, "by projection, mean over layers, with the mean loss of the rows")
+    return _along(steps, whole, pl.col("projection").fill_null(MEAN), (_LOSS, *MAIN_MEASURES))
+
+
+def along_layers(steps: Mapping[int, Comparison]) -> pl.DataFrame:
+    """Return main measures of a few layers over the steps, means over projections, as `along_projections` does."""
     first = next(iter(steps.values()))
     spread = (len(first.layers) - 1) / max(min(MOST_LAYERS, len(first.layers)) - 1, 1)
     layers = sorted({first.layers[round(spread * i)] for i in range(min(MOST_LAYERS, len(first.layers)))})
     of_layers = pl.col("layer").is_in(layers) & (pl.col("projection") == MEAN)
-    by_layer = _along(steps, of_layers, pl.format("layer {}", pl.col("layer")), MAIN_MEASURES)
-    yield _plot("steps-layers", by_layer, steps, logs, "by layer, mean over projections")
+    return _along(steps, of_layers, pl.format("layer {}", pl.col("layer")), MAIN_MEASURES)
 
 
 KINDS = (FigureKind(110, across_models=step_plots),)
 
 
-def _along(steps: dict[int, Comparison], rows: pl.Expr, line: pl.Expr, measures: Sequence[str]) -> pl.DataFrame:
+def _along(steps: Mapping[int, Comparison], rows: pl.Expr, line: pl.Expr, measures: Sequence[str]) -> pl.DataFrame:
     """Return the means of each step, one row for each measure and line."""
     wanted = pl.DataFrame({"measure": list(measures)})
     found = [

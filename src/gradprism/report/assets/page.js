@@ -3,6 +3,7 @@
 const SECTIONS = [
   ["verdict", "Verdict", verdictSection],
   ["ablations", "Ablation", ablationsSection],
+  ["steps", "Training", stepsSection],
   ["curves", "Curves", curvesSection],
   ["effects", "Effects", effectsSection],
   ["distributions", "Distributions", distributionsSection],
