@@ -71,7 +71,7 @@ def test_examples_name_options_that_there_are(verb: Verb) -> None:
         (("spectra", "data.jsonl"), "spectra needs --out and --model."),
         (("spectra", "data.jsonl", "--out=run"), "spectra needs --model."),
         (("spectra", "data.jsonl", "-m", "gpt2"), "spectra needs --out."),
-        (("score",), "score needs --metric and --out."),
+        (("score",), "score needs --out."),
         (("show",), "show needs RUN."),
     ],
 )

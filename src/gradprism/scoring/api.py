@@ -32,6 +32,7 @@ from gradprism.runs.recorded_recipe import read_recorded_recipe, recipe_paths
 from gradprism.runs.resume_checks import differences
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.scores import ScoreWriter, locked_run, score_identities
+from gradprism.scoring.joined import JoinedColumn, joined_columns
 from gradprism.scoring.metrics import make_metric, reads_text, refuse_unknown
 from gradprism.scoring.settings import ScoreRecipe
 from gradprism.scoring.task import ScoreTask
@@ -50,7 +51,7 @@ _OPTIONS = PythonOptions(ScoreRecipe, but=("model",))
 @_OPTIONS
 def score(
     data: Any = None,
-    metric: str | Sequence[str] = "ifd",
+    metric: str | Sequence[str] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -119,12 +120,16 @@ def score(
     cpus_per_worker: float | None = None,
     part_rows: int = 128,
     name: str | None = None,
+    from_file: str | Path | None = None,
+    on: str = "id",
+    column: str | Sequence[str] = (),
     own: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:
     """Score every example by some metrics, and return the opened run, with the scores at `run.scores(METRIC)`.
 
     `data`: as for `gradprism.spectra`; where None, the data of the run at `out`.
-    `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity.
+    `metric`: some of ifd, instag, difficulty, reward, length, loss, perplexity; ifd where None. In its place
+    `from_file`: scores that something else has computed, one for every row.
     `model`: causal language model (ifd, length, loss, perplexity), by name, or loaded together with its `tokenizer`.
     `out`: the run directory, or its URL in an object store; a new temporary one where None.
     The options are those of the command, e.g. `style="superfiltering"`, `judge="gpt-4o-mini"`, `reward_model="..."`.
@@ -139,7 +144,7 @@ def score(
 
 
 def score_recipe(
-    data: Any, metric: str | Sequence[str], model: Any, tokenizer: Any, out: str | Path, options: dict[str, Any]
+    data: Any, metric: str | Sequence[str] | None, model: Any, tokenizer: Any, out: str | Path, options: dict[str, Any]
 ) -> tuple[ScoreRecipe, ModelSource | None]:
     """Return the recipe for the arguments of a Python call, and the model if it was given loaded."""
     source: ModelSource | None = None
@@ -157,6 +162,8 @@ def score_recipe(
             "gradprism.reward(data, model, tokenizer=tokenizer) scores with a loaded one."
         )
     named = (str(data),) if names_path(data) else tuple(map(str, data or ())) if _are_paths(data) else IN_MEMORY
+    if metric is None:
+        metric = "" if options.get("from_file") else "ifd"
     names = metric if isinstance(metric, str) else ",".join(metric)
     return ScoreRecipe.from_options(named, names, str(out), **options), source
 
@@ -184,9 +191,7 @@ def run_scores(
     refuse_engine(recipe, model)
     recipe, examples = _opened(recipe, data, model, progress)
     description = {"verb": "score", "data": data_record(examples), **machine_record()}
-    metrics = [
-        make_metric(name, recipe, model, progress.say) for name in recipe.metrics
-    ]  # refuses what is missing before any work
+    metrics = _metrics_of(recipe, examples, model, progress.say)  # refuses what is missing before any work
     if not recipe.name or recipe.name in recipe.metrics:  # not stored under another name
         _refuse_other_settings(metrics, to_path(recipe.out))
     with locked_run(to_path(recipe.out), description, progress.say) as run:
@@ -198,9 +203,17 @@ def run_scores(
     return open_run(recipe.out)
 
 
+def _metrics_of(recipe: ScoreRecipe, examples: ExampleSet, model: ModelSource | None, say: Say) -> Sequence[Metric]:
+    if recipe.joined.from_file:
+        return joined_columns(recipe, examples)
+    return [make_metric(name, recipe, model, say) for name in recipe.metrics]
+
+
 def plan_scores(recipe: ScoreRecipe, observer: Progress | None = None) -> dict[str, Plan]:
     """Return the work that each metric of a recipe would take; nothing is sent, loaded or written."""
     recipe, examples = _opened(recipe, None, None, observer or NoProgress())
+    if recipe.joined.from_file:
+        return {metric.name: metric.plan([*examples]) for metric in joined_columns(recipe, examples)}
     return {name: _plan_metric(name, recipe, examples) for name in recipe.metrics}
 
 
@@ -219,7 +232,8 @@ def _opened(
     recipe: ScoreRecipe, data: Any, source: ModelSource | None, progress: Progress
 ) -> tuple[ScoreRecipe, ExampleSet]:
     """Return the recipe with absolute paths and all settings chosen, and its examples."""
-    refuse_unknown(recipe.metrics)
+    if not recipe.joined.from_file:
+        refuse_unknown(recipe.metrics)
     if recipe.name and len(recipe.metrics) > 1:
         raise GradPrismError(
             f"--name {recipe.name} with {len(recipe.metrics)} metrics; expected one metric to be named."
@@ -312,6 +326,7 @@ def _resolved(recipe: ScoreRecipe) -> ScoreRecipe:
         "requests": _with_full_cache(recipe.requests),
         "judge": _local_judge(full(recipe.judge, "judge_template")),
         "reward": full(recipe.reward, "reward_model", "reward_template"),
+        "joined": full(recipe.joined, "from_file"),
         "out": str(to_path(recipe.out).resolve()),
     }
     return recipe.model_copy(update=changes)
@@ -340,6 +355,9 @@ def _make_writer(run: Path, metric: Metric, recipe: ScoreRecipe, say: Say) -> Sc
         "sessions": [],
     }
     own = recipe.model_copy(update={"metric": metric.name})
+    if isinstance(metric, JoinedColumn):
+        joined = recipe.joined.model_copy(update={"column": (metric.column,)})
+        own = recipe.model_copy(update={"joined": joined})
     return ScoreWriter(run, recipe.name or metric.name, description, recipe_text(own), say)
 
 

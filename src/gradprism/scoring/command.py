@@ -34,17 +34,20 @@ Reward = Annotated[RewardSettings, of_group("Reward model", 7)]
 
 EXAMPLES = (
     "gradprism score --metric ifd,loss -o runs/demo",
-    "gradprism score examples/sample.jsonl --metric length -m smollm2-135m -o runs/scores",
+    "gradprism score --from scores.parquet --on id --column quality -o runs/demo",
 )
-COMMON = ("metric", "out", "model", "limit", "template", "style", "judge", "reward-model", "name", "dry-run")
+COMMON = ("metric", "from", "out", "model", "limit", "template", "style", "judge", "reward-model", "name", "dry-run")
 
 
 def score(
     data: Data = (),
     /,
     *,
-    metric: Several,
     out: str,
+    metric: Several = (),
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    on: str = "id",
+    column: Several = (),
     name: str | None = None,
     set_: Annotated[Several, Parameter(name="--set")] = (),
     model: Model = None,
@@ -65,8 +68,8 @@ def score(
     """Score every example by quality metrics, into the run that holds its spectra or a new one.
 
     Metrics: ifd, loss, perplexity and length (by --model), instag and difficulty (by --judge), reward (by
-    --reward-model), and those of installed packages. The same command resumes: published parts are not computed
-    again, and answers of a judge are cached.
+    --reward-model), those of installed packages, and any that another tool has written to a file (--from).
+    The same command resumes: published parts are not computed again, and answers of a judge are cached.
 
     Parameters
     ----------
@@ -75,6 +78,13 @@ def score(
     metric
         One or several (repeated, or with commas between them): ifd, loss, perplexity, length (all by --model),
         instag, difficulty (by --judge), reward (by --reward-model).
+    from_
+        File of scores that something else has computed, joined to the rows: .parquet, .jsonl, .json or .csv. One that
+        lacks a row, or names one twice, is refused.
+    on
+        Key of that file: id, row, or COLUMN=id and COLUMN=row where its column has another name. Rows count from 0.
+    column
+        Columns of that file that are scores, A.B for a field of A; by itself the only one that holds numbers.
     out
         The run directory, or its URL in an object store: s3://BUCKET/RUN.
     name
@@ -94,6 +104,7 @@ def score(
     """
     values = {
         "data": data, "metric": ",".join(metric), "out": out, "name": name, "checkpoint": model, "read": read,
+        "joined": {"from_file": from_, "on": on, "column": tuple(column)},
         "text": text, "likelihood": likelihood, "judge": judge, "requests": requests, "reward": reward,
         "execution": execution, "engine": engine, "part_rows": part_rows, "own": _own_settings(set_),
     }  # fmt: skip
@@ -139,6 +150,7 @@ def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
 
 def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
     from gradprism.scoring.api import run_scores
+    from gradprism.scoring.joined import joined_names
 
-    scored = [recipe.name] if recipe.name else list(recipe.metrics)
+    scored = [recipe.name] if recipe.name else list(recipe.metrics or joined_names(recipe))
     return score_run(partial(run_scores, recipe, retry_failed=retry_failed), recipe.out, scored, quiet, json)

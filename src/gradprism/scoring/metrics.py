@@ -61,7 +61,8 @@ def refuse_unknown(names: Sequence[str]) -> None:
 
 def reads_text(names: Iterable[str]) -> bool:
     """Return whether one of these metrics needs a causal language model or its tokenizer."""
-    return any(known_metrics()[name].needs in ("tokenizer", "model") for name in names)
+    known = known_metrics()
+    return any(known[name].needs in ("tokenizer", "model") for name in names if name in known)
 
 
 def _answers_file(recipe: ScoreRecipe) -> Path:
