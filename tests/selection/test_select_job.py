@@ -170,7 +170,7 @@ def test_a_write_that_fails_leaves_nothing_half_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> Any:
-        yield {"a": 1}, {"reason": None, "gradprism.reason": None}, ["selected"]
+        yield None, {"a": 1}, {"reason": None, "gradprism.reason": None}, ["selected"]
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(select_files, "_rows_with_files", fails)

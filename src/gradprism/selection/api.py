@@ -32,6 +32,7 @@ def select(
     *,
     out: str | Path | None = None,
     data: Any = None,
+    trainer: Literal["trl", "llama-factory", "axolotl", "open-instruct"] | None = None,
     columns: str | Mapping[str, str] = "",
     split: str | None = None,
     config: str | None = None,
@@ -69,12 +70,14 @@ def select(
     `out`: FILE.jsonl or FILE.parquet; files beside it get the other groups, the rows left out and the data card.
     Nothing is written where None.
     `data`: replaces the data that the run's recipe names, where they have moved.
+    `trainer`: writes the groups in the form that this trainer reads, as `--for` does.
     The options are those of the command, e.g. `top=200, bottom="10%", match_length=True, stratify="kind", seed=1`.
     Raises `GradPrismError`.
     """
     options = _OPTIONS.given(locals())
     names = _names_of(data_or_run)
-    recipe = SelectRecipe.from_options(names or IN_MEMORY, None if out is None else str(out), by, **options)
+    where = None if out is None else str(out)
+    recipe = SelectRecipe.from_options(names or IN_MEMORY, where, by, trainer=trainer, **options)
     return run_recipe(recipe, data_or_run if names is None else None, data=data)
 
 
@@ -92,7 +95,10 @@ def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -
         cut = [PERPLEXITY] if recipe.select.max_perplexity is not None else []
         used = (*recipe.select.metrics, *where_names(recipe.select.where), *cut, "length")
         selection = replace(selection, notes=(*selection.notes, *notes_on_settings(run, used)))
-    return selection if recipe.out is None else write_selection(selection, recipe, examples, survey.names)
+    if recipe.out is None:
+        return selection
+    answers = "all" if run is None else run.record.get("identity", {}).get("text.turns", "all")
+    return write_selection(selection, recipe, examples, survey.names, answers)
 
 
 def _names_of(data_or_run: Any) -> tuple[str, ...] | None:

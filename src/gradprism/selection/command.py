@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.options import Data, Json, Quiet, of_group
 from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, Read
-from gradprism.selection.settings import SelectRecipe, SelectSettings
+from gradprism.selection.settings import SelectRecipe, SelectSettings, TrainerName
 
 DEFAULT_SELECT = SelectSettings()
 Select = Annotated[SelectSettings, of_group("Rows to select", 2)]
@@ -17,8 +19,8 @@ EXAMPLES = (
     "gradprism select runs/demo --by effective_rank --top 20 -o best.jsonl",
     "gradprism select examples/sample.jsonl --where \"kind = 'careful'\" -o careful.jsonl",
 )
-COMMON = ("out", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup", "diverse",
-          "round-robin")  # fmt: skip
+COMMON = ("out", "for", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup",
+          "diverse", "round-robin")  # fmt: skip
 
 
 def select(
@@ -26,6 +28,7 @@ def select(
     /,
     *,
     out: str | None = None,
+    for_: Annotated[TrainerName | None, Parameter(name="--for")] = None,
     settings: Select = DEFAULT_SELECT,
     read: Read = DEFAULT_READ,
     quiet: Quiet = False,
@@ -42,12 +45,16 @@ def select(
     out
         FILE.jsonl or FILE.parquet; files beside it get the other groups, the rows left out and why, and a data card.
         Without it nothing is written.
+    for_
+        Write the groups as this trainer reads them (chat messages, and which answers are trained on), and beside them
+        what registers them there: a part of its configuration, or an entry of dataset_info.json.
     quiet
         Print nothing but errors.
     json
         Print counts, thresholds and ties as JSON on stdout.
     """
-    return _select(checked(SelectRecipe, {"data": data, "out": out, "select": settings, "read": read}), quiet, json)
+    values = {"data": data, "out": out, "trainer": for_, "select": settings, "read": read}
+    return _select(checked(SelectRecipe, values), quiet, json)
 
 
 RECIPE = SelectRecipe

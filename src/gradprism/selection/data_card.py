@@ -91,6 +91,7 @@ def command(recipe: SelectRecipe) -> str:
             if value != defaults[name].default:
                 given += _option(name, value)
     out = [] if recipe.out is None else ["--out", recipe.out]
+    out += ["--for", recipe.trainer] if recipe.trainer else []
     return shlex.join(["gradprism", "select", *recipe.data, *given, *out])
 
 

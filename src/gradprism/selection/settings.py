@@ -230,6 +230,9 @@ def _parse_decimal(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
+TrainerName = Literal["trl", "llama-factory", "axolotl", "open-instruct"]
+
+
 class SelectRecipe(Settings):
     """Settings of one `gradprism select`. `read` is for data files; for a run it gives only the seed."""
 
@@ -238,6 +241,20 @@ class SelectRecipe(Settings):
     read: ReadSettings = ReadSettings()
     select: SelectSettings
     out: str | None = None
+    trainer: TrainerName | None = None
+    """Write the groups in the form that a trainer reads, and beside them what registers them there."""
+
+    @model_validator(mode="after")
+    def _check_trainer(self) -> Self:
+        if self.trainer and not (self.out or "").endswith(".jsonl"):
+            raise ValueError(f"--for {self.trainer} writes JSON Lines: expected --out with a name that ends in .jsonl")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_trainer(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `trainer` where there is none: studies know done steps by a digest of these."""
+        values: dict[str, Any] = serialize(self)
+        return values if self.trainer else {name: value for name, value in values.items() if name != "trainer"}
 
     @model_validator(mode="after")
     def _check_select(self) -> Self:
@@ -246,8 +263,15 @@ class SelectRecipe(Settings):
         return self
 
     @classmethod
-    def from_options(cls, data: tuple[str, ...], out: str | None, by: str | Sequence[str] = (), **options: Any) -> Self:
+    def from_options(
+        cls,
+        data: tuple[str, ...],
+        out: str | None,
+        by: str | Sequence[str] = (),
+        trainer: TrainerName | None = None,
+        **options: Any,
+    ) -> Self:
         """Make a recipe of flat options, as a Python caller gives them."""
         values = grouped(cls, options)
         values["select"] = {"by": by, **values.get("select", {})}
-        return checked(cls, {"data": data, "out": out, **values})
+        return checked(cls, {"data": data, "out": out, "trainer": trainer, **values})
