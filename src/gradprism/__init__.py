@@ -11,7 +11,8 @@ The public names, each loaded on first use so that `import gradprism` stays chea
 - `compare`: groups of examples, raw and length-controlled -> `Comparison`; `open_comparison` reads a saved one
 - `correlate`: metrics and measures of a run with each other; `draw_figures`, `write_report`: of comparisons and runs
 - `diversity`: how diverse the gradients of a set are, its sources, and what each row adds -> `Diversity`
-- `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file
+- `import_paper`: published gradient statistics into a run; `export_paper`: a run into such a file;
+  `export_table`: its numbers as CSV, Parquet or scores for other tools
 - `select`: subsets of a run or of data, by any metric
 - `ablate`: does training on a selection beat training on random rows at equal tokens -> `Ablation`; `open_ablation`
 - `open_run`, `Run`: read a run directory

@@ -6,6 +6,7 @@ from .correlation.api import correlate
 from .figures.api import draw_figures
 from .interop.exporting import export_paper
 from .interop.importing import import_paper
+from .interop.score_tables import export_table
 from .measurement.api import spectra
 from .prism.analyzer import GradientAnalyzer
 from .prism.norms_and_ranks import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
@@ -40,6 +41,7 @@ __all__ = [
     "draw_figures",
     "effective_rank",
     "export_paper",
+    "export_table",
     "frobenius_norm",
     "ifd",
     "import_paper",

@@ -33,6 +33,7 @@ from gradprism.runs.sketches import Sketches, read_sketches
 from gradprism.runs.wide_table import wide_table
 
 if TYPE_CHECKING:
+    import datasets
     import pandas as pd
 
 _STORED_BY = {"tokens": "--tokens", "sketches": "--sketch 4096"}
@@ -193,6 +194,23 @@ class Run:
     def to_pandas(self, table: str) -> "pd.DataFrame":
         """Return a whole table as a pandas frame."""
         return self.scan(table).collect().to_pandas()
+
+    def to_datasets(self) -> "datasets.Dataset":
+        """Return the wide table, `Run.table`, as a data set of Hugging Face's library."""
+        import datasets
+
+        return datasets.Dataset.from_polars(self.table())
+
+    def to_duckdb(self, connection: Any = None) -> Any:
+        """Return a DuckDB connection with a view of each table, and of the scores of each metric, to ask in SQL.
+
+        `connection`: one of yours; a new one in memory where None. The views are `examples`, `spectra`, `similarity`,
+        ..., `scores_METRIC`, and `wide` (`Run.table`). They read the run's files: nothing is copied but `wide`. Raises
+        `GradPrismError` for a run in an object store, and where duckdb is not installed.
+        """
+        from gradprism.runs.sql import connect
+
+        return connect(self, connection)
 
     @property
     def has_spectra(self) -> bool:

@@ -186,7 +186,7 @@ def _values(table: pl.DataFrame, column: str, path: Path) -> list[float | None]:
 
 def _metric_name(column: str, name: str | None) -> str:
     made = name or re.sub(r"[^A-Za-z0-9_-]+", "_", column).strip("_-")
-    if made in {*known_metrics(), *RESERVED_NAMES, *known_measures()}:
+    if made in {*known_metrics(), *RESERVED_NAMES, *known_measures(), "row", "example_id"}:
         raise GradPrismError(
             f"The column {column} would be called {made}, which is the name of a metric or measure that gradprism "
             "computes itself. Expected --name with another one."

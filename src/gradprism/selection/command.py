@@ -20,7 +20,7 @@ EXAMPLES = (
     "gradprism select examples/sample.jsonl --where \"kind = 'careful'\" -o careful.jsonl",
 )
 COMMON = ("out", "for", "by", "top", "bottom", "quantile", "where", "tokens", "match-length", "random", "dedup",
-          "diverse", "round-robin")  # fmt: skip
+          "diverse")  # fmt: skip
 
 
 def select(
