@@ -14,7 +14,7 @@ LINT   := { $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy &
 # Processes that tests start (workers, commands) read bytecode, where the environment would have each compile anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo browser lint test test-all check study bench bench-more clean
+.PHONY: setup demo browser lint test test-all check study site bench bench-more clean
 .DEFAULT_GOAL := demo
 
 # Bytecode of all that is installed: other targets have Python write it for what they import, a quarter of it.
@@ -86,6 +86,11 @@ study: $(STAMP)
 	@cp runs/small-study/README.md studies/.small/ && cp runs/small-study/tables/*.csv studies/.small/tables/
 	@cp runs/small-study/figures/*.png studies/.small/figures/
 	@rm -rf studies/small && mv studies/.small studies/small && du -sh studies/small
+
+# The documentation as a site, in .cache/site: a broken link fails.
+site: $(STAMP)
+	@$(BIN)/python website/pages.py .cache/pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f website/mkdocs.yml && echo "==> .cache/site/index.html"
 
 bench: $(STAMP)
 	@echo "==> Cost of all layers against an ordinary training pass, side by side (about 45 minutes on two cores)"
