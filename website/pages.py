@@ -1,6 +1,6 @@
 """Lay out the pages of the site in a folder: the repository's own, where their links hold, and one of all public names.
 
-    python website/pages.py FOLDER
+python website/pages.py FOLDER
 """
 
 import re

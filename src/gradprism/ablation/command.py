@@ -3,8 +3,9 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import polars as pl
 from cyclopts import Parameter
 
 from gradprism.ablation.settings import AblateRecipe, HarnessSettings, TrainSettings
@@ -14,6 +15,12 @@ from gradprism.core.settings import checked
 from gradprism.data.options import DEFAULT_READ, DEFAULT_TEXT, Read, Text
 from gradprism.engine.options import DEFAULT_ENGINE, Engine
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
+from gradprism.tracking.options import DEFAULT_TRACK, Track
+from gradprism.tracking.settings import TrackSettings
+from gradprism.tracking.tracked import Tracked, tracked
+
+if TYPE_CHECKING:
+    from gradprism.ablation.result import Ablation
 
 Train = Annotated[TrainSettings, of_group("Training", 3)]
 Harness = Annotated[HarnessSettings, of_group("Tasks of lm-evaluation-harness", 4)]
@@ -43,6 +50,7 @@ def ablate(
     text: Text = DEFAULT_TEXT,
     execution: Execution = DEFAULT_EXECUTION,
     engine: Engine = DEFAULT_ENGINE,
+    track: Track = DEFAULT_TRACK,
     retry_failed: Flag = False,
     dry_run: Flag = False,
     quiet: Quiet = False,
@@ -78,7 +86,7 @@ def ablate(
         "read": read, "text": text, "execution": execution, "engine": engine, "out": out,
     }  # fmt: skip
     recipe = checked(AblateRecipe, values)
-    return _plan(recipe, quiet, json) if dry_run else _ablate(recipe, retry_failed, quiet, json)
+    return _plan(recipe, quiet, json) if dry_run else _ablate(recipe, retry_failed, quiet, json, track)
 
 
 RECIPE = AblateRecipe
@@ -89,14 +97,17 @@ def replay(recipe: AblateRecipe, path: Path, *, quiet: bool, json: bool) -> int:
     return _ablate(recipe, False, quiet, json)
 
 
-def _ablate(recipe: AblateRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+def _ablate(
+    recipe: AblateRecipe, retry_failed: bool, quiet: bool, json: bool, track: TrackSettings = DEFAULT_TRACK
+) -> int:
     from gradprism.ablation.api import run_recipe
     from gradprism.ablation.render import ablation_of
     from gradprism.core.progress_bar import show_progress
 
     try:
-        with show_progress(quiet or json) as observer:
-            found = run_recipe(recipe, observer, retry_failed=retry_failed)
+        with show_progress(quiet or json) as observer, tracked(observer, track, recipe) as following:
+            found = run_recipe(recipe, following, retry_failed=retry_failed)
+            _log(found, following)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Repeat the same command to resume.\n")
         return 130
@@ -112,6 +123,17 @@ def _ablate(recipe: AblateRecipe, retry_failed: bool, quiet: bool, json: bool) -
     elif not quiet:
         HarmlessConsole().print(ablation_of(found))
     return 3 if found.problems else 0
+
+
+def _log(found: "Ablation", following: Tracked) -> None:
+    """Log the mean curves by tokens trained on, the differences from random rows, the page and the figures."""
+    for tokens, rows in found.curves.group_by("tokens", maintain_order=True):
+        losses = {f"loss/{row['eval']}/{row['arm']}": row["loss"] for row in rows.iter_rows(named=True)}
+        following.log(losses, int(tokens[0]))
+    of_tasks = found.score_effects.select(pl.format("{} {}", "task", "metric").alias("eval"), "arm", "difference")
+    effects = pl.concat([found.effects.select("eval", "arm", "difference"), of_tasks]).rows()
+    files = (found.path / "README.md", *sorted((found.path / "figures").glob("*.png")))
+    following.finish({f"difference/{of}/{arm}": value for of, arm, value in effects}, files)
 
 
 def _plan(recipe: AblateRecipe, quiet: bool, json: bool) -> int:

@@ -13,6 +13,8 @@ from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.options import DEFAULT_EXECUTION, Checkpoint, Execution
 from gradprism.prism.settings import PrismSettings, TargetSettings
 from gradprism.runs.command import make_run
+from gradprism.tracking.options import DEFAULT_TRACK, Track
+from gradprism.tracking.settings import TrackSettings
 
 DEFAULT_PRISM = PrismSettings()
 DEFAULT_TARGETS = TargetSettings()
@@ -39,6 +41,7 @@ def spectra(
     targets: Targets = DEFAULT_TARGETS,
     execution: Execution = DEFAULT_EXECUTION,
     engine: Engine = DEFAULT_ENGINE,
+    track: Track = DEFAULT_TRACK,
     part_rows: int = 32,
     retry_failed: Flag = False,
     dry_run: Flag = False,
@@ -75,7 +78,7 @@ def spectra(
         "targets": targets, "execution": execution, "engine": engine, "part_rows": part_rows, "out": out,
     }  # fmt: skip
     recipe = checked(SpectraRecipe, values)
-    return _estimate(recipe, quiet, json) if dry_run else _measure(recipe, by, quiet, json, retry_failed)
+    return _estimate(recipe, quiet, json) if dry_run else _measure(recipe, by, quiet, json, retry_failed, track)
 
 
 RECIPE = SpectraRecipe
@@ -100,7 +103,15 @@ def _estimate(recipe: SpectraRecipe, quiet: bool, json: bool) -> int:
     return 0
 
 
-def _measure(recipe: SpectraRecipe, by: str | None, quiet: bool, json: bool, retry_failed: bool) -> int:
+def _measure(
+    recipe: SpectraRecipe,
+    by: str | None,
+    quiet: bool,
+    json: bool,
+    retry_failed: bool,
+    track: TrackSettings = DEFAULT_TRACK,
+) -> int:
     from gradprism.measurement.api import run_recipe
 
-    return make_run(partial(run_recipe, recipe, retry_failed=retry_failed), recipe.out, "measured", by, quiet, json)
+    job = partial(run_recipe, recipe, retry_failed=retry_failed)
+    return make_run(job, recipe.out, "measured", by, quiet, json, track, recipe)

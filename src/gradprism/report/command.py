@@ -6,6 +6,9 @@ from cyclopts import Parameter
 
 from gradprism.core.console import HarmlessConsole
 from gradprism.core.options import Quiet, Several
+from gradprism.core.progress import NoProgress
+from gradprism.tracking.options import DEFAULT_TRACK, Track
+from gradprism.tracking.tracked import tracked
 
 EXAMPLES = (
     "gradprism report runs/demo",
@@ -21,6 +24,7 @@ def report(
     max_mb: float = 12.0,
     texts: bool = True,
     seed: int = 0,
+    track: Track = DEFAULT_TRACK,
     quiet: Quiet = False,
 ) -> int:
     """Write one interactive page that opens offline: curves, effects, length, correlations, and every example.
@@ -52,4 +56,6 @@ def report(
     )  # fmt: skip
     for note in written.notes:
         console.print(note, style="dim")
+    with tracked(NoProgress(), track, None) as following:
+        following.finish({"shown": written.n_shown, "examples": written.n_examples}, (written.path,))
     return 0

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Json
+from gradprism.core.settings import Settings
+from gradprism.runs.layout import RUN_FILE
+from gradprism.tracking.options import DEFAULT_TRACK
+from gradprism.tracking.settings import TrackSettings
+from gradprism.tracking.tracked import tracked
 
 if TYPE_CHECKING:
     from gradprism.core.progress import Progress
@@ -45,17 +50,22 @@ def run_job(
     quiet: bool,
     counted: "Callable[[Run], str]",
     report: "Callable[[Run], int]",
+    track: TrackSettings = DEFAULT_TRACK,
+    recipe: Settings | None = None,
 ) -> int:
     """Do a job that writes into the run `out`, and return the exit status of `report`, or of an interrupt.
 
-    `counted` says how many rows of the run are there, for a job that was interrupted.
+    `counted` says how many rows of the run are there, for a job that was interrupted. `track` says where progress and
+    results also go, `recipe` the settings to log there.
     """
     from gradprism.core.progress_bar import show_progress
     from gradprism.runs.run import open_run
 
     try:
-        with show_progress(quiet) as progress:
-            finished = job(progress)
+        with show_progress(quiet) as progress, tracked(progress, track, recipe) as following:
+            finished = job(following)
+            if track.track:
+                following.finish(tracked_results(finished), (finished.path / RUN_FILE,))
     except KeyboardInterrupt:
         err = HarmlessConsole(stderr=True)
         try:
@@ -67,7 +77,26 @@ def run_job(
     return report(finished)
 
 
-def score_run(job: "Callable[[Progress], Run]", out: str, names: Sequence[str], quiet: bool, json: bool) -> int:
+def tracked_results(run: "Run") -> dict[str, float | None]:
+    """Return the mean over examples of every number of a run, and how many rows there are of each status."""
+    table = run.table()
+    means = {name: table[name].mean() for name, kind in table.schema.items()
+             if kind.is_numeric() and name != "row" and not name.startswith("column:")}  # fmt: skip
+    counts = {"rows": table.height}
+    if "status" in table.columns:
+        counts |= {f"rows/{status}": n for status, n in table["status"].value_counts().rows()}
+    return {**{f"mean/{name}": value for name, value in means.items()}, **counts}  # type: ignore[dict-item]
+
+
+def score_run(
+    job: "Callable[[Progress], Run]",
+    out: str,
+    names: Sequence[str],
+    quiet: bool,
+    json: bool,
+    track: TrackSettings = DEFAULT_TRACK,
+    recipe: Settings | None = None,
+) -> int:
     """Do a job that computes the scores `names` of a run, and print their summary."""
     from gradprism.runs.render_scores import scores_of
     from gradprism.runs.score_summary import summary_of_scores
@@ -87,10 +116,19 @@ def score_run(job: "Callable[[Progress], Run]", out: str, names: Sequence[str], 
             sys.stderr.write(f"gradprism: no row has a value of {without}; for the reasons: gradprism show {out}\n")
         return 1 if without else 0
 
-    return run_job(job, out, quiet, counted, report)
+    return run_job(job, out, quiet, counted, report, track, recipe)
 
 
-def make_run(job: "Callable[[Progress], Run]", out: str, done: str, by: str | None, quiet: bool, json: bool) -> int:
+def make_run(
+    job: "Callable[[Progress], Run]",
+    out: str,
+    done: str,
+    by: str | None,
+    quiet: bool,
+    json: bool,
+    track: TrackSettings = DEFAULT_TRACK,
+    recipe: Settings | None = None,
+) -> int:
     """Do a job that makes a run, and print its summary; `done` is the participle for a row, such as "measured"."""
 
     def counted(run: "Run") -> str:
@@ -104,7 +142,7 @@ def make_run(job: "Callable[[Progress], Run]", out: str, done: str, by: str | No
         sys.stderr.write(f"gradprism: no row could be {done}; for the reasons: gradprism show {out}\n")
         return 1
 
-    return run_job(job, out, quiet, counted, report)
+    return run_job(job, out, quiet, counted, report, track, recipe)
 
 
 def print_summary(run: "Run", by: str | None, json: bool) -> None:

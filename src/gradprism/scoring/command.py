@@ -19,6 +19,8 @@ from gradprism.metrics.settings import JudgeSettings, LikelihoodSettings, Reques
 from gradprism.models.options import DEFAULT_EXECUTION, Execution, Model
 from gradprism.runs.command import score_run
 from gradprism.scoring.settings import ScoreRecipe
+from gradprism.tracking.options import DEFAULT_TRACK, Track
+from gradprism.tracking.settings import TrackSettings
 
 if TYPE_CHECKING:
     pass
@@ -59,6 +61,7 @@ def score(
     reward: Reward = DEFAULT_REWARD,
     execution: Execution = DEFAULT_EXECUTION,
     engine: Engine = DEFAULT_ENGINE,
+    track: Track = DEFAULT_TRACK,
     part_rows: int = 128,
     retry_failed: Flag = False,
     dry_run: Flag = False,
@@ -109,7 +112,7 @@ def score(
         "execution": execution, "engine": engine, "part_rows": part_rows, "own": _own_settings(set_),
     }  # fmt: skip
     recipe = checked(ScoreRecipe, values)
-    return _plan(recipe, quiet, json) if dry_run else _score(recipe, retry_failed, quiet, json)
+    return _plan(recipe, quiet, json) if dry_run else _score(recipe, retry_failed, quiet, json, track)
 
 
 def _own_settings(texts: Sequence[str]) -> dict[str, Any]:
@@ -148,9 +151,12 @@ def replay(recipe: ScoreRecipe, path: Path, *, quiet: bool, json: bool) -> int:
     return _score(recipe, False, quiet, json)
 
 
-def _score(recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool) -> int:
+def _score(
+    recipe: ScoreRecipe, retry_failed: bool, quiet: bool, json: bool, track: TrackSettings = DEFAULT_TRACK
+) -> int:
     from gradprism.scoring.api import run_scores
     from gradprism.scoring.joined import joined_names
 
     scored = [recipe.name] if recipe.name else list(recipe.metrics or joined_names(recipe))
-    return score_run(partial(run_scores, recipe, retry_failed=retry_failed), recipe.out, scored, quiet, json)
+    job = partial(run_scores, recipe, retry_failed=retry_failed)
+    return score_run(job, recipe.out, scored, quiet, json, track, recipe)

@@ -1,0 +1,1 @@
+"""Progress and results of a job, also in an experiment tracker."""
