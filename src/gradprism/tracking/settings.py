@@ -8,7 +8,7 @@ TrackerName = Literal["wandb", "mlflow", "trackio", "tensorboard"]
 
 
 class TrackSettings(Settings):
-    """Where progress and results also go."""
+    """Tracker that progress and results also go to."""
 
     track: TrackerName | None = None
     """Also log progress, and the results with their page, to this tracker (extra `trackers`)."""
