@@ -15,7 +15,7 @@ from gradprism.files.paths import to_path
 from gradprism.runs.run import Run, open_run
 
 TableFormat = Literal["csv", "parquet", "oda"]
-_ENDINGS = {"csv": ".csv", "parquet": ".parquet", "oda": ".jsonl"}
+_ENDINGS: dict[TableFormat, str] = {"csv": ".csv", "parquet": ".parquet", "oda": ".jsonl"}
 _NO_SCORES = ("row", "example_id", "status", "reason", "truncated")
 
 

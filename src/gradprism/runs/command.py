@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from gradprism.core.console import HarmlessConsole, print_json
 from gradprism.core.errors import GradPrismError
 from gradprism.core.options import Json
@@ -80,12 +82,13 @@ def run_job(
 def tracked_results(run: "Run") -> dict[str, float | None]:
     """Return the mean over examples of every number of a run, and how many rows there are of each status."""
     table = run.table()
-    means = {name: table[name].mean() for name, kind in table.schema.items()
-             if kind.is_numeric() and name != "row" and not name.startswith("column:")}  # fmt: skip
-    counts = {"rows": table.height}
-    if "status" in table.columns:
-        counts |= {f"rows/{status}": n for status, n in table["status"].value_counts().rows()}
-    return {**{f"mean/{name}": value for name, value in means.items()}, **counts}  # type: ignore[dict-item]
+    numbers = [
+        name for name, kind in table.schema.items()
+        if kind.is_numeric() and name != "row" and not name.startswith("column:")
+    ]  # fmt: skip
+    means = table.select(pl.col(name).cast(pl.Float64).mean().alias(f"mean/{name}") for name in numbers)
+    counts = table["status"].value_counts().rows() if "status" in table.columns else []
+    return {**means.row(0, named=True), "rows": table.height, **{f"rows/{status}": n for status, n in counts}}
 
 
 def score_run(

@@ -97,8 +97,8 @@ def run_recipe(recipe: SelectRecipe, objects: Any = None, *, data: Any = None) -
         selection = replace(selection, notes=(*selection.notes, *notes_on_settings(run, used)))
     if recipe.out is None:
         return selection
-    answers = "all" if run is None else run.record.get("identity", {}).get("text.turns", "all")
-    return write_selection(selection, recipe, examples, survey.names, answers)
+    last = run is not None and run.record.get("identity", {}).get("text.turns") == "last"
+    return write_selection(selection, recipe, examples, survey.names, "last" if last else "all")
 
 
 def _names_of(data_or_run: Any) -> tuple[str, ...] | None:

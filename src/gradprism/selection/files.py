@@ -52,7 +52,7 @@ def write_selection(
     refuse_replacing([*files.values(), *map(out.with_name, registration), _card(out)], examples.sources)
     with written_folder(out.parent, FolderKind("selection"), name=out.name) as new:
         homes = {name: new / file.name for name, file in files.items()}
-        _write(homes, selection, examples, added, form and partial(_row_for, form, answers))
+        _write(homes, selection, examples, added, partial(_row_for, form, answers) if form else None)
         for name, text in registration.items():
             write_whole(new / name, text.encode())
         write_whole(new / _card(out).name, data_card(selection, recipe, examples, files).encode())
