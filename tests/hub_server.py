@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_token-that-no-file-may-hold"
+_CHUNK = 1 << 16
 _MANY_REQUESTS = b'{"error": "too many requests"}'
 
 
@@ -93,8 +95,9 @@ class HubServer:
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:
         """Return what a client of this hub is started with."""
-        return {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more}  # fmt: skip
+        quiet = dict.fromkeys(("XET", "TELEMETRY", "PROGRESS_BARS"), "1")
+        settings = {f"HF_HUB_DISABLE_{name}": value for name, value in quiet.items()}
+        return {"HF_ENDPOINT": self.url, "HF_HOME": str(home), **settings, **more}
 
     def _answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
@@ -199,9 +202,11 @@ class HubServer:
             request.close_connection = True
             request.connection.close()
             return
-        if with_body:
-            self.sent[path] += len(part)
-        self._send(request, status, part, with_body, headers)
+        self._head(request, status, len(part), headers)
+        with suppress(OSError):  # a client that has read enough
+            for first in range(0, len(part) if with_body else 0, _CHUNK):
+                request.wfile.write(part[first : first + _CHUNK])
+                self.sent[path] += len(part[first : first + _CHUNK])
 
     def _create(self, request: BaseHTTPRequestHandler, asked: dict[str, Any], with_body: bool) -> None:
         if self._token(request) != TOKEN:

@@ -101,8 +101,9 @@ def _source_of_saved(path: Path, settings: ReadSettings) -> Source:
 def _source_of_hub(name: str, settings: ReadSettings) -> Source:
     import datasets
 
+    streams = settings.limit is not None and settings.sample is None  # the first rows alone are wanted
     try:
-        loaded = datasets.load_dataset(name, settings.config, split=settings.split)
+        loaded = datasets.load_dataset(name, settings.config, split=settings.split, streaming=streams)
     except Exception as error:  # the hub client raises many types; all mean that the data is not to be had
         raise GradPrismError(
             f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: "
@@ -111,7 +112,14 @@ def _source_of_hub(name: str, settings: ReadSettings) -> Source:
             "(with --config and --split where it has several)."
         ) from error
     split = _choose_split(loaded, name, settings.split)
-    return Source(name, "hub data set", lambda: _records_of_dataset(split, settings.max_row_bytes))
+    records = _records_of_stream if streams else _records_of_dataset
+    return Source(name, "hub data set", lambda: records(split, settings.max_row_bytes))
+
+
+def _records_of_stream(rows: Any, most: int) -> Iterator[Record]:
+    """Yield the rows of a `datasets.IterableDataset`, of which no more is fetched than is read."""
+    for number, batch in enumerate(rows.with_format("arrow").iter(1)):
+        yield Record(None, f"row {number}: {too_large(most)}") if batch.nbytes > most else Record(batch.to_pylist()[0])
 
 
 def _records_of_dataset(rows: Any, most: int) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 Also quantised ones, with an adapter on top, and spread over several devices.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -342,18 +343,31 @@ class Checkpoint:
         return f"{self._fingerprint(config)}+{digest_of_files(sorted(folder.glob('adapter_*')))}"
 
     def _fingerprint(self, config: Any) -> str:
-        commit = getattr(config, "_commit_hash", None)
-        if commit:
-            return str(commit)
         if self.name in BUILTIN_MODELS:  # the same weights, converted or not
             return BUILTIN_MODELS[self.name].sha256[:16]
         folder = Path(self.location)
         if not folder.is_dir():
-            return "unknown"
+            return getattr(config, "_commit_hash", None) or self._commit_in_cache()
         code = ("*.py",) if self.settings.trust_remote_code else ()
         patterns = (self.gguf_file,) if self.gguf_file else (*_WEIGHTS, *_SETTINGS, *code)
         files = sorted(file for pattern in patterns for file in folder.glob(pattern) if not file.is_dir())
         return digest_of_files(files)
+
+    def _commit_in_cache(self) -> str:
+        """Return the commit of the hub that the files come from, by the folder that the client keeps them in.
+
+        Later versions of transformers do not say it in the configuration. Raises `GradPrismError` where it is not
+        known: without it, runs of different weights would pass for runs of one model.
+        """
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.location, "config.json", revision=self.settings.revision)
+        if not isinstance(found, str) or not (sha := re.search(r"/snapshots/([0-9a-f]{40})/", Path(found).as_posix())):
+            raise GradPrismError(
+                f"The commit of {self.name} is not known: its config.json is not in the cache of the hub's client. "
+                "Expected a hub id whose files it keeps there, or a folder."
+            )
+        return sha[1]
 
 
 def find_checkpoint(settings: CheckpointSettings, say: Say = say_nothing, *, weights: bool = True) -> Checkpoint:
