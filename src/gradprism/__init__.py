@@ -15,6 +15,7 @@ The public names, each loaded on first use so that `import gradprism` stays chea
   `export_table`: its numbers as CSV, Parquet or scores for other tools
 - `select`: subsets of a run or of data, by any metric
 - `ablate`: does training on a selection beat training on random rows at equal tokens -> `Ablation`; `open_ablation`
+- `push`, `open_hub`: a run or a selection to the hub as a data set, and a run from there
 - `open_run`, `Run`: read a run directory
 - `SpectraCallback`: measures inside a training of transformers or TRL; `open_steps`, `Steps`: read what it wrote
 - `GradientAnalyzer`: the same measures on a model and tokenizer one already holds

@@ -4,6 +4,7 @@ from .comparison.comparison_files import open_comparison
 from .core.errors import GradPrismError
 from .correlation.api import correlate
 from .figures.api import draw_figures
+from .hub.api import open_hub, push
 from .interop.exporting import export_paper
 from .interop.importing import import_paper
 from .interop.score_tables import export_table
@@ -53,9 +54,11 @@ __all__ = [
     "nuclear_norm",
     "open_ablation",
     "open_comparison",
+    "open_hub",
     "open_run",
     "open_steps",
     "perplexity",
+    "push",
     "reward",
     "score",
     "select",

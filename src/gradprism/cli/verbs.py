@@ -17,6 +17,7 @@ _ROOT = Path(__file__).parents[1]
 _ORDER = (
     "inspect", "spectra", "score", "influence", "show", "compare", "report", "figures", "correlate", "diversity",
     "select", "ablate", "study", "run", "check", "models", "import", "export",
+    "push", "open",
 )  # fmt: skip
 
 

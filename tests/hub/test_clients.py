@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from tests.command import SETTINGS
-from tests.hub_server import TOKEN, HubServer
+from tests.hub.hub_server import TOKEN, HubServer
 
 pytestmark = pytest.mark.slow  # each asks in a process of its own, as the client reads where the hub is when it starts
 

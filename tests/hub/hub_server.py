@@ -113,6 +113,8 @@ class HubServer:
             self._file(request, found[1] or "models", *found.groups()[1:], with_body)
         elif path == "/api/repos/create":
             self._create(request, json.loads(body), with_body)
+        elif path == "/api/validate-yaml":
+            self._json(request, {"errors": [], "warnings": []}, with_body)
         elif path == "/api/whoami-v2":
             ok = self._token(request) == TOKEN
             self._json(
@@ -217,7 +219,9 @@ class HubServer:
         if (kind, name) in self.repositories:
             self._json(request, {"error": "exists", "url": f"{self.url}/{kind}/{name}"}, with_body, 409)
             return
-        made = self.repositories[kind, name] = Repository(kind, name, private=bool(asked.get("private")))
+        made = self.repositories[kind, name] = Repository(
+            kind, name, private="private" in (asked.get("visibility"), asked.get("private") and "private")
+        )
         made.commit({".gitattributes": b""})
         self._json(
             request, {"url": f"{self.url}/{'' if kind == 'models' else kind + '/'}{name}", "name": name}, with_body

@@ -1,0 +1,1 @@
+"""Runs and selections on the hub of Hugging Face, as data sets."""

@@ -1,0 +1,115 @@
+"""Push a run or a selection to the hub as a data set, and open a run from there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from gradprism.core.errors import GradPrismError, first_line
+from gradprism.files.paths import is_remote, to_path
+from gradprism.files.storage_errors import without_secrets
+from gradprism.hub.card import run_card, selection_card
+from gradprism.runs.integrity import check
+from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.run import Run, open_run
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+SCHEME = "hub://"
+_RUN_FILES = (RUN_FILE, "recipe.yaml", "*/part-*.parquet", "scores/*/*.json", "scores/*/*.yaml", "scores/*/*.parquet")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A repository that was pushed to: its address, the commit, and the number of files."""
+
+    url: str
+    commit: str
+    files: int
+
+
+def push(given: str | Path | Run, repo: str, *, public: bool = False, token: str | None = None) -> Pushed:
+    """Push a run, or the file of a selection with its card, to a data set repository of the hub.
+
+    `given`: a run, or FILE.jsonl or FILE.parquet that `gradprism select` wrote. `repo`: OWNER/NAME, made if it is not
+    there, private unless `public`. The card says what was measured; each table is a configuration that the hub's viewer
+    shows. A run holds no texts of its data, a selection does. Raises `GradPrismError`.
+    """
+    path = given.path if isinstance(given, Run) else to_path(given)
+    if is_remote(path):
+        raise GradPrismError(f"Given {path}. Expected a run or file on a disk: copy it first.")
+    with _of_hub(repo):
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        if (path / RUN_FILE).is_file():
+            files, card = _files_of_run(path), run_card(open_run(path), repo)
+        elif path.is_file():
+            files, card = {path.name: path}, selection_card(path)
+        else:
+            raise GradPrismError(f"No run at {path}, and no file of a selection. Expected what gradprism has written.")
+        api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            readme = Path(folder) / "README.md"
+            readme.write_text(card, encoding="utf-8")
+            done = _commit(api, repo, {**files, "README.md": readme})
+    return Pushed(f"{api.endpoint}/datasets/{repo}", str(done.oid), len(files) + 1)
+
+
+def open_hub(uri: str, out: str | Path | None = None, *, token: str | None = None) -> Run:
+    """Fetch a run that was pushed, and open it once every file of it is found whole.
+
+    `uri`: hub://OWNER/NAME, with @REVISION for a branch or commit. `out`: the folder to write it into; the cache of the
+    hub's client where None. Raises `GradPrismError` where it is not there, is no run, or is damaged.
+    """
+    repo, _, revision = uri.removeprefix(SCHEME).partition("@")
+    if not uri.startswith(SCHEME) or repo.count("/") != 1:
+        raise GradPrismError(f"Given {uri!r}. Expected {SCHEME}OWNER/NAME, or {SCHEME}OWNER/NAME@REVISION.")
+    if out is not None and (to_path(out) / RUN_FILE).exists():
+        raise GradPrismError(f"--out {out} holds a run already. Expected a new folder.")
+    with _of_hub(repo):
+        from huggingface_hub import snapshot_download
+
+        where = snapshot_download(
+            repo,
+            repo_type="dataset",
+            revision=revision or None,
+            token=token,
+            local_dir=None if out is None else str(out),
+        )
+    if not (Path(where) / RUN_FILE).is_file():
+        raise GradPrismError(
+            f"{uri} holds no run: there is no {RUN_FILE} in it. Expected one that gradprism push made."
+        )
+    if faults := check(where).faults:
+        raise GradPrismError(f"The run at {uri} is not whole:\n" + "\n".join(map(str, faults[:5])))
+    return open_run(where)
+
+
+def _files_of_run(run: Path) -> dict[str, Path]:
+    found = {file for pattern in _RUN_FILES for file in run.glob(pattern) if file.is_file()}
+    return {file.relative_to(run).as_posix(): file for file in sorted(found)}
+
+
+def _commit(api: "HfApi", repo: str, files: dict[str, Path]) -> "CommitInfo":
+    from huggingface_hub import CommitOperationAdd
+
+    operations = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
+    return api.create_commit(repo, operations, repo_type="dataset", commit_message="Push from gradprism")
+
+
+@contextmanager
+def _of_hub(repo: str) -> Iterator[None]:
+    """Raise what the hub's client raises as `GradPrismError`."""
+    try:
+        yield
+    except GradPrismError:
+        raise
+    except Exception as error:
+        raise GradPrismError(
+            f"The hub did not take or give {repo}: {type(error).__name__}: {without_secrets(first_line(error))}\n"
+            "Expected OWNER/NAME, and a token that may read or write it: `hf auth login`, or HF_TOKEN."
+        ) from error
