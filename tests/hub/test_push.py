@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from polars.testing import assert_frame_equal
 
 import gradprism
 from gradprism import GradPrismError
@@ -63,7 +64,7 @@ def test_a_run_goes_there_and_comes_back(hub: HubServer, run: Path, tmp_path: Pa
     back = ask(hub, tmp_path / "home", "open", "hub://me/spectra", "-o", tmp_path / "back")
     assert back.returncode == 0, back.stderr
     assert tables(tmp_path / "back") == tables(run)
-    assert gradprism.open_run(tmp_path / "back").table().equals(gradprism.open_run(run).table())
+    assert_frame_equal(gradprism.open_run(tmp_path / "back").table(), gradprism.open_run(run).table())
     again = ask(hub, tmp_path / "home", "open", "hub://me/spectra", "-o", tmp_path / "back")
     assert again.returncode == 2
     assert "holds a run already" in again.stderr
