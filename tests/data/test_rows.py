@@ -111,6 +111,11 @@ def test_another_system_prompt_than_the_turns_have_is_refused() -> None:
 
 def test_pictures_are_not_passed_over_in_silence() -> None:
     assert "'images' is not text" in problem({"prompt": "See <image>?", "images": [b"PNG"], "answer": "Yes."})
+    named = {"image": "coco/1.jpg", "messages": [{"role": "user", "content": "<image>\nWhat is it?"}, ANSWERED]}
+    assert "column 'image' holds what <image> in the text stands for" in problem(named)
+    assert "<|image_1|>" in problem({"image": "1.jpg", "prompt": "In <|image_1|>?", "answer": "Yes."})
+    assert said(one(named, "messages=messages"))[0] == ("user", "<image>\nWhat is it?")
+    assert said(one({"image": "of a cat", "prompt": "Why?", "answer": "Because."})) == PLAIN
 
 
 # What a row brings for its template

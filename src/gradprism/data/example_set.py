@@ -15,7 +15,7 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.cells import is_empty, is_missing
 from gradprism.data.columns import listed, parse_columns, refuse_unknown_columns, response_parts
 from gradprism.data.example import Example, RowProblemError
-from gradprism.data.recognise import EXPECTED, find_columns, scalars_of_unknown
+from gradprism.data.recognise import EXPECTED, find_columns, placeholder_in, refuse_media, scalars_of_unknown
 from gradprism.data.record import Record
 from gradprism.data.schemas import PAIR_ROLES, ColumnMap, Content, role_rank
 from gradprism.data.settings import ReadSettings
@@ -41,6 +41,9 @@ class ExampleSet:
     has_ids: bool
     n_unreadable: int
     n_conversations: int  # rows of turns, or with a history: no plain prompt and response
+    n_placeholders: (
+        int  # rows whose text has the place of a picture, such as <image>, and no picture: it is read as text
+    )
     unused: Mapping[str, int]  # rows that hold something in a column, or in a field of a turn, that is not read
     unread_sources: tuple[str, ...]  # sources of which no chosen row can be read
     fingerprint: str  # of the chosen rows' ids and contents, in order
@@ -86,6 +89,7 @@ def open_examples(data: Any, settings: ReadSettings) -> ExampleSet:
         has_ids=scan.id_column in scan.names and len({*scan.ids}) == len(scan.ids),
         n_unreadable=scan.n_unreadable,
         n_conversations=scan.n_conversations,
+        n_placeholders=scan.n_placeholders,
         unused=dict(sorted(scan.unused.items())),
         unread_sources=tuple(name for name, n_read in scan.read_of.items() if not n_read),
         fingerprint=scan.content.hexdigest(),
@@ -114,6 +118,8 @@ def read_row(row: int, record: Record, columns: Mapping[str, str], has_ids: bool
     try:
         found = find_columns(fields, columns)
         content = found.read(fields)
+        if not {*columns} - {"id"}:  # else the row is read as its user says
+            refuse_media(fields, (turn.text for turn in content.turns))
     except (RowProblemError, RecursionError) as problem:
         scalars = found.scalars(fields) if found else scalars_of_unknown(fields)
         scalars.pop(id_column, None)
@@ -144,6 +150,7 @@ class _Scan:
     n_rows: int = 0
     n_unreadable: int = 0
     n_conversations: int = 0
+    n_placeholders: int = 0
     content: Any = field(default_factory=hashlib.sha256)
     ids: "array[int]" = field(default_factory=lambda: array("Q"))
     names: dict[str, None] = field(default_factory=dict)
@@ -160,6 +167,8 @@ class _Scan:
         self.n_rows += 1
         self.n_unreadable += example.problem is not None
         self.n_conversations += example.is_conversation and not example.problem
+        if not example.problem:
+            self.n_placeholders += placeholder_in(turn.text for turn in example.turns) is not None
         self.names.update(dict.fromkeys(map(str, fields)))
         self.read_of[source.name] = self.read_of.get(source.name, 0) + (example.problem is None)
         if read.columns is None:

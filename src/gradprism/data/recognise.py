@@ -1,6 +1,7 @@
 """Find the schema of a row and its columns, by their names and by which of them hold something."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ EXPECTED = (
     "(--columns response=NAME for text without a prompt)."
 )
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+_PLACEHOLDER = re.compile(r"<(?:image|video|audio)(?:_\d+)?>|<\|(?:image|video|audio)(?:_pad|_\d+)?\|>")
 _MOST_NAMES = 6  # in the reason of one row
 _TURNS = "[{}]"  # the kind of a cell that is a list of objects
 
@@ -78,6 +80,21 @@ def _find(row: Row) -> ColumnMap:
         if (columns := schema.find(row, filled)) is not None:
             return ColumnMap.of(schema, columns)
     raise RowProblemError(_reason_for_none(row, filled))
+
+
+def placeholder_in(texts: Iterable[str]) -> str | None:
+    """Return the first placeholder of a picture, video or sound that stands in a text, such as <image>."""
+    return next((found[0] for text in texts if (found := _PLACEHOLDER.search(text))), None)
+
+
+def refuse_media(row: Row, texts: Iterable[str]) -> None:
+    """Raise `RowProblemError` where a text has the place of a picture that a column of the row names."""
+    named = [name for name in _MEDIA if not is_empty(row.get(name))]
+    if named and (placeholder := placeholder_in(texts)):
+        raise RowProblemError(
+            f"column {named[0]!r} holds what {placeholder} in the text stands for: only text is read (--columns leaves "
+            "it out)"
+        )
 
 
 def _find_named(row: Row, named: Mapping[str, str]) -> ColumnMap:

@@ -119,6 +119,11 @@ def _count_rows(found: Inspection, colour: bool) -> Iterator[tuple[str, str | Te
         yield "template", escaped(found.template)
     for what, n in sorted(found.left_out.items(), key=lambda item: -item[1]):
         yield "not shown", Text(escaped(f"the {what} of {_n_rows(n)}: the template leaves it out"), style="yellow")
+    if n := found.examples.n_placeholders:
+        yield (
+            "no picture",
+            Text(f"the text of {_n_rows(n)} has the place of one (<image>): read as text", style="yellow"),
+        )
     if found.lengths:
         yield "tokens", f"{sum(found.lengths):,}; an example has {_range_and_median(found.lengths)}"
         yield (
