@@ -28,6 +28,13 @@ class Encoded:
     truncated: bool
     left_out: tuple[str, ...] = ()
     """Parts of the context that the template does not show, such as "system turn" or "tools"."""
+    weight: float = 1.0
+    """Factor of the loss, such as an advantage."""
+    sides: "tuple[Encoded, Encoded] | None" = None
+    """Of a preference: with the chosen and with the rejected answer. The ids are then those of both, one after the
+    other."""
+    reference: tuple[float, float] | None = None
+    """Of a preference: summed log-likelihoods of both answers by the reference model; None for the model itself."""
 
     def __repr__(self) -> str:
         """Count the tokens, without the ids."""

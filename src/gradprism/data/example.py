@@ -95,6 +95,8 @@ class Example:
     tools: tuple[Mapping[str, Any], ...] = ()
     documents: tuple[Mapping[str, Any], ...] = ()
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    rejected: tuple[Turn, ...] = ()
+    """The turns with the rejected answer of a preference; none where the row has none."""
     is_conversation: bool = False
     """Whether the row is a list of turns, or has more than one prompt and one response."""
 
@@ -109,6 +111,8 @@ class Example:
         content: Any = [turn._hash_content for turn in self.turns] or self.problem
         if self.tools or self.documents or self.template_options:
             content = [content, self.tools, self.documents, dict(self.template_options)]
+        if self.rejected:
+            content = [content, "rejected", [turn._hash_content for turn in self.rejected]]
         text = json.dumps(content, ensure_ascii=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -133,7 +133,7 @@ def _make_example(row: int, example_id: str, columns: Mapping[str, Any], content
     return Example(
         row, example_id, content.turns, columns, problem=content.not_unicode,
         tools=content.tools, documents=content.documents, template_options=content.template_options,
-        is_conversation=content.is_conversation,
+        rejected=content.rejected, is_conversation=content.is_conversation,
     )  # fmt: skip
 
 

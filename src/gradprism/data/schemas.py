@@ -23,11 +23,12 @@ prompt, tools and documents are added to them, and other short cells go along to
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from gradprism.data.cells import objects_of, pairs_of, text_of
+from gradprism.data.cells import is_empty, objects_of, pairs_of, text_of
 from gradprism.data.example import RowProblemError, Scalar, Turn
 from gradprism.data.preferences import Turns, after_prompt, is_system, transcript, without_loss
 from gradprism.data.record import Row
@@ -80,14 +81,17 @@ class Content:
     documents: tuple[Mapping[str, Any], ...] = ()
     template_options: Mapping[str, Any] = field(default_factory=dict)
     is_conversation: bool = False
+    rejected: Turns = ()
+    """The turns with the rejected answer of a preference, where the row has one that can be read."""
     unused: set[str] = field(default_factory=set)
     """Fields of its messages that are not read."""
 
     @property
     def not_unicode(self) -> str | None:
         """The problem of halves of surrogate pairs, which no table, tokenizer or terminal takes."""
-        texts = (text for turn in self.turns for text in (turn.content, turn.thinking, turn.name, turn.tool_call_id))
-        objects = [turn.tool_calls for turn in self.turns if turn.tool_calls]
+        turns = (*self.turns, *self.rejected)
+        texts = (text for turn in turns for text in (turn.content, turn.thinking, turn.name, turn.tool_call_id))
+        objects = [turn.tool_calls for turn in turns if turn.tool_calls]
         more = [*objects, self.tools, self.documents, self.template_options]
         text = "".join(filter(None, texts)) + (json.dumps(more, ensure_ascii=False) if any(more) else "")
         try:
@@ -133,6 +137,7 @@ class ColumnMap:
         reader = RowReader(row, self.columns)
         content = reader.content
         content.turns = reader.with_system(self.schema.turns(reader))
+        content.rejected = reader.with_system(content.rejected) if content.rejected else ()
         for name in reader.names("tools"):
             content.tools = tuple(_tool(each, name) for each in objects_of(row[name], f"column {name!r}"))
         for name in reader.names("documents"):
@@ -290,13 +295,25 @@ def _is_answer(row: Row, filled: Filled, is_alone: bool) -> bool:
 
 
 def _read_preference(row: RowReader) -> Turns:
-    """Read the prompt and the chosen answer, the prompt once wherever it stands."""
-    chosen = _chosen_turns(row, row.names("chosen")[0])
+    """Read the prompt and the chosen answer, and beside it the rejected one, where the row has one."""
+    read = _with_answer(row, row.names("chosen")[0])
+    for name in _REJECTED_COLUMNS:
+        if not is_empty(row.row.get(name)):
+            with suppress(RowProblemError):  # what is measured by the chosen answer alone does not need it
+                row.content.rejected = _with_answer(row, name)
+    return read
+
+
+def _with_answer(row: RowReader, column: str) -> Turns:
+    """Read the prompt and the answer in a column, the prompt once wherever it stands."""
+    chosen = _chosen_turns(row, column)
     prompts = [_prompt_of_preference(row)] if {"prompt", "history"} & {*row.columns} else []
     for name in row.names("messages"):
         turns = row.conversation(name)
         if turns == chosen:
             continue
+        if turns[-1].role == "assistant" and column != row.names("chosen")[0]:
+            turns = turns[:-1]  # the chosen answer, in the place of which another stands
         if turns[-1].role == "assistant":
             raise RowProblemError(f"column {name!r} ends with an answer that is not the chosen one")
         prompts.append(turns)

@@ -5,13 +5,13 @@ Nothing is written.
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from gradprism.core.progress import Progress
-from gradprism.data.encode import Encoded, Encoder, make_encoder
+from gradprism.data.encode import Encoded, make_encoder
 from gradprism.data.example import Example, RowProblemError
 from gradprism.data.example_set import ExampleSet
 from gradprism.engine.shards import n_parts
@@ -101,6 +101,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     """
     from gradprism.models.projections.architecture import read_architecture
     from gradprism.models.projections.discovery import find_projections
+    from gradprism.prism.losses import encode_for
 
     progress.say("Reading the data")
     examples = examples_of(recipe)
@@ -112,7 +113,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     done = _rows_done(recipe, len(examples), targets)
     progress.say("Tokenising")
     chosen = _sample(examples, done)
-    ready = list(_encoded(chosen, make_encoder(source.load_tokenizer(), text)))
+    ready = list(_encoded(chosen, encode_for(recipe.prism, make_encoder(source.load_tokenizer(), text))))
     share = (len(examples) - len(done)) / max(len(chosen), 1)
     tokens = round(share * sum(encoded.n_tokens for _, encoded in ready))
     skeleton = source.load_skeleton()
@@ -173,12 +174,12 @@ def _sample(examples: ExampleSet, done: Sequence[int]) -> list[Example]:
     return [each for i, each in enumerate(examples) if i >= len(done) and (i - len(done)) % step == 0]
 
 
-def _encoded(examples: Sequence[Example], encoder: Encoder) -> Iterator[Ready]:
+def _encoded(examples: Sequence[Example], encode: Callable[[Example], Encoded]) -> Iterator[Ready]:
     """Yield the examples with their tokens, without those that would be skipped."""
     for example in examples:
         try:
             if not example.problem:
-                yield example, encoder.encode(example)
+                yield example, encode(example)
         except RowProblemError:
             continue
 

@@ -10,7 +10,10 @@ from gradprism.engine.settings import EngineSettings
 from gradprism.models.settings import CheckpointSettings, ExecutionSettings
 from gradprism.prism.settings import PrismSettings, TargetSettings
 
-_LATER = {"tokens": False, "null_draws": 0, "null": "permuted", "sketch": 0, "sketch_seed": 0}
+_LATER = {
+    "tokens": False, "null_draws": 0, "null": "permuted", "sketch": 0, "sketch_seed": 0, "loss": "sft", "beta": 0.1,
+    "reference": "model", "weights": None,
+}  # fmt: skip
 
 
 class SpectraRecipe(Settings):

@@ -33,6 +33,7 @@ from gradprism.prism.capture import frozen
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, TokenGradients
 from gradprism.prism.gradient import Reader
+from gradprism.prism.losses import encode_for
 from gradprism.prism.precision import Computing, arithmetic_of
 from gradprism.prism.prism import measure_batch
 from gradprism.prism.settings import AnalyzerSettings, MeasuringSettings, PrismSettings
@@ -100,6 +101,10 @@ class GradientAnalyzer:
         null: Literal["permuted", "signs"] = "permuted",
         sketch: int = 0,
         sketch_seed: int = 0,
+        loss: Literal["sft", "dpo"] = "sft",
+        beta: float = 0.1,
+        reference: Literal["model", "columns"] = "model",
+        weights: str | None = None,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -149,10 +154,12 @@ class GradientAnalyzer:
         that cannot be measured is a `skipped` or `failed` row with its reason. `on_batch` is called after each
         batch and may raise to stop. Every gradient is also compared with those of `targets`, made by `target`.
         """
-        return self._analyze(self._examples_of(data), self._encoder.encode, on_batch, targets)
+        return self._analyze(self._examples_of(data), self._encode_one, on_batch, targets)
 
     def analyze_encoded(self, encoded: Sequence[Ready], *, targets: Sequence[Target] = ()) -> Tables:
         """Return the tables of examples that are given as token ids and response masks, in their order."""
+        if self._prism.loss == "dpo" and any(item.sides is None for _, item in encoded):
+            raise GradPrismError("loss='dpo': expected token ids of both answers (`Encoded.sides`) in every example.")
         by_row = {example.row: item for example, item in encoded}
         return self._analyze([example for example, _ in encoded], lambda example: by_row[example.row], targets=targets)
 
@@ -161,7 +168,7 @@ class GradientAnalyzer:
     ) -> Mapping[str, pl.DataFrame]:
         """Return the table `INFLUENCE` of all examples for each target, without measuring spectra."""
         examples = self._examples_of(data)
-        return self._analyze(examples, self._encoder.encode, on_batch, targets, spectra=False).influence
+        return self._analyze(examples, self._encode_one, on_batch, targets, spectra=False).influence
 
     def target(self, name: str, data: Any, mean: TargetMean = "plain", rank: int = 8) -> Target:
         """Return the mean gradient of some examples, and `rank` singular vectors of it in each projection.
@@ -176,6 +183,10 @@ class GradientAnalyzer:
     def target_encoded(self, name: str, encoded: Sequence[Ready], mean: TargetMean = "plain", rank: int = 8) -> Target:
         """Return a target as `target` does, of examples that are given as token ids and response masks."""
         return self._target(name, encoded, mean, rank, [], None)
+
+    def _encode_one(self, example: Example) -> Encoded:
+        """Encode an example for the loss that is measured, by the template that was chosen last."""
+        return encode_for(self._prism, self._encoder)(example)
 
     def _target(
         self,

@@ -1,6 +1,5 @@
 """Measure one batch: a forward pass, a backward pass to the activations only, and the reduction of its factors."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from gradprism.prism.capture import capturing
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, TokenGradients
 from gradprism.prism.gradient import Reader
+from gradprism.prism.losses import Loss
 from gradprism.prism.null_draws import seed_of
 from gradprism.prism.precision import Computing
 from gradprism.prism.reducer import Reducer
@@ -34,26 +34,25 @@ def measure_batch(
     model: called again, the head uses the model's own forward pass. `readers` add to the answers; without `spectra`
     they alone read the gradients.
     """
-    batch = Batch.of(encoded, head.device)
+    of_loss = Loss(encoded, settings.beta)
+    batch = Batch.of(of_loss.sequences, head.device)
     order = {projection: index for index, projection in enumerate(projections)}
-    n_predicted = [example.n_response_tokens for example in encoded]
     seeds = [seed_of(example.ids) for example in encoded] if settings.null_draws else []
     readings = [reader.begin(len(encoded)) for reader in readers]
-    reducer = Reducer(batch.lengths, n_predicted, order, settings, pool, seeds, readings, spectra)
-    catching = capturing(projections, tuple(batch.ids.shape), reducer.add)
+    lengths = [example.n_tokens for example in encoded]
+    reducer = Reducer(lengths, of_loss.divisors, order, settings, pool, seeds, readings, spectra)
+    catching = capturing(projections, tuple(batch.ids.shape), of_loss.into(reducer.add))
     with torch.inference_mode(False), torch.enable_grad(), computing(), catching as awaited:
         loss = head.loss(batch)
-        answers = [
-            ExampleGradients(mean, total, None if math.isfinite(mean) else f"non-finite loss ({mean})")
-            for mean, total in zip(loss.means, loss.nll_sum.tolist(), strict=True)
-        ]
-        reducer.answers = answers
+        answers = reducer.answers = of_loss.answers(loss)
         if any(answer.problem is None for answer in answers):
             loss.backward()
             if awaited:
                 raise RuntimeError(f"no gradient reached {', '.join(p.path for p in next(iter(awaited.values())))}")
     with torch.no_grad():
         reducer.finish()
+        if spectra and of_loss.is_of_pairs:
+            of_loss.finish(answers)
     if settings.tokens:
         for answer, losses, sizes in zip(answers, loss.by_token, reducer.token_sizes, strict=True):
             answer.tokens = TokenGradients(losses, sizes)

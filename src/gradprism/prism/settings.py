@@ -39,6 +39,16 @@ class PrismSettings(Settings):
     0: none; 4096 is a good one."""
     sketch_seed: int = Field(default=0, ge=0)
     """Seed of the random projection: sketches of the same seed and dimension can be compared."""
+    loss: Literal["sft", "dpo"] = "sft"
+    """Loss whose gradient is measured: sft, the mean over response tokens; or dpo (Rafailov et al. 2023) of rows with a
+    chosen and a rejected answer, a gradient of the tokens of both."""
+    beta: float = Field(default=0.1, gt=0)
+    """Temperature of dpo."""
+    reference: Literal["model", "columns"] = "model"
+    """Reference of dpo: the model itself, as where a training begins, so that every pair weighs beta / 2; or summed
+    log-likelihoods in the columns ref_chosen_logps and ref_rejected_logps."""
+    weights: str | None = None
+    """Column of the data with a factor of each row's loss, such as an advantage; below 0 the gradient turns round."""
     precision: Precision = "exact"
     """Precision of the model's matrix products, as far as the hardware supports it: exact (fp32), balanced (TF32 or
     bf16 products) or fast (bf16, or int8 on a CPU without AMX). The spectra themselves are always fp64."""
@@ -48,6 +58,15 @@ class PrismSettings(Settings):
     def _without_spaces(cls, text: str) -> str:
         """Remove spaces: `q, k` becomes `q,k`."""
         return ",".join(one_or_several(text))
+
+    @model_validator(mode="after")
+    def _of_one_loss(self) -> Self:
+        """Refuse what has no meaning for the loss."""
+        if self.loss == "dpo" and self.tokens:
+            raise ValueError("--tokens is of one answer's tokens, and --loss dpo has two answers; leave one out")
+        if self.loss != "dpo" and (self.reference != "model" or self.beta != 0.1):
+            raise ValueError("--beta and --reference are of --loss dpo")
+        return self
 
     @property
     def projection_names(self) -> tuple[str, ...]:

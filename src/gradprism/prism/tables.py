@@ -77,7 +77,7 @@ SIMILARITY = _schema(
         "row": pl.Int64,
         "layer": pl.Int16,
         "other_layer": pl.Int16,
-        "kind": pl.String,  # adjacent | same_layer | all_layers
+        "kind": pl.String,  # adjacent | same_layer | all_layers | chosen_rejected (of the two answers, in one layer)
         "pair": pl.String,  # q, k, v, o | k-v, q-o
         "cosine": pl.Float64,  # null where shapes differ or a gradient is zero
     }

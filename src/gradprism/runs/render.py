@@ -91,7 +91,10 @@ def _cosine_table(run: Run) -> RenderableType:
         .agg(cosine.mean().alias("mean"), cosine.abs().mean().alias("size"), cosine.count().alias("n"))
         .sort("kind", "pair").collect()
     )  # fmt: skip
-    titles = {"adjacent": "adjacent layers", "same_layer": "same layer", "all_layers": "all pairs of layers"}
+    titles = {
+        "adjacent": "adjacent layers", "same_layer": "same layer", "all_layers": "all pairs of layers",
+        "chosen_rejected": "chosen and rejected",
+    }  # fmt: skip
     table = plain_table("Cosine of gradients", ["between", "pair", "mean", "mean size", "pairs"], left=2)
     for row in means.iter_rows(named=True):
         if row["n"]:

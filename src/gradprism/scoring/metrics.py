@@ -112,7 +112,7 @@ def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFr
             with suppress(GradPrismError):  # what is not whole is computed again
                 tables.append(run.scan_scores(name).with_columns(nll=column, n="n_tokens"))
     made = run.record.get("identity", {})
-    if agrees(made) and made.get("prism.precision") == "exact":
+    if agrees(made) and made.get("prism.precision") == "exact" and made.get("prism.loss", "sft") == "sft":
         with suppress(GradPrismError):
             tables.append(run.scan("examples").with_columns(nll="nll_sum", n="n_response_tokens"))
     return tables

@@ -20,6 +20,7 @@ from gradprism.training.step_runs import StepFolder, step_folder, summary_of
 from gradprism.training.trainer import calling_trainer, log_through, whole_model
 
 _NOT_LIVE = ("precision", "batch_tokens", "tokens", "sketch", "sketch_seed")
+_OF_ROWS = ("loss", "beta", "reference", "weights")
 _OPTIONS = PythonOptions(
     AnalyzerSettings, but=(*PLACING_OPTIONS, "rows", "sample", "seed", "limit"), refuse=refuse_loading_options
 )
@@ -65,6 +66,10 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         null: Literal["permuted", "signs"] = "permuted",
         sketch: int = 0,
         sketch_seed: int = 0,
+        loss: Literal["sft", "dpo"] = "sft",
+        beta: float = 0.1,
+        reference: Literal["model", "columns"] = "model",
+        weights: str | None = None,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -203,7 +208,8 @@ def _refuse_without_effect(rows: Any, live: bool, layers: Sequence[int] | None, 
         raise GradPrismError("SpectraCallback: live=True reads rows of the batches. Expected no rows, or live=False.")
     if layers is not None and not live:
         raise GradPrismError("SpectraCallback: layers chooses what live=True reads. Expected both, or neither.")
-    of_rows = [name for name in options if rows is None and _OPTIONS.settings[name] in (ReadSettings, TextSettings)]
+    read = (ReadSettings, TextSettings)
+    of_rows = [name for name in options if rows is None and (_OPTIONS.settings[name] in read or name in _OF_ROWS)]
     not_live = [name for name in options if live and name in _NOT_LIVE]
     if unused := [*of_rows, *not_live]:
         why = "batches are as the trainer has tokenised them" if of_rows else "live=True has no pass of its own"
