@@ -3,6 +3,8 @@
 python website/pages.py FOLDER
 """
 
+import base64
+import json
 import re
 import shutil
 import sys
@@ -23,7 +25,29 @@ def lay_out(folder: Path) -> None:
         shutil.copy(ROOT / name, folder / name)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tables"))
+    for notebook in sorted((folder / "examples/notebooks").glob("*.ipynb")):
+        _lay_out_notebook(notebook)
     (folder / REFERENCE).write_text(reference(), encoding="utf-8")
+
+
+def _lay_out_notebook(notebook: Path) -> None:
+    """Write the page of a notebook beside it: its text, its code, and what it gave."""
+    parts = list[str]()
+    for number, cell in enumerate(json.loads(notebook.read_text("utf-8"))["cells"]):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if png := data.get("image/png"):
+                picture = notebook.with_name(f"{notebook.stem}-{number}.png")
+                picture.write_bytes(base64.b64decode("".join(png)))
+                parts.append(f"![{notebook.stem}]({picture.name})")
+            elif text := "".join(output.get("text", data.get("text/plain", ""))).rstrip():
+                parts.append(f"```text\n{text}\n```")
+    notebook.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def reference() -> str:

@@ -120,6 +120,13 @@ def test_it_goes_on_with_more_arms_and_seeds_and_trains_those_alone(
     assert more.effects["seeds"].to_list() == [2, 2]
 
 
+def test_a_run_may_be_given_opened(files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path) -> None:
+    run = gradprism.score(files[0], "length", model=str(tiny_checkpoint), out=tmp_path / "run")
+    plan = {"arms": "longest", "evals": {"held": str(files[1])}, **HOW, "seeds": 1}
+    found = gradprism.ablate(run, str(tiny_checkpoint), out=tmp_path / "out", **plan)
+    assert found.recipe.data == (str(run.path),)
+
+
 def test_other_settings_are_refused_by_name(files: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path) -> None:
     again(files, tiny_checkpoint, tmp_path / "out")
     with pytest.raises(GradPrismError, match=r"--learning-rate 0\.003 \(now 0\.0001\)"):

@@ -31,6 +31,7 @@ from gradprism.models.text import resolve_text, text_identity
 from gradprism.runs.layout import RECIPE_FILE
 from gradprism.runs.record import machine_record
 from gradprism.runs.resume_checks import refuse_differences
+from gradprism.runs.run import Run
 
 if TYPE_CHECKING:
     from gradprism.ablation.plan import AblationPlan
@@ -104,7 +105,7 @@ def ablate(
 ) -> Ablation:
     """Train a model on each arm's rows at equal tokens, and return how each compares with rows drawn at random.
 
-    `data_or_run`: a run, whose metrics arms may name, or data as `gradprism.spectra` takes them.
+    `data_or_run`: a run, opened or its path, whose metrics arms may name, or data as `gradprism.spectra` takes them.
     `arms`: as the command has them, `["longest", "ifd+given-length"]`, or a mapping of names to settings of
     `gradprism.select`, `{"rank": {"by": "effective_rank:mean", "given": "length"}}`; `random` is always there.
     `evals`: `{"gsm": "gsm.jsonl"}`, rows to evaluate on. Rows of the pool that are near them are left out.
@@ -114,6 +115,8 @@ def ablate(
     but not for an arm that cannot be had or diverges: it is among `problems`.
     """
     options = _OPTIONS.given(locals())
+    if isinstance(data_or_run, Run):
+        data_or_run = (str(data_or_run.path),)
     if names_path(data_or_run):
         data_or_run = (data_or_run,)
     are_paths = isinstance(data_or_run, list | tuple) and all(map(names_path, data_or_run))
