@@ -82,10 +82,7 @@ check: $(STAMP)
 study: $(STAMP)
 	@test -n "$(DATA)" || { echo "make study DATA=DIR; studies/small.yaml says what DIR holds"; exit 2; }
 	@$(BIN)/gradprism study studies/small.yaml --data $(DATA) || test $$? = 3
-	@rm -rf studies/.small && mkdir -p studies/.small/tables studies/.small/figures
-	@cp runs/small-study/README.md studies/.small/ && cp runs/small-study/tables/*.csv studies/.small/tables/
-	@cp runs/small-study/figures/*.png studies/.small/figures/
-	@rm -rf studies/small && mv studies/.small studies/small && du -sh studies/small
+	@$(BIN)/python studies/keep.py runs/small-study studies/small && du -sh studies/small
 
 # The documentation as a site, in .cache/site: a broken link fails.
 site: $(STAMP)
