@@ -55,7 +55,7 @@ def test_its_recipe_makes_the_same_tables(before: Path, tmp_path: Path) -> None:
         pair = [table.select(same) for table in (getattr(new, name), written)]
         if name == "effects":  # lengths have a raw effect since then
             pair = [table.filter(~pl.col("measure").is_in(LENGTHS)) for table in pair]
-        assert_frame_equal(*pair, rel_tol=1e-12, abs_tol=0)
+        assert_frame_equal(*pair, rel_tol=1e-12, abs_tol=1e-14)
     assert [(finding.measure, finding.kind) for finding in old.findings] == [
         (finding.measure, finding.kind) for finding in new.findings
     ]

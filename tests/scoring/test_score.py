@@ -188,7 +188,7 @@ def test_the_recipe_beside_the_scores_replays_them(tiny_checkpoint: Path, rows: 
     ("metric", "options", "message"),
     [
         ("idf", {}, r"No metric 'idf'\. Did you mean 'ifd'\?"),
-        ("", {}, "--metric is empty"),
+        ("", {}, "expected --metric, or --from FILE"),
         ("ifd", {}, "--metric ifd needs a causal language model"),
         ("reward", {}, "--metric reward needs a reward model"),
         ("ifd,loss", {"model": "m", "name": "mine"}, "expected one metric to be named"),

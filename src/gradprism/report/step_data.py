@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gradprism.comparison.along_steps import along_layers, along_projections, steps_of
 from gradprism.comparison.comparison import Comparison
-from gradprism.figures.kinds.steps import along_layers, along_projections, steps_of
 from gradprism.report.page_json import rounded
 
 

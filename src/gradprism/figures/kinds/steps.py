@@ -1,11 +1,12 @@
 """Measures along the steps of a training: a line for each projection, and one for each of a few layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import polars as pl
 from matplotlib.figure import Figure
 
+from gradprism.comparison.along_steps import LOSS, along_layers, along_projections, step_of, steps_of
 from gradprism.comparison.comparison import Comparison
 from gradprism.figures.canvas import Heading, line_entry
 from gradprism.figures.colours import Look, group_look, projection_look
@@ -15,16 +16,12 @@ from gradprism.figures.plot import FigureKind, Missing, Plot, Plots, has_numbers
 from gradprism.figures.scales import log_words
 from gradprism.figures.styles import Style
 from gradprism.metrics.titles import title
-from gradprism.prism.measures import MAIN_MEASURES, MEAN
-
-MOST_LAYERS = 5  # drawn, from the first to the last, evenly spread
-_LOSS = "loss"
-_COLUMNS = ("step", "measure", "line", "n", *INTERVAL)
+from gradprism.prism.measures import MEAN
 
 
 def step_plots(comparisons: Sequence[Comparison], logs: frozenset[str]) -> Plots:
     """Yield the measures over the steps by projection, and by layer; nothing for models that are not in training."""
-    if not any(_step_of(made) is not None for made in comparisons):
+    if not any(step_of(made) is not None for made in comparisons):
         return
     steps = steps_of(comparisons)
     if not steps:
@@ -35,44 +32,7 @@ def step_plots(comparisons: Sequence[Comparison], logs: frozenset[str]) -> Plots
     yield _plot("steps-layers", along_layers(steps), steps, logs, "by layer, mean over projections")
 
 
-def steps_of(comparisons: Sequence[Comparison]) -> dict[int, Comparison]:
-    """Return the comparisons by step; empty where they are not two or more steps of one training, and nothing else."""
-    steps = {step: made for made in comparisons if (step := _step_of(made)) is not None}
-    return dict(sorted(steps.items())) if 2 <= len(steps) == len(comparisons) else {}
-
-
-def _step_of(made: Comparison) -> int | None:
-    training = made.about["model"].get("training")
-    return None if training is None else int(training["step"])
-
-
-def along_projections(steps: Mapping[int, Comparison]) -> pl.DataFrame:
-    """Return loss and main measures over the steps, means over layers: `step`, `measure`, `line`, `n`, interval."""
-    whole = pl.col("layer").is_null() & pl.col("projection").ne_missing(MEAN)
-    return _along(steps, whole, pl.col("projection").fill_null(MEAN), (_LOSS, *MAIN_MEASURES))
-
-
-def along_layers(steps: Mapping[int, Comparison]) -> pl.DataFrame:
-    """Return main measures of a few layers over the steps, means over projections, as `along_projections` does."""
-    first = next(iter(steps.values()))
-    spread = (len(first.layers) - 1) / max(min(MOST_LAYERS, len(first.layers)) - 1, 1)
-    layers = sorted({first.layers[round(spread * i)] for i in range(min(MOST_LAYERS, len(first.layers)))})
-    of_layers = pl.col("layer").is_in(layers) & (pl.col("projection") == MEAN)
-    return _along(steps, of_layers, pl.format("layer {}", pl.col("layer")), MAIN_MEASURES)
-
-
 KINDS = (FigureKind(110, across_models=step_plots),)
-
-
-def _along(steps: Mapping[int, Comparison], rows: pl.Expr, line: pl.Expr, measures: Sequence[str]) -> pl.DataFrame:
-    """Return the means of each step, one row for each measure and line."""
-    wanted = pl.DataFrame({"measure": list(measures)})
-    found = [
-        made.levels.filter(rows).with_columns(step=pl.lit(step, pl.Int64), line=line.cast(pl.String))
-        for step, made in steps.items()
-    ]
-    data = wanted.join(pl.concat(found), on="measure", maintain_order="left_right")
-    return data.select(_COLUMNS)
 
 
 def _plot(
@@ -83,7 +43,7 @@ def _plot(
     sizes = sorted({group.n for made in steps.values() for group in made.groups})
     n = f"n = {sizes[0]:,}" if len(sizes) == 1 else f"n = {sizes[0]:,} to {sizes[-1]:,}"
     model = one_line(next(iter(steps.values())).model.rpartition(" at step ")[0])
-    logged = [measure for measure in data["measure"].unique(maintain_order=True) if measure != _LOSS]
+    logged = [measure for measure in data["measure"].unique(maintain_order=True) if measure != LOSS]
     caption = (
         f"Measures over {len(steps)} steps of a training, {what} ({n} rows at each step). {BAND} They are of the rows' "
         f"spread at one step: where the rows stay the same, a change from step to step is surer than they show. "
