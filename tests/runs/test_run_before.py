@@ -43,7 +43,7 @@ def assert_same_tables(found: Run, expected: Run) -> None:
         ours, theirs = (run.scan(table).sort(key).collect() for run in (found, expected))
         assert_frame_equal(
             ours, theirs, rel_tol=ANOTHER_CPU, abs_tol=1e-5
-        )  # the latter for cosines near 0, and small values
+        )  # the latter of cosines and values near 0
 
 
 def assert_same_scores(found: Run, expected: Run) -> None:
