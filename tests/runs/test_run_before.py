@@ -41,9 +41,7 @@ def replayed(recipe: Path, *options: object) -> None:
 def assert_same_tables(found: Run, expected: Run) -> None:
     for table, key in TABLES.items():
         ours, theirs = (run.scan(table).sort(key).collect() for run in (found, expected))
-        assert_frame_equal(
-            ours, theirs, rel_tol=ANOTHER_CPU, abs_tol=1e-5
-        )  # the latter of cosines and values near 0
+        assert_frame_equal(ours, theirs, rel_tol=ANOTHER_CPU, abs_tol=1e-5)  # the latter of cosines and values near 0
 
 
 def assert_same_scores(found: Run, expected: Run) -> None:
