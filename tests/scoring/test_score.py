@@ -92,6 +92,16 @@ def test_a_run_of_other_rows_is_refused_both_ways(tiny_checkpoint: Path, rows: R
         gradprism.score(rows[::-1], "loss", model=model, out=tmp_path / "run")
 
 
+def test_a_run_with_a_target_is_scored_as_any_other(tiny_checkpoint: Path, rows: Rows, tmp_path: Path) -> None:
+    target = tmp_path / "target.jsonl"
+    target.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    model = str(tiny_checkpoint)
+    run = gradprism.spectra(rows, model, out=tmp_path / "run", target=f"near={target}")
+    scored = gradprism.score(rows, "ifd", model=model, out=tmp_path / "run")
+    assert scored.metrics == ("ifd", "influence:near")
+    assert scored.scores("ifd")["value"].null_count() == run.examples["loss"].null_count()
+
+
 class Stop(NoProgress):
     """Stops after some batches."""
 

@@ -106,7 +106,7 @@ def _tables_with_sums(path: Path, identity: Mapping[str, Any]) -> list[pl.LazyFr
 
     tables = []
     for name, made in score_identities(path).items():
-        metric = known_metrics().get(made["metric"])
+        metric = known_metrics().get(made.get("metric", ""))  # those of a target name none
         column = metric.sums_column if metric else None
         if column and agrees(made) and published_parts(path, score_table(name)):
             with suppress(GradPrismError):  # what is not whole is computed again
