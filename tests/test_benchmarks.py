@@ -81,3 +81,19 @@ def test_the_cost_of_options_is_a_ratio(
     found = {line[:18].strip(): float(line[18:].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]}
     assert found.keys() == {*options.OPTIONS, "--target"}
     assert all(ratio > 0 for ratio in found.values())
+
+
+@pytest.mark.parametrize("shape", [(80, 200), (200, 80)])
+def test_estimated_tails_are_exact_for_low_rank_and_close_for_power_laws(shape: tuple[int, int]) -> None:
+    import torch
+    from benchmarks.estimated_tail import WAYS, estimate, exact
+
+    random = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, min(shape), generator=random)).Q for n in shape)
+    steep = torch.arange(1, min(shape) + 1) ** -1.5
+    for values, tolerance in ((torch.where(torch.arange(min(shape)) < 20, steep, 0.0), 1e-4), (steep, 2e-2)):
+        matrix = left @ torch.diag(values) @ right.T
+        for scale in (1.0, 1e-8):
+            found = estimate(scale * matrix, 16, 12, 0, *WAYS["mean, coupled"])
+            truth = exact(scale * matrix)
+            assert found == pytest.approx(truth, rel=tolerance)
