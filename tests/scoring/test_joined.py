@@ -59,6 +59,15 @@ def test_row_numbers_under_another_name(data: Path, tmp_path: Path) -> None:
     assert run.scores("right")["value"].to_list() == [0, 1, 2, 3, 4, 5]
 
 
+def test_ids_of_a_csv_file_are_read_as_they_are_written(tmp_path: Path) -> None:
+    ids = ["7", "007", "9007199254740993", "1.0"]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"id": i, "prompt": f"{i}?", "response": i}) + "\n" for i in ids))
+    file = written(tmp_path / "scores.csv", pl.DataFrame({"id": ids, "quality": [1.0, 2.0, 3.0, 4.0]}))
+    run = gradprism.score(data, from_file=file, out=tmp_path / "run")
+    assert run.scores("quality")["value"].to_list() == [1.0, 2.0, 3.0, 4.0]
+
+
 def test_what_is_missing_is_null_with_a_reason(data: Path, tmp_path: Path) -> None:
     values = [0.3, None, float("nan"), float("inf"), 0.9, 0.2, 0.4]
     file = written(tmp_path / "scores.parquet", table().with_columns(quality=pl.Series(values)))
@@ -76,6 +85,11 @@ REFUSED = {
     "another column": (table(), {"column": "qualty"}, r"column qualty is not there\. The file has quality"),
     "several columns": (table(depth=[1.0] * 7), {}, r"expected --column with some of quality, depth"),
     "a metric's name": (table().rename({"quality": "ifd"}), {}, r"would be called ifd.*Expected --name"),
+    "two of one name": (
+        table(**{"a.b": [1.0] * 7, "a/b": [2.0] * 7}),
+        {"column": "a.b,a/b"},
+        r"columns a\.b, a/b would all be called a_b\. Expected each column once",
+    ),
     "no such key": (table(), {"on": "uuid"}, r"--on uuid: expected id or row"),
     "rows as words": (table(), {"on": "id=row"}, r"expected row numbers, counted from 0"),
 }

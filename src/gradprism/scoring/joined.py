@@ -77,7 +77,7 @@ def joined_columns(recipe: ScoreRecipe, examples: ExampleSet) -> list[JoinedColu
     joined = recipe.joined
     assert joined.from_file is not None
     path = to_path(joined.from_file)
-    table = _read(path)
+    table = _read(path, recipe.joined.on)
     key, by_row = _key_of(joined.on, table, path)
     columns = joined.column or _only_numbers(table, key, path)
     keys = _keys(table, key, by_row, path)
@@ -89,13 +89,10 @@ def joined_columns(recipe: ScoreRecipe, examples: ExampleSet) -> list[JoinedColu
             f"{path} has no score of {len(missing):,} of the {len(wanted):,} rows: {_named(missing)}. Expected every "
             f"row under {key} (--on {joined.on}); leave rows out of the run with --rows, or add them to the file."
         )
-    if recipe.name and len(columns) > 1:
-        raise GradPrismError(f"--name {recipe.name} with {len(columns)} columns; expected one column to be named.")
     there = set(wanted)
     found = []
-    for column in columns:
+    for column, name in zip(columns, _metric_names(columns, recipe.name), strict=True):
         values = zip(keys, _values(table, column, path), strict=True)
-        name = _metric_name(column, recipe.name)
         found.append(JoinedColumn(name, column, path.name, by_row, {k: value for k, value in values if k in there}))
     return found
 
@@ -104,17 +101,22 @@ def joined_names(recipe: ScoreRecipe) -> list[str]:
     """Return the names of the metrics that a recipe joins."""
     assert recipe.joined.from_file is not None
     path = to_path(recipe.joined.from_file)
-    table = _read(path)
+    table = _read(path, recipe.joined.on)
     key, _ = _key_of(recipe.joined.on, table, path)
-    return [_metric_name(column, recipe.name) for column in recipe.joined.column or _only_numbers(table, key, path)]
+    return _metric_names(recipe.joined.column or _only_numbers(table, key, path), recipe.name)
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, on: str) -> pl.DataFrame:
+    """Read a file; ids of a CSV file as they are written there: 007 is not 7."""
     reader = _READERS.get(path.suffix)
     if reader is None:
         raise GradPrismError(f"--from {path}: expected a file that ends in {', '.join(_READERS)}.")
     try:
-        return reader(io.BytesIO(path.read_bytes()))
+        table = reader(io.BytesIO(path.read_bytes()))
+        if path.suffix == ".csv" and on.rpartition("=")[2] == "id":
+            ids = _key_of(on, table, path)[0]
+            return pl.read_csv(path, infer_schema_length=None, schema_overrides={ids: pl.String})
+        return table
     except (OSError, pl.exceptions.PolarsError) as error:
         raise GradPrismError(f"--from {path} cannot be read: {first_line(error)}") from error
 
@@ -182,6 +184,19 @@ def _values(table: pl.DataFrame, column: str, path: Path) -> list[float | None]:
     for name in rest:
         series = series.struct.field(name)
     return [None if each is None or math.isnan(each) else each for each in series.cast(pl.Float64).to_list()]
+
+
+def _metric_names(columns: Sequence[str], name: str | None) -> list[str]:
+    if name and len(columns) > 1:
+        raise GradPrismError(f"--name {name} with {len(columns)} columns; expected one column to be named.")
+    names = [_metric_name(column, name) for column in columns]
+    for made in names:
+        if len(alike := [column for column, other in zip(columns, names, strict=True) if other == made]) > 1:
+            raise GradPrismError(
+                f"The columns {', '.join(alike)} would all be called {made}. Expected each column once, and those of "
+                "one name joined one at a time, with --name."
+            )
+    return names
 
 
 def _metric_name(column: str, name: str | None) -> str:
