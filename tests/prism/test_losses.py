@@ -199,6 +199,20 @@ def test_a_run_of_pairs_says_so_and_is_not_taken_for_another(tiny_checkpoint: Pa
     assert scored.scores("loss")["value"][0] == pytest.approx(plain.examples["loss"][0], rel=1e-6)  # not that of pairs
 
 
+def test_a_pair_of_one_answer_is_skipped_and_not_measured_as_rounding(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    long = "a b c d e f g h i j k l m n o p " * 3
+    rows_in(path, [{"prompt": "Two?", "chosen": "2", "rejected": "2"},
+                   {"prompt": "Letters?", "chosen": long + "q", "rejected": long + "r"}])  # fmt: skip
+    run = gradprism.spectra(path, str(tiny_checkpoint), out=tmp_path / "run", loss="dpo", max_length=24)
+    assert run.examples["status"].to_list() == ["skipped"] * 2
+    assert run.examples["reason"].to_list() == [
+        "its chosen and rejected answers are the same, so that their gradients cancel",
+        "its chosen and rejected answers are the same within the 24 tokens of --max-length, so that their gradients "
+        "cancel",
+    ]
+
+
 def test_references_of_columns_weigh_pairs(tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows_in(path, PAIRS)

@@ -42,6 +42,9 @@ def _pair(settings: PrismSettings, encoder: Encoder, example: Example) -> Encode
     if not example.rejected:
         raise RowProblemError("it has no rejected answer that can be read, which --loss dpo needs")
     rejected = encoder.encode(replace(example, turns=example.rejected, rejected=()))
+    if (chosen.ids, chosen.response_mask) == (rejected.ids, rejected.response_mask):
+        cut = f" within the {encoder.settings.max_length:,} tokens of --max-length" if chosen.truncated else ""
+        raise RowProblemError(f"its chosen and rejected answers are the same{cut}, so that their gradients cancel")
     reference = None
     if settings.reference == "columns":
         reference = _number(example, REFERENCE_COLUMNS[0]), _number(example, REFERENCE_COLUMNS[1])
