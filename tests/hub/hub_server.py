@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,9 +29,10 @@ class Repository:
     gated: bool = False
     private: bool = False
 
-    def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
-        """Put files on a branch, and return the name of the commit."""
-        known = {**self.revisions.get(branch, {}), **files}
+    def commit(self, files: dict[str, bytes], branch: str = "main", without: Collection[str] = ()) -> str:
+        """Put files on a branch and take others from it, and return the name of the commit."""
+        kept = {name: data for name, data in self.revisions.get(branch, {}).items() if name not in without}
+        known = {**kept, **files}
         digest = hashlib.sha1(
             repr(sorted((name, hashlib.sha1(data).hexdigest()) for name, data in known.items())).encode()
         )
@@ -242,7 +244,7 @@ class HubServer:
         given = {
             line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
         }
-        sha = found.commit(given)
+        sha = found.commit(given, without=[line["value"]["path"] for line in lines if line["key"] == "deletedFile"])
         url = f"{self.url}/{found.kind}/{found.name}/commit/{sha}"
         self._json(request, {"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""}, with_body)
 

@@ -50,6 +50,7 @@ def tables(run: Path) -> dict[str, bytes]:
 def test_a_run_goes_there_and_comes_back(hub: HubServer, run: Path, tmp_path: Path) -> None:
     done = ask(hub, tmp_path / "home", "push", run, "me/spectra")
     assert done.returncode == 0, done.stderr
+    assert sum(hub.asked.values()) < 10
     pushed = hub.repositories["datasets", "me/spectra"]
     assert pushed.private
     files = pushed.revisions["main"]
@@ -87,8 +88,31 @@ def test_a_run_that_was_damaged_there_is_not_opened(hub: HubServer, run: Path, t
     hub.repositories["datasets", "me/spectra"].commit({name: content[:-40] + bytes(40)})
     done = ask(hub, tmp_path / "home", "open", "hub://me/spectra")
     assert done.returncode == 2
+    assert "is not whole:\n  spectra/part-00000.parquet: " in done.stderr
+    done = ask(hub, tmp_path / "home", "open", "hub://me/spectra", "-o", tmp_path / "back")
     assert "is not whole" in done.stderr
-    assert "spectra" in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["home"]  # nothing of it is left
+
+
+def test_what_was_pushed_before_is_not_mixed_in(hub: HubServer, run: Path, tmp_path: Path) -> None:
+    hub.add("datasets", "me/spectra", {"notes.md": b"of mine"})
+    assert ask(hub, tmp_path / "home", "push", run, "me/spectra", "--quiet").returncode == 0
+    other = tmp_path / "other"
+    gradprism.import_paper(written(tmp_path / "paper.jsonl", paper_rows(3, tokens=[4, 5, 6])), out=other)
+    assert ask(hub, tmp_path / "home", "push", other, "me/spectra", "--quiet").returncode == 0
+    files = hub.repositories["datasets", "me/spectra"].revisions["main"]
+    assert not [name for name in files if name.startswith("scores/")]
+    assert files["notes.md"] == b"of mine"
+    back = ask(hub, tmp_path / "home", "open", "hub://me/spectra", "-o", tmp_path / "back")
+    assert back.returncode == 0, back.stderr
+    assert tables(tmp_path / "back") == tables(other)
+    assert gradprism.open_run(tmp_path / "back").metrics == ()
+
+
+def test_a_file_that_is_no_selection_is_not_pushed(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(GradPrismError, match=r"is no file of a selection: there is no notes.card.md beside it"):
+        gradprism.push(tmp_path / "notes.txt", "me/notes")
 
 
 def test_a_selection_brings_its_card(hub: HubServer, run: Path, tmp_path: Path) -> None:

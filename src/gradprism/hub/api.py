@@ -1,9 +1,10 @@
 """Push a run or a selection to the hub as a data set, and open a run from there."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def push(given: str | Path | Run, repo: str, *, public: bool = False, token: str
 
     `given`: a run, or FILE.jsonl or FILE.parquet that `gradprism select` wrote. `repo`: OWNER/NAME, made if it is not
     there, private unless `public`. The card says what was measured; each table is a configuration that the hub's viewer
-    shows. A run holds no texts of its data, a selection does. Raises `GradPrismError`.
+    shows. A run holds no texts of its data, a selection does. Files of a run that was pushed there before are removed
+    in the same commit. Raises `GradPrismError`.
     """
     path = given.path if isinstance(given, Run) else to_path(given)
     if is_remote(path):
@@ -68,25 +70,40 @@ def open_hub(uri: str, out: str | Path | None = None, *, token: str | None = Non
     repo, _, revision = uri.removeprefix(SCHEME).partition("@")
     if not uri.startswith(SCHEME) or repo.count("/") != 1:
         raise GradPrismError(f"Given {uri!r}. Expected {SCHEME}OWNER/NAME, or {SCHEME}OWNER/NAME@REVISION.")
-    if out is not None and (to_path(out) / RUN_FILE).exists():
-        raise GradPrismError(f"--out {out} holds a run already. Expected a new folder.")
-    with _of_hub(repo):
-        from huggingface_hub import snapshot_download
 
-        where = snapshot_download(
-            repo,
-            repo_type="dataset",
-            revision=revision or None,
-            token=token,
-            local_dir=None if out is None else str(out),
-        )
-    if not (Path(where) / RUN_FILE).is_file():
+    def fetch(folder: Path | None) -> Path:
+        with _of_hub(repo):
+            from huggingface_hub import snapshot_download
+
+            found = Path(snapshot_download(repo, repo_type="dataset", revision=revision or None, token=token,
+                                           local_dir=folder))  # fmt: skip
+        _refuse_unless_whole(found, uri)
+        return found
+
+    if out is None:
+        return open_run(fetch(None))
+    target = to_path(out)
+    if is_remote(target) or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        what = "holds a run already" if (target / RUN_FILE).exists() else "is no new folder on a disk"
+        raise GradPrismError(f"--out {out} {what}. Expected a new folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".open-", dir=target.parent) as beside:
+        found = fetch(Path(beside) / "run")
+        shutil.rmtree(found / ".cache", ignore_errors=True)  # of the hub's client
+        if target.exists():
+            target.rmdir()
+        found.rename(target)
+    return open_run(target)
+
+
+def _refuse_unless_whole(found: Path, uri: str) -> None:
+    if not (found / RUN_FILE).is_file():
         raise GradPrismError(
             f"{uri} holds no run: there is no {RUN_FILE} in it. Expected one that gradprism push made."
         )
-    if faults := check(where).faults:
-        raise GradPrismError(f"The run at {uri} is not whole:\n" + "\n".join(map(str, faults[:5])))
-    return open_run(where)
+    if faults := check(found).faults:
+        lines = [f"  {each.file.relative_to(found)}: {each.problem}" for each in faults[:5]]
+        raise GradPrismError(f"The run at {uri} is not whole:\n" + "\n".join(lines))
 
 
 def _files_of_run(run: Path) -> dict[str, Path]:
@@ -95,10 +112,13 @@ def _files_of_run(run: Path) -> dict[str, Path]:
 
 
 def _commit(api: "HfApi", repo: str, files: dict[str, Path]) -> "CommitInfo":
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    operations = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
-    return api.create_commit(repo, operations, repo_type="dataset", commit_message="Push from gradprism")
+    there = api.list_repo_files(repo, repo_type="dataset")
+    stale = [name for name in there if name not in files and any(map(PurePosixPath(name).match, _RUN_FILES))]
+    removed = [CommitOperationDelete(name) for name in stale]
+    added = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
+    return api.create_commit(repo, [*removed, *added], repo_type="dataset", commit_message="Push from gradprism")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from gradprism.core.errors import GradPrismError
 from gradprism.core.markdown import code, header_lines, inline, table_row
 from gradprism.core.numbers import number
 from gradprism.files.paths import base_name
@@ -20,10 +21,15 @@ def run_card(run: Run, repo: str) -> str:
 
 
 def selection_card(file: Path) -> str:
-    """Return the card of a selection: the one beside its file, or a line where there is none."""
+    """Return the card of a selection, which lies beside its file. Raises `GradPrismError` where none does."""
     beside = file.with_name(f"{file.stem}.card.md")
-    text = beside.read_text("utf-8") if beside.is_file() else f"# {inline(file.stem)}\n\nRows written by gradprism.\n"
-    return _front({"configs": [{"config_name": "default", "data_files": file.name}]}) + text
+    if not beside.is_file():
+        raise GradPrismError(
+            f"{file} is no file of a selection: there is no {beside.name} beside it. Expected a run, or a file that "
+            "gradprism select has written, with its card."
+        )
+    front = _front({"configs": [{"config_name": "default", "data_files": file.name}]})
+    return front + beside.read_text("utf-8")
 
 
 def _front(more: dict[str, Any]) -> str:
