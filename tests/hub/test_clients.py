@@ -76,6 +76,7 @@ def test_sharded_weights_their_commit_and_a_model_that_changed(
     done = spectra(hub, tmp_path)
     assert done.returncode == 0, done.stderr
     assert first in record(tmp_path / "run")["identity"]["model fingerprint"]
+    assert sum(hub.asked.values()) < 60
     config = json.loads(model.revisions["main"]["config.json"])
     model.commit({"config.json": json.dumps({**config, "rope_theta": 20000.0}).encode()})
     again = spectra(hub, tmp_path)
@@ -98,7 +99,7 @@ def test_a_gated_model_is_named_and_opens_with_a_token_that_no_file_holds(
     assert not (tmp_path / "run/run.json").exists()
     done = spectra(hub, tmp_path, token=TOKEN)
     assert done.returncode == 0, done.stderr
-    held = [file for file in (tmp_path / "run").rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+    held = [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
     assert held == []
     assert TOKEN not in done.stdout + done.stderr
 
@@ -121,7 +122,8 @@ def test_data_by_config_and_split_and_private_with_a_token(hub: HubServer, tmp_p
             " {split: test, path: easy/test.jsonl}]\n- config_name: hard\n  data_files: hard.jsonl\n---\n")  # fmt: skip
     files = {"README.md": card.encode(), "easy/train.jsonl": lines(ROWS), "easy/test.jsonl": lines(ROWS[:2]),
              "hard.jsonl": lines(ROWS[:3])}  # fmt: skip
-    hub.add("datasets", "owner/rows", files, private=True)
+    repository = hub.add("datasets", "owner/rows", files, private=True)
+    first = repository.sha("main")
     words = ("score", "owner/rows", "--metric", "length", "-m", "smollm2-135m", "--quiet", "-o")
     refused = ask(hub, tmp_path / "home", *words, tmp_path / "none", "--config", "easy", "--split", "test")
     assert refused.returncode == 2
@@ -129,11 +131,18 @@ def test_data_by_config_and_split_and_private_with_a_token(hub: HubServer, tmp_p
     done = ask(hub, tmp_path / "home", *words, tmp_path / "run", "--config", "easy", "--split", "test", token=TOKEN)
     assert done.returncode == 0, done.stderr
     assert record(tmp_path / "run")["data"]["rows"] == 2
-    held = [file for file in (tmp_path / "run").rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+    held = [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
     assert held == []
     several = ask(hub, tmp_path / "home", *words, tmp_path / "several", "--config", "easy", token=TOKEN)
     assert several.returncode == 2
     assert "has the splits 'train', 'test'; choose one with --split" in several.stderr
+    repository.commit({"hard.jsonl": lines(ROWS[:1])})
+    for revision, rows in (("", 1), (f"@{first}", 3)):
+        out = tmp_path / f"of{revision}"
+        given = ("score", f"owner/rows{revision}", *words[2:], out, "--config", "hard")
+        done = ask(hub, tmp_path / "home", *given, token=TOKEN)
+        assert done.returncode == 0, done.stderr
+        assert record(out)["data"]["rows"] == rows
 
 
 def test_a_limit_reads_no_more_than_it_needs(hub: HubServer, tmp_path: Path) -> None:

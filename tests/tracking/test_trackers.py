@@ -14,7 +14,9 @@ from gradprism.tracking import tracked as following
 from gradprism.tracking.settings import TrackSettings
 from gradprism.tracking.tracked import Tracked, tracked
 from gradprism.tracking.trackers import Tracker, begin
+from tests.ablation.made_ablations import rows, write
 from tests.command import run as command
+from tests.conftest import SAMPLE
 from tests.made_papers import paper_rows, written
 
 pytestmark = pytest.mark.slow  # trackers take seconds to begin
@@ -60,6 +62,41 @@ def test_tensorboard(paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [event.value for event in read.Scalars("mean/quality")] == [1.0]
     assert [event.step for event in read.Scalars("progress/done")] == [4]
     assert "run.json/text_summary" in read.Tags()["tensors"]
+
+
+def test_spectra_and_ablations_are_followed(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra `trackers`")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(folder: Path) -> Any:
+        found = EventAccumulator(str(folder))
+        found.Reload()
+        return found
+
+    monkeypatch.setenv("TENSORBOARD_LOGDIR", str(tmp_path / "logs"))
+    out, more = tmp_path / "run", ("--model", tiny_checkpoint, "--track", "tensorboard", "--quiet")
+    done = command("spectra", SAMPLE, "--limit", 4, "--max-length", 160, "--out", out, *more)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "logs/gradprism/spectra run")
+    (mean,) = found.Scalars("mean/effective_rank/mean")
+    assert mean.value == pytest.approx(gradprism.open_run(out).table()["effective_rank:mean"].mean(), rel=1e-6)
+    assert found.Scalars("rows/ok")[0].value == 4
+
+    pool, held = (write(tmp_path / f"{name}.jsonl", rows(30 if name == "pool" else 8, seed))
+                  for seed, name in enumerate(("pool", "held")))  # fmt: skip
+    budget = ("--tokens", 200, "--step-tokens", 100, "--seeds", 2, "--device", "cpu")
+    words = ("ablate", pool, "--arms", "longest", "--eval", f"held={held}", *budget)
+    done = command(*words, "--out", tmp_path / "arms", *more)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "logs/gradprism/ablate arms")
+    made = gradprism.open_ablation(tmp_path / "arms")
+    assert [event.value for event in found.Scalars("difference/held/longest")] == pytest.approx(
+        made.effects["difference"].to_list(), rel=1e-5
+    )
+    curve = made.curves.filter(eval="held", arm="longest").sort("tokens")
+    assert [event.step for event in found.Scalars("loss/held/longest")] == curve["tokens"].to_list()
 
 
 def test_wandb_offline(paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def _ablate(
 
 def _log(found: "Ablation", following: Tracked) -> None:
     """Log the mean curves by tokens trained on, the differences from random rows, the page and the figures."""
-    for tokens, rows in found.curves.group_by("tokens", maintain_order=True):
+    for tokens, rows in found.curves.sort("tokens").group_by("tokens", maintain_order=True):
         losses = {f"loss/{row['eval']}/{row['arm']}": row["loss"] for row in rows.iter_rows(named=True)}
         following.log(losses, int(tokens[0]))
     of_tasks = found.score_effects.select(pl.format("{} {}", "task", "metric").alias("eval"), "arm", "difference")

@@ -102,13 +102,16 @@ def _source_of_hub(name: str, settings: ReadSettings) -> Source:
     import datasets
 
     streams = settings.limit is not None and settings.sample is None  # the first rows alone are wanted
+    repo, _, revision = name.partition("@")
     try:
-        loaded = datasets.load_dataset(name, settings.config, split=settings.split, streaming=streams)
+        loaded = datasets.load_dataset(
+            repo, settings.config, split=settings.split, streaming=streams, revision=revision or None
+        )
     except Exception as error:  # the hub client raises many types; all mean that the data is not to be had
         raise GradPrismError(
             f"{name!r} is no file or folder here, and the hub did not give it: {type(error).__name__}: "
             f"{without_secrets(str(error))}\n"
-            "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name "
+            "Expected a data file, a saved `datasets` folder, or a hub id such as owner/name or owner/name@revision "
             "(with --config and --split where it has several)."
         ) from error
     split = _choose_split(loaded, name, settings.split)
