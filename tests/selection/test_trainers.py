@@ -1,4 +1,4 @@
-"""Selections in the form of a trainer: read back as the same turns by that trainer's own loader, and by ours."""
+"""Selections in the form of a trainer: read back as the same turns by ours, and of TRL by its own loader."""
 
 import json
 from pathlib import Path
@@ -187,3 +187,24 @@ def test_groups_and_the_random_baseline_have_a_registration_each(tmp_path: Path)
     names = {path.name for path in found.files}
     assert {"best.high.trl.yaml", "best.low.trl.yaml", "best.random.trl.yaml"} <= names
     assert pl.Series([row["id"] for row in lines(tmp_path / "out/best.high.jsonl")]).sort().to_list() == ["q4", "q5"]
+
+
+def test_a_rejected_answer_is_written_or_refused(tmp_path: Path) -> None:
+    rows = [{"id": f"p{n}", "prompt": f"{n}?", "chosen": f"{n}.", "rejected": "No."} for n in range(3)]
+    out, _ = chosen(tmp_path, rows, "trl")
+    assert sorted(lines(out), key=str)[0] == {
+        **lines(out)[0],
+        "prompt": [{"role": "user", "content": "0?"}],
+        "chosen": [{"role": "assistant", "content": "0."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    back = {each.content_hash for each in open_examples(str(out), ReadSettings())}
+    assert back == {each.content_hash for each in open_examples(str(tmp_path / "in.jsonl"), ReadSettings())}
+    folders = [tmp_path / str(n) for n in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    for folder, trainer in zip(folders, ("llama-factory", "axolotl", "open-instruct"), strict=False):
+        with pytest.raises(GradPrismError, match="it has a rejected answer, for which this form has no place"):
+            chosen(folder, rows, trainer)
+    with pytest.raises(GradPrismError, match="it has no rejected answer, unlike the rows before"):
+        chosen(folders[3], [*rows, {"id": "q", "prompt": "q", "response": "r"}], "trl")

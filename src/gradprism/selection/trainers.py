@@ -24,6 +24,8 @@ Answers = Literal["all", "last"]
 class TrainerFormat(ABC):
     """The form in which one trainer reads rows."""
 
+    takes_preferences: ClassVar[bool] = False
+    """Whether a row may have a rejected answer beside the chosen one."""
     tells_answers_apart: ClassVar[bool] = False
     """Whether each row can say which of its answers are trained on; else it is one rule for the whole file."""
 
@@ -41,15 +43,22 @@ class TrainerFormat(ABC):
 
 
 class Trl(TrainerFormat):
-    """Prompt and completion as messages, or whole conversations, for `SFTTrainer` and `trl sft`."""
+    """Prompt and completion as messages, or whole conversations, for `SFTTrainer`; preferences for `DPOTrainer`."""
+
+    takes_preferences = True
 
     def row(self, example: Example, scored: Sequence[int]) -> Row:
-        """Return `prompt` and `completion`, or `messages` where all answers are trained on."""
+        """Return `prompt` and `completion`, or `messages` where all answers are trained on; or both answers."""
         messages = [_message(turn) for turn in example.answered]
         tools = {"tools": [*example.tools]} if example.tools else {}
         options = {"chat_template_kwargs": dict(example.template_options)} if example.template_options else {}
         if example.documents:
             raise RowProblemError("it has documents, which this trainer does not show to the template")
+        if example.rejected:
+            *asked, rejected = [_message(turn) for turn in example.rejected]
+            if asked != messages[:-1]:
+                raise RowProblemError("its chosen and its rejected answer are of two conversations")
+            return {"prompt": asked, "chosen": messages[-1:], "rejected": [rejected], **tools, **options}
         if self.answers == "all":
             return {"messages": messages, **tools, **options}
         return {"prompt": messages[:-1], "completion": messages[-1:], **tools, **options}
@@ -171,10 +180,13 @@ def format_for(name: TrainerName, examples: Iterable[Example], which: Answers) -
     Raises `GradPrismError` where some cannot, with the first of them: nothing is left out or changed in silence.
     """
     made, problems, rules, n = FORMATS[name], list[str](), {"all", "last"}, 0
+    pairs: bool | None = None
     for example in examples:
         n += 1
+        pairs = bool(example.rejected) if pairs is None else pairs
         try:
             scored = scored_turns(example, which)
+            _refuse_preferences(example, made, pairs)
             made("last").row(example, scored)
         except RowProblemError as problem:
             problems.append(f"row {example.row}: {problem}")
@@ -190,6 +202,13 @@ def format_for(name: TrainerName, examples: Iterable[Example], which: Answers) -
             "Expected rows that its form has room for: leave these out with --where, or out of --for."
         )
     return made("last" if "last" in rules else "all")
+
+
+def _refuse_preferences(example: Example, made: type[TrainerFormat], pairs: bool) -> None:
+    if example.rejected and not made.takes_preferences:
+        raise RowProblemError("it has a rejected answer, for which this form has no place")
+    if bool(example.rejected) != pairs:
+        raise RowProblemError(f"it has {'no' if pairs else 'a'} rejected answer, unlike the rows before")
 
 
 def scored_turns(example: Example, which: Answers) -> list[int]:
