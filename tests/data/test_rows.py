@@ -116,6 +116,14 @@ def test_pictures_are_not_passed_over_in_silence() -> None:
     assert "<|image_1|>" in problem({"image": "1.jpg", "prompt": "In <|image_1|>?", "answer": "Yes."})
     assert said(one(named, "messages=messages"))[0] == ("user", "<image>\nWhat is it?")
     assert said(one({"image": "of a cat", "prompt": "Why?", "answer": "Because."})) == PLAIN
+    for name, value in (("image", "coco/1.jpg"), ("image_path", "/data/2.PNG"), ("Image", "https://a.b/c.webp?x=1"),
+                        ("img", "data:image/png;base64,AAAA"), ("audio", "a.wav")):  # fmt: skip
+        assert f"column '{name}' names the file" in problem({name: value, "prompt": "Why?", "answer": "Because."})
+    for placeholder in ("<start_of_image>", "[IMG]", "<|vision_start|>"):
+        given = {"picture": "of a cat", "prompt": f"{placeholder} Why?", "answer": "Because."}
+        assert f"holds what {placeholder} in the text stands for" in problem(given)
+    named = {"image": "coco/1.jpg", "prompt": "Why?", "answer": "Because."}
+    assert said(one(named, "prompt=prompt,response=answer")) == PLAIN
 
 
 # What a row brings for its template

@@ -28,8 +28,16 @@ EXPECTED = (
     "Say which column is which with --columns prompt=NAME,response=NAME or --columns messages=NAME "
     "(--columns response=NAME for text without a prompt)."
 )
-_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
-_PLACEHOLDER = re.compile(r"<(?:image|video|audio)(?:_\d+)?>|<\|(?:image|video|audio)(?:_pad|_\d+)?\|>")
+_MEDIA = ("image", "images", "video", "videos", "audio", "audios", "img", "picture", "pictures", "image_path",
+          "image_paths", "image_url", "image_urls", "image_file", "video_path", "audio_path")  # fmt: skip
+_PLACEHOLDER = re.compile(
+    r"<(?:image|video|audio)(?:_\d+)?>|<\|(?:image|video|audio)(?:_pad|_\d+)?\|>|<start_of_image>|<image_soft_token>"
+    r"|\[IMG\]|<\|vision_start\|>"
+)
+_MEDIA_FILE = re.compile(
+    r"(?i)^(?:data:(?:image|video|audio)/|\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?|mp4|webm|mov|avi|mkv|wav|mp3|flac|ogg)"
+    r"(?:\?\S*)?$)"
+)
 _MOST_NAMES = 6  # in the reason of one row
 _TURNS = "[{}]"  # the kind of a cell that is a list of objects
 
@@ -73,8 +81,8 @@ def _find_by_kinds(kinds: tuple[tuple[str, Scalar], ...]) -> ColumnMap:
 
 def _find(row: Row) -> ColumnMap:
     filled = [name for name, value in row.items() if not is_empty(value)]
-    for name in _MEDIA:
-        if name in filled and not isinstance(row[name], str | int | float):
+    for name in filled:
+        if name.lower() in _MEDIA and not isinstance(row[name], str | int | float):
             raise RowProblemError(f"column {name!r} is not text: only text is read (--columns leaves it out)")
     for schema in SCHEMAS:
         if (columns := schema.find(row, filled)) is not None:
@@ -88,13 +96,18 @@ def placeholder_in(texts: Iterable[str]) -> str | None:
 
 
 def refuse_media(row: Row, texts: Iterable[str]) -> None:
-    """Raise `RowProblemError` where a text has the place of a picture that a column of the row names."""
-    named = [name for name in _MEDIA if not is_empty(row.get(name))]
+    """Raise `RowProblemError` where a column names the file of a picture, or what stands for one in a text."""
+    named = [name for name in row if name.lower() in _MEDIA and not is_empty(row[name])]
     if named and (placeholder := placeholder_in(texts)):
         raise RowProblemError(
             f"column {named[0]!r} holds what {placeholder} in the text stands for: only text is read (--columns leaves "
             "it out)"
         )
+    for name in named:
+        if isinstance(given := row[name], str) and _MEDIA_FILE.match(given.strip()):
+            raise RowProblemError(
+                f"column {name!r} names the file {given.strip()[:60]!r}: only text is read (--columns leaves it out)"
+            )
 
 
 def _find_named(row: Row, named: Mapping[str, str]) -> ColumnMap:
