@@ -74,6 +74,8 @@ def test_the_gradient_of_a_pair_equals_autograd_alone_and_in_a_batch(family: Fam
                 found = spectra_of(tables, row, *key)
                 assert found["nuclear_norm"] == pytest.approx(values.sum(), rel=1e-4)
                 assert found["spectral_norm"] == pytest.approx(values[0], rel=1e-4)
+                kept = values[values > 1e-7 * values[0]] / values.sum()
+                assert found["effective_rank"] == pytest.approx(np.exp(-(kept * np.log(kept)).sum()), rel=2e-4)
                 between = tables.similarity.filter(
                     pl.col("kind") == "chosen_rejected", row=row, pair=key[0], layer=key[1]
                 )["cosine"][0]
@@ -103,6 +105,60 @@ def test_it_is_the_gradient_of_the_dpo_loss_itself(make_model: Any, tokenizer: A
     found = tables.spectra.filter(projection="v", layer=1).row(0, named=True)
     assert found["nuclear_norm"] == pytest.approx(float(values.sum()), rel=1e-4)
     assert found["singular_values"][:3] == pytest.approx(values[:3].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", CHOSEN, ids=lambda family: family.name)
+def test_the_gradient_of_a_weighted_row_equals_autograd(family: Family, tokenizer: Any) -> None:
+    model, names = family.make(), list(family.attention)
+    in_truth = family.in_truth(model)
+    given = [
+        replace(Encoded(*item, False), weight=weight) for item, weight in zip(examples(), (-2.5, 0.3), strict=True)
+    ]
+    analyzer = GradientAnalyzer(model, tokenizer, projections=names, weights="advantage")
+    tables = analyzer.analyze_encoded([(Example(n, str(n), TURNS), item) for n, item in enumerate(given)])
+    for row, item in enumerate(given):
+        for key, own in true_gradients(family, in_truth, item.ids, item.response_mask).items():
+            if key[0] in names:
+                values = abs(item.weight) * np.linalg.svd(own, compute_uv=False)
+                found = spectra_of(tables, row, *key)
+                assert found["nuclear_norm"] == pytest.approx(values.sum(), rel=1e-4)
+                assert found["spectral_norm"] == pytest.approx(values[0], rel=1e-4)
+                assert found["grad_mean"] == pytest.approx(item.weight * own.mean(), rel=1e-3, abs=1e-8)
+
+
+@pytest.mark.slow  # loads peft
+def test_the_reference_is_the_model_without_its_adapter(make_model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    rows = rows_in(tmp_path / "pairs.jsonl", PAIRS)
+    base = GradientAnalyzer(make_model("llama"), tokenizer)
+    sums = {
+        side: base.analyze([replace(row, turns=getattr(row, side), rejected=()) for row in rows]).examples["nll_sum"]
+        for side in ("turns", "rejected")
+    }
+    known = [
+        replace(row, columns={"ref_chosen_logps": -chosen, "ref_rejected_logps": -rejected})
+        for row, chosen, rejected in zip(rows, sums["turns"], sums["rejected"], strict=True)
+    ]
+    torch.manual_seed(0)
+    model = get_peft_model(make_model("llama"), LoraConfig(target_modules=["q_proj", "o_proj"], r=4))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    found, expected, own = (
+        GradientAnalyzer(model, tokenizer, loss="dpo", reference=reference).analyze(given)
+        for reference, given in (("base", rows), ("columns", known), ("model", rows))
+    )
+    np.testing.assert_allclose(found.examples["loss"], expected.examples["loss"], rtol=1e-5)
+    np.testing.assert_allclose(found.spectra["nuclear_norm"], expected.spectra["nuclear_norm"], rtol=1e-4)
+    assert abs(found.examples["loss"][0] - own.examples["loss"][0]) > 1e-3
+    assert [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert all(parameter.grad is None for parameter in model.parameters())
+    with pytest.raises(
+        GradPrismError, match="--reference base is the model without its adapter, and this model has none"
+    ):
+        GradientAnalyzer(make_model("llama"), tokenizer, loss="dpo", reference="base")
 
 
 def test_weights_scale_and_turn_gradients(make_model: Any, tokenizer: Any) -> None:

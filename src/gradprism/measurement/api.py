@@ -77,7 +77,7 @@ def spectra(
     sketch_seed: int = 0,
     loss: Literal["sft", "dpo"] = "sft",
     beta: float = 0.1,
-    reference: Literal["model", "columns"] = "model",
+    reference: Literal["model", "base", "columns"] = "model",
     weights: str | None = None,
     precision: Literal["exact", "balanced", "fast"] = "exact",
     target: str | Sequence[str] | Mapping[str, str | Path] = (),

@@ -149,6 +149,23 @@ class ResponseHead:
             nll = self._nll(batch.ids, examples, positions, targets)
         return _per_example(nll, examples, len(batch.lengths))[0].tolist()
 
+    def base_nll_sums(self, batch: Batch) -> list[float]:
+        """Sum them by the model without its adapter; see `refuse_without_adapter`."""
+        wanted = {parameter for parameter in self._model.parameters() if parameter.requires_grad}
+        with self._model.disable_adapter():
+            found = self.nll_sums(batch)
+        for parameter in self._model.parameters():  # peft has its adapter train again
+            parameter.requires_grad_(parameter in wanted)
+        return found
+
+    def refuse_without_adapter(self) -> None:
+        """Raise `GradPrismError` where peft has wrapped no adapter around the model."""
+        if not hasattr(self._model, "disable_adapter"):
+            raise GradPrismError(
+                "--reference base is the model without its adapter, and this model has none. Expected --adapter, or a "
+                "model that peft has wrapped."
+            )
+
     def _nll(self, ids: Tensor, examples: Tensor, positions: Tensor, targets: Tensor) -> Float[Tensor, " n"]:
         if self._linear and self._gives_logits:
             with suppress(LogitsChangedError):  # the head knows it from now on

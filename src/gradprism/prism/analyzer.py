@@ -103,7 +103,7 @@ class GradientAnalyzer:
         sketch_seed: int = 0,
         loss: Literal["sft", "dpo"] = "sft",
         beta: float = 0.1,
-        reference: Literal["model", "columns"] = "model",
+        reference: Literal["model", "base", "columns"] = "model",
         weights: str | None = None,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
@@ -127,6 +127,8 @@ class GradientAnalyzer:
         with full_products():
             refuse_forward_only(self.model)
         self._head = ResponseHead(self.model)
+        if recipe.prism.reference == "base":
+            self._head.refuse_without_adapter()
         described = read_architecture(recipe.prism.architecture) if recipe.prism.architecture else None
         found = find_projections(self.model, recipe.prism.projection_names, described)
         self.found = used_projections(self.model, found, self._head.device)

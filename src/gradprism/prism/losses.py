@@ -89,6 +89,14 @@ class Loss:
         """The numbers that gradients of summed losses are divided by: of response tokens, for a mean over them."""
         return [1 if self.is_of_pairs else item.n_response_tokens for item in self.encoded]
 
+    def refer_to(self, nll_sums: Sequence[float]) -> None:
+        """Take the reference's negative log-likelihoods of all sequences."""
+        sides = zip(nll_sums[::2], nll_sums[1::2], strict=True)
+        self.encoded = [
+            replace(item, reference=(-chosen, -rejected))
+            for item, (chosen, rejected) in zip(self.encoded, sides, strict=True)
+        ]
+
     def answers(self, loss: ResponseLoss) -> list[ExampleGradients]:
         """Return the answers of a batch with their losses, and note the factors of its gradients."""
         sums = loss.nll_sum.tolist()

@@ -37,6 +37,9 @@ def measure_batch(
     of_loss = Loss(encoded, settings.beta)
     batch = Batch.of(of_loss.sequences, head.device)
     order = {projection: index for index, projection in enumerate(projections)}
+    if settings.reference == "base":
+        with computing():
+            of_loss.refer_to(head.base_nll_sums(batch))
     seeds = [seed_of(example.ids) for example in encoded] if settings.null_draws else []
     readings = [reader.begin(len(encoded)) for reader in readers]
     lengths = [example.n_tokens for example in encoded]

@@ -44,9 +44,9 @@ class PrismSettings(Settings):
     chosen and a rejected answer, a gradient of the tokens of both."""
     beta: float = Field(default=0.1, gt=0)
     """Temperature of dpo."""
-    reference: Literal["model", "columns"] = "model"
-    """Reference of dpo: the model itself, as where a training begins, so that every pair weighs beta / 2; or summed
-    log-likelihoods in the columns ref_chosen_logps and ref_rejected_logps."""
+    reference: Literal["model", "base", "columns"] = "model"
+    """Reference of dpo: the model itself, as where a training begins, so that every pair weighs beta / 2; the model
+    without its adapter (base); or summed log-likelihoods in the columns ref_chosen_logps and ref_rejected_logps."""
     weights: str | None = None
     """Column of the data with a factor of each row's loss, such as an advantage; below 0 the gradient turns round."""
     precision: Precision = "exact"

@@ -68,7 +68,7 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         sketch_seed: int = 0,
         loss: Literal["sft", "dpo"] = "sft",
         beta: float = 0.1,
-        reference: Literal["model", "columns"] = "model",
+        reference: Literal["model", "base", "columns"] = "model",
         weights: str | None = None,
         precision: Literal["exact", "balanced", "fast"] = "exact",
         batch_tokens: int | None = None,
