@@ -15,6 +15,7 @@ from gradprism.prism.factors import Factors
 from gradprism.prism.measures import NULL_COLUMNS, known_measures
 from gradprism.prism.null_draws import draw_null, seed_of, summarise_draws
 from gradprism.prism.spectrum import solve, spectra_of
+from gradprism.prism.tail import Spectra
 
 ROWS = [{"prompt": f"Question {i}", "response": f"Answer number {i}. " * (3 * i + 1)} for i in range(4)]
 
@@ -48,7 +49,8 @@ def test_draws_equal_an_svd_in_fp64(tokens: int, stacked: bool, how: Any) -> Non
     else:
         solved = [solve([item], draws=[each]) for item, each in zip(factors, draws, strict=True)]
     spectra = spectra_of(factors, solved).view(2, 4, -1)
-    for (inputs, deltas), own, each, found in zip(pairs, draws, spectra, summarise_draws(spectra[:, 1:]), strict=True):
+    summaries = summarise_draws(Spectra(spectra[:, 1:]))
+    for (inputs, deltas), own, each, found in zip(pairs, draws, spectra, summaries, strict=True):
         plain = measures_of((deltas.T @ inputs).double().numpy(), len(inputs))
         assert float(each[0].sum()) == pytest.approx(plain[1], rel=1e-5)
         drawn = [measures_of((again(deltas.double(), draw).T @ inputs.double()).numpy(), len(inputs)) for draw in own]

@@ -10,7 +10,7 @@ from tests import oracle
 
 from gradprism import GradientAnalyzer, GradPrismError
 from gradprism.data.example import Example, Turn
-from gradprism.prism import reducer
+from gradprism.prism import reducer, solver
 
 FAMILIES = ("llama", "qwen3", "gemma3")
 HOME = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -143,7 +143,7 @@ def test_how_many_matrices_are_solved_together_changes_no_number(
     if way == "each layer by itself":
         monkeypatch.setattr(reducer, "_WAITING", {True: 0, False: 0})
     else:
-        monkeypatch.setattr(reducer, "_STACK", 100_000)  # several of them
+        monkeypatch.setattr(solver, "_STACK", 100_000)  # several of them
         other._pool = reducer.EigenPool(2, stacked=True, in_turn=way == "stacks, back to the threads")
     found = other.analyze(rows)
     for measure in ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank"):

@@ -1,7 +1,8 @@
 """Decay of singular values: each relative to the largest of its gradient, over the examples of a group.
 
 A gradient of T tokens has at most T - 1 of them; those beyond its rank are 0 and count as such. Left out, the median at
-a high index would be that of the longest examples alone.
+a high index would be that of the longest examples alone. Where a run stores leading values only, the table ends with
+the shortest such list: what follows is not known, and is not 0.
 """
 
 import numpy as np
@@ -19,13 +20,16 @@ def decay_table(group: GroupMatrix, rng: np.random.Generator) -> pl.DataFrame:
     rows = group.examples["row"].to_numpy()
     rows = np.sort(rng.choice(rows, MOST_EXAMPLES, replace=False)) if len(rows) > MOST_EXAMPLES else rows
     sigma = pl.col("singular_values")
+    spectra = group.run.scan("spectra")
+    is_cut = pl.col("tail_count").is_not_null() if "tail_count" in spectra.collect_schema().names() else pl.lit(False)
     values = (
-        group.run.scan("spectra").select("row", "projection", sigma)
+        spectra.select("row", "projection", sigma, is_cut=is_cut)
         .filter(pl.col("row").is_in(rows.tolist()) & (sigma.list.len() > 0) & (sigma.list.first() > 0))
         .collect()
     )  # fmt: skip
-    longest = values[sigma.meta.output_name()].list.len().max() if values.height else None
-    if not isinstance(longest, int):
+    lengths = values.select(all=sigma.list.len().max(), cut=sigma.list.len().filter("is_cut").min()).row(0)
+    longest = min((length for length in lengths if length is not None), default=None)
+    if longest is None:
         return pl.DataFrame(schema=DECAY)
     points = np.unique(np.geomspace(1, longest, MOST_POINTS).round().astype(int))
     table = pl.concat(_quartiles_at(values, int(point)) for point in points)

@@ -19,7 +19,7 @@ from gradprism.runs.run import Run
 _MOST_REASONS = 6
 _MUST_AGREE = (
     "text.", "prism.precision", "prism.projections", "prism.loss", "prism.beta", "prism.reference", "prism.weights",
-    "arithmetic", "template digest", "architecture digest", "method",
+    "arithmetic", "spectra", "template digest", "architecture digest", "method",
 )  # fmt: skip
 _IN_WORDS = {"method": "how rows are read and their loss is taken (method; None of an earlier gradprism)"}
 

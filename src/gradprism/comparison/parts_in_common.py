@@ -60,6 +60,9 @@ def correlations_of(examples: pl.DataFrame, metrics: Sequence[str], projections:
     return table
 
 
+_PRECISION = ("prism.precision", "arithmetic", "spectra")
+
+
 def group_summary(group: GroupMatrix) -> Group:
     counts, whole = group.run.counts, group.chosen.is_whole
     truncated = group.examples["truncated"]
@@ -88,7 +91,7 @@ def about_groups(groups: Sequence[GroupMatrix], metrics: Sequence[str], settings
     return {
         "model": first.record["model"],
         "text": {name.removeprefix("text."): value for name, value in identity.items() if name.startswith("text.")},
-        "precision": identity.get("prism.precision"),
+        "precision": "; ".join(map(str, filter(None, map(identity.get, _PRECISION)))) or None,
         "data": [_data_record(run) for run in runs.values()],
         "runs": [str(path) for path in runs],
         "projections": [name for name in first.projections if name in {projection for _, projection in curves}],

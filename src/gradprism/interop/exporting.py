@@ -74,11 +74,13 @@ def _numbered_anew(run: Run) -> bool:
 
 def _lines(run: Run, examples: Iterator[Example], numbered_anew: bool, watch: Progress) -> Iterator[dict[str, Any]]:
     """Yield lines with one part of the run in memory at a time; its rows are those of the data, in order."""
-    kinds = _cosine_kinds(run)
+    kinds, whole = _cosine_kinds(run), _has_whole_spectra(run)
     for index in published_parts(run.path):
         table, spectra, similarity = (
             read_part(run.path, name, index) for name in ("examples", "spectra", "similarity")
         )
+        if not whole:
+            spectra = spectra.with_columns(singular_values=None)
         of_row = {name: frame.partition_by("row", as_dict=True) for name, frame in
                   (("spectra", spectra), ("similarity", similarity))}  # fmt: skip
         for row in table.iter_rows(named=True):
@@ -95,15 +97,21 @@ def _cosine_kinds(run: Run) -> CosineKinds:
     return CosineKinds(bool(found & {"adjacent", "all_layers"}), "same_layer" in found)
 
 
+def _has_whole_spectra(run: Run) -> bool:
+    """Return whether the run holds all singular values of every gradient, as a line has them."""
+    spectra = run.scan("spectra")
+    missing = pl.col("singular_values").is_null()
+    if "tail_count" in spectra.collect_schema().names():
+        missing |= pl.col("tail_count").is_not_null()
+    return not spectra.select(missing.any()).collect().item()
+
+
 def _notes(run: Run) -> Iterator[str]:
     """Yield what published files have and this one has not, and the option that measures it."""
-    spectra = run.scan("spectra").select(
-        pl.col("grad_max").is_null().all().alias("entries"), pl.col("singular_values").is_null().all().alias("values")
-    ).collect()  # fmt: skip
-    if spectra["entries"][0]:
+    if run.scan("spectra").select(pl.col("grad_max").is_null().all()).collect().item():
         yield "M_max and M_min are null: gradprism spectra --entry-stats measures them."
-    if spectra["values"][0]:
-        yield "S_sum, S_max and S_min in place of S_list, as in the earlier paper: the run holds no singular values."
+    if not _has_whole_spectra(run):
+        yield "S_sum, S_max, S_min in place of S_list, as in the earlier paper: the run holds not all singular values."
     kinds = set(run.scan("similarity").select(pl.col("kind").unique()).collect()["kind"])
     if "adjacent" in kinds and "all_layers" not in kinds:
         yield "cosine_sim has neighbouring layers, and null elsewhere: gradprism spectra --all-layers measures all."

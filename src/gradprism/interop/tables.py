@@ -14,6 +14,7 @@ from gradprism.interop.naming import WeightKey
 from gradprism.interop.noise import without_noise
 from gradprism.prism.measures import MEASURES, measure_spectra
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, SPECTRA, Tables
+from gradprism.prism.tail import Spectra
 
 Shapes = Mapping[WeightKey, tuple[int, int]]
 
@@ -63,7 +64,7 @@ def _columns_of_measures(gradients: Sequence[Gradient], kept: Sequence[np.ndarra
     stack = torch.zeros(len(kept), max(map(len, kept), default=0), dtype=torch.float64)
     for row, values in zip(stack, kept, strict=True):
         row[: len(values)] = torch.from_numpy(values.astype(np.float64))
-    found = measure_spectra(stack)
+    found = measure_spectra(Spectra(stack))
     return {name: [each[name] for each in found] for name in MEASURES}
 
 

@@ -69,7 +69,7 @@ def spectra(
     architecture: str | Path | None = None,
     entry_stats: bool = False,
     all_layers: bool = False,
-    spectrum: bool = True,
+    spectrum: bool | str = True,
     tokens: bool = False,
     null_draws: int = 0,
     null: Literal["permuted", "signs"] = "permuted",
@@ -203,7 +203,10 @@ def _description(
     if measures := measures_identity(stored_measures()):
         identity["measures"] = measures
     if recipe.prism.precision != "exact":
+        from gradprism.prism.estimated_spectrum import describe_estimates
+
         identity["arithmetic"] = arithmetic_there(recipe, source, say)
+        identity["spectra"] = describe_estimates(recipe.prism.precision)
     return {
         "verb": "spectra",
         "complete": False,

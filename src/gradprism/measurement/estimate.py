@@ -101,6 +101,7 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
     """
     from gradprism.models.projections.architecture import read_architecture
     from gradprism.models.projections.discovery import find_projections
+    from gradprism.prism.estimated_spectrum import values_stored
     from gradprism.prism.losses import encode_for
 
     progress.say("Reading the data")
@@ -128,7 +129,9 @@ def estimate_spectra(recipe: SpectraRecipe, progress: Progress) -> Estimate:
         pace, device = _measure(recipe, source, ready, device, progress)
     seconds = tokens * pace.seconds / pace.tokens if pace else estimated_seconds(parameters * tokens, device)
     lengths = [encoded.n_tokens for _, encoded in ready] if recipe.prism.spectrum else []
-    values = [min(length - 1, each.d_out, each.d_in) for length in lengths for each in found]
+    values = [
+        values_stored(min(length - 1, each.d_out, each.d_in), recipe.prism) for length in lengths for each in found
+    ]
     of_gradients = _bytes_of_gradients(found, recipe) * len(ready) + BYTES_PER_VALUE * sum(values)
     return Estimate(
         data=", ".join(item.name for item in examples.sources),
@@ -191,6 +194,8 @@ def _bytes_of_gradients(found: Sequence["Projection"], recipe: SpectraRecipe) ->
     pairs = layers * (layers - 1) / 2 if recipe.prism.all_layers else layers - 1
     cosines = len(names) * pairs + layers * sum({*pair} <= names for pair in ("kv", "qo"))
     null = 4 * BYTES_PER_NUMBER * len(found) if recipe.prism.null_draws else 0
+    null += 2 * BYTES_PER_NUMBER * len(found) * (recipe.prism.precision != "exact")
+    null += 4 * BYTES_PER_NUMBER * len(found) * recipe.prism.has_tails
     influence = 6 * BYTES_PER_NUMBER * len(found) * len(recipe.targets.target)
     sketch = BYTES_PER_COORDINATE * recipe.prism.sketch
     return BYTES_PER_GRADIENT * len(found) + BYTES_PER_COSINE * cosines + null + influence + sketch

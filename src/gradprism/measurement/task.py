@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -21,9 +21,6 @@ from gradprism.prism.architecture import architecture_digest
 from gradprism.prism.measures import measures_identity, stored_measures
 from gradprism.prism.tables import Tables
 from gradprism.runs.record import refuse_other_machine
-
-if TYPE_CHECKING:
-    from gradprism.prism.precision import Arithmetic
 
 
 @dataclass
@@ -79,6 +76,7 @@ class MeasureTask(Task[Example, Tables]):
 
     def _load(self, source: ModelSource, say: Say) -> None:
         from gradprism.prism.analyzer import GradientAnalyzer
+        from gradprism.prism.estimated_spectrum import describe_estimates
 
         say(f"Loading {source.name}")
         device = source.device(find_device(self.recipe.execution.device))
@@ -86,16 +84,11 @@ class MeasureTask(Task[Example, Tables]):
         tokenizer = source.load_tokenizer()
         self.analyzer = GradientAnalyzer(model, tokenizer, recipe=self.recipe)
         if self.recipe.prism.precision != "exact":
-            say(f"Precision {self.recipe.prism.precision}: {_describe_arithmetic(self.analyzer.arithmetic)}")
+            spectra = describe_estimates(self.recipe.prism.precision)
+            say(f"Precision {self.recipe.prism.precision}: products {self.analyzer.arithmetic}; spectra {spectra}")
         self.targets = mean_gradients(self.analyzer, self.recipe.targets, self.recipe.read, self.identity, say)
         self.found = loaded_model_record(model, self.analyzer.found) | tokenizer_record(tokenizer)
         self.device = devices_in_words(model)
-
-
-def _describe_arithmetic(arithmetic: str) -> str:
-    if arithmetic == "as loaded":
-        return "this device has no unit that would be faster; computing as with exact"
-    return f"{arithmetic}; spectra in fp64"
 
 
 def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> str:
@@ -107,7 +100,7 @@ def arithmetic_there(recipe: SpectraRecipe, source: ModelSource, say: Say) -> st
     return ask_worker(recipe.engine, partial(_arithmetic, recipe), say)
 
 
-def _arithmetic(recipe: SpectraRecipe, device: str | None = None) -> "Arithmetic":
+def _arithmetic(recipe: SpectraRecipe, device: str | None = None) -> str:
     import torch
 
     from gradprism.prism.precision import arithmetic_of

@@ -95,7 +95,7 @@ class GradientAnalyzer:
         architecture: str | Path | None = None,
         entry_stats: bool = False,
         all_layers: bool = False,
-        spectrum: bool = True,
+        spectrum: bool | str = True,
         tokens: bool = False,
         null_draws: int = 0,
         null: Literal["permuted", "signs"] = "permuted",
@@ -328,7 +328,7 @@ def _make_tables(
     measured: Sequence[_MeasuredExample], prism: PrismSettings, pieces: TokenPieces | None, targets: Sequence[str]
 ) -> Tables:
     ok = [(item.example, item.gradients) for item in measured if item.gradients]
-    schema = spectra_schema(prism.null_draws)
+    schema = spectra_schema(prism)
     sketches = [(example.example_id, example.row, *g.sketch) for example, g in ok if g.sketch]
     return Tables(
         _nan_to_null([_example_row(item) for item in measured], EXAMPLES),
@@ -379,7 +379,7 @@ def _spectra_rows(example: Example, gradients: ExampleGradients) -> Iterator[tup
         p = item.projection
         yield (
             example.example_id, example.row, p.layer, p.name, p.d_out, p.d_in, *item.measures.values(),
-            item.mean, *(item.extremes or (None, None)), item.singular_values,
+            item.mean, *(item.extremes or (None, None)), item.singular_values, *item.tail.values(),
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -41,5 +41,17 @@ class EigenPool:
         """Return the eigenvalues, ascending, of symmetric matrices given by their lower triangles, the faster way."""
         if lower.shape[1] > self._rows_on_threads:
             return eigenvalues_of(lower)
-        here = torch.empty_like(lower, device="cpu", pin_memory=lower.is_cuda).copy_(lower)
-        return torch.stack(list(self._pool.map(eigenvalues_of, here)))
+        return torch.stack(list(self._pool.map(eigenvalues_of, _on_cpu(lower))))
+
+    def eigenpairs(
+        self, matrices: Float[Tensor, "batch n n"]
+    ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n n"]]:
+        """Return eigenvalues, ascending, and eigenvectors of symmetric matrices, the faster way."""
+        if not self.stacked or matrices.shape[1] > self._rows_on_threads:
+            return cast(tuple[Tensor, Tensor], torch.linalg.eigh(matrices))
+        values, vectors = zip(*self._pool.map(torch.linalg.eigh, _on_cpu(matrices)), strict=True)
+        return torch.stack(values), torch.stack(vectors)
+
+
+def _on_cpu(matrices: Tensor) -> Tensor:
+    return torch.empty_like(matrices, device="cpu", pin_memory=matrices.is_cuda).copy_(matrices)

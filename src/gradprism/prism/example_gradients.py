@@ -17,6 +17,8 @@ class ProjectionGradient:
     mean: float
     extremes: tuple[float, float] | None
     singular_values: list[float] | None
+    tail: Mapping[str, float] = field(default_factory=dict)
+    """Sums over the singular values that are not stored: `measures.TAIL_COLUMNS`."""
 
 
 @dataclass(frozen=True)

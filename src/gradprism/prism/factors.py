@@ -33,6 +33,7 @@ class Inputs:
     def __init__(self, inputs: Float[Tensor, "tokens d_in"], largest: float):
         """Scale X into a safe range; `largest` is the largest magnitude in it."""
         self.rows, self.scale = _in_range(inputs, largest)
+        self.is_half = inputs.dtype.itemsize == 2 and self.scale == 1
         self._gram: Tensor | None = None
 
     @property
@@ -57,12 +58,19 @@ class Factors:
         tokens: slice | Int[Tensor, " rows"],
         largest: float,
         divisor: float = 1.0,
+        n_counted: int | None = None,
     ):
-        """Keep the rows `tokens` of D, divided by `divisor`; `largest` is the largest magnitude in D."""
+        """Keep the rows `tokens` of D, divided by `divisor`; `largest` is the largest magnitude in D.
+
+        `n_counted` of them are more than rounding beside it: all where None.
+        """
         self.shared = inputs
         self.tokens = tokens
         self.deltas, delta_scale = _in_range(deltas[tokens], largest)
         self.scale = inputs.scale * delta_scale / divisor
+        self.is_half = inputs.is_half and deltas.dtype.itemsize == 2 and delta_scale == 1
+        """True if the entries of both factors are numbers of 16 bits, whose products in TF32 are exact."""
+        self._n_counted = len(self.deltas) if n_counted is None else n_counted
         self._gradient: Tensor | None = None
 
     @classmethod
@@ -97,6 +105,11 @@ class Factors:
     def n_values(self) -> int:
         """Largest possible number of nonzero singular values of G, which is the size of its eigenvalue problem."""
         return min(len(self.deltas), *self.shape)
+
+    @property
+    def n_counted(self) -> int:
+        """`n_values` without rows of D that are rounding: whether such a row is exactly zero depends on the batch."""
+        return min(self._n_counted, *self.shape)
 
     @property
     def is_worth_forming(self) -> bool:

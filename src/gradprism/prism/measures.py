@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from gradprism.prism.tail import Spectra, Tail
+
 LAYER = "all"
 """The name, in place of a projection, of all measured projections of a layer together."""
 MEAN = "mean"
@@ -38,8 +40,12 @@ class Measure:
     unit: str = ""
     scale: Literal["log", "linear"] = "log"
     """How groups are compared: by ratios (`log`) or differences (`linear`)."""
-    function: "Callable[[Float[Tensor, 'batch n']], Float[Tensor, ' batch']] | str | None" = None
-    """Singular values, each row padded with zeros -> fp64 values, NaN where undefined; or `module:function`."""
+    function: "Callable[..., Float[Tensor, ' batch']] | str | None" = None
+    """Singular values (batch, n), each row padded with zeros -> fp64 values, NaN where undefined; or
+    `module:function`."""
+    takes_tail: bool = False
+    """True if the function is also given the sums over what follows leading values, `gradprism.prism.tail.Tail`, or
+    None where there is nothing; without it the measure is null throughout runs of precision `balanced` and `fast`."""
     expression: Callable[[], pl.Expr] | None = None
     """Computes the value from the built-in columns of `spectra` and `loss`, null where undefined."""
     needs: tuple[str, ...] = ()
@@ -49,7 +55,9 @@ class Measure:
     compared: bool = True
     """True if it is compared and correlated by default."""
 
-    def compute(self, singular_values: "Float[Tensor, 'batch n']") -> "Float[Tensor, ' batch']":
+    def compute(
+        self, singular_values: "Float[Tensor, 'batch n']", tail: "Tail | None" = None
+    ) -> "Float[Tensor, ' batch']":
         """Compute the value of each spectrum of a stack, NaN where it is not finite.
 
         Raises `GradPrismError` where the function gives anything else than one number for each spectrum.
@@ -59,8 +67,8 @@ class Measure:
             module, _, name = function.partition(":")
             function = getattr(import_module(module), name)
         assert callable(function)
-        values: Tensor = function(singular_values)
         n = len(singular_values)
+        values: Tensor = function(singular_values, tail) if self.takes_tail else function(singular_values)
         if getattr(values, "shape", None) != (n,):
             raise GradPrismError(
                 f"The measure {self.name} gave {_described(values)} for {n} spectra. Expected a tensor of "
@@ -79,13 +87,16 @@ def _quotient(above: str, below: str) -> pl.Expr:
     return pl.when(pl.col(below) > 0).then(pl.col(above) / pl.col(below))
 
 
-_FORMULAS = "gradprism.prism.norms_and_ranks"
+def _of_formula(name: str, title: str, unit: str = "") -> Measure:
+    return Measure(name, title, unit, function=f"gradprism.prism.norms_and_ranks:{name}", takes_tail=True)
+
+
 _OWN = (
-    Measure("nuclear_norm", "nuclear norm", "nats per unit weight", function=f"{_FORMULAS}:nuclear_norm"),
-    Measure("effective_rank", "effective rank", function=f"{_FORMULAS}:effective_rank"),
-    Measure("frobenius_norm", "Frobenius norm", "nats per unit weight", function=f"{_FORMULAS}:frobenius_norm"),
-    Measure("spectral_norm", "spectral norm", "nats per unit weight", function=f"{_FORMULAS}:spectral_norm"),
-    Measure("stable_rank", "stable rank", function=f"{_FORMULAS}:stable_rank"),
+    _of_formula("nuclear_norm", "nuclear norm", "nats per unit weight"),
+    _of_formula("effective_rank", "effective rank"),
+    _of_formula("frobenius_norm", "Frobenius norm", "nats per unit weight"),
+    _of_formula("spectral_norm", "spectral norm", "nats per unit weight"),
+    _of_formula("stable_rank", "stable rank"),
     Measure(  # the largest singular value's part of their sum: 1 for a gradient of rank 1
         "leading_share", "leading share", scale="linear", compared=False,
         expression=lambda: _quotient("spectral_norm", "nuclear_norm"),
@@ -111,6 +122,11 @@ MEASURES = tuple(measure.name for measure in _OWN if measure.function is not Non
 """The built-in stored measures; effective and stable rank are null where the gradient is zero."""
 NULL_COLUMNS = ("null_effective_rank", "null_effective_rank_error", "null_nuclear_norm", "null_nuclear_norm_error")
 """Columns of `spectra` where a null was drawn: means over the draws, and their standard errors (null for one draw)."""
+TAIL_COLUMNS = ("tail_count", "tail_sum", "tail_square_sum", "tail_log_sum")
+"""Columns of `spectra` where not all singular values are stored: how many more there are, and Σ σ, Σ σ² and Σ σ ln σ
+over those; null where all are stored."""
+ERROR_COLUMNS = ("nuclear_norm_error", "effective_rank_error")
+"""Columns of `spectra` of precision `balanced` and `fast`: standard errors; null where a spectrum is not estimated."""
 _OF_FIRST_RUNS = ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank")  # never changes
 
 
@@ -147,11 +163,18 @@ def measures_identity(stored: Collection[str]) -> list[str] | None:
     return [name for name in names if (name in stored) != (name in _OF_FIRST_RUNS)] or None
 
 
-def measure_spectra(spectra: "Float[Tensor, 'batch n']") -> list[dict[str, float]]:
-    """Compute every stored measure of each spectrum of a stack (batch, n), by name."""
+def measure_spectra(spectra: "Spectra", some_estimated: bool = False) -> list[dict[str, float]]:
+    """Compute every stored measure of each spectrum of a stack, by name.
+
+    In a run with `some_estimated` spectra, measures that take no tail are NaN of all: a mean would be of the others.
+    """
     import torch
 
-    columns = {name: measure.compute(spectra) for name, measure in stored_measures().items()}
+    nothing = torch.full((len(spectra.values),), float("nan"), dtype=torch.float64)
+    columns = {
+        name: nothing if some_estimated and not measure.takes_tail else measure.compute(spectra.values, spectra.tail)
+        for name, measure in stored_measures().items()
+    }
     values = torch.stack([*columns.values()], 1).tolist()
     return [dict(zip(columns, row, strict=True)) for row in values]
 

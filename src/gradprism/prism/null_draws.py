@@ -22,8 +22,10 @@ from gradprism.models.projections.discovery import Projection
 from gradprism.prism.factors import Draw
 from gradprism.prism.measures import NULL_COLUMNS
 from gradprism.prism.norms_and_ranks import effective_rank, nuclear_norm
+from gradprism.prism.tail import Spectra
 
-_ROUNDING = 1e-5  # of the largest magnitude in D
+ROUNDING = 1e-5
+"""Of the largest magnitude in D: a row of D below it is taken as zero."""
 _OF_DRAWS = (effective_rank, nuclear_norm)  # in the order of NULL_COLUMNS
 
 
@@ -46,7 +48,7 @@ def draw_null(
     """
     random = np.random.default_rng([seed, projection.layer, crc32(projection.name.encode())])
     peaks = deltas.abs().amax(1).cpu() if len(deltas) else torch.zeros(0)
-    (counted,) = (peaks > _ROUNDING * peaks.max()).nonzero(as_tuple=True) if len(peaks) else (peaks.long(),)
+    (counted,) = (peaks > ROUNDING * peaks.max()).nonzero(as_tuple=True) if len(peaks) else (peaks.long(),)
     found: list[Draw] = []
     for _ in range(draws):
         if how == "permuted":
@@ -59,12 +61,12 @@ def draw_null(
     return found
 
 
-def summarise_draws(spectra: Float[Tensor, "gradients draws n"]) -> list[dict[str, float]]:
-    """Return `NULL_COLUMNS` of each gradient, from the singular values of its draws; NaN where undefined."""
-    draws = spectra.shape[1]
+def summarise_draws(spectra: Spectra) -> list[dict[str, float]]:
+    """Return `NULL_COLUMNS` of each gradient, from the spectra (gradients, draws) of its draws; NaN where undefined."""
+    draws = spectra.values.shape[1]
     found = []
     for measure in _OF_DRAWS:
-        values = measure(spectra)  # (gradients, draws)
+        values = measure(spectra.values, spectra.tail)  # (gradients, draws)
         found += [
             values.mean(1),
             values.std(1) / draws**0.5 if draws > 1 else values.new_full((len(values),), torch.nan),

@@ -1,10 +1,10 @@
-"""Set the precision of the model's own matrix products. Spectra and cosines are always exact.
+"""Set the precision of the model's own matrix products. Cosines never give up any; spectra: `estimated_spectrum`.
 
     exact     in the type of the weights; TF32 off
     balanced  tensors keep their type; their products are computed in TF32 (tensor cores) or bf16 (AMX)
     fast      bf16 (tensor cores, AMX), or int8 where a CPU has VNNI only: bf16 is slower than fp32 there
 
-A machine without such units computes as with `exact`.
+A machine without such units computes the products as with `exact`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -40,7 +40,7 @@ def measure_batch(
     if settings.reference == "base":
         with computing():
             of_loss.refer_to(head.base_nll_sums(batch))
-    seeds = [seed_of(example.ids) for example in encoded] if settings.null_draws else []
+    seeds = [seed_of(example.ids) for example in encoded]
     readings = [reader.begin(len(encoded)) for reader in readers]
     lengths = [example.n_tokens for example in encoded]
     reducer = Reducer(lengths, of_loss.divisors, order, settings, pool, seeds, readings, spectra)

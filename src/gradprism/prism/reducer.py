@@ -17,14 +17,14 @@ from gradprism.models.full_precision import full_products
 from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import Caught
 from gradprism.prism.eigen_pool import EigenPool
-from gradprism.prism.example_gradients import ExampleGradients, ProjectionGradient, Similarity
-from gradprism.prism.factors import Draw, Factors, Inputs, is_worth_forming
+from gradprism.prism.example_gradients import ExampleGradients, Similarity
+from gradprism.prism.factors import Factors, Inputs, is_worth_forming
 from gradprism.prism.gradient import Gradient, Reading
-from gradprism.prism.measures import measure_spectra
-from gradprism.prism.null_draws import draw_null, summarise_draws
+from gradprism.prism.measured import measured_gradients
+from gradprism.prism.null_draws import ROUNDING
 from gradprism.prism.settings import PrismSettings
 from gradprism.prism.similarity import inner_products
-from gradprism.prism.spectrum import Solved, solve, spectra_of
+from gradprism.prism.solver import Solver
 from gradprism.prism.token_sizes import TokenSizes
 from gradprism.prism.token_summaries import (
     StorageKey,
@@ -38,8 +38,6 @@ from gradprism.prism.token_summaries import (
 SAME_LAYER_PAIRS = (("k", "v"), ("q", "o"))
 
 _WAITING = {True: 1 << 28, False: 1 << 31}  # bytes of factors and gradients that may wait: on a CPU, and elsewhere
-_STACK = 1 << 30  # bytes of one stack of matrices
-_SIMILAR = 0.8  # least rows of a matrix relative to the largest in its stack: at most half of the work is padding
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Reducer:
     ):
         """Begin a batch; `order` is the position of each projection among the rows of an example.
 
-        `seeds`, one per example, are of the draws that relative measures need. Without `spectra` no measures and
-        cosines are computed: gradients are for the `readings` alone.
+        `seeds`, one per example, are of the random numbers that draws of the null and estimates need. Without `spectra`
+        no measures and cosines are computed: gradients are for the `readings` alone.
         """
         self.answers: list[ExampleGradients] = []
         self._order = order
@@ -80,7 +78,8 @@ class Reducer:
         self._waiting: list[_BatchFactors] = []
         self._bytes = 0
         self._token_sizes = TokenSizes() if settings.tokens else None
-        self._seeds, self._readings, self._spectra = seeds, readings, spectra
+        self._readings, self._spectra = readings, spectra
+        self._solver = Solver(settings, pool, seeds)
         self._above: list[dict[str, Gradient]] = [{} for _ in lengths]
         self._kept: list[list[Gradient]] = [[] for _ in lengths]
 
@@ -155,23 +154,12 @@ class Reducer:
 
     def _measure(self, gradients: Sequence[Gradient]) -> None:
         """Add the measures of gradients to the answers."""
-        draws = self._settings.null_draws
-        solved, stacked = self._solve(gradients)
-        spectra = stacked.view(len(solved), 1 + draws, stacked.shape[1])
-        of_null = summarise_draws(spectra[:, 1:]) if draws else [dict[str, float]()] * len(solved)
-        found = zip(solved, spectra[:, 0].tolist(), measure_spectra(spectra[:, 0]), of_null, strict=True)
-        for gradient, values, measures, null in found:
-            gradient.frobenius_norm = measures["frobenius_norm"]
-            measured = ProjectionGradient(
-                gradient.projection,
-                measures | null,
-                gradient.mean,
-                gradient.factors.extremes if self._settings.entry_stats else None,
-                values[: gradient.factors.n_values] if self._settings.spectrum else None,
-            )
-            self.answers[gradient.row].spectra.append(measured)
-            if self._settings.all_layers:
-                self._kept[gradient.row].append(gradient)
+        for some, spectra in self._solver.spectra(gradients):
+            for gradient, measured in zip(some, measured_gradients(some, spectra, self._settings), strict=True):
+                gradient.frobenius_norm = measured.measures["frobenius_norm"]
+                self.answers[gradient.row].spectra.append(measured)
+                if self._settings.all_layers:
+                    self._kept[gradient.row].append(gradient)
 
     def _cut_into_examples(self) -> list[Gradient]:
         """Return the gradients of each example, last layer first; one with a non-finite value gets a `problem`."""
@@ -181,6 +169,7 @@ class Reducer:
         means = torch.stack([item.means for item in self._waiting]).tolist()
         delta_peaks = torch.stack([item.delta_peaks for item in self._waiting]).cpu()
         largest, tokens = delta_peaks.amax(2).tolist(), nonzero_tokens(delta_peaks)
+        counted = (delta_peaks > ROUNDING * delta_peaks.amax(2, keepdim=True)).sum(2).tolist()
         gradients = []
         shared: dict[tuple[int, StorageKey], Inputs] = {}
         for index, item in enumerate(self._waiting):
@@ -200,38 +189,10 @@ class Reducer:
                     tokens[index][row],
                     largest[index][row],
                     divisor=float(self._n_predicted[row]),  # from the summed loss to the mean
+                    n_counted=counted[index][row],
                 )
                 gradients.append(Gradient(row, projection, factors, means[index][row] / self._n_predicted[row]))
         return [gradient for gradient in gradients if not self.answers[gradient.row].problem]
-
-    def _solve(self, gradients: Sequence[Gradient]) -> tuple[list[Gradient], Float[Tensor, "gradients n"]]:
-        """Return the gradients in another order, and their singular values: one matrix a thread, or stacked by size."""
-        gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_values)
-        draws = self._settings.null_draws
-        if self._pool.stacked:
-            groups = list(_stacks(gradients, 1 + draws))
-            solved = [
-                [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._draws(group))]
-                for group in groups
-            ]
-        else:
-            sharing: dict[int, list[Gradient]] = defaultdict(list)  # one thread forms what several projections share
-            for gradient in gradients:
-                sharing[id(gradient.factors.shared)].append(gradient)
-            groups = list(sharing.values())
-            solved = self._pool.map(lambda group: _one_by_one(group, self._draws(group)), groups)
-        gradients = [gradient for group in groups for gradient in group]
-        factors = [gradient.factors for gradient in gradients]
-        return gradients, spectra_of(factors, [item for group in solved for item in group])
-
-    def _draws(self, gradients: Sequence[Gradient]) -> list[list[Draw]]:
-        """Return the draws of the null for each gradient; none where none are asked for."""
-        how, draws = self._settings.null, self._settings.null_draws
-        return [
-            draw_null(how, self._seeds[gradient.row], gradient.projection, draws, gradient.factors.deltas)
-            for gradient in gradients
-            if draws
-        ]
 
     def _compare(self, gradients: Sequence[Gradient]) -> None:
         """Add the cosines within each layer, and with the layer above, which was reduced before."""
@@ -277,35 +238,6 @@ def _pairs(here: dict[str, Gradient], above: dict[str, Gradient]) -> Iterator[_P
     for name, gradient in here.items():  # `above` is not adjacent where a layer between has no attention
         if name in above and above[name].projection.layer == gradient.projection.layer + 1:
             yield _Pair("adjacent", name, gradient, above[name])
-
-
-def _one_by_one(gradients: Sequence[Gradient], draws: Sequence[Sequence[Draw]]) -> list[Solved]:
-    """Compute eigenvalues of gradients that share their inputs, and form the gradients that their cosines need."""
-    solved = [
-        solve([gradient.factors], draws=[draws[index]] if draws else ()) for index, gradient in enumerate(gradients)
-    ]
-    for gradient in gradients:
-        if gradient.factors.is_worth_forming:
-            gradient.factors.form()
-    gradients[0].factors.shared.forget_gram()
-    return solved
-
-
-def _stacks(gradients: Sequence[Gradient], matrices: int) -> Iterator[list[Gradient]]:
-    """Cut gradients, sorted by size, into stacks of similar size that fit in memory: all are padded to the largest.
-
-    Each has so many `matrices`.
-    """
-    stack: list[Gradient] = []
-    for gradient in gradients:
-        if stack:
-            largest = stack[0].factors.n_values
-            if 8 * (len(stack) + 1) * matrices * largest**2 > _STACK or gradient.factors.n_values < _SIMILAR * largest:
-                yield stack
-                stack = []
-        stack.append(gradient)
-    if stack:
-        yield stack
 
 
 def _on_solver_device(caught: Caught) -> Caught:

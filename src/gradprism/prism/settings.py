@@ -24,8 +24,8 @@ class PrismSettings(Settings):
     """Also measure the smallest and largest entry of each gradient (needs the whole matrix)."""
     all_layers: bool = False
     """Also measure the cosine of every pair of layers, not only of adjacent ones."""
-    spectrum: bool = True
-    """Store the singular values themselves."""
+    spectrum: bool | str = True
+    """Store the singular values themselves: all that are computed, or top:K, the K largest and sums over the rest."""
     tokens: bool = False
     """Also store the loss and the gradient size of each token, with its text."""
     null_draws: int = Field(default=0, ge=0, le=64)
@@ -51,7 +51,18 @@ class PrismSettings(Settings):
     """Column of the data with a factor of each row's loss, such as an advantage; below 0 the gradient turns round."""
     precision: Precision = "exact"
     """Precision of the model's matrix products, as far as the hardware supports it: exact (fp32), balanced (TF32 or
-    bf16 products) or fast (bf16, or int8 on a CPU without AMX). The spectra themselves are always fp64."""
+    bf16 products) or fast (bf16, or int8 on a CPU without AMX). Spectra of large gradients are estimated by the last
+    two, each with its error; all others are computed in fp64."""
+
+    @field_validator("spectrum")
+    @classmethod
+    def _known(cls, given: bool | str) -> bool | str:
+        """Take `all` and `none` as true and false; refuse other words than top:K."""
+        if given in ("all", "none", "true", "false"):
+            return given in ("all", "true")
+        if isinstance(given, str) and not re.fullmatch(r"top:[1-9][0-9]*", given):
+            raise ValueError("expected all, none, or top:K with a number K, such as top:64")
+        return given
 
     @field_validator("projections")
     @classmethod
@@ -67,6 +78,18 @@ class PrismSettings(Settings):
         if self.loss != "dpo" and (self.reference != "model" or self.beta != 0.1):
             raise ValueError("--beta and --reference are of --loss dpo")
         return self
+
+    @property
+    def kept_values(self) -> int | None:
+        """The most singular values of a gradient that are stored; None where all are."""
+        if isinstance(self.spectrum, str):
+            return int(self.spectrum.removeprefix("top:"))
+        return None if self.spectrum else 0
+
+    @property
+    def has_tails(self) -> bool:
+        """True if the tables have columns for sums over singular values that are not stored."""
+        return bool(self.spectrum) and (isinstance(self.spectrum, str) or self.precision != "exact")
 
     @property
     def projection_names(self) -> tuple[str, ...]:

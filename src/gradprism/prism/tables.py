@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gradprism.prism.measures import MEASURES, NULL_COLUMNS, stored_measures
+from gradprism.prism.measures import ERROR_COLUMNS, MEASURES, NULL_COLUMNS, TAIL_COLUMNS, stored_measures
+from gradprism.prism.settings import PrismSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +54,13 @@ _OF_ENTRIES: dict[str, Any] = {
 SPECTRA = _schema(_GRADIENT | dict.fromkeys(MEASURES, pl.Float64) | _OF_ENTRIES)
 
 
-def spectra_schema(null_draws: int = 0) -> pl.Schema:
-    """Return the schema of `spectra`, with the measures of other packages, and those of the null if it is drawn."""
-    null = NULL_COLUMNS if null_draws else ()
-    return _schema(_GRADIENT | dict.fromkeys((*stored_measures(), *null), pl.Float64) | _OF_ENTRIES)
+def spectra_schema(settings: PrismSettings) -> pl.Schema:
+    """Return the schema of `spectra`, with the measures of other packages, and what the settings ask for beside."""
+    null = NULL_COLUMNS if settings.null_draws else ()
+    errors = ERROR_COLUMNS if settings.precision != "exact" else ()
+    tail = TAIL_COLUMNS if settings.has_tails else ()
+    measures = dict.fromkeys((*stored_measures(), *null, *errors), pl.Float64)
+    return _schema(_GRADIENT | measures | _OF_ENTRIES | dict.fromkeys(tail, pl.Float64))
 
 
 def sketches_schema(dimension: int) -> pl.Schema:

@@ -80,12 +80,12 @@ def _difference(name: str, made: Any, now: Any) -> str:
     if name in _CONTENTS:
         return _CONTENTS[name]
     group, _, field = name.rpartition(".")
-    if " " in name or name in ("measures", "arithmetic"):
+    if " " in name or name in ("measures", "arithmetic", "spectra"):
         return f"{name}: {_listed(made)} (now {_listed(now)})"
     if group not in _GROUPS:  # a setting that only one metric has
         return f"{field} of {group}: {_listed(made)} (now {_listed(now)})"
     option = _NAMES.get(name, f"--{field.replace('_', '-')}")
-    if isinstance(made, bool) or isinstance(now, bool):
+    if isinstance(made, bool | None) and isinstance(now, bool | None) and (made, now) != (None, None):
         return f"{_switch(option, made)} (now {_switch(option, now)})"
     return f"{option} {made} (now {_listed(now)})" if made is not None else f"no {option} (now {option} {now})"
 

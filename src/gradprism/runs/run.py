@@ -15,7 +15,8 @@ from gradprism.core.summary_lines import describe_text, lines_as_html, lines_as_
 from gradprism.files.parquet import scan_parts
 from gradprism.files.paths import to_path
 from gradprism.metrics.tables import SCORES
-from gradprism.prism.measures import LAYER, MEASURES, Measure, available_measures, with_measures
+from gradprism.prism.measures import LAYER, MEASURES, TAIL_COLUMNS, Measure, available_measures, with_measures
+from gradprism.prism.settings import PrismSettings
 from gradprism.prism.tables import EXAMPLES, SIMILARITY, TOKENS, sketches_schema, spectra_schema
 from gradprism.runs.checks import faults_of_scores, faults_of_spectra, raise_first
 from gradprism.runs.layout import (
@@ -82,9 +83,11 @@ class Run:
 
     def _schemas(self) -> dict[str, pl.Schema]:
         identity = self.record.get("identity", {})
+        deciding = {name: identity.get(f"prism.{name}") for name in ("null_draws", "precision", "spectrum")}
+        options = {name: value for name, value in deciding.items() if value is not None}
         return {
             "examples": EXAMPLES,
-            "spectra": spectra_schema(identity.get("prism.null_draws", 0)),
+            "spectra": spectra_schema(PrismSettings(**options)),
             "similarity": SIMILARITY,
             "tokens": TOKENS,
             "sketches": sketches_schema(identity.get("prism.sketch", 0)),
@@ -168,9 +171,11 @@ class Run:
 
     @property
     def singular_values(self) -> pl.DataFrame:
-        """The singular values, one row for each projection, layer and example."""
-        columns = ["example_id", "row", "layer", "projection", "singular_values"]
-        return self.scan("spectra").select(columns).collect()
+        """The singular values, one row for each projection, layer and example; sums over those not stored, if any."""
+        columns = ["example_id", "row", "layer", "projection", "singular_values", *TAIL_COLUMNS]
+        spectra = self.scan("spectra")
+        there = spectra.collect_schema().names()
+        return spectra.select(name for name in columns if name in there).collect()
 
     @property
     def similarity(self) -> pl.DataFrame:
@@ -304,6 +309,7 @@ class Run:
             ("model", f"{model['name']}  {', '.join(self._model_kind)}"),
             *(("measured", text) for text in describe_measured_layers(model, settings["prism.projections"].split(","))),
             *([("precision", f"{settings['prism.precision']} ({arithmetic})")] if arithmetic else []),
+            *([("spectra", settings["spectra"])] if "spectra" in settings else []),
             sources,
             *([("imported", self.record["imported"]["in_words"])] if "imported" in self.record else []),
             *self._text_lines,

@@ -60,7 +60,7 @@ class SpectraCallback(TrainerCallback):  # type: ignore[misc]
         architecture: str | Path | None = None,
         entry_stats: bool = False,
         all_layers: bool = False,
-        spectrum: bool = True,
+        spectrum: bool | str = True,
         tokens: bool = False,
         null_draws: int = 0,
         null: Literal["permuted", "signs"] = "permuted",
