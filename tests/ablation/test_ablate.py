@@ -8,6 +8,7 @@ import pytest
 
 import gradprism
 from gradprism.ablation.api import open_ablation
+from gradprism.ablation.figures import arm_looks
 from gradprism.ablation.result import BETTER
 from gradprism.core.errors import GradPrismError
 from tests.ablation.made_ablations import rows, write
@@ -75,6 +76,14 @@ def page_data(page: Path) -> Any:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
     assert found
     return json.loads(found[1])
+
+
+def test_no_two_arms_look_alike() -> None:
+    arms = ["random", *(f"arm {n}" for n in range(20))]
+    looks = arm_looks(arms)
+    assert [*looks] == arms
+    assert len({(look.colour, look.marker, look.dash) for look in looks.values()}) == len(arms)
+    assert len({looks[arm].colour for arm in arms[:9]}) == 9
 
 
 def test_a_report_shows_it_beside_a_run(made: Any, files: tuple[Path, Path], tiny_checkpoint: Path) -> None:

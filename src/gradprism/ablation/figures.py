@@ -1,6 +1,6 @@
 """Draw an ablation: loss along the training, and every arm beside random rows at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import polars as pl
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from gradprism.ablation.result import BETTER, WORSE, Ablation
 from gradprism.ablation.settings import RANDOM
 from gradprism.figures.canvas import Heading, line_entry, make_canvas
-from gradprism.figures.colours import Look, model_look
+from gradprism.figures.colours import Look, group_look, model_look
 from gradprism.figures.lines import Line, LinePanel, XAxis, draw_line_panels, draw_reference
 from gradprism.figures.marks import draw_mark, set_rows
 from gradprism.figures.plot import Plot
@@ -70,7 +70,7 @@ def draw_arms(data: pl.DataFrame, xlabel: str, style: Style) -> Figure:
 def draw_curves(data: pl.DataFrame, style: Style) -> Figure:
     """Draw a panel for each evaluation set, a line for each arm."""
     arms = data["arm"].unique(maintain_order=True).to_list()
-    looks = {arm: _look(index, arm) for index, arm in enumerate(arms)}
+    looks = arm_looks(arms)
     panels = [
         LinePanel(
             name,
@@ -85,7 +85,8 @@ def draw_curves(data: pl.DataFrame, style: Style) -> Figure:
     return draw_line_panels(style, panels, legend, columns, XAxis("response tokens trained on"), 3)
 
 
-def _look(index: int, arm: str) -> Look:
-    """Return the look of an arm: random rows in black."""
-    look = model_look(index)
-    return Look("#000000", look.marker, ()) if arm == RANDOM else look
+def arm_looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each arm, no two alike: random rows in black."""
+    others = [arm for arm in arms if arm != RANDOM]
+    looks = {arm: group_look(index) for index, arm in enumerate(others)}
+    return {arm: looks.get(arm, Look("#000000", "o", ())) for arm in arms}
