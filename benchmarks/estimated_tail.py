@@ -83,7 +83,8 @@ def power_laws(n: int, blocks: Sequence[int], repeats: int) -> Iterator[tuple[st
     left, right = (torch.linalg.qr(torch.randn(n, n, generator=random)).Q for _ in range(2))
     for exponent in (0.5, 1.0, 1.5, 2.0):
         values = torch.arange(1, n + 1, dtype=torch.float64) ** -exponent
-        matrix, found = (left * values.float()) @ right, Errors(defaultdict(list))
+        matrix = (left * values.float()) @ right
+        found: Errors = defaultdict(list)
         for seed in range(repeats):
             compare(matrix, blocks, seed, found, values)
         yield f"n = {n:,}, index^-{exponent}", found

@@ -36,11 +36,11 @@ from gradprism.prism.tail import Spectra, Tail
 BLOCK = 64  # columns of the basis found at once
 _ROWS_PER_BLOCK = 168  # of the smaller side, or tokens: a basis is at most three eighths of them
 _BLOCKS: dict[Precision, tuple[int, int]] = {"balanced": (5, 8), "fast": (3, 4)}  # fewest and most
-PROBES, STEPS = 16, 8
+PROBES, STEPS = 12, 16
 _TINY = 1e-300
 _SHIFT = 1e-13  # of the trace: keeps the Cholesky decomposition of a Gram matrix in fp64 from failing
 _KNOWN = 1e-6  # least part of Σ σ² that the rest must have to be known as a difference
-_OF_RULES, _OF_COUPLING = 1 / 8, 1 / 4  # of the distance of the two rules, and of the correction
+_OF_RULES, _OF_COUPLING = 1 / 4, 1 / 4  # of the distance of the two rules, and of the correction
 _ROUNDING = (1e-5, 1e-4)  # of nuclear norm and effective rank: the noise of fp32 counts as values beyond the rank
 _UNLIKE = 5.0  # standard errors between the known and the probed sum of squares: not of the same matrix
 
