@@ -1,28 +1,41 @@
-"""Cost of all layers on a model of the shape of Qwen2.5-7B with random weights: plain, reference, ours, one machine.
+"""Cost of all layers on a model of the shape of Qwen2.5-7B with random weights: plain, ours, the published way.
 
-    python -m benchmarks.gpu [--device cuda] [--layers 28] [--tokens 512,2048] [--dtypes bfloat16,float32]
+    python -m benchmarks.gpu [--tokens 512,2048,8192] [--dtypes bfloat16] [--profile] [--real MODEL] [--reference]
 
-The reference's full SVDs are taken of two layers and scaled to all: its time is `backward + layers / 2 x statistics`.
-Without a GPU, `--layers 2 --tokens 64 --width 256` runs the same code on a CPU, in stacks as on a GPU.
+`floor` is our own pass without spectra. `--profile` adds where the time of one example goes, by kernel. `--real`
+compares all three precisions on real weights with the model in fp64 on the CPU. The published way's full SVDs
+(`--reference`: minutes) are taken of two layers and scaled to all: its time is `backward + layers / 2 x statistics`.
+Without a GPU, `--device cpu --layers 1 --dtypes float32` measures a CPU; with `--stacked` in stacks, as on a GPU.
 """
 
 import argparse
+import copy
 import gc
+import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from torch.profiler import ProfilerActivity
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.machine import describe
 from benchmarks.results import save
 from benchmarks.timing import Way, seconds, side_by_side
-from benchmarks.ways import attention_weights, backward, plain, statistics_of
-from benchmarks.works import Encodeds, qwen_7b, random_example, unused_tokenizer
+from benchmarks.ways import activation_only, attention_weights, backward, plain, statistics_of
+from benchmarks.works import SAMPLE, Encodeds, qwen_7b, random_example, unused_tokenizer
 from gradprism import GradientAnalyzer
+from gradprism.models.checkpoints import find_checkpoint
+from gradprism.models.settings import CheckpointSettings
 from gradprism.prism.eigen_pool import EigenPool
+from gradprism.prism.measures import MAIN_MEASURES
+from gradprism.prism.settings import Precision
 
 REFERENCE_LAYERS = 2
+PRECISIONS: tuple[Precision, ...] = ("exact", "balanced", "fast")
+COLUMNS = ("floor", *PRECISIONS, "reference")
 
 
 def make(config: Qwen2Config, dtype: torch.dtype, device: str) -> Any:
@@ -47,18 +60,54 @@ def reference_seconds(model: Any, encoded: Encodeds, n_layers: int, repeats: int
     return sorted(taken)[len(taken) // 2]
 
 
-def measure(model: Any, encoded: Encodeds, repeats: int) -> dict[str, float]:
+def analyzers_of(model: Any, stacked: bool, precisions: Sequence[Precision]) -> dict[str, GradientAnalyzer]:
+    """An analyzer of each precision; `stacked`: it stacks matrices on a CPU too."""
+    made = {name: GradientAnalyzer(model, unused_tokenizer(), max_length=8192, precision=name) for name in precisions}
+    for analyzer in made.values():
+        analyzer._pool = EigenPool(None, stacked=True) if stacked else analyzer._pool
+    return made
+
+
+def measure(model: Any, encoded: Encodeds, stacked: bool, repeats: int) -> dict[str, float]:
     """Median seconds for each way but the reference."""
-    tokenizer = unused_tokenizer()
-    analyzers = {
-        "gradprism": GradientAnalyzer(model, tokenizer, max_length=8192),
-        "gradprism, fast": GradientAnalyzer(model, tokenizer, max_length=8192, precision="fast"),
+    ways: dict[str, list[Way]] = {
+        "plain": [partial(plain, model, encoded)],
+        "floor": [partial(activation_only, model, encoded)],
     }
-    for analyzer in analyzers.values():
-        analyzer._pool = EigenPool(None, stacked=True)
-    ways: dict[str, list[Way]] = {"plain": [partial(plain, model, encoded)]}
-    ways |= {name: [partial(analyzer.analyze_encoded, encoded)] for name, analyzer in analyzers.items()}
+    for name, analyzer in analyzers_of(model, stacked, PRECISIONS).items():
+        ways[name] = [partial(analyzer.analyze_encoded, encoded)]
     return side_by_side(ways, repeats)
+
+
+def profile(model: Any, encoded: Encodeds, device: str, stacked: bool) -> None:
+    """Print where the time of one example goes: on the device where there is one, and in Python's thread."""
+    on_gpu = device != "cpu"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    for name, analyzer in analyzers_of(model, stacked, PRECISIONS).items():
+        analyzer.analyze_encoded(encoded[:1])
+        with torch.profiler.profile(activities=kinds) as found:
+            taken = seconds(partial(analyzer.analyze_encoded, encoded[:1]))
+        print(f"{name}, one example: {taken:.3f} s")
+        column = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+        print(found.key_averages().table(sort_by=column, row_limit=14, max_name_column_width=48), flush=True)
+
+
+def accuracy(name: str, device: str, rows: int, tokens: int) -> None:
+    """Print relative errors of real weights' measures, against the same model in fp64 on the CPU."""
+    checkpoint = find_checkpoint(CheckpointSettings(model=name), print)
+    model, tokenizer = checkpoint.load_model(), checkpoint.load_tokenizer()
+    data = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+    long = "\n".join(row["output"] for row in data)
+    given = [*data[:rows], {"instruction": "Go on.", "output": long}]
+    truth = GradientAnalyzer(copy.deepcopy(model).double(), tokenizer, max_length=tokens).analyze(given).spectra
+    model = model.to(device)
+    for precision in PRECISIONS:
+        found = GradientAnalyzer(model, tokenizer, max_length=tokens, precision=precision).analyze(given).spectra
+        cells = []
+        for measure_name in MAIN_MEASURES:
+            off = (found[measure_name] / truth[measure_name] - 1).abs().drop_nulls().to_numpy()
+            cells.append(f"{measure_name} {np.median(off):.1e}, {np.quantile(off, 0.95):.1e}, {off.max():.1e}")
+        print(f"{name}, {precision}, {len(given)} rows (median, 95%, largest): {'; '.join(cells)}", flush=True)
 
 
 def main() -> None:
@@ -66,11 +115,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--layers", type=int, default=28)
     parser.add_argument("--width", type=int, default=3584)
-    parser.add_argument("--tokens", default="512,2048")
-    parser.add_argument("--dtypes", default="bfloat16,float32")
-    parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-reference", action="store_true", help="leave out the reference: its SVDs take minutes")
+    parser.add_argument("--tokens", default="512,2048,8192")
+    parser.add_argument("--dtypes", default="bfloat16")
+    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--reference", action="store_true", help="also the published way")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--stacked", action="store_true", help="on a CPU too")
+    parser.add_argument("--real", help="a small model whose measures are compared with fp64")
     parser.add_argument("--no-save", action="store_true")
     options = parser.parse_args()
     config = qwen_7b(options.layers)
@@ -82,27 +134,27 @@ def main() -> None:
 
     print(", ".join(describe().values()))
     print(f"width {config.hidden_size}, {options.layers} layers; {options.rows} examples, median of {options.repeats}")
-    print(f"{'weights':<10}{'T':>6}{'plain':>10}{'ours':>8}{'fast':>8}{'reference':>11}   (of plain)")
+    print(f"{'weights':<10}{'T':>6}{'plain':>10}" + "".join(f"{name:>10}" for name in COLUMNS) + "   (of plain)")
     rows = []
     for dtype in options.dtypes.split(","):
         model = make(config, getattr(torch, dtype), options.device)
         for n_tokens in map(int, options.tokens.split(",")):
             encoded = [random_example(row, n_tokens, config.vocab_size) for row in range(options.rows)]
-            found = measure(model, encoded, options.repeats)
-            if not options.no_reference:
+            found = measure(model, encoded, options.stacked, options.repeats)
+            if options.reference:
                 found["reference"] = reference_seconds(model, encoded, options.layers, max(options.repeats // 2, 1))
-            of = {name: value / found["plain"] for name, value in found.items()}
-            print(
-                f"{dtype:<10}{n_tokens:>6}{found['plain']:>8.2f} s{of['gradprism']:>8.2f}{of['gradprism, fast']:>8.2f}"
-                f"{of.get('reference', float('nan')):>11.1f}",
-                flush=True,
-            )
+            ratios = "".join(f"{found[name] / found['plain']:>10.2f}" for name in COLUMNS if name in found)
+            print(f"{dtype:<10}{n_tokens:>6}{found['plain']:>8.2f} s{ratios}", flush=True)
             rows.append({"dtype": dtype, "tokens": n_tokens, "examples": options.rows, "seconds": found})
             if not options.no_save:
                 save("gpu", {"layers": options.layers, "width": config.hidden_size, "rows": rows})
+            if options.profile:
+                profile(model, encoded, options.device, options.stacked)
         del model
         gc.collect()
         torch.cuda.empty_cache()
+    if options.real:
+        accuracy(options.real, options.device, 6, 1024)
 
 
 if __name__ == "__main__":

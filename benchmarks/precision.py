@@ -1,14 +1,17 @@
-"""What reduced precision gains and costs: time, errors and rank agreement with `exact` on real examples.
+"""What reduced precision gains and costs: time, errors and agreement with `exact` on real examples.
 
-    python -m benchmarks.precision [--rows 48] [--data FILE]
+    python -m benchmarks.precision [--rows 48] [--data FILE [OTHER]]
 
-Every arithmetic runs here, also one that this machine would not choose (marked `not chosen here`): its errors hold
-for any machine, its time only for this one.
+Every arithmetic runs here, also one that this machine would not choose (marked `*`): its errors hold for any machine,
+its time only for this one. `estimates` alone computes products as `exact` does. Of two files, such as those of highest
+and lowest reward, how well each way tells their rows apart is compared too.
 """
 
 import argparse
+import math
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,46 +26,54 @@ from benchmarks.ways import plain
 from benchmarks.works import SAMPLE, Encodeds, smollm2
 from gradprism import GradientAnalyzer
 from gradprism.prism.precision import Arithmetic, Computing, arithmetic_of
+from gradprism.prism.settings import Precision
 from gradprism.prism.tables import Tables
 
 CHUNK = 8  # examples between one way and the next: the machine's speed drifts
-NAMES: dict[Arithmetic, str] = {
-    "as loaded": "exact",
-    "TF32 products": "balanced (tensor cores)",
-    "bf16 products": "balanced (AMX)",
-    "bf16 autocast": "fast (tensor cores, AMX)",
-    "int8 products": "fast (VNNI)",
+WAYS: dict[str, tuple[Precision, Arithmetic]] = {
+    "exact": ("exact", "as loaded"),
+    "balanced: estimates": ("balanced", "as loaded"),
+    "fast: estimates": ("fast", "as loaded"),
+    "balanced (tensor cores)": ("balanced", "TF32 products"),
+    "fast (tensor cores, AMX)": ("fast", "bf16 autocast"),
+    "fast (VNNI)": ("fast", "int8 products"),
 }
 KEY = ["row", "layer", "projection"]
+SECOND = 1_000_000  # added to the row numbers of the second file
 
 
-def measure(model: Any, tokenizer: Any, encoded: Encodeds, chosen: list[Arithmetic]) -> Iterator[dict[str, Any]]:
-    """One row of the table for each arithmetic; time as the median over chunks of the ratio to `plain`."""
+def measure(model: Any, tokenizer: Any, encoded: Encodeds, chosen: list[str]) -> Iterator[dict[str, Any]]:
+    """One row of the table for each way; time as the median over chunks of the ratio to `plain`."""
     device = next(model.parameters()).device
     analyzers = {}
-    for arithmetic in chosen:
-        analyzers[arithmetic] = GradientAnalyzer(model, tokenizer, max_length=2048)
-        analyzers[arithmetic]._computing = Computing(model, arithmetic, device, but=[model.get_output_embeddings()])
-        analyzers[arithmetic].analyze_encoded(encoded[:1])
-    ratios: dict[Arithmetic, list[float]] = {arithmetic: [] for arithmetic in chosen}
-    spectra: dict[Arithmetic, list[pl.DataFrame]] = {arithmetic: [] for arithmetic in chosen}
+    for name in chosen:
+        precision, arithmetic = WAYS[name]
+        analyzers[name] = GradientAnalyzer(model, tokenizer, max_length=2048, precision=precision)
+        analyzers[name]._computing = Computing(model, arithmetic, device, but=[model.get_output_embeddings()])
+        analyzers[name].analyze_encoded(encoded[:1])
+    ratios: dict[str, list[float]] = {name: [] for name in chosen}
+    spectra: dict[str, list[pl.DataFrame]] = {name: [] for name in chosen}
     plain(model, encoded[:1])
     for start in range(0, len(encoded), CHUNK):
         chunk = encoded[start : start + CHUNK]
         of_plain = seconds(partial(plain, model, chunk))
-        for arithmetic, analyzer in analyzers.items():
+        for name, analyzer in analyzers.items():
             made: list[Tables] = []
             taken = seconds(partial(_collect, made, analyzer, chunk))
-            ratios[arithmetic].append(taken / of_plain)
-            spectra[arithmetic].append(made[0].spectra)
-    exact = pl.concat(spectra["as loaded"])
-    for arithmetic in chosen:
+            ratios[name].append(taken / of_plain)
+            spectra[name].append(made[0].spectra)
+    exact = pl.concat(spectra["exact"])
+    for name in chosen:
+        precision, arithmetic = WAYS[name]
+        found = pl.concat(spectra[name])
         yield {
-            "name": NAMES[arithmetic],
+            "name": name,
             "arithmetic": arithmetic,
-            "chosen_here": arithmetic in {arithmetic_of(p, device) for p in ("exact", "balanced", "fast")},
-            "of_plain": statistics.median(ratios[arithmetic]),
-            **agreement(exact, pl.concat(spectra[arithmetic])),
+            "chosen_here": arithmetic == arithmetic_of(precision, device),
+            "of_plain": statistics.median(ratios[name]),
+            "estimated": float(found["nuclear_norm_error"].is_not_null().mean()) if precision != "exact" else 0.0,
+            **agreement(exact, found),
+            "groups": {each: apart(found, each) for each in ("nuclear_norm", "effective_rank")},
         }
 
 
@@ -87,6 +98,16 @@ def agreement(exact: pl.DataFrame, other: pl.DataFrame) -> dict[str, Any]:
     return found
 
 
+def apart(spectra: pl.DataFrame, measure: str) -> tuple[float, float] | None:
+    """AUC and ratio of means (geometric) of the rows of the first file against the second; None of one file."""
+    means = spectra.group_by("row").agg(pl.col(measure).mean()).sort("row")
+    first, second = (means.filter((pl.col("row") >= SECOND) == is_second)[measure] for is_second in (False, True))
+    if second.is_empty():
+        return None
+    wins = sum(float((second < value).sum()) + float((second == value).sum()) / 2 for value in first)
+    return wins / len(first) / len(second), math.exp(float(first.log().mean()) - float(second.log().mean()))  # type: ignore[arg-type]
+
+
 def show(row: dict[str, Any]) -> None:
     """Print one row of the table."""
     n, r = row["nuclear_norm"], row["effective_rank"]
@@ -97,18 +118,25 @@ def show(row: dict[str, Any]) -> None:
         + " ".join(f"{p} {value:.4f}" for p, value in r["spearman"].items()),
         flush=True,
     )
+    told = {name: both for name, both in row["groups"].items() if both}
+    words = [f"{name} AUC {auc:.3f}, ratio {ratio:.4f}" for name, (auc, ratio) in told.items()]
+    print(f"{'':<26}{row['estimated']:>6.0%} of spectra estimated; {'; '.join(words)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=48)
-    parser.add_argument("--data", type=Path, default=SAMPLE)
+    parser.add_argument("--data", type=Path, nargs="+", default=[SAMPLE])
     options = parser.parse_args()
-    model, tokenizer, encoded = smollm2(options.data, options.rows)
-    chosen: list[Arithmetic] = ["as loaded", "bf16 autocast", "int8 products"]
-    if torch.cuda.is_available():
-        model.to("cuda")
-        chosen = ["as loaded", "TF32 products", "bf16 autocast"]
+    model, tokenizer, encoded = smollm2(options.data[0], options.rows)
+    for other in options.data[1:]:
+        more = smollm2(other, options.rows)[2]
+        encoded = [*encoded, *((replace(example, row=example.row + SECOND), item) for example, item in more)]
+        encoded = [each for pair in zip(encoded[: len(encoded) // 2], encoded[len(encoded) // 2 :], strict=True)
+                   for each in pair]  # fmt: skip
+    not_here = {"TF32 products"} if not torch.cuda.is_available() else {"int8 products"}
+    chosen = [name for name, (_, arithmetic) in WAYS.items() if arithmetic not in not_here]
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     print(", ".join(describe().values()))
     print(f"{len(encoded)} real examples, {sum(item.n_tokens for _, item in encoded)} tokens, smollm2-135m")
     print("time: of plain fp32 training, median over chunks (*: not what this machine would choose)")

@@ -1,22 +1,46 @@
-"""What a large run would take, reckoned from what was measured: GPU hours, storage, parts.
+"""What a large run would take, reckoned: operations and bytes by part, time beside a training pass by card, storage.
 
-    python -m benchmarks.sizing [--examples 1000000] [--tokens 600] [--tflops 40,400]
+    python -m benchmarks.sizing [--examples 1000000] [--tokens 600] [--lengths 512,2048,8192]
 
-Time: a training pass takes 6 N T floating-point operations for N parameters and T tokens; ours takes the share of it
-that `benchmarks.cost` measured on the shape of a 7B model, on a CPU. A GPU does the model's part of that at the rate
-given. Its fp64 eigenvalue problems are given as the core hours they took here, at 512 tokens; `benchmarks.gpu` measures
-all of it on a GPU, and docs/speed.md has the figures of one. A model on several GPUs keeps one of them busy at a time,
-and pays for all. Storage: bytes per row of real runs (zstd Parquet).
+Operations are counted from the shapes, as the code does them; rates are those of data sheets, without sparsity, of
+which products reach the share `REACHED`. Eigenvalue problems take what cuSOLVER's batched solver took on an H100
+(docs/speed.md), times the cube of their size and the ratio of fp64 rates. Nothing here was measured but those.
+Storage: bytes per row of real runs (zstd Parquet).
 """
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from benchmarks.results import load
-from gradprism.measurement.estimate import BYTES_PER_COSINE, BYTES_PER_GRADIENT, BYTES_PER_VALUE
+from gradprism.measurement.estimate import BYTES_PER_COSINE, BYTES_PER_GRADIENT, BYTES_PER_NUMBER, BYTES_PER_VALUE
+from gradprism.prism.estimated_spectrum import BLOCK, PROBES, STEPS, blocks_for
+from gradprism.prism.factors import is_worth_forming
+from gradprism.prism.settings import Precision
 
-MEASURED_EXAMPLES, MEASURED_LAYERS, MEASURED_CORES = 2, 2, 2  # of the work of `benchmarks.cost` that is taken
 PART_MB = 64  # of a part worth opening: object stores and Parquet readers like 10 to 100 MB
+REACHED = 0.6  # of a data sheet's rate, by large products
+SOLVER = {128: 0.01, 256: 0.09, 512: 0.45, 1024: 2.5, 2048: 15.5}  # ms a matrix of so many rows, on an H100
+H100_FP64 = 34.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Data sheet of a GPU: 10^12 operations a second by type, TB/s of memory."""
+
+    name: str
+    bf16: float
+    tf32: float
+    fp32: float
+    fp64: float
+    memory: float
+
+
+CARDS = (
+    Card("H100 SXM", 989, 494, 67, H100_FP64, 3.35),
+    Card("A100 80 GB", 312, 156, 19.5, 9.7, 2.04),
+    Card("L40S", 362, 183, 91.6, 1.43, 0.86),
+    Card("RTX 4090", 165, 82.6, 82.6, 1.29, 1.01),
+)
 
 
 @dataclass(frozen=True)
@@ -26,63 +50,154 @@ class Shape:
     name: str
     parameters: float
     layers: int
-    widths: tuple[int, ...]  # min(d_out, d_in) of q, k, v, o
-    gpus: int  # of 80 GB, what one worker takes; they work one after the other
-    weights: str
+    width: int
+    keys: int  # d_out of k and v
+    gpus: int  # of 80 GB, what one worker takes in bf16; they work one after the other
+
+    @property
+    def projections(self) -> tuple[tuple[int, int], ...]:
+        """(d_out, d_in) of q, k, v and o."""
+        return (self.width, self.width), (self.keys, self.width), (self.keys, self.width), (self.width, self.width)
 
     def values(self, tokens: int) -> int:
         """Singular values of one example."""
-        return self.layers * sum(min(tokens - 1, width) for width in self.widths)
+        return self.layers * sum(min(tokens - 1, *shape) for shape in self.projections)
 
-    def megabytes(self, tokens: int, spectrum: bool) -> float:
-        """Of one example in a run."""
-        gradients = self.layers * len(self.widths)
-        cosines = (self.layers - 1) * len(self.widths) + 2 * self.layers
-        rest = BYTES_PER_GRADIENT * gradients + BYTES_PER_COSINE * cosines
-        return (rest + BYTES_PER_VALUE * self.values(tokens) * spectrum) / 1e6
-
-    def floating_point_operations(self, tokens: int) -> float:
-        """Of one example's ordinary training pass."""
-        return 6 * self.parameters * tokens
+    def megabytes(self, values: int, numbers: int = 0) -> float:
+        """Of one example in a run that stores so many singular values, and more numbers of each gradient."""
+        gradients = self.layers * len(self.projections)
+        cosines = (self.layers - 1) * len(self.projections) + 2 * self.layers
+        each = BYTES_PER_GRADIENT + numbers * BYTES_PER_NUMBER
+        return (each * gradients + BYTES_PER_COSINE * cosines + BYTES_PER_VALUE * values) / 1e6
 
 
 SHAPES = (
-    Shape("7B (Qwen2.5-7B)", 7.6e9, 28, (3584, 512, 512, 3584), 1, "31 GB in fp32"),
-    Shape("70B (Llama-3-70B)", 70.6e9, 80, (8192, 1024, 1024, 8192), 3, "141 GB in bf16"),
+    Shape("1B (Llama-3.2-1B)", 1.24e9, 16, 2048, 512, 1),
+    Shape("7B (Qwen2.5-7B)", 7.6e9, 28, 3584, 512, 1),
+    Shape("70B (Llama-3-70B)", 70.6e9, 80, 8192, 1024, 3),
 )
+
+
+@dataclass
+class Part:
+    """A part of the work of one example: operations by type, bytes moved, and eigenvalue problems by size."""
+
+    operations: dict[str, float] = field(default_factory=dict)
+    bytes_moved: float = 0.0
+    problems: dict[int, int] = field(default_factory=dict)
+
+    def seconds(self, card: Card) -> float:
+        """Time on a card: the longer of arithmetic and memory, and the solver after it."""
+        arithmetic = sum(count / (getattr(card, kind) * 1e12 * REACHED) for kind, count in self.operations.items())
+        solver = sum(count * solver_seconds(n, card) for n, count in self.problems.items())
+        return max(arithmetic, self.bytes_moved / (card.memory * 1e12)) + solver
+
+
+def solver_seconds(n: int, card: Card) -> float:
+    """Time of one fp64 eigenvalue problem in a stack."""
+    nearest = min(SOLVER, key=lambda size: abs(size - n))
+    return SOLVER[nearest] / 1e3 * (n / nearest) ** 3 * H100_FP64 / card.fp64
+
+
+def training_pass(shape: Shape, tokens: int, passes: int = 3) -> Part:
+    """Forward and backward in bf16; two `passes` without the gradients of weights. Attention is counted as causal."""
+    linear = 2 * passes * shape.parameters * tokens
+    attention = (
+        2 * (passes - 1 if passes == 3 else 2) * shape.layers * tokens**2 * shape.width * (1 if passes < 3 else 2)
+    )
+    return Part({"bf16": linear + attention}, 2.0 * passes * shape.parameters)
+
+
+def parts_of(shape: Shape, tokens: int, precision: Precision) -> dict[str, Part]:
+    """Count what spectra and cosines of one example take beside the model's passes."""
+    found = {name: Part() for name in ("gradients", "fp64 products", "eigenvalues", "estimates", "cosines")}
+    rows = tokens - 1
+    for d_out, d_in in shape.projections:
+        n, entries = min(rows, d_out, d_in), d_out * d_in
+        blocks, formed = blocks_for(n, precision), is_worth_forming(rows, d_out, d_in)
+        product = entries if formed else rows * (d_out + d_in)  # with one vector
+        if formed:
+            _add(found["gradients"], shape, "tf32" if blocks else "fp32", 2.0 * rows * entries, 4.0 * entries)
+        if blocks:
+            columns = BLOCK * (2 + 2 * blocks + 1) + 2 * PROBES * STEPS
+            passes = 2 + 2 * blocks + 1 + 2 * STEPS
+            basis = 8.0 * min(d_out, d_in) * (BLOCK * blocks) ** 2
+            _add(found["estimates"], shape, "fp32", 2.0 * columns * product + basis, 4.0 * passes * product)
+        else:
+            short = rows <= min(d_out, d_in)
+            products = rows**2 * (d_out + d_in / 3) + 2 * rows**3 if short else n * entries
+            _add(found["fp64 products"], shape, "fp64", products, 8.0 * n * (d_out + d_in))
+            found["eigenvalues"].problems[n] = found["eigenvalues"].problems.get(n, 0) + shape.layers
+        cosine = 3.0 * entries if formed else 3.0 * rows**2 * (d_out + d_in / 3)
+        _add(found["cosines"], shape, "fp32", cosine, 12.0 * entries if formed else 8.0 * rows * (d_out + d_in))
+    return found
+
+
+def _add(part: Part, shape: Shape, kind: str, operations: float, moved: float) -> None:
+    part.operations[kind] = part.operations.get(kind, 0.0) + shape.layers * operations
+    part.bytes_moved += shape.layers * moved
+
+
+def predictions(tokens: list[int]) -> Iterator[str]:
+    """Yield the tables: operations and bytes by part, and time of plain by card."""
+    yield "| model | T | precision | part | 10^12 operations | GB moved | eigenvalue problems |"
+    yield "|---" * 7 + "|"
+    for shape in SHAPES:
+        for length in tokens:
+            for precision in ("exact", "fast"):
+                for name, part in parts_of(shape, length, precision).items():
+                    if part.operations or part.problems:
+                        counts = ", ".join(f"{count / 1e12:.2f} {kind}" for kind, count in part.operations.items())
+                        problems = ", ".join(f"{count} of {n:,}" for n, count in part.problems.items())
+                        yield (f"| {shape.name} | {length:,} | {precision} | {name} | {counts} "
+                               f"| {part.bytes_moved / 1e9:.1f} | {problems} |")  # fmt: skip
+    yield ""
+    yield "Predicted time of plain (bf16 weights, one example):\n"
+    yield (
+        "| model | T | precision | "
+        + " | ".join(card.name for card in CARDS)
+        + " |\n|---|---|---|"
+        + "---|" * len(CARDS)
+    )
+    for shape in SHAPES:
+        for length in tokens:
+            for precision in ("exact", "balanced", "fast"):
+                cells = []
+                for card in CARDS:
+                    plain = training_pass(shape, length).seconds(card)
+                    parts = parts_of(shape, length, precision).values()
+                    ours = training_pass(shape, length, 2).seconds(card) + sum(part.seconds(card) for part in parts)
+                    cells.append(f"{ours / plain:.2f}")
+                yield f"| {shape.name} | {length:,} | {precision} | {' | '.join(cells)} |"
+
+
+def storage(examples: int, tokens: int) -> Iterator[str]:
+    """Yield what a run takes on disk, and how many parts it has."""
+    yield f"{examples:,} examples of {tokens:,} tokens:"
+    for shape in SHAPES[1:]:
+        hours = examples * training_pass(shape, tokens).seconds(CARDS[0]) * shape.gpus / 3600
+        yield (f"{shape.name}: {shape.values(tokens):,} singular values an example; a training pass over all takes "
+               f"{hours:,.0f} GPU hours (H100)")  # fmt: skip
+        n = shape.layers * len(shape.projections)
+        for kind, values in (("with spectra", shape.values(tokens)), ("top:64", 64 * n), ("--no-spectrum", 0)):
+            each = shape.megabytes(values, 4 if kind.startswith("top") else 0)
+            rows = min(max(int(PART_MB / each), 1), 512)
+            yield (f"  {kind:<14}{each * 1e3:>7,.0f} kB an example, {each * examples / 1e6:>6,.2f} TB; --part-rows "
+                   f"{rows:>3}: {examples // rows:>6,} shards of {each * rows:,.0f} MB")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=1_000_000)
     parser.add_argument("--tokens", type=int, default=600)
-    parser.add_argument("--tflops", default="40,400", help="what a GPU really does of the model's products")
+    parser.add_argument("--lengths", default="512,2048,8192")
     options = parser.parse_args()
-    work = load("cost")["works"][-1]["seconds"]
-    ours, floor = work["gradprism"] / work["plain"], work["floor"] / work["plain"]
-    layer = (work["gradprism"] - work["floor"]) / MEASURED_EXAMPLES / MEASURED_LAYERS * MEASURED_CORES  # core seconds
-    print(
-        f"{options.examples:,} examples of {options.tokens:,} tokens. On the shape of a 7B model ours took {ours:.2f}"
-    )
-    print(f"of a training pass, of that {floor:.2f} the model's own two passes (fp32, on a CPU).\n")
-    for shape in SHAPES:
-        print(f"{shape.name}: {shape.values(options.tokens):,} singular values an example, weights of {shape.weights}, "
-              f"{shape.gpus} GPUs of 80 GB a worker")  # fmt: skip
-        for rate in map(float, options.tflops.split(",")):
-            hours = options.examples * shape.floating_point_operations(options.tokens) / (rate * 1e12) / 3600
-            print(f"  at {rate:>5,.0f} TFLOP/s: {hours * floor * shape.gpus:>8,.0f} GPU hours for the model's passes"
-                  f" (a training pass: {hours * shape.gpus:,.0f}), and the eigenvalue problems")  # fmt: skip
-        if shape is SHAPES[0]:
-            core_hours = options.examples * layer * shape.layers / 3600
-            print(f"  eigenvalue problems and the rest, on CPUs as measured: {core_hours:,.0f} core hours")
-        for spectrum in (True, False):
-            each = shape.megabytes(options.tokens, spectrum)
-            rows = max(int(PART_MB / each), 1)
-            kind = "with spectra" if spectrum else "--no-spectrum"
-            print(f"  {kind:<14}{each * 1e3:>7,.0f} kB an example, {each * options.examples / 1e6:>6,.2f} TB;"
-                  f" --part-rows {min(rows, 512):>3}: {options.examples // min(rows, 512):>6,} shards of"
-                  f" {each * min(rows, 512):,.0f} MB")  # fmt: skip
-        print()
+    for line in (
+        *predictions([int(each) for each in options.lengths.split(",")]),
+        "",
+        *storage(options.examples, options.tokens),
+    ):
+        print(line)
 
 
 if __name__ == "__main__":
