@@ -267,6 +267,11 @@ def test_runs_keep_the_largest_values_and_sums_over_the_rest(
         assert row["singular_values"] == values[:5]
         assert row["tail_count"] == (len(values) - 5 if len(values) > 5 else None)
         assert row["tail_sum"] == (pytest.approx(sum(values[5:]), rel=1e-5) if len(values) > 5 else None)
+    for spectrum, words in (("top:6", r"--spectrum top:5 \(now top:6\)"), (True, r"top:5 \(now all\)")):
+        with pytest.raises(GradPrismError, match=words):
+            gradprism.spectra(
+                sample_rows[:6], str(tiny_checkpoint), out=tmp_path / "top:5", max_length=64, spectrum=spectrum
+            )
     assert cut.spectra.drop(TAIL_COLUMNS).equals(whole.spectra)  # the measures are of whole spectra
     decay = gradprism.compare(a=cut, b=whole).decay  # ends where the values do
     assert decay.filter(group="a")["index"].max() == 5

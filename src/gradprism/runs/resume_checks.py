@@ -87,7 +87,7 @@ def _difference(name: str, made: Any, now: Any) -> str:
     option = _NAMES.get(name, f"--{field.replace('_', '-')}")
     if isinstance(made, bool | None) and isinstance(now, bool | None) and (made, now) != (None, None):
         return f"{_switch(option, made)} (now {_switch(option, now)})"
-    return f"{option} {made} (now {_listed(now)})" if made is not None else f"no {option} (now {option} {now})"
+    return f"{option} {_listed(made)} (now {_listed(now)})" if made is not None else f"no {option} (now {option} {now})"
 
 
 def _switch(option: str, value: Any) -> str:
@@ -95,6 +95,8 @@ def _switch(option: str, value: Any) -> str:
 
 
 def _listed(value: Any) -> str:
+    if isinstance(value, bool):  # of --spectrum, which may be words
+        return "all" if value else "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "none" if value is None else str(value)
 
 
