@@ -95,17 +95,18 @@ def test_a_run_that_was_damaged_there_is_not_opened(hub: HubServer, run: Path, t
 
 
 def test_what_was_pushed_before_is_not_mixed_in(hub: HubServer, run: Path, tmp_path: Path) -> None:
-    hub.add("datasets", "me/spectra", {"notes.md": b"of mine"})
+    mine = {"notes.md": b"of mine", "data/part-00000.parquet": b"of mine too"}
+    hub.add("datasets", "me/spectra", mine)
     assert ask(hub, tmp_path / "home", "push", run, "me/spectra", "--quiet").returncode == 0
     other = tmp_path / "other"
     gradprism.import_paper(written(tmp_path / "paper.jsonl", paper_rows(3, tokens=[4, 5, 6])), out=other)
     assert ask(hub, tmp_path / "home", "push", other, "me/spectra", "--quiet").returncode == 0
     files = hub.repositories["datasets", "me/spectra"].revisions["main"]
     assert not [name for name in files if name.startswith("scores/")]
-    assert files["notes.md"] == b"of mine"
+    assert {name: files[name] for name in mine} == mine
     back = ask(hub, tmp_path / "home", "open", "hub://me/spectra", "-o", tmp_path / "back")
     assert back.returncode == 0, back.stderr
-    assert tables(tmp_path / "back") == tables(other)
+    assert tables(tmp_path / "back") == {**tables(other), "data/part-00000.parquet": b"of mine too"}
     assert gradprism.open_run(tmp_path / "back").metrics == ()
 
 

@@ -13,7 +13,7 @@ from gradprism.files.paths import is_remote, to_path
 from gradprism.files.storage_errors import without_secrets
 from gradprism.hub.card import run_card, selection_card
 from gradprism.runs.integrity import check
-from gradprism.runs.layout import RUN_FILE
+from gradprism.runs.layout import OPTIONAL_TABLES, RUN_FILE, TABLES
 from gradprism.runs.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -111,11 +111,17 @@ def _files_of_run(run: Path) -> dict[str, Path]:
     return {file.relative_to(run).as_posix(): file for file in sorted(found)}
 
 
+def _is_of_a_run(file: PurePosixPath) -> bool:
+    """Return whether a file of a repository with a run is of the run: folders of other names are its owner's."""
+    own = len(file.parts) == 1 or file.parts[0] in (*TABLES, *OPTIONAL_TABLES, "scores")
+    return own and any(map(file.match, _RUN_FILES))
+
+
 def _commit(api: "HfApi", repo: str, files: dict[str, Path]) -> "CommitInfo":
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = api.list_repo_files(repo, repo_type="dataset")
-    stale = [name for name in there if name not in files and any(map(PurePosixPath(name).match, _RUN_FILES))]
+    stale = [name for name in there if name not in files and RUN_FILE in there and _is_of_a_run(PurePosixPath(name))]
     removed = [CommitOperationDelete(name) for name in stale]
     added = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
     return api.create_commit(repo, [*removed, *added], repo_type="dataset", commit_message="Push from gradprism")
