@@ -20,7 +20,7 @@ from gradprism.prism import analyzer as analyzer_module
 from gradprism.prism import measures
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.estimated_spectrum import BLOCK, blocks_for, estimate
-from gradprism.prism.matrix_stack import MatrixStack
+from gradprism.prism.matrix_stack import MatrixStack, norms_of_formed
 from gradprism.prism.measures import ERROR_COLUMNS, TAIL_COLUMNS, Measure, measure_spectra
 from gradprism.prism.norms_and_ranks import effective_rank, frobenius_norm, nuclear_norm, spectral_norm, stable_rank
 from gradprism.prism.tail import Spectra, Tail
@@ -177,6 +177,37 @@ def test_factors_give_what_gradients_give() -> None:
     padded = MatrixStack.of_factors([deltas, deltas[:500]], [inputs, inputs[:500]])
     together = estimate(padded, [600, 500], [[1], [1]], 3)
     np.testing.assert_allclose(together.values[0], of_factors.values[0], rtol=1e-4)
+
+
+def test_the_norm_of_a_stack_is_that_of_the_gradients() -> None:
+    random = torch.Generator().manual_seed(3)
+    inputs, deltas = (torch.randn(3, 60, width, generator=random) for width in (70, 90))
+    deltas[1, 30:] = -deltas[1, :30]  # terms that cancel
+    inputs[1, 30:] = inputs[1, :30] + 1e-4 * torch.randn(30, 70, generator=random)
+    deltas[2] = 0
+    expected = (deltas.double().mT @ inputs.double()).flatten(1).norm(dim=1)
+    for found in (
+        MatrixStack.of_factors([*deltas], [*inputs]).norms,
+        MatrixStack.of_gradients([*(deltas.double().mT @ inputs.double()).float()]).norms,
+        norms_of_formed(deltas, inputs),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=3e-5)
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
+def test_threads_that_take_a_share_of_a_stack_change_no_value(share: float | None) -> None:
+    random = torch.Generator().manual_seed(0)
+    pool = EigenPool(2, stacked=True, share=share)
+    for count in (1, 2, 5, 9, 9):
+        matrices = torch.randn(count, 30, 30, generator=random, dtype=torch.float64)
+        matrices = matrices @ matrices.mT
+        expected = torch.linalg.eigvalsh(matrices)
+        np.testing.assert_allclose(pool.eigenvalues(matrices), expected, atol=1e-12 * 1e3)
+        values, vectors = pool.eigenpairs(matrices)
+        np.testing.assert_allclose(values, expected, atol=1e-12 * 1e3)
+        np.testing.assert_allclose((vectors * values[:, None]) @ vectors.mT, matrices, atol=1e-12 * 1e3)
+    with pytest.raises(RuntimeError):
+        pool.eigenvalues(torch.full((4, 5, 5), torch.nan, dtype=torch.float64))
 
 
 @pytest.fixture(scope="module")

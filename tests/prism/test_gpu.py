@@ -60,12 +60,12 @@ def errors(found: Tables, truth: Tables) -> dict[str, float]:
     return worst | {"cosine": float((found.similarity["cosine"] - truth.similarity["cosine"]).abs().max())}
 
 
-@pytest.mark.parametrize("in_turn", [True, False], ids=["small matrices back to the CPU", "every matrix on the GPU"])
+@pytest.mark.parametrize("share", [0.0, None, 1.0], ids=["every matrix on the GPU", "by speed", "all on threads"])
 def test_exact_is_as_exact_as_on_a_cpu(
-    on_gpu: Any, encoded: list[tuple[Example, Encoded]], truth: Tables, in_turn: bool
+    on_gpu: Any, encoded: list[tuple[Example, Encoded]], truth: Tables, share: float | None
 ) -> None:
     analyzer = GradientAnalyzer(on_gpu, None)
-    analyzer._pool = EigenPool(4, stacked=True, in_turn=in_turn)
+    analyzer._pool = EigenPool(4, stacked=True, share=share)
     assert max(errors(analyzer.analyze_encoded(encoded), truth).values()) < 2e-5
 
 

@@ -78,7 +78,7 @@ def values_stored(n_values: int, settings: PrismSettings) -> int:
 
 
 def estimate(
-    given: MatrixStack,
+    matrices: MatrixStack,
     n_values: Sequence[int],
     seeds: Sequence[Sequence[int]],
     blocks: int,
@@ -88,22 +88,21 @@ def estimate(
 
     `n_values` are the most singular values that each can have, `seeds` what its random numbers depend on.
     """
-    matrices = given.normalised()
     signs, probes = _draw(seeds, matrices)
     basis, images, rest = _krylov(matrices, signs, blocks)
-    squares, vectors = (found.to(given.device) for found in eigenpairs(images.mT.double() @ images.double()))
+    wide = images.double()
+    squares, vectors = (found.to(matrices.device) for found in eigenpairs(wide.mT @ wide))
     _check(squares, images, matrices)
     squares = squares.clamp_min(0)  # ascending
     remaining = (matrices.squares - squares.sum(1)).clamp_min(0)
-    possible = torch.tensor(n_values, dtype=torch.float64, device=given.device)
+    possible = torch.tensor(n_values, dtype=torch.float64, device=matrices.device)
     sums, by_probe, by_rule = _quadrature(matrices, basis, probes, remaining, possible)
     coupling = _coupling(matrices, rest, squares, vectors)
     sums = sums + coupling
     leading = squares.sqrt().flip(1)
     tail = Tail((possible - leading.shape[1]).clamp_min(0), sums[:, 0].clamp_min(0), remaining, sums[:, 1])
     errors = _standard_errors(leading, tail, by_probe, [_OF_RULES * by_rule, _OF_COUPLING * coupling])
-    norms = given.squares.sqrt()
-    found = Spectra(leading, tail, errors).scaled(norms.where(norms > 0, 1.0))
+    found = Spectra(leading, tail, errors).scaled(matrices.norms.where(matrices.norms > 0, 1.0))
     return found.cut(values_found(blocks)).map(Tensor.cpu)
 
 
@@ -144,9 +143,7 @@ def _krylov(
         left, triangle = _orthonormal(images[-1])
         block = rest = _outside(basis, matrices.transposed_times(left))
         if index < blocks - 1:
-            for _ in range(
-                3
-            ):  # a direction that is rounding alone has parts in the basis until it has been a unit long
+            for _ in range(3):  # a direction of rounding alone has parts in the basis until it is a unit long
                 block = _orthonormal(_outside(basis, block))[0]
             basis = torch.cat([basis, block], 2)
     return basis, torch.cat(images, 2), rest.double() @ triangle
@@ -155,7 +152,7 @@ def _krylov(
 def _outside(basis: Float[Tensor, "batch short k"], vectors: Vectors) -> Vectors:
     """Project vectors onto the complement of a basis; twice, since once leaves rounding."""
     for _ in range(2):
-        vectors = vectors - basis @ (basis.mT @ vectors)
+        vectors = torch.baddbmm(vectors, basis, basis.mT @ vectors, alpha=-1)
     return vectors
 
 
@@ -164,14 +161,14 @@ def _orthonormal(
 ) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch columns columns"]]:
     """Return an orthonormal basis Q in fp32 and R in fp64 with Q R = the vectors, by two Cholesky decompositions.
 
-    A stack of QR decompositions on a GPU would be one after the other.
+    A stack of QR decompositions on a GPU would be one after the other. In fp32 a block of few directions fails.
     """
     q, r = vectors.double(), None
     for _ in range(2):
         gram = q.mT @ q
         diagonal = gram.diagonal(dim1=1, dim2=2)
         diagonal += _SHIFT * diagonal.sum(1, keepdim=True) + _TINY
-        triangle = torch.linalg.cholesky(gram).mT
+        triangle = torch.linalg.cholesky_ex(gram)[0].mT  # the check of another function would wait for the device
         q = torch.linalg.solve_triangular(triangle, q, upper=True, left=False)
         r = triangle if r is None else triangle @ r
     return q.float(), cast(Tensor, r)
@@ -196,13 +193,13 @@ def _quadrature(
     """
 
     def apply(vectors: Tensor) -> Tensor:
-        return _outside(basis, matrices.transposed_times(matrices.times(vectors.float()))).double()
+        return _outside(basis, matrices.transposed_times(matrices.times(vectors)))
 
-    sizes, diagonal, off = _lanczos(apply, _outside(basis, probes).double())
-    pivots = diagonal[..., 0]
+    sizes, diagonal, off = _lanczos(apply, _outside(basis, probes))
+    squares, pivots = off.square(), diagonal[..., 0]
     for step in range(1, STEPS):
-        pivots = diagonal[..., step] - off[..., step - 1].square() / pivots.clamp_min(_TINY)
-    at_zero = (off[..., -1].square() / pivots.clamp_min(_TINY)).clamp_max(1.0)  # makes 0 an eigenvalue: Gauss-Radau
+        pivots = torch.addcdiv(diagonal[..., step], squares[..., step - 1], pivots.clamp_min(_TINY), value=-1)
+    at_zero = (squares[..., -1] / pivots.clamp_min(_TINY)).clamp_max(1.0)  # makes 0 an eigenvalue: Gauss-Radau
     nodes, weights = _rule(torch.cat([diagonal, at_zero[..., None]], -1), off, sizes)
     radau, traces = _sums(nodes, weights), (weights * nodes).sum(-1)
     share_of_zeros = (matrices.short - n_values) / (matrices.short - basis.shape[2])
@@ -225,17 +222,23 @@ def _lanczos(
     apply: Callable[[Tensor], Tensor], start: Float[Tensor, "batch n probes"]
 ) -> tuple[Float[Tensor, "batch probes"], Float[Tensor, "batch probes steps"], Float[Tensor, "batch probes steps"]]:
     """Return the squared norms of starting vectors, and the entries of the tridiagonal matrices that they lead to."""
-    sizes = start.square().sum(1)
-    known = (start / sizes.sqrt().clamp_min(_TINY)[:, None])[:, None]  # (batch, steps so far, n, probes)
-    diagonal, off = list[Tensor](), list[Tensor]()
-    for _ in range(STEPS):
-        image = apply(known[:, -1])
-        diagonal.append((image * known[:, -1]).sum(1))
+    batch, n, probes = start.shape
+    image = start.mT.reshape(batch * probes, n, 1)
+    known = image.new_empty(batch * probes, STEPS + 1, n)
+    tiny = torch.finfo(image.dtype).tiny
+    entries, off = list[Tensor](), [torch.linalg.vector_norm(image, dim=1, dtype=torch.float64)]
+    for step in range(STEPS):
+        known[:, step] = image[:, :, 0] / off[-1].to(image.dtype).clamp_min(tiny)
+        image = apply(known[:, step].view(batch, probes, n).mT).mT.reshape(batch * probes, n, 1)
+        so_far = known[:, : step + 1]
         for _ in range(2):  # once leaves rounding
-            image = image - (known * (known * image[:, None]).sum(2, keepdim=True)).sum(1)
-        off.append(torch.linalg.vector_norm(image, dim=1))
-        known = torch.cat([known, (image / off[-1].clamp_min(_TINY)[:, None])[:, None]], 1)
-    return sizes, torch.stack(diagonal, -1), torch.stack(off, -1)
+            parts = so_far @ image
+            entries.append(parts[:, step])
+            image = torch.baddbmm(image, so_far.mT, parts, alpha=-1)
+        off.append(torch.linalg.vector_norm(image, dim=1, dtype=torch.float64))
+    first, *others = torch.stack(off, -1).view(batch, probes, STEPS + 1).unbind(-1)
+    diagonal = torch.stack(entries, -1).double().view(batch, probes, STEPS, 2).sum(-1)
+    return first.square(), diagonal, torch.stack(others, -1)
 
 
 def _rule(

@@ -11,21 +11,26 @@ from torch.nn.utils.rnn import pad_sequence
 Vectors = Float[Tensor, "batch short columns"]
 Images = Float[Tensor, "batch long columns"]
 
+_AT_ONCE = 1 << 26  # entries of the gradients that are formed at once, only to know their norms
+
 
 @dataclass(frozen=True)
 class MatrixStack:
-    """Matrices (batch, long, short), each the product of all `parts`: gradients, transposed where that is longer."""
+    """Matrices (batch, long, short) of Frobenius norm 1, or 0, each the product of all `parts`.
+
+    They are gradients divided by their norms, transposed where that is longer.
+    """
 
     parts: tuple[Tensor, ...]
-    squares: Float[Tensor, " batch"]
-    """‖G‖_F², in fp64."""
+    norms: Float[Tensor, " batch"]
+    """‖G‖_F of the gradients, in fp64."""
 
     @classmethod
     def of_gradients(cls, gradients: Sequence[Float[Tensor, "d_out d_in"]]) -> "MatrixStack":
         """Stack gradients of one shape."""
         stack = torch.stack([*gradients]).float()
         norms = torch.linalg.vector_norm(stack, dim=(1, 2), dtype=torch.float64)
-        return cls((stack.mT if stack.shape[1] < stack.shape[2] else stack,), norms.square())
+        return cls(_normalised((stack.mT if stack.shape[1] < stack.shape[2] else stack,), norms), norms)
 
     @classmethod
     def of_factors(
@@ -33,26 +38,24 @@ class MatrixStack:
     ) -> "MatrixStack":
         """Stack gradients G = Dᵀ X by their factors, padded to the most tokens."""
         d, x = (pad_sequence([*rows], batch_first=True).float() for rows in (deltas, inputs))
-        squares = ((d.double() @ d.mT.double()) * (x.double() @ x.mT.double())).sum((1, 2))  # ⟨D Dᵀ, X Xᵀ⟩
+        norms = (_norms_by_tokens if d.device.type == "cpu" else norms_of_formed)(d, x)
         left, right = (d, x) if d.shape[2] >= x.shape[2] else (x, d)
-        return cls((left.mT, right), squares.clamp_min(0))
+        return cls(_normalised((left.mT, right), norms), norms)
 
     @property
     def device(self) -> torch.device:
         """The device that the matrices are on."""
-        return self.squares.device
+        return self.norms.device
 
     @property
     def short(self) -> int:
         """The smaller side of each matrix."""
         return self.parts[-1].shape[2]
 
-    def normalised(self) -> "MatrixStack":
-        """Divide every matrix by its Frobenius norm; one that is zero stays."""
-        norms = self.squares.sqrt()
-        scales = norms.where(norms > 0, 1.0)
-        first = self.parts[0] / scales[:, None, None].to(self.parts[0].dtype)
-        return MatrixStack((first, *self.parts[1:]), self.squares / scales.square())
+    @property
+    def squares(self) -> Float[Tensor, " batch"]:
+        """The squared norm of each matrix: 1, or 0 of a zero gradient."""
+        return (self.norms > 0).double()
 
     def times(self, vectors: Vectors) -> Images:
         """Return G times some vectors each."""
@@ -65,3 +68,27 @@ class MatrixStack:
         for part in self.parts:
             images = part.mT @ images
         return images
+
+
+def norms_of_formed(
+    deltas: Float[Tensor, "batch tokens d_out"], inputs: Float[Tensor, "batch tokens d_in"]
+) -> Float[Tensor, " batch"]:
+    """Return ‖Dᵀ X‖_F from the products themselves, a few at a time: no product in fp64, of which most cards do few."""
+    step = max(_AT_ONCE // (deltas.shape[2] * inputs.shape[2]), 1)
+    parts = zip(torch.split(deltas, step), torch.split(inputs, step), strict=True)
+    return torch.cat([torch.linalg.vector_norm(d.mT @ x, dim=(1, 2), dtype=torch.float64) for d, x in parts])
+
+
+def _norms_by_tokens(
+    deltas: Float[Tensor, "batch tokens d_out"], inputs: Float[Tensor, "batch tokens d_in"]
+) -> Float[Tensor, " batch"]:
+    """Return ‖Dᵀ X‖_F from ⟨D Dᵀ, X Xᵀ⟩ in fp64, in which terms may cancel."""
+    d, x = deltas.double(), inputs.double()
+    return ((d @ d.mT) * (x @ x.mT)).sum((1, 2)).clamp_min(0).sqrt()
+
+
+def _normalised(parts: tuple[Tensor, ...], norms: Float[Tensor, " batch"]) -> tuple[Tensor, ...]:
+    """Divide the products of parts, which are ours alone, by their norms in place; those of norm 0 stay."""
+    first, *others = parts
+    first /= norms.where(norms > 0, 1.0)[:, None, None].to(first.dtype)
+    return first, *others

@@ -16,6 +16,7 @@ from torch import Tensor
 from gradprism.models.full_precision import full_products
 from gradprism.models.projections.discovery import Projection
 from gradprism.prism.capture import Caught
+from gradprism.prism.device_memory import room_on
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.example_gradients import ExampleGradients, Similarity
 from gradprism.prism.factors import Factors, Inputs, is_worth_forming
@@ -37,7 +38,7 @@ from gradprism.prism.token_summaries import (
 
 SAME_LAYER_PAIRS = (("k", "v"), ("q", "o"))
 
-_WAITING = {True: 1 << 28, False: 1 << 31}  # bytes of factors and gradients that may wait: on a CPU, and elsewhere
+_WAITING = {True: 1 << 28, False: 1 << 31}  # least bytes of factors and gradients that wait: on a CPU, and elsewhere
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class _BatchFactors:
     """One projection's factors for a whole batch, and their summaries, computed on the device they are on."""
 
     caught: Caught
-    input_peaks: Float[Tensor, " batch"]  # largest |X|
-    delta_peaks: Float[Tensor, "batch tokens"]  # largest |D| of each token
-    means: Float[Tensor, " batch"]  # mean entry of Dᵀ X
+    input_peaks: Float[Tensor, "batch tokens"]  # largest |X| of each token
+    input_sums: Float[Tensor, "batch tokens"]
+    delta_peaks: Float[Tensor, "batch tokens"]
+    delta_sums: Float[Tensor, "batch tokens"]
 
 
 class Reducer:
@@ -76,7 +78,7 @@ class Reducer:
         self._settings = settings
         self._pool = pool
         self._waiting: list[_BatchFactors] = []
-        self._bytes = 0
+        self._bytes = self._room = 0
         self._token_sizes = TokenSizes() if settings.tokens else None
         self._readings, self._spectra = readings, spectra
         self._solver = Solver(settings, pool, seeds)
@@ -86,23 +88,22 @@ class Reducer:
     def add(self, caught: Sequence[Caught]) -> None:
         """Collect a layer's factors; reduce all that are collected once they exceed the budget of memory."""
         caught = [_on_solver_device(item) for item in caught]
-        if self._waiting and self._waiting[0].means.device != caught[0].deltas.device:
+        device = caught[0].deltas.device
+        if self._waiting and self._waiting[0].delta_sums.device != device:
             self._reduce()  # a spread model continues on another device, and matrices are stacked on one device only
         if self._token_sizes:
             self._token_sizes.add(caught)
-        valid = valid_tokens(caught[0].deltas, self._lengths)
+        if not self._waiting:
+            self._room = room_on(device, _WAITING[device.type == "cpu"], 1 / 4)
         summed: dict[StorageKey, tuple[Tensor, Tensor]] = {}
         for item in caught:
             key = storage_key(item.inputs)  # q, k and v read the same activations
             if key not in summed:
-                summed[key] = token_peaks(item.inputs, valid).amax(1), token_sums(item.inputs, valid)
+                summed[key] = token_peaks(item.inputs), token_sums(item.inputs)
                 self._bytes += 4 * item.inputs.numel()
-            input_peaks, input_sums = summed[key]
-            sums = (token_sums(item.deltas, valid) * input_sums).sum(1)
-            means = sums / (item.projection.d_out * item.projection.d_in)
-            self._waiting.append(_BatchFactors(item, input_peaks, token_peaks(item.deltas, valid), means))
+            self._waiting.append(_BatchFactors(item, *summed[key], token_peaks(item.deltas), token_sums(item.deltas)))
             self._bytes += 4 * (item.deltas.numel() + self._entries_formed(item.projection))
-        if self._bytes > _WAITING[valid.device.type == "cpu"]:
+        if self._bytes > self._room:
             self._reduce()
 
     @property
@@ -165,15 +166,21 @@ class Reducer:
         """Return the gradients of each example, last layer first; one with a non-finite value gets a `problem`."""
         if not self._waiting:
             return []
-        input_peaks = torch.stack([item.input_peaks for item in self._waiting]).tolist()
-        means = torch.stack([item.means for item in self._waiting]).tolist()
-        delta_peaks = torch.stack([item.delta_peaks for item in self._waiting]).cpu()
+        padding = ~valid_tokens(self._waiting[0].delta_sums.device, self._waiting[0].delta_sums.shape[1], self._lengths)
+
+        def of_tokens(name: str) -> Float[Tensor, "projections batch tokens"]:
+            return torch.stack([getattr(item, name) for item in self._waiting]).masked_fill(padding, 0.0)
+
+        input_peaks = of_tokens("input_peaks").amax(2).tolist()
+        sums = (of_tokens("delta_sums").double() * of_tokens("input_sums").double()).sum(2).tolist()
+        delta_peaks = of_tokens("delta_peaks").cpu()
         largest, tokens = delta_peaks.amax(2).tolist(), nonzero_tokens(delta_peaks)
         counted = (delta_peaks > ROUNDING * delta_peaks.amax(2, keepdim=True)).sum(2).tolist()
         gradients = []
         shared: dict[tuple[int, StorageKey], Inputs] = {}
         for index, item in enumerate(self._waiting):
             projection = item.caught.projection
+            entries = projection.d_out * projection.d_in
             for row, length in enumerate(self._lengths):
                 if self.answers[row].problem:
                     continue
@@ -191,7 +198,8 @@ class Reducer:
                     divisor=float(self._n_predicted[row]),  # from the summed loss to the mean
                     n_counted=counted[index][row],
                 )
-                gradients.append(Gradient(row, projection, factors, means[index][row] / self._n_predicted[row]))
+                mean = sums[index][row] / entries / self._n_predicted[row]
+                gradients.append(Gradient(row, projection, factors, mean))
         return [gradient for gradient in gradients if not self.answers[gradient.row].problem]
 
     def _compare(self, gradients: Sequence[Gradient]) -> None:

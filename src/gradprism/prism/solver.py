@@ -9,6 +9,7 @@ from zlib import crc32
 import torch
 
 from gradprism.models.full_precision import matmul_precision
+from gradprism.prism.device_memory import room_on
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.estimated_spectrum import blocks_for, estimate
 from gradprism.prism.factors import Draw, Factors, drawn
@@ -19,7 +20,7 @@ from gradprism.prism.settings import PrismSettings
 from gradprism.prism.spectrum import Solved, solve, spectra_of
 from gradprism.prism.tail import Spectra
 
-_STACK = 1 << 30  # bytes of one stack of matrices
+_STACK = 1 << 30  # least bytes of one stack of matrices: on a GPU every stack costs as many calls as another
 _SIMILAR = 0.8  # least rows of a matrix relative to the largest in its stack: at most half of the work is padding
 
 Found = tuple[Sequence[Gradient], Spectra]
@@ -47,7 +48,7 @@ class Solver:
         gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_values)
         if self._pool.stacked:
             matrices = 1 + self._settings.null_draws
-            groups = list(_stacks(gradients, lambda item: 8 * matrices * item.factors.n_values**2, _are_similar))
+            groups = _stacks(gradients, lambda item: matrices * item.n_values**2, _are_similar)
             solved = [
                 [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._draws(group))]
                 for group in groups
@@ -67,7 +68,7 @@ class Solver:
         gradients = sorted(gradients, key=lambda gradient: (*gradient.factors.shape, -len(gradient.factors.deltas)))
         matrices = 1 + self._settings.null_draws
         groups = (
-            list(_stacks(gradients, lambda item: 8 * matrices * math.prod(item.factors.shape), _are_alike))
+            _stacks(gradients, lambda item: matrices * self._entries(item), _are_alike)
             if self._pool.stacked
             else [[gradient] for gradient in gradients]
         )
@@ -87,16 +88,21 @@ class Solver:
             for each, number, _ in cases
         ]
         factors = [gradient.factors for gradient, _, _ in cases]
-        if self._is_formed(factors[0]):
-            with _fast_products(factors):
+        with _fast_products(factors):
+            if self._is_formed(factors[0]):
                 keep = factors[0].is_worth_forming
                 stack = MatrixStack.of_gradients([each.factors.form(draw, keep=keep) for each, _, draw in cases])
-        else:
-            deltas = [each.deltas if draw is None else drawn(each.deltas, draw)
-                      for each, (_, _, draw) in zip(factors, cases, strict=True)]  # fmt: skip
-            stack = MatrixStack.of_factors(deltas, [each.inputs for each in factors])
+            else:
+                deltas = [each.deltas if draw is None else drawn(each.deltas, draw)
+                          for each, (_, _, draw) in zip(factors, cases, strict=True)]  # fmt: skip
+                stack = MatrixStack.of_factors(deltas, [each.inputs for each in factors])
         found = estimate(stack, [each.n_values for each in factors], seeds, blocks, self._pool.eigenpairs)
         return found.scaled(torch.tensor([each.scale for each in factors], dtype=torch.float64))
+
+    def _entries(self, factors: Factors) -> int:
+        """Return the numbers that an estimate keeps of a gradient."""
+        whole = self._is_formed(factors)
+        return math.prod(factors.shape) if whole else len(factors.deltas) * sum(factors.shape)
 
     def _is_formed(self, factors: Factors) -> bool:
         """Return whether products are with G itself: in those with its factors, terms that cancel leave rounding."""
@@ -125,17 +131,17 @@ def _one_by_one(gradients: Sequence[Gradient], draws: Sequence[Sequence[Draw]]) 
 
 
 def _stacks(
-    gradients: Sequence[Gradient], size: Callable[[Gradient], int], fit: Callable[[Factors, Factors], bool]
-) -> Iterator[list[Gradient]]:
-    """Cut sorted gradients into stacks that fit in memory; each has the `size` in bytes of the first in its stack."""
-    stack: list[Gradient] = []
+    gradients: Sequence[Gradient], entries: Callable[[Factors], int], fit: Callable[[Factors, Factors], bool]
+) -> list[list[Gradient]]:
+    """Cut sorted gradients into stacks that fit in memory, with as many `entries` each as the first in its stack."""
+    stacks = list[list[Gradient]]()
+    room = room_on(gradients[0].factors.deltas.device, _STACK, 1 / 8)
     for gradient in gradients:
-        if stack and ((len(stack) + 1) * size(stack[0]) > _STACK or not fit(stack[0].factors, gradient.factors)):
-            yield stack
-            stack = []
-        stack.append(gradient)
-    if stack:
-        yield stack
+        first = stacks[-1][0].factors if stacks else gradient.factors
+        if not stacks or not fit(first, gradient.factors) or (len(stacks[-1]) + 1) * 8 * entries(first) > room:
+            stacks.append([])
+        stacks[-1].append(gradient)
+    return stacks
 
 
 def _fast_products(factors: Sequence[Factors]) -> AbstractContextManager[None]:

@@ -14,21 +14,20 @@ def storage_key(values: Tensor) -> StorageKey:
     return values.data_ptr(), values.shape
 
 
-def valid_tokens(values: Float[Tensor, "batch tokens d"], lengths: Sequence[int]) -> Bool[Tensor, "batch tokens"]:
+def valid_tokens(device: torch.device, n_tokens: int, lengths: Sequence[int]) -> Bool[Tensor, "batch tokens"]:
     """Return True at tokens and False at padding, where activations may be anything."""
-    positions = torch.arange(values.shape[1], device=values.device)
-    return positions < torch.tensor(lengths).to(values.device, non_blocking=True)[:, None]
+    positions = torch.arange(n_tokens, device=device)
+    return positions < torch.tensor(lengths).to(device, non_blocking=True)[:, None]
 
 
-def token_peaks(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[Tensor, "batch tokens"]:
+def token_peaks(values: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens"]:
     """Return the largest magnitude of each token; NaN where it has a NaN."""
-    return values.abs().amax(2).masked_fill(~valid, 0.0)
+    return values.abs().amax(2)
 
 
-def token_sums(values: Float[Tensor, "batch tokens d"], valid: Tensor) -> Float[Tensor, "batch tokens"]:
+def token_sums(values: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens"]:
     """Return the sum of each token's entries, computed in fp32 or wider."""
-    wide = torch.promote_types(values.dtype, torch.float32)
-    return values.sum(2, dtype=wide).masked_fill(~valid, 0.0).double()
+    return values.sum(2, dtype=torch.promote_types(values.dtype, torch.float32))
 
 
 def token_norms(values: Float[Tensor, "batch tokens d"]) -> Float[Tensor, "batch tokens"]:

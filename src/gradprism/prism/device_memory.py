@@ -1,0 +1,11 @@
+"""Decide how much memory a step may take on the device that it runs on."""
+
+import torch
+
+
+def room_on(device: torch.device, least: int, share: float) -> int:
+    """Return a share of the bytes that are free on a GPU, and at least `least`; `least` on any other device."""
+    if device.type != "cuda":
+        return least
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own
+    return max(least, int(share * (torch.cuda.mem_get_info(device)[0] + unused)))
