@@ -1,6 +1,6 @@
 """How close estimated spectra come to an fp64 SVD: real gradients of all layers, and power laws.
 
-    python -m benchmarks.estimated_tail [FILE.json ...] [--rows 8] [--tokens 900] [--blocks 3,4] [--wide]
+    python -m benchmarks.estimated_tail [FILE.json ...] [--rows 8] [--tokens 2048] [--blocks 3,4] [--wide]
 
 `fast` takes 3 or 4 blocks of 64 leading values, `balanced` 5 to 8. Without files only power laws are measured; `--wide`
 adds matrices of 3,584 and 8,192 rows. Columns: relative errors (median, 95%, largest, mean with its sign), and how many
@@ -10,6 +10,7 @@ are within two of the standard errors that an estimate states.
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ from gradprism.prism.matrix_stack import MatrixStack
 from gradprism.prism.norms_and_ranks import effective_rank, nuclear_norm
 
 MODELS = ("smollm2-135m", "gemma-3-270m")
-FEWEST = 500  # rows of a matrix that is estimated
+FEWEST = 504  # values of a gradient that is estimated
+CHARACTERS = 4.5  # of a token, at least
 MEASURES = {"nuclear norm": nuclear_norm, "effective rank": effective_rank}
 
 Errors = dict[tuple[int, str], list[tuple[float, float]]]
@@ -67,13 +69,14 @@ class Comparing:
 
 
 def real(model: str, files: Sequence[str], rows: int, tokens: int, blocks: Sequence[int]) -> Comparing:
-    """Compare the gradients of the first long rows of each file, in every layer."""
+    """Compare the gradients of the first rows of each file that are long enough for an estimate, in every layer."""
     analyzer = GradientAnalyzer(model, max_length=tokens, projections="q,o")
     reader = Comparing(blocks)
     analyzer._readers = [reader]
     for file in files:
-        long = [row for row in open_examples(file, ReadSettings()) if sum(len(t.text) for t in row.turns) > 4 * tokens]
-        analyzer.analyze(long[:rows])
+        all_rows = open_examples(file, ReadSettings())
+        long = (row for row in all_rows if sum(len(turn.text) for turn in row.turns) > CHARACTERS * FEWEST)
+        analyzer.analyze([*islice(long, rows)])
     return reader
 
 
@@ -109,7 +112,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", help="files of rows, long ones among them")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=900)
+    parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--blocks", default="3,4")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--wide", action="store_true")

@@ -74,14 +74,15 @@ def _go_the_way_of_a_gpu() -> None:
     reducer._WAITING, solver._STACK = {True: 15 << 30, False: 15 << 30}, 7 << 30
 
 
-def counted(layers: int, tokens: int, precision: Precision) -> Mapping[str, Mapping[str, float]]:
-    """Count the calls of one example, and those of an ordinary pass under `plain`."""
+def counted(layers: int, tokens: int, rows: int, precision: Precision) -> Mapping[str, Mapping[str, float]]:
+    """Count the calls of a batch of examples, and those of an ordinary pass of each under `plain`."""
     config = qwen_7b(layers)
     config.intermediate_size, config.vocab_size = 256, 1024
     model = make(config, torch.float32, "cpu")
     _go_the_way_of_a_gpu()
     analyzer = analyzers_of(model, True, [precision])[precision]
-    encoded = [random_example(0, tokens, config.vocab_size)]
+    analyzer._batches.tokens = tokens * rows
+    encoded = [random_example(row, tokens, config.vocab_size) for row in range(rows)]
     with Counter() as of_plain:
         plain(model, encoded)
     with Counter() as counter:
@@ -104,18 +105,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=28)
     parser.add_argument("--tokens", default="512,2048")
+    parser.add_argument("--rows", type=int, default=1, help="examples in a batch")
     parser.add_argument("--precisions", default="exact,fast")
     options = parser.parse_args()
     print(", ".join(describe().values()))
     results = []
     for tokens in map(int, options.tokens.split(",")):
         for precision in options.precisions.split(","):
-            found = counted(options.layers, tokens, precision)
-            print(f"\n{precision}, T = {tokens:,}, {options.layers} layers\n")
+            found = counted(options.layers, tokens, options.rows, precision)
+            print(f"\n{precision}, T = {tokens:,}, {options.layers} layers, a batch of {options.rows}\n")
             print("| part | kernels | waits | fp64 numbers (millions) |\n|---|---|---|---|")
             print("\n".join(lines(found)), flush=True)
             results.append({"precision": precision, "tokens": tokens, "parts": found})
-    save("kernels", {"layers": options.layers, "results": results})
+    save("kernels", {"layers": options.layers, "rows": options.rows, "results": results})
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
     python -m benchmarks.sizing [--examples 1000000] [--tokens 600] [--lengths 512,2048,8192]
 
-Operations are counted from the shapes, as the code does them; rates are those of data sheets, without sparsity, of
-which products reach the share `REACHED`. Eigenvalue problems take what cuSOLVER's batched solver took on an H100
-(docs/speed.md), times the cube of their size and the ratio of fp64 rates. Nothing here was measured but those.
+Operations are counted from the shapes, as the code does them (`tests/test_benchmarks.py` compares them with what it
+asks for); rates are those of data sheets, without sparsity, of which products reach the share `REACHED`. Eigenvalue
+problems take what cuSOLVER's batched solver took on an H100 (docs/speed.md), times the cube of their size and the ratio
+of fp64 rates, less the share of the `HOST`'s cores. A pass cannot be faster than its kernels are started, one every
+`START`: `benchmarks/kernels.py` counts them. Nothing here was measured but the solver's times.
 Storage: bytes per row of real runs (zstd Parquet).
 """
 
@@ -20,7 +22,16 @@ from gradprism.prism.settings import Precision
 PART_MB = 64  # of a part worth opening: object stores and Parquet readers like 10 to 100 MB
 REACHED = 0.6  # of a data sheet's rate, by large products
 SOLVER = {128: 0.01, 256: 0.09, 512: 0.45, 1024: 2.5, 2048: 15.5}  # ms a matrix of so many rows, on an H100
+HOST = {128: 0.07, 256: 0.23, 512: 1.07, 1024: 10.3, 2048: 43.6}  # the same on 16 cores beside it
 H100_FP64 = 34.0
+START = 10e-6  # seconds between two kernels, PyTorch's and Python's time included
+KERNELS = {
+    "plain": 2961,
+    "floor": 2589,
+    "exact": 2201,
+    "balanced": 3633,
+    "fast": 3633,
+}  # of 28 layers; ours without floor
 
 
 @dataclass(frozen=True)
@@ -94,9 +105,27 @@ class Part:
 
 
 def solver_seconds(n: int, card: Card) -> float:
-    """Time of one fp64 eigenvalue problem in a stack."""
+    """Time of one fp64 eigenvalue problem in a stack that card and host share."""
     nearest = min(SOLVER, key=lambda size: abs(size - n))
-    return SOLVER[nearest] / 1e3 * (n / nearest) ** 3 * H100_FP64 / card.fp64
+    here, there = SOLVER[nearest] * H100_FP64 / card.fp64, HOST[nearest]
+    return here * there / (here + there) / 1e3 * (n / nearest) ** 3
+
+
+def estimate_operations(d_out: int, d_in: int, rows: int | None, blocks: int) -> dict[str, float]:
+    """Count the operations of one estimate; `rows` of the factors, None where the gradient is formed.
+
+    The products of `estimated_spectrum`, in its order: of the gradient with vectors, and of the basis with itself.
+    """
+    n, m = min(d_out, d_in), max(d_out, d_in)
+    product = n * m if rows is None else rows * (n + m)  # with one vector
+    k, vectors = BLOCK * blocks, PROBES * STEPS
+    projections = sum(BLOCK * (block + 1) * (1 if block == blocks - 1 else 4) for block in range(blocks)) * BLOCK
+    projections += k * (vectors + PROBES)
+    orthogonalised = 2 * PROBES * STEPS * (STEPS + 1) // 2
+    fp32 = 2 * product * (BLOCK * (2 + 2 * blocks + 1) + 2 * vectors) + 8 * n * projections + 4 * n * orthogonalised
+    columns = (1 + blocks) * m + (1 + 3 * (blocks - 1)) * n  # of blocks that are made orthonormal, times their length
+    fp64 = 6 * columns * BLOCK**2 + 2 * m * k**2 + 2 * n * BLOCK**2 + 2 * (n + m) * BLOCK * k
+    return {"fp32": fp32, "fp64": fp64} | ({} if rows is None else {"tf32": 2 * rows * n * m})
 
 
 def training_pass(shape: Shape, tokens: int, passes: int = 3) -> Part:
@@ -119,10 +148,10 @@ def parts_of(shape: Shape, tokens: int, precision: Precision) -> dict[str, Part]
         if formed:
             _add(found["gradients"], shape, "tf32" if blocks else "fp32", 2.0 * rows * entries, 4.0 * entries)
         if blocks:
-            columns = BLOCK * (2 + 2 * blocks + 1) + 2 * PROBES * STEPS
             passes = 2 + 2 * blocks + 1 + 2 * STEPS
-            basis = 8.0 * min(d_out, d_in) * (BLOCK * blocks) ** 2
-            _add(found["estimates"], shape, "fp32", 2.0 * columns * product + basis, 4.0 * passes * product)
+            for kind, count in estimate_operations(d_out, d_in, None if formed else rows, blocks).items():
+                _add(found["estimates"], shape, kind, count, 0.0)
+            _add(found["estimates"], shape, "fp32", 0.0, 4.0 * passes * product)
         else:
             short = rows <= min(d_out, d_in)
             products = rows**2 * (d_out + d_in / 3) + 2 * rows**3 if short else n * entries
@@ -164,10 +193,12 @@ def predictions(tokens: list[int]) -> Iterator[str]:
             for precision in ("exact", "balanced", "fast"):
                 cells = []
                 for card in CARDS:
-                    plain = training_pass(shape, length).seconds(card)
+                    starts = {name: count * START * shape.layers / 28 for name, count in KERNELS.items()}
+                    plain = max(training_pass(shape, length).seconds(card), starts["plain"])
                     parts = parts_of(shape, length, precision).values()
-                    ours = training_pass(shape, length, 2).seconds(card) + sum(part.seconds(card) for part in parts)
-                    cells.append(f"{ours / plain:.2f}")
+                    floor = max(training_pass(shape, length, 2).seconds(card), starts["floor"])
+                    ours = max(sum(part.seconds(card) for part in parts), starts[precision])
+                    cells.append(f"{(floor + ours) / plain:.2f}")
                 yield f"| {shape.name} | {length:,} | {precision} | {' | '.join(cells)} |"
 
 

@@ -5,10 +5,14 @@ X (T, d_in) the inputs and D (T, d_out) the loss gradients at the output. G is f
 shorter way. Factors whose magnitude could take a product out of its range are scaled to a largest magnitude of 1.
 """
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gradprism.models.full_precision import matmul_precision
 from gradprism.prism.products import gram_of
 
 _SAFE = (1e-6, 1e6)  # products of four factors, and entries 1e-8 of the largest, stay normal fp32 numbers
@@ -137,6 +141,12 @@ class Factors:
             return 0.0, 0.0
         low, high = torch.aminmax(self.form())
         return float(low) * self.scale, float(high) * self.scale
+
+
+def fast_products(factors: Iterable[Factors]) -> AbstractContextManager[None]:
+    """Multiply factors on tensor cores, in TF32, where that loses nothing: products of 16 bits with sums in fp32."""
+    on_tensor_cores = all(each.is_half and each.deltas.is_cuda for each in factors)
+    return matmul_precision("high") if on_tensor_cores else nullcontext()
 
 
 def is_worth_forming(n_tokens: int, d_out: int, d_in: int) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+
+from gradprism.prism.products import stack_rows
 
 Vectors = Float[Tensor, "batch short columns"]
 Images = Float[Tensor, "batch long columns"]
@@ -37,7 +38,7 @@ class MatrixStack:
         cls, deltas: Sequence[Float[Tensor, "_ d_out"]], inputs: Sequence[Float[Tensor, "_ d_in"]]
     ) -> "MatrixStack":
         """Stack gradients G = Dᵀ X by their factors, padded to the most tokens."""
-        d, x = (pad_sequence([*rows], batch_first=True).float() for rows in (deltas, inputs))
+        d, x = (stack_rows(rows).float() for rows in (deltas, inputs))
         norms = (_norms_by_tokens if d.device.type == "cpu" else norms_of_formed)(d, x)
         left, right = (d, x) if d.shape[2] >= x.shape[2] else (x, d)
         return cls(_normalised((left.mT, right), norms), norms)

@@ -1,9 +1,10 @@
-"""Compute matrix products that are known to be symmetric, at little more than half the cost.
+"""Compute matrix products the cheaper way: symmetric ones in part, and many alike in one call.
 
-BLAS has `syrk` for these, which torch does not expose.
+BLAS has `syrk` for products that are known to be symmetric, which torch does not expose.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,20 @@ def gram_of(values: Float[Tensor, "n k"]) -> Float[Tensor, "n n"]:
     for rows in _block_rows(values):
         gram[: rows.start, rows] = gram[rows, : rows.start].T
     return gram
+
+
+def stack_rows(matrices: Sequence[Float[Tensor, "_ k"]]) -> Float[Tensor, "batch n k"]:
+    """Stack matrices, padded with rows of zeros to the most rows; those of one height in one call if side by side."""
+    most = max(map(len, matrices))
+    if all(len(each) == most for each in matrices):
+        return torch.stack([*matrices])
+    stack = matrices[0].new_zeros(len(matrices), most, matrices[0].shape[1])
+    index = 0
+    for rows, alike in groupby(matrices, key=len):
+        some = torch.stack([*alike])
+        stack[index : index + len(some), :rows] = some
+        index += len(some)
+    return stack
 
 
 def _block_rows(matrix: Tensor) -> Iterator[slice]:

@@ -24,7 +24,7 @@ from gradprism.prism.gradient import Gradient, Reading
 from gradprism.prism.measured import measured_gradients
 from gradprism.prism.null_draws import ROUNDING
 from gradprism.prism.settings import PrismSettings
-from gradprism.prism.similarity import inner_products
+from gradprism.prism.similarity import inner_products, stacked_inner_products
 from gradprism.prism.solver import Solver
 from gradprism.prism.token_sizes import TokenSizes
 from gradprism.prism.token_summaries import (
@@ -215,8 +215,11 @@ class Reducer:
 
     def _add_similarities(self, jobs: Sequence[Sequence["_Pair"]]) -> None:
         """Add the cosines of all pairs; the pairs of one job share Gram matrices and a thread."""
-        products = self._pool.map(lambda job: inner_products([(p.a.factors, p.b.factors) for p in job]), jobs)
-        values = torch.cat([item.to(products[0].device) for item in products]).tolist() if products else []
+        factors = [[(pair.a.factors, pair.b.factors) for pair in job] for job in jobs]
+        if self._pool.stacked:
+            values = stacked_inner_products([pair for job in factors for pair in job])
+        else:
+            values = [value for found in self._pool.map(inner_products, factors) for value in found.tolist()]
         for pair, value in zip((pair for job in jobs for pair in job), values, strict=True):
             self.answers[pair.a.row].similarities.append(pair.similarity(value))
 

@@ -3,16 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from zlib import crc32
 
 import torch
 
-from gradprism.models.full_precision import matmul_precision
 from gradprism.prism.device_memory import room_on
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.estimated_spectrum import blocks_for, estimate
-from gradprism.prism.factors import Draw, Factors, drawn
+from gradprism.prism.factors import Draw, Factors, drawn, fast_products
 from gradprism.prism.gradient import Gradient
 from gradprism.prism.matrix_stack import MatrixStack
 from gradprism.prism.null_draws import draw_null
@@ -49,10 +47,7 @@ class Solver:
         if self._pool.stacked:
             matrices = 1 + self._settings.null_draws
             groups = _stacks(gradients, lambda item: matrices * item.n_values**2, _are_similar)
-            solved = [
-                [solve([gradient.factors for gradient in group], self._pool.eigenvalues, self._draws(group))]
-                for group in groups
-            ]
+            solved = [[self._solve(group)] for group in groups]
         else:
             sharing: dict[int, list[Gradient]] = defaultdict(list)  # one thread forms what several projections share
             for gradient in gradients:
@@ -62,6 +57,12 @@ class Solver:
         gradients = [gradient for group in groups for gradient in group]
         factors = [gradient.factors for gradient in gradients]
         return gradients, Spectra(spectra_of(factors, [item for group in solved for item in group]))
+
+    def _solve(self, gradients: Sequence[Gradient]) -> Solved:
+        """Compute the eigenvalues of one stack."""
+        factors = [gradient.factors for gradient in gradients]
+        with fast_products(factors):
+            return solve(factors, self._pool.eigenvalues, self._draws(gradients))
 
     def _estimated(self, gradients: Sequence[Gradient], blocks: int) -> Found:
         """Return the gradients in another order, and their estimated spectra, each followed by those of its draws."""
@@ -88,7 +89,7 @@ class Solver:
             for each, number, _ in cases
         ]
         factors = [gradient.factors for gradient, _, _ in cases]
-        with _fast_products(factors):
+        with fast_products(factors):
             if self._is_formed(factors[0]):
                 keep = factors[0].is_worth_forming
                 stack = MatrixStack.of_gradients([each.factors.form(draw, keep=keep) for each, _, draw in cases])
@@ -142,12 +143,6 @@ def _stacks(
             stacks.append([])
         stacks[-1].append(gradient)
     return stacks
-
-
-def _fast_products(factors: Sequence[Factors]) -> AbstractContextManager[None]:
-    """Form gradients on tensor cores, in TF32, where that loses nothing."""
-    on_tensor_cores = all(each.is_half and each.deltas.is_cuda for each in factors)
-    return matmul_precision("high") if on_tensor_cores else nullcontext()
 
 
 def _are_similar(first: Factors, other: Factors) -> bool:
