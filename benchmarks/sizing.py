@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gradprism.measurement.estimate import BYTES_PER_COSINE, BYTES_PER_GRADIENT, BYTES_PER_NUMBER, BYTES_PER_VALUE
+from gradprism.models.batches import _TOKENS
 from gradprism.prism.estimated_spectrum import BLOCK, PROBES, STEPS, blocks_for
 from gradprism.prism.factors import is_worth_forming
 from gradprism.prism.settings import Precision
@@ -25,13 +26,8 @@ SOLVER = {128: 0.01, 256: 0.09, 512: 0.45, 1024: 2.5, 2048: 15.5}  # ms a matrix
 HOST = {128: 0.07, 256: 0.23, 512: 1.07, 1024: 10.3, 2048: 43.6}  # the same on 16 cores beside it
 H100_FP64 = 34.0
 START = 10e-6  # seconds between two kernels, PyTorch's and Python's time included
-KERNELS = {
-    "plain": 2961,
-    "floor": 2589,
-    "exact": 2201,
-    "balanced": 3633,
-    "fast": 3633,
-}  # of 28 layers; ours without floor
+KERNELS = {"plain": (0, 2961), "floor": (2589, 0), "exact": (640, 960), "balanced": (2810, 0), "fast": (2810, 0)}
+"""Kernels of 28 layers, of a batch and of each example in it; ours beside those of `floor`."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ def parts_of(shape: Shape, tokens: int, precision: Precision) -> dict[str, Part]
         blocks, formed = blocks_for(n, precision), is_worth_forming(rows, d_out, d_in)
         product = entries if formed else rows * (d_out + d_in)  # with one vector
         if formed:
-            _add(found["gradients"], shape, "tf32" if blocks else "fp32", 2.0 * rows * entries, 4.0 * entries)
+            _add(found["gradients"], shape, "tf32", 2.0 * rows * entries, 4.0 * entries)
         if blocks:
             passes = 2 + 2 * blocks + 1 + 2 * STEPS
             for kind, count in estimate_operations(d_out, d_in, None if formed else rows, blocks).items():
@@ -158,7 +154,7 @@ def parts_of(shape: Shape, tokens: int, precision: Precision) -> dict[str, Part]
             _add(found["fp64 products"], shape, "fp64", products, 8.0 * n * (d_out + d_in))
             found["eigenvalues"].problems[n] = found["eigenvalues"].problems.get(n, 0) + shape.layers
         cosine = 3.0 * entries if formed else 3.0 * rows**2 * (d_out + d_in / 3)
-        _add(found["cosines"], shape, "fp32", cosine, 12.0 * entries if formed else 8.0 * rows * (d_out + d_in))
+        _add(found["cosines"], shape, "tf32", cosine, 12.0 * entries if formed else 8.0 * rows * (d_out + d_in))
     return found
 
 
@@ -181,7 +177,7 @@ def predictions(tokens: list[int]) -> Iterator[str]:
                         yield (f"| {shape.name} | {length:,} | {precision} | {name} | {counts} "
                                f"| {part.bytes_moved / 1e9:.1f} | {problems} |")  # fmt: skip
     yield ""
-    yield "Predicted time of plain (bf16 weights, one example):\n"
+    yield "Predicted time of plain (bf16 weights, batches as they are cut):\n"
     yield (
         "| model | T | precision | "
         + " | ".join(card.name for card in CARDS)
@@ -193,7 +189,11 @@ def predictions(tokens: list[int]) -> Iterator[str]:
             for precision in ("exact", "balanced", "fast"):
                 cells = []
                 for card in CARDS:
-                    starts = {name: count * START * shape.layers / 28 for name, count in KERNELS.items()}
+                    rows = max(_TOKENS[False] // length, 1)
+                    starts = {
+                        name: (of_batch / rows + of_example) * START * shape.layers / 28
+                        for name, (of_batch, of_example) in KERNELS.items()
+                    }
                     plain = max(training_pass(shape, length).seconds(card), starts["plain"])
                     parts = parts_of(shape, length, precision).values()
                     floor = max(training_pass(shape, length, 2).seconds(card), starts["floor"])

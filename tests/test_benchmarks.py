@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradprism.prism.estimated_spectrum import estimate
+from gradprism.prism.matrix_stack import MatrixStack
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # models are loaded, and passes timed
@@ -94,3 +99,44 @@ def test_estimates_are_compared_with_power_laws(
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| n = 1,040")]
     assert len(rows) == 4
     assert all(float(row.split("|")[3].split(",")[1]) < 1e-2 for row in rows)  # 95% of nuclear norms
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(None, 3), (None, 5), (520, 3)])
+def test_operations_are_counted_as_the_code_asks_for_them(rows: int | None, blocks: int) -> None:
+    """Every product of an estimate, by its shapes, against the count that predictions for cards are made of."""
+    from benchmarks.sizing import estimate_operations
+
+    from gradprism.prism import matrix_stack
+
+    random = torch.Generator().manual_seed(0)
+    deltas, inputs = (torch.randn(520, width, generator=random) for width in (900, 640))
+    with Operations() as counted, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix_stack, "_norms_by_tokens", matrix_stack.norms_of_formed)  # the way of a GPU
+        stack = MatrixStack.of_factors([deltas], [inputs]) if rows else MatrixStack.of_gradients([deltas.T @ inputs])
+        if not rows:
+            counted.found.clear()  # forming is a part of its own
+        estimate(stack, [520], [[0]], blocks)
+    expected = estimate_operations(900, 640, rows, blocks)
+    expected["fp32"] += expected.pop("tf32", 0.0)
+    assert counted.found["fp64"] == pytest.approx(expected["fp64"], rel=0.02)  # decompositions of blocks are left out
+    assert counted.found["fp32"] == pytest.approx(expected["fp32"], rel=0.02)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations of matrix products and triangular solutions by type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ("mm", "bmm", "baddbmm"):
+            self.found[_KIND[result.dtype]] += 2 * result.numel() * args[1 if name == "baddbmm" else 0].shape[-1]
+        elif name == "linalg_solve_triangular":
+            self.found[_KIND[result.dtype]] += result.numel() * args[0].shape[-1]
+        return result
+
+
+_KIND = {torch.float32: "fp32", torch.float64: "fp64"}
