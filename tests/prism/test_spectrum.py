@@ -116,3 +116,17 @@ def test_misfits_say_what_was_given(inputs: torch.Tensor, deltas: torch.Tensor, 
     unchecked = inspect.unwrap(singular_values)  # in tests the shapes in the signature would speak first
     with pytest.raises(GradPrismError, match=re.escape(says)):
         unchecked(inputs, deltas)
+
+
+@pytest.mark.parametrize("tokens", [79, 90, 100, 101])
+def test_around_the_smaller_side_the_sooner_way_gives_the_same(tokens: int) -> None:
+    random = torch.Generator().manual_seed(tokens)
+    x, d = (torch.randn(tokens, width, generator=random) for width in (100, 120))
+    x *= 0.9 ** torch.arange(100)  # down to 3e-5 of the largest
+    factors = Factors.of(x, d)
+    assert factors.is_short == (tokens < 80)
+    (found,) = spectra_of([factors], [solve([factors])])
+    expected = torch.linalg.svdvals(d.double().T @ x.double())[:tokens]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * float(expected[0]))
+    assert float(effective_rank(found)) == pytest.approx(float(effective_rank(expected)), rel=1e-6)

@@ -16,6 +16,7 @@ from gradprism.models.full_precision import matmul_precision
 from gradprism.prism.products import gram_of
 
 _SAFE = (1e-6, 1e6)  # products of four factors, and entries 1e-8 of the largest, stay normal fp32 numbers
+_FEWER = 0.8  # rows, of the smaller side of G, up to which a CPU takes less time for their three products than for G Gᵀ
 
 
 Draw = Float[Tensor, " _"] | Int[Tensor, " _"]
@@ -102,13 +103,19 @@ class Factors:
 
     @property
     def is_short(self) -> bool:
-        """True if the rows kept are no more than the smaller side of G: then its spectrum does not need G itself."""
-        return len(self.deltas) <= min(self.shape)
+        """True if the spectrum is sooner known from the rows kept than from G itself, which is there or too large."""
+        rows, side = len(self.deltas), min(self.shape)
+        return rows <= (_FEWER * side if self.is_worth_forming and self.deltas.device.type == "cpu" else side)
 
     @property
     def n_values(self) -> int:
-        """Largest possible number of nonzero singular values of G, which is the size of its eigenvalue problem."""
+        """Largest possible number of nonzero singular values of G."""
         return min(len(self.deltas), *self.shape)
+
+    @property
+    def n_solved(self) -> int:
+        """Size of the eigenvalue problem that the singular values come from."""
+        return len(self.deltas) if self.is_short else min(self.shape)
 
     @property
     def n_counted(self) -> int:

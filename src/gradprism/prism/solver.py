@@ -43,10 +43,10 @@ class Solver:
 
     def _exact(self, gradients: Sequence[Gradient]) -> Found:
         """Return the gradients in another order, and their spectra, each followed by those of its draws."""
-        gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_values)
+        gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_solved)
         if self._pool.stacked:
             matrices = 1 + self._settings.null_draws
-            groups = _stacks(gradients, lambda item: matrices * item.n_values**2, _are_similar)
+            groups = _stacks(gradients, lambda item: matrices * item.n_solved**2, _are_similar)
             solved = [[self._solve(group)] for group in groups]
         else:
             sharing: dict[int, list[Gradient]] = defaultdict(list)  # one thread forms what several projections share
@@ -146,7 +146,7 @@ def _stacks(
 
 
 def _are_similar(first: Factors, other: Factors) -> bool:
-    return other.n_values >= _SIMILAR * first.n_values
+    return other.n_solved >= _SIMILAR * first.n_solved
 
 
 def _are_alike(first: Factors, other: Factors) -> bool:

@@ -1,8 +1,8 @@
 """Compute singular values of gradients from their factors, by symmetric eigenvalue problems in fp64.
 
 σ(G)² are the eigenvalues of G Gᵀ. With fewer tokens than either side of G the same values are those of
-Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count, and values beyond the token count,
-which an SVD of G fills with rounding noise, never appear. Squaring in fp64 keeps σ down to about 1e-8 of the
+Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count. Values beyond the token count, which an SVD
+of G fills with rounding noise, are left out. Squaring in fp64 keeps σ down to about 1e-8 of the
 largest; in fp32 it would not (2e-2 off in effective rank). Forming G itself from fp32 factors in fp32 is enough.
 
 All matrices of a call are one stack, padded with zeros, and one call of the solver: on a CPU a stack is one matrix
@@ -80,14 +80,17 @@ def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Te
     rows = [row for stack in solved for row in stack.eigenvalues]
     eigenvalues = pad_sequence(rows, batch_first=True, padding_side="left")
     _check(eigenvalues, torch.cat([stack.traces for stack in solved]), torch.cat([stack.norms for stack in solved]))
-    scales = torch.tensor([item.scale for item in factors], dtype=torch.float64)
-    return _roots(eigenvalues) * scales.repeat_interleave(len(rows) // len(factors))[:, None]
+    matrices = len(rows) // len(factors)
+    scales = torch.tensor([item.scale for item in factors], dtype=torch.float64).repeat_interleave(matrices)
+    counts = torch.tensor([item.n_values for item in factors]).repeat_interleave(matrices)
+    roots = _roots(eigenvalues) * scales[:, None]
+    return roots.where(torch.arange(roots.shape[1]) < counts[:, None], 0.0)[:, : int(counts.max())]
 
 
 def _small_grams(factors: Sequence[Factors], draws: Sequence[Sequence[Draw]]) -> Float[Tensor, "batch n n"]:
     """Return lower triangles of the smallest matrices whose eigenvalues are the squares of the singular values."""
     all_draws = [(None, *(draws[index] if draws else ())) for index in range(len(factors))]
-    size = max(item.n_values for item in factors)
+    size = max(item.n_solved for item in factors)
     stack = factors[0].deltas.new_zeros(len(factors), len(all_draws[0]), size, size, dtype=torch.float64)
     cases = list(zip(factors, stack, all_draws, strict=True))
     short = [case for case in cases if case[0].is_short]
@@ -99,7 +102,7 @@ def _small_grams(factors: Sequence[Factors], draws: Sequence[Sequence[Draw]]) ->
             lower_product(c.T, item.input_gram @ c, out=gram[:n, :n])  # (T, T)
     for item, grams, of_item in cases:
         for gram, draw in zip(grams, of_item, strict=True) if not item.is_short else ():
-            gradient, n = item.form(draw).double(), item.n_values
+            gradient, n = item.form(draw).double(), item.n_solved
             if gradient.shape[0] > gradient.shape[1]:
                 gradient = gradient.T
             lower_product(gradient, gradient.T, out=gram[:n, :n])  # (min(d_out, d_in), same)
