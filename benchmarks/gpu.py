@@ -27,6 +27,7 @@ from benchmarks.timing import Way, seconds, side_by_side
 from benchmarks.ways import activation_only, attention_weights, backward, plain, statistics_of
 from benchmarks.works import SAMPLE, Encodeds, qwen_7b, random_example, unused_tokenizer
 from gradprism import GradientAnalyzer
+from gradprism.models.batches import _TOKENS
 from gradprism.models.checkpoints import find_checkpoint
 from gradprism.models.settings import CheckpointSettings
 from gradprism.prism.eigen_pool import EigenPool
@@ -64,7 +65,7 @@ def analyzers_of(model: Any, stacked: bool, precisions: Sequence[Precision]) -> 
     """An analyzer of each precision; `stacked`: it stacks matrices on a CPU too."""
     made = {name: GradientAnalyzer(model, unused_tokenizer(), max_length=8192, precision=name) for name in precisions}
     for analyzer in made.values():
-        analyzer._pool = EigenPool(None, stacked=True) if stacked else analyzer._pool
+        analyzer.pool = EigenPool(None, stacked=True) if stacked else analyzer.pool
     return made
 
 
@@ -74,9 +75,16 @@ def measure(model: Any, encoded: Encodeds, stacked: bool, repeats: int) -> dict[
         "plain": [partial(plain, model, encoded)],
         "floor": [partial(activation_only, model, encoded)],
     }
-    for name, analyzer in analyzers_of(model, stacked, PRECISIONS).items():
+    analyzers = analyzers_of(model, stacked, PRECISIONS)
+    for name, analyzer in analyzers.items():
         ways[name] = [partial(analyzer.analyze_encoded, encoded)]
-    return side_by_side(ways, repeats)
+    found = side_by_side(ways, repeats)
+    for name, analyzer in analyzers.items():
+        for (kind, bits), both in analyzer.pool.speeds.items():
+            if both:
+                words = f"{1e3 * both[0]:.2f} ms a matrix here, {1e3 * both[1]:.2f} on a thread"
+                print(f"  {name}, {kind} of up to {2**bits - 1:,} rows: {words}")
+    return found
 
 
 def profile(model: Any, encoded: Encodeds, device: str, stacked: bool) -> None:
@@ -117,7 +125,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=3584)
     parser.add_argument("--tokens", default="512,2048,8192")
     parser.add_argument("--dtypes", default="bfloat16")
-    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--rows", type=int, help="examples (default: those of a batch)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reference", action="store_true", help="also the published way")
     parser.add_argument("--profile", action="store_true")
@@ -133,19 +141,26 @@ def main() -> None:
         })  # fmt: skip
 
     print(", ".join(describe().values()))
-    print(f"width {config.hidden_size}, {options.layers} layers; {options.rows} examples, median of {options.repeats}")
-    print(f"{'weights':<10}{'T':>6}{'plain':>10}" + "".join(f"{name:>10}" for name in COLUMNS) + "   (of plain)")
+    print(
+        f"width {config.hidden_size}, {options.layers} layers; median of {options.repeats}; plain in seconds an example"
+    )
+    print(
+        f"{'weights':<10}{'T':>6}{'rows':>6}{'plain':>10}"
+        + "".join(f"{name:>10}" for name in COLUMNS)
+        + "   (of plain)"
+    )
     rows = []
     for dtype in options.dtypes.split(","):
         model = make(config, getattr(torch, dtype), options.device)
         for n_tokens in map(int, options.tokens.split(",")):
-            encoded = [random_example(row, n_tokens, config.vocab_size) for row in range(options.rows)]
+            n_rows = options.rows or max(_TOKENS[options.device == "cpu"] // n_tokens, 1)
+            encoded = [random_example(row, n_tokens, config.vocab_size) for row in range(n_rows)]
             found = measure(model, encoded, options.stacked, options.repeats)
             if options.reference:
                 found["reference"] = reference_seconds(model, encoded, options.layers, max(options.repeats // 2, 1))
             ratios = "".join(f"{found[name] / found['plain']:>10.2f}" for name in COLUMNS if name in found)
-            print(f"{dtype:<10}{n_tokens:>6}{found['plain']:>8.2f} s{ratios}", flush=True)
-            rows.append({"dtype": dtype, "tokens": n_tokens, "examples": options.rows, "seconds": found})
+            print(f"{dtype:<10}{n_tokens:>6}{n_rows:>6}{found['plain'] / n_rows:>10.3f}{ratios}", flush=True)
+            rows.append({"dtype": dtype, "tokens": n_tokens, "examples": n_rows, "seconds": found})
             if not options.no_save:
                 save("gpu", {"layers": options.layers, "width": config.hidden_size, "rows": rows})
             if options.profile:

@@ -24,7 +24,7 @@ from benchmarks.results import save
 from benchmarks.ways import plain
 from benchmarks.works import qwen_7b, random_example
 from gradprism.prism import analyzer as analyzer_module
-from gradprism.prism import matrix_stack, products, reducer, solver
+from gradprism.prism import factors, matrix_stack, products, reducer, solver
 from gradprism.prism.settings import Precision
 
 PACKAGE = str(Path(gradprism.__file__).parent)
@@ -69,9 +69,9 @@ def _caller() -> str:
 def _go_the_way_of_a_gpu() -> None:
     """Switch off what the code does on a CPU alone, and cut memory as on a card of 80 GB."""
     analyzer_module.arithmetic_of = lambda *_: "as loaded"
-    products._BLOCKS = ((0, 1),)
+    products._BLOCKS, factors._FEWER = ((0, 1),), 1
     matrix_stack._norms_by_tokens = matrix_stack.norms_of_formed
-    reducer._WAITING, solver._STACK = {True: 15 << 30, False: 15 << 30}, 7 << 30
+    reducer._WAITING, solver._STACK = {True: 1 << 33, False: 1 << 33}, 1 << 32
 
 
 def counted(layers: int, tokens: int, rows: int, precision: Precision) -> Mapping[str, Mapping[str, float]]:

@@ -119,6 +119,7 @@ def estimate_operations(d_out: int, d_in: int, rows: int | None, blocks: int) ->
     projections += k * (vectors + PROBES)
     orthogonalised = 2 * PROBES * STEPS * (STEPS + 1) // 2
     fp32 = 2 * product * (BLOCK * (2 + 2 * blocks + 1) + 2 * vectors) + 8 * n * projections + 4 * n * orthogonalised
+    fp32 += 2 * n * k**2  # the check of the basis
     columns = (1 + blocks) * m + (1 + 3 * (blocks - 1)) * n  # of blocks that are made orthonormal, times their length
     fp64 = 6 * columns * BLOCK**2 + 2 * m * k**2 + 2 * n * BLOCK**2 + 2 * (n + m) * BLOCK * k
     return {"fp32": fp32, "fp64": fp64} | ({} if rows is None else {"tf32": 2 * rows * n * m})

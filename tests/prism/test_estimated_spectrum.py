@@ -17,7 +17,7 @@ import gradprism
 from gradprism import GradientAnalyzer
 from gradprism.core.errors import GradPrismError
 from gradprism.prism import analyzer as analyzer_module
-from gradprism.prism import measures
+from gradprism.prism import estimated_spectrum, measures
 from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.estimated_spectrum import BLOCK, blocks_for, estimate
 from gradprism.prism.matrix_stack import MatrixStack, norms_of_formed
@@ -210,6 +210,30 @@ def test_threads_that_take_a_share_of_a_stack_change_no_value(share: float | Non
         pool.eigenvalues(torch.full((4, 5, 5), torch.nan, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "count", "taken"),
+    [(0.2, 1.0, 8, 4), (0.2, 1.0, 4, 0), (10.0, 1.0, 8, 7), (10.0, 1.0, 3, 2), (1.0, 1.0, 1, 0), (0.01, 9.0, 100, 0)],
+)
+def test_threads_take_what_ends_soonest(here: float, there: float, count: int, taken: int) -> None:
+    pool = EigenPool(4, stacked=True)
+    pool.speeds["values", 5] = here, there
+    assert pool._of_threads(("values", 5), count) == taken
+
+
+def test_a_basis_that_is_not_orthonormal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    orthonormal = estimated_spectrum._orthonormal
+
+    def failed(vectors: Tensor) -> tuple[Tensor, Tensor]:
+        basis, triangle = orthonormal(vectors)
+        return torch.cat([basis[..., :-1] + 0.05 * basis[..., -1:], basis[..., -1:]], -1), triangle
+
+    stack = MatrixStack.of_gradients([power_law(520, 512, 1.0)])
+    estimate(stack, [512], [[0]], 3)
+    monkeypatch.setattr(estimated_spectrum, "_orthonormal", failed)
+    with pytest.raises(RuntimeError, match="does not add up"):
+        estimate(stack, [512], [[0]], 3)
+
+
 @pytest.fixture(scope="module")
 def wide_checkpoint(make_model: Callable[..., Any], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model wide enough for its q and o to be estimated, by `fast`."""
@@ -245,7 +269,7 @@ def test_fast_estimates_what_is_large_and_says_so(
     options = {"max_length": 640, "null_draws": 2}
     exact = GradientAnalyzer(str(wide_checkpoint), **options).analyze(rows)
     fast = GradientAnalyzer(str(wide_checkpoint), **options, precision="fast")
-    fast._pool = EigenPool(2, stacked=stacked)
+    fast.pool = EigenPool(2, stacked=stacked)
     found = fast.analyze(rows).spectra
     keys = estimated(found).select("row", "layer", "projection").rows()
     assert keys == [(row, layer, name) for row in (1, 2) for layer in (0, 1) for name in ("q", "o")]

@@ -13,8 +13,10 @@ from gradprism import GradientAnalyzer
 from gradprism.data.encode import Encoded
 from gradprism.data.example import Example
 from gradprism.prism.eigen_pool import EigenPool
+from gradprism.prism.factors import Factors
 from gradprism.prism.precision import Arithmetic
 from gradprism.prism.settings import Precision
+from gradprism.prism.spectrum import solve, spectra_of
 from gradprism.prism.tables import Tables
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU; this machine has none")
@@ -65,8 +67,13 @@ def test_exact_is_as_exact_as_on_a_cpu(
     on_gpu: Any, encoded: list[tuple[Example, Encoded]], truth: Tables, share: float | None
 ) -> None:
     analyzer = GradientAnalyzer(on_gpu, None)
-    analyzer._pool = EigenPool(4, stacked=True, share=share)
+    analyzer.pool = EigenPool(4, stacked=True, share=share)
     assert max(errors(analyzer.analyze_encoded(encoded), truth).values()) < 2e-5
+
+
+def test_gradients_of_zero_have_no_values() -> None:
+    zeros = Factors.of(torch.randn(5, 8, device="cuda"), torch.zeros(5, 6, device="cuda"))
+    assert spectra_of([zeros] * 2, [solve([zeros] * 2)]).shape == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_how_many_matrices_are_solved_together_changes_no_number(
         monkeypatch.setattr(reducer, "_WAITING", {True: 0, False: 0})
     else:
         monkeypatch.setattr(solver, "_STACK", 100_000)  # several of them
-        other._pool = reducer.EigenPool(2, stacked=True, share=1.0 if way == "stacks, all on threads" else None)
+        other.pool = reducer.EigenPool(2, stacked=True, share=1.0 if way == "stacks, all on threads" else None)
     found = other.analyze(rows)
     for measure in ("nuclear_norm", "effective_rank", "frobenius_norm", "spectral_norm", "stable_rank"):
         np.testing.assert_allclose(found.spectra[measure], expected.spectra[measure], rtol=1e-5)

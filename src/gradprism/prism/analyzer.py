@@ -141,7 +141,7 @@ class GradientAnalyzer:
         self.arithmetic = arithmetic_of(recipe.prism.precision, self._head.device)
         self._computing = Computing(self.model, self.arithmetic, self._head.device, but=[self._head.layer])
         self._readers = [Sketcher(recipe.prism.sketch, recipe.prism.sketch_seed)] if recipe.prism.sketch else []
-        self._pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
+        self.pool = EigenPool(recipe.execution.threads, stacked=self._head.device.type not in ("cpu", "mps"))
 
     def __repr__(self) -> str:
         """Name the model, what is measured of it, and how."""
@@ -272,7 +272,7 @@ class GradientAnalyzer:
         encoded = [item for _, item in batch]
         try:
             return measure_batch(
-                self._head, self.projections, encoded, self._prism, self._pool, self._computing, readers, spectra
+                self._head, self.projections, encoded, self._prism, self.pool, self._computing, readers, spectra
             )
         except LogitsChangedError:  # raised once: the head has noted it
             return self._measure(batch, readers, spectra)

@@ -30,7 +30,7 @@ class MatrixStack:
     def of_gradients(cls, gradients: Sequence[Float[Tensor, "d_out d_in"]]) -> "MatrixStack":
         """Stack gradients of one shape."""
         stack = torch.stack([*gradients]).float()
-        norms = torch.linalg.vector_norm(stack, dim=(1, 2), dtype=torch.float64)
+        norms = torch.linalg.vector_norm(torch.linalg.vector_norm(stack, dim=2).double(), dim=1)  # no copy in fp64
         return cls(_normalised((stack.mT if stack.shape[1] < stack.shape[2] else stack,), norms), norms)
 
     @classmethod
@@ -75,9 +75,13 @@ def norms_of_formed(
     deltas: Float[Tensor, "batch tokens d_out"], inputs: Float[Tensor, "batch tokens d_in"]
 ) -> Float[Tensor, " batch"]:
     """Return ‖Dᵀ X‖_F from the products themselves, a few at a time: no product in fp64, of which most cards do few."""
-    step = max(_AT_ONCE // (deltas.shape[2] * inputs.shape[2]), 1)
-    parts = zip(torch.split(deltas, step), torch.split(inputs, step), strict=True)
-    return torch.cat([torch.linalg.vector_norm(d.mT @ x, dim=(1, 2), dtype=torch.float64) for d, x in parts])
+    rows = min(max(_AT_ONCE // inputs.shape[2], 1), deltas.shape[2])  # of a gradient
+    step = max(_AT_ONCE // (rows * inputs.shape[2]), 1)
+    found = []
+    for d, x in zip(torch.split(deltas, step), torch.split(inputs, step), strict=True):
+        by_row = [torch.linalg.vector_norm(part.mT @ x, dim=2) for part in torch.split(d, rows, dim=2)]
+        found.append(torch.linalg.vector_norm(torch.cat(by_row, 1).double(), dim=1))
+    return torch.cat(found)
 
 
 def _norms_by_tokens(

@@ -144,8 +144,9 @@ class Reducer:
             self._measure(gradients)
             self._compare(gradients)
         else:
-            products = inner_products([(gradient.factors, gradient.factors) for gradient in gradients])
-            for gradient, square in zip(gradients, products.tolist(), strict=True):
+            pairs = [(gradient.factors, gradient.factors) for gradient in gradients]
+            squares = stacked_inner_products(pairs) if self._pool.stacked else inner_products(pairs).tolist()
+            for gradient, square in zip(gradients, squares, strict=True):
                 gradient.frobenius_norm = math.sqrt(max(square, 0.0)) * gradient.factors.scale
         of_rows: dict[int, list[Gradient]] = defaultdict(list)
         for gradient in gradients:

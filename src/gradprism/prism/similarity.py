@@ -41,7 +41,10 @@ def inner_products(pairs: Pairs) -> Float[Tensor, " pairs"]:
 
 
 def stacked_inner_products(pairs: Pairs) -> list[float]:
-    """Compute what `inner_products` does in as few calls as possible, for an accelerator."""
+    """Compute what `inner_products` does in as few calls as possible, for an accelerator.
+
+    Products of inputs that several pairs share are computed for each: more operations, a twentieth of the calls.
+    """
     found = [torch.nan] * len(pairs)
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, (a, b) in enumerate(pairs):

@@ -19,6 +19,7 @@ from gradprism.prism.spectrum import Solved, solve, spectra_of
 from gradprism.prism.tail import Spectra
 
 _STACK = 1 << 30  # least bytes of one stack of matrices: on a GPU every stack costs as many calls as another
+_MOST = 1 << 14  # matrices of one stack: cuSOLVER's batched solver is reported to refuse twice as many
 _SIMILAR = 0.8  # least rows of a matrix relative to the largest in its stack: at most half of the work is padding
 
 Found = tuple[Sequence[Gradient], Spectra]
@@ -46,8 +47,10 @@ class Solver:
         gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_solved)
         if self._pool.stacked:
             matrices = 1 + self._settings.null_draws
-            groups = _stacks(gradients, lambda item: matrices * item.n_solved**2, _are_similar)
+            groups = _stacks(gradients, lambda item: matrices * max(item.n_solved, 1) ** 2, _are_similar)
             solved = [[self._solve(group)] for group in groups]
+            for gradient in gradients:
+                gradient.factors.shared.forget_gram()
         else:
             sharing: dict[int, list[Gradient]] = defaultdict(list)  # one thread forms what several projections share
             for gradient in gradients:
@@ -137,10 +140,11 @@ def _stacks(
     """Cut sorted gradients into stacks that fit in memory, with as many `entries` each as the first in its stack."""
     stacks = list[list[Gradient]]()
     room = room_on(gradients[0].factors.deltas.device, _STACK, 1 / 8)
+    most = 0
     for gradient in gradients:
-        first = stacks[-1][0].factors if stacks else gradient.factors
-        if not stacks or not fit(first, gradient.factors) or (len(stacks[-1]) + 1) * 8 * entries(first) > room:
+        if not stacks or len(stacks[-1]) >= most or not fit(stacks[-1][0].factors, gradient.factors):
             stacks.append([])
+            most = min(room // (8 * entries(gradient.factors) + 1), _MOST)
         stacks[-1].append(gradient)
     return stacks
 

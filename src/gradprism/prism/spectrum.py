@@ -1,9 +1,10 @@
 """Compute singular values of gradients from their factors, by symmetric eigenvalue problems in fp64.
 
 σ(G)² are the eigenvalues of G Gᵀ. With fewer tokens than either side of G the same values are those of
-Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count. Values beyond the token count, which an SVD
-of G fills with rounding noise, are left out. Squaring in fp64 keeps σ down to about 1e-8 of the
-largest; in fp32 it would not (2e-2 off in effective rank). Forming G itself from fp32 factors in fp32 is enough.
+Cᵀ (X Xᵀ) C with C Cᵀ = D Dᵀ, a matrix of the size of the token count, which is taken where it is sooner solved.
+Values beyond the token count, which an SVD of G fills with rounding noise, are left out. Squaring in fp64 keeps σ
+down to about 1e-8 of the largest; in fp32 it would not (2e-2 off in effective rank). Forming G itself from fp32
+factors in fp32 is enough.
 
 All matrices of a call are one stack, padded with zeros, and one call of the solver: on a CPU a stack is one matrix
 for one thread, on an accelerator it is as many as fit.
@@ -88,10 +89,12 @@ def spectra_of(factors: Sequence[Factors], solved: Sequence[Solved]) -> Float[Te
 
 
 def _small_grams(factors: Sequence[Factors], draws: Sequence[Sequence[Draw]]) -> Float[Tensor, "batch n n"]:
-    """Return lower triangles of the smallest matrices whose eigenvalues are the squares of the singular values."""
+    """Return lower triangles of the matrices, of `n_solved` rows, whose eigenvalues are the squares of the values."""
     all_draws = [(None, *(draws[index] if draws else ())) for index in range(len(factors))]
     size = max(item.n_solved for item in factors)
     stack = factors[0].deltas.new_zeros(len(factors), len(all_draws[0]), size, size, dtype=torch.float64)
+    if not size:  # gradients of zero
+        return stack.flatten(0, 1)
     cases = list(zip(factors, stack, all_draws, strict=True))
     short = [case for case in cases if case[0].is_short]
     roots = _roots_of_delta_grams([item for item, _, _ in short])
@@ -114,9 +117,9 @@ def _roots_of_delta_grams(factors: Sequence[Factors]) -> Tensor:
 
     By Cholesky; where that fails because tokens repeat, C is the transposed R of the QR decomposition of Dᵀ.
     """
-    size = max((item.n_values for item in factors), default=0)
-    if not size:
-        return torch.zeros(len(factors), 0, 0, dtype=torch.float64)
+    if not factors:
+        return torch.zeros(0, 0, 0, dtype=torch.float64)
+    size = max(item.n_values for item in factors)
     grams = factors[0].deltas.new_zeros(len(factors), size, size, dtype=torch.float64)
     for item, gram in zip(factors, grams, strict=True):
         deltas, n = item.deltas.double(), item.n_values

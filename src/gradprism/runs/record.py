@@ -1,6 +1,7 @@
 """Make the entries of a run's record on the data and the machine, and verify another machine against it."""
 
 import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.data.example_set import ExampleSet, open_examples
 from gradprism.data.settings import IN_MEMORY, ReadSettings
 from gradprism.engine.session import utc_now
+
+_EIGENVALUES_ON_GPU = ("nvidia-cusolver", "nvidia-cusolver-cu12")  # packages of the library that torch solves them with
 
 
 class NamesData(Protocol):
@@ -59,14 +62,24 @@ def machine_record() -> dict[str, Any]:
     """Return the entries on versions and hardware, and the present time."""
     return {
         "created": utc_now(),
-        "versions": _installed_versions("gradprism", "torch", "transformers", "polars"),
+        "versions": _installed_versions("gradprism", "torch", "transformers", "polars", *_EIGENVALUES_ON_GPU),
         "hardware": {
             "platform": platform.platform(terse=True),
             "python": platform.python_version(),
             "cores": psutil.cpu_count(logical=True),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            **_gpu(),
         },
     }
+
+
+def _gpu() -> dict[str, str]:
+    """Return the GPU's name and its toolkit's version where this process has used one: reading a run loads no torch."""
+    torch = sys.modules.get("torch")
+    with suppress(RuntimeError):
+        if torch is not None and torch.cuda.is_initialized():
+            return {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda or torch.version.hip)}
+    return {}
 
 
 def _installed_versions(*names: str) -> dict[str, str]:

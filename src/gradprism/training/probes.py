@@ -16,7 +16,6 @@ from gradprism.measurement.settings import SpectraRecipe
 from gradprism.models.record import loaded_model_record, model_record
 from gradprism.models.sources import LoadedModel
 from gradprism.prism.analyzer import GradientAnalyzer, batch_tables
-from gradprism.prism.eigen_pool import EigenPool
 from gradprism.prism.measures import measures_identity, stored_measures
 from gradprism.prism.settings import AnalyzerSettings
 from gradprism.runs.layout import identity_of
@@ -158,8 +157,7 @@ class LiveProbe(BatchProbe):
         self._stack.enter_context(self._factors.catching())
 
     def _tables(self, ready: Sequence[Any]) -> Any:
-        prism, threads = self._settings.prism, self._settings.execution.threads
-        pool = EigenPool(threads, stacked=next(self._model.parameters()).device.type not in ("cpu", "mps"))
-        measured = self._factors.measure(self._model.get_output_embeddings(), prism, pool)  # type: ignore[operator]
+        prism, head = self._settings.prism, self._model.get_output_embeddings()  # type: ignore[operator]
+        measured = self._factors.measure(head, prism, self._analyzer.pool)
         del self._factors
         return batch_tables(ready, measured, prism)
