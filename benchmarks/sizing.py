@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from gradprism.measurement.estimate import BYTES_PER_COSINE, BYTES_PER_GRADIENT, BYTES_PER_NUMBER, BYTES_PER_VALUE
 from gradprism.models.batches import _TOKENS
-from gradprism.prism.estimated_spectrum import BLOCK, PROBES, STEPS, blocks_for
+from gradprism.prism.estimated_spectrum import BLOCK, PROBES, blocks_for, steps_for
 from gradprism.prism.factors import is_worth_forming
 from gradprism.prism.settings import Precision
 
@@ -114,10 +114,11 @@ def estimate_operations(d_out: int, d_in: int, rows: int | None, blocks: int) ->
     """
     n, m = min(d_out, d_in), max(d_out, d_in)
     product = n * m if rows is None else rows * (n + m)  # with one vector
-    k, vectors = BLOCK * blocks, PROBES * STEPS
+    k, steps = BLOCK * blocks, steps_for(n)
+    vectors = PROBES * steps
     projections = sum(BLOCK * (block + 1) * (1 if block == blocks - 1 else 4) for block in range(blocks)) * BLOCK
     projections += k * (vectors + PROBES)
-    orthogonalised = 2 * PROBES * STEPS * (STEPS + 1) // 2
+    orthogonalised = 2 * PROBES * steps * (steps + 1) // 2
     fp32 = 2 * product * (BLOCK * (2 + 2 * blocks + 1) + 2 * vectors) + 8 * n * projections + 4 * n * orthogonalised
     fp32 += 2 * n * k**2  # the check of the basis
     columns = (1 + blocks) * m + (1 + 3 * (blocks - 1)) * n  # of blocks that are made orthonormal, times their length
@@ -145,7 +146,7 @@ def parts_of(shape: Shape, tokens: int, precision: Precision) -> dict[str, Part]
         if formed:
             _add(found["gradients"], shape, "tf32", 2.0 * rows * entries, 4.0 * entries)
         if blocks:
-            passes = 2 + 2 * blocks + 1 + 2 * STEPS
+            passes = 2 + 2 * blocks + 1 + 2 * steps_for(min(d_out, d_in))
             for kind, count in estimate_operations(d_out, d_in, None if formed else rows, blocks).items():
                 _add(found["estimates"], shape, kind, count, 0.0)
             _add(found["estimates"], shape, "fp32", 0.0, 4.0 * passes * product)

@@ -36,7 +36,9 @@ from gradprism.prism.tail import Spectra, Tail
 BLOCK = 64  # columns of the basis found at once
 _ROWS_PER_BLOCK = 168  # of the smaller side, or tokens: a basis is at most three eighths of them
 _BLOCKS: dict[Precision, tuple[int, int]] = {"balanced": (5, 8), "fast": (3, 4)}  # fewest and most
-PROBES, STEPS = 12, 16
+PROBES = 12
+_STEPS = {True: 16, False: 32}  # of Lanczos, up to `_LARGE` columns and beyond
+_LARGE = 4096
 _TINY = 1e-300
 _SHIFT = 1e-13  # of the trace: keeps the Cholesky decomposition of a Gram matrix in fp64 from failing
 _KNOWN = 1e-6  # least part of Σ σ² that the rest must have to be known as a difference
@@ -64,6 +66,11 @@ def blocks_for(n_values: int, precision: Precision) -> int:
     fewest, most = _BLOCKS.get(precision, (math.inf, 0))
     blocks = min(n_values // _ROWS_PER_BLOCK, most)
     return blocks if blocks >= fewest else 0
+
+
+def steps_for(columns: int) -> int:
+    """Return the steps of the quadrature: where many small values are far from 0, few are too small by percents."""
+    return _STEPS[columns <= _LARGE]
 
 
 def values_found(blocks: int) -> int:
@@ -209,16 +216,17 @@ def _quadrature(
     def apply(vectors: Tensor) -> Tensor:
         return _outside(basis, matrices.transposed_times(matrices.times(vectors)))
 
-    sizes, diagonal, off = _lanczos(apply, _outside(basis, probes))
+    steps = steps_for(matrices.short)
+    sizes, diagonal, off = _lanczos(apply, _outside(basis, probes), steps)
     squares, pivots = off.square(), diagonal[..., 0]
-    for step in range(1, STEPS):
+    for step in range(1, steps):
         pivots = torch.addcdiv(diagonal[..., step], squares[..., step - 1], pivots.clamp_min(_TINY), value=-1)
     at_zero = (squares[..., -1] / pivots.clamp_min(_TINY)).clamp_max(1.0)  # makes 0 an eigenvalue: Gauss-Radau
     nodes, weights = _rule(torch.cat([diagonal, at_zero[..., None]], -1), off, sizes)
     radau, traces = _sums(nodes, weights), (weights * nodes).sum(-1)
     share_of_zeros = (matrices.short - n_values) / (matrices.short - basis.shape[2])
     weights[..., 0] = (weights[..., 0] - share_of_zeros[:, None] * sizes).clamp_min(0)
-    left, diagonal, off = _lanczos(lambda vectors: nodes.mT * vectors, weights.mT.sqrt())
+    left, diagonal, off = _lanczos(lambda vectors: nodes.mT * vectors, weights.mT.sqrt(), steps)
     gauss = _sums(*_rule(diagonal, off[..., :-1], left))
     values = (gauss + radau) / 2
     apart = traces - traces.mean(1, keepdim=True)
@@ -233,15 +241,15 @@ def _quadrature(
 
 
 def _lanczos(
-    apply: Callable[[Tensor], Tensor], start: Float[Tensor, "batch n probes"]
+    apply: Callable[[Tensor], Tensor], start: Float[Tensor, "batch n probes"], steps: int
 ) -> tuple[Float[Tensor, "batch probes"], Float[Tensor, "batch probes steps"], Float[Tensor, "batch probes steps"]]:
     """Return the squared norms of starting vectors, and the entries of the tridiagonal matrices that they lead to."""
     batch, n, probes = start.shape
     image = start.mT.reshape(batch * probes, n, 1)
-    known = image.new_empty(batch * probes, STEPS, n)
+    known = image.new_empty(batch * probes, steps, n)
     tiny = torch.finfo(image.dtype).tiny
     entries, off = list[Tensor](), [torch.linalg.vector_norm(image, dim=1, dtype=torch.float64)]
-    for step in range(STEPS):
+    for step in range(steps):
         known[:, step] = image[:, :, 0] / off[-1].to(image.dtype).clamp_min(tiny)
         image = apply(known[:, step].view(batch, probes, n).mT).mT.reshape(batch * probes, n, 1)
         so_far = known[:, : step + 1]
@@ -250,8 +258,8 @@ def _lanczos(
             entries.append(parts[:, step])
             image = torch.baddbmm(image, so_far.mT, parts, alpha=-1)
         off.append(torch.linalg.vector_norm(image, dim=1, dtype=torch.float64))
-    first, *others = torch.stack(off, -1).view(batch, probes, STEPS + 1).unbind(-1)
-    diagonal = torch.stack(entries, -1).double().view(batch, probes, STEPS, 2).sum(-1)
+    first, *others = torch.stack(off, -1).view(batch, probes, steps + 1).unbind(-1)
+    diagonal = torch.stack(entries, -1).double().view(batch, probes, steps, 2).sum(-1)
     return first.square(), diagonal, torch.stack(others, -1)
 
 
