@@ -1,5 +1,6 @@
 import inspect
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tests.oracle import effective_rank as oracle_rank
 from tests.oracle import spectrum
 
 from gradprism import GradPrismError, effective_rank, singular_values
-from gradprism.prism.factors import Factors
+from gradprism.prism.factors import Factors, Inputs
 from gradprism.prism.spectrum import solve, spectra_of
 
 
@@ -130,3 +131,23 @@ def test_around_the_smaller_side_the_sooner_way_gives_the_same(tokens: int) -> N
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * float(expected[0]))
     assert float(effective_rank(found)) == pytest.approx(float(effective_rank(expected)), rel=1e-6)
+
+
+def test_terms_that_cancel_are_not_formed_in_fp32() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, d = (torch.randn(90, width, generator=random) for width in (200, 220))
+    noise = 1e-3 * torch.randn(90, 200, generator=random)
+    inputs, deltas = torch.cat([x, x + noise]), torch.cat([d, -d])  # 180 rows, most of which cancels
+    factors = Factors(Inputs(inputs, 1.0), deltas, slice(0, 180), 1.0, cancel=True)
+    (found,) = spectra_of([factors], [solve([factors])])
+    expected = torch.linalg.svdvals(deltas.double().T @ inputs.double())
+    expected = expected.where(expected > 1e-9 * expected[0], 0.0)
+    assert float(effective_rank(found)) == pytest.approx(float(effective_rank(expected)), rel=1e-4)
+
+
+def test_a_solver_that_returns_nothing_sensible_is_an_error() -> None:
+    factors = Factors.of(torch.randn(4, 6), torch.randn(4, 5))
+    solved = solve([factors])
+    for name in ("eigenvalues", "traces", "norms"):
+        with pytest.raises(RuntimeError, match="do not add up"):
+            spectra_of([factors], [replace(solved, **{name: getattr(solved, name) * torch.nan})])

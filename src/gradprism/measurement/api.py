@@ -24,7 +24,7 @@ from gradprism.prism.architecture import architecture_digest, resolved_prism
 from gradprism.prism.measures import measures_identity, stored_measures
 from gradprism.runs.layout import RECIPE_FILE, identity_of
 from gradprism.runs.measured_layers import describe_measured_layers
-from gradprism.runs.record import data_record, examples_of, machine_record
+from gradprism.runs.record import data_record, examples_of, gpu_record, machine_record
 from gradprism.runs.run import Run, open_run
 from gradprism.runs.writer import RunWriter
 
@@ -163,7 +163,8 @@ def run_recipe(
 
         def on_loaded(model: Mapping[str, Any]) -> None:
             """Record what was found in the model, and report what differs from the requested projections."""
-            writer.update(model=writer.record["model"] | model)
+            hardware = writer.record["hardware"] | gpu_record()  # a GPU is known once it has been used
+            writer.update(model=writer.record["model"] | model, hardware=hardware)
             for sentence in describe_measured_layers(model, recipe.prism.projection_names):
                 progress.say(f"Measured: {sentence}")
 

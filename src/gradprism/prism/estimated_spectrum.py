@@ -37,8 +37,6 @@ BLOCK = 64  # columns of the basis found at once
 _ROWS_PER_BLOCK = 168  # of the smaller side, or tokens: a basis is at most three eighths of them
 _BLOCKS: dict[Precision, tuple[int, int]] = {"balanced": (5, 8), "fast": (3, 4)}  # fewest and most
 PROBES = 12
-_STEPS = {True: 16, False: 32}  # of Lanczos, up to `_LARGE` columns and beyond
-_LARGE = 4096
 _TINY = 1e-300
 _SHIFT = 1e-13  # of the trace: keeps the Cholesky decomposition of a Gram matrix in fp64 from failing
 _KNOWN = 1e-6  # least part of Σ σ² that the rest must have to be known as a difference
@@ -69,8 +67,11 @@ def blocks_for(n_values: int, precision: Precision) -> int:
 
 
 def steps_for(columns: int) -> int:
-    """Return the steps of the quadrature: where many small values are far from 0, few are too small by percents."""
-    return _STEPS[columns <= _LARGE]
+    """Return the steps of the quadrature: where many small values are far from 0, few make sums that are too small.
+
+    With one more the matrices of its rules would have more than the 32 rows that a GPU solves in one call.
+    """
+    return 16 if columns <= 4096 else 31
 
 
 def values_found(blocks: int) -> int:

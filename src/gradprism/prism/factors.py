@@ -64,11 +64,14 @@ class Factors:
         largest: float,
         divisor: float = 1.0,
         n_counted: int | None = None,
+        cancel: bool = False,
     ):
         """Keep the rows `tokens` of D, divided by `divisor`; `largest` is the largest magnitude in D.
 
-        `n_counted` of them are more than rounding beside it: all where None.
+        `n_counted` of them are more than rounding beside it: all where None. Where terms of the product `cancel`, as
+        those of the two answers of a pair, G in fp32 is less exact than its factors.
         """
+        self._cancel = cancel
         self.shared = inputs
         self.tokens = tokens
         self.deltas, delta_scale = _in_range(deltas[tokens], largest)
@@ -105,7 +108,8 @@ class Factors:
     def is_short(self) -> bool:
         """True if the spectrum is sooner known from the rows kept than from G itself, which is there or too large."""
         rows, side = len(self.deltas), min(self.shape)
-        return rows <= (_FEWER * side if self.is_worth_forming and self.deltas.device.type == "cpu" else side)
+        on_cpu = self.deltas.device.type == "cpu"
+        return rows <= (_FEWER * side if on_cpu and self.is_worth_forming and not self._cancel else side)
 
     @property
     def n_values(self) -> int:

@@ -198,6 +198,7 @@ class Reducer:
                     largest[index][row],
                     divisor=float(self._n_predicted[row]),  # from the summed loss to the mean
                     n_counted=counted[index][row],
+                    cancel=self._settings.loss == "dpo",
                 )
                 mean = sums[index][row] / entries / self._n_predicted[row]
                 gradients.append(Gradient(row, projection, factors, mean))

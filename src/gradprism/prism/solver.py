@@ -47,7 +47,7 @@ class Solver:
         gradients = sorted(gradients, key=lambda gradient: -gradient.factors.n_solved)
         if self._pool.stacked:
             matrices = 1 + self._settings.null_draws
-            groups = _stacks(gradients, lambda item: matrices * max(item.n_solved, 1) ** 2, _are_similar)
+            groups = _stacks(gradients, matrices, lambda item: item.n_solved**2, _are_similar)
             solved = [[self._solve(group)] for group in groups]
             for gradient in gradients:
                 gradient.factors.shared.forget_gram()
@@ -72,7 +72,7 @@ class Solver:
         gradients = sorted(gradients, key=lambda gradient: (*gradient.factors.shape, -len(gradient.factors.deltas)))
         matrices = 1 + self._settings.null_draws
         groups = (
-            _stacks(gradients, lambda item: matrices * self._entries(item), _are_alike)
+            _stacks(gradients, matrices, self._entries, _are_alike)
             if self._pool.stacked
             else [[gradient] for gradient in gradients]
         )
@@ -135,16 +135,19 @@ def _one_by_one(gradients: Sequence[Gradient], draws: Sequence[Sequence[Draw]]) 
 
 
 def _stacks(
-    gradients: Sequence[Gradient], entries: Callable[[Factors], int], fit: Callable[[Factors, Factors], bool]
+    gradients: Sequence[Gradient],
+    matrices: int,
+    entries: Callable[[Factors], int],
+    fit: Callable[[Factors, Factors], bool],
 ) -> list[list[Gradient]]:
-    """Cut sorted gradients into stacks that fit in memory, with as many `entries` each as the first in its stack."""
+    """Cut sorted gradients into stacks that fit in memory; each is `matrices` of as many `entries` as the first."""
     stacks = list[list[Gradient]]()
     room = room_on(gradients[0].factors.deltas.device, _STACK, 1 / 8)
     most = 0
     for gradient in gradients:
         if not stacks or len(stacks[-1]) >= most or not fit(stacks[-1][0].factors, gradient.factors):
             stacks.append([])
-            most = min(room // (8 * entries(gradient.factors) + 1), _MOST)
+            most = min(room // (8 * matrices * entries(gradient.factors) + 1), _MOST // matrices)
         stacks[-1].append(gradient)
     return stacks
 

@@ -138,7 +138,7 @@ def _check(
     """Verify eigenvalues against Σλ = trace and (Σλ²)^½ = ‖·‖_F, since a solver can fail silently."""
     found = torch.linalg.vector_norm(eigenvalues, dim=1)
     off = torch.maximum((eigenvalues.sum(1) / traces - 1).abs(), (found / norms - 1).abs())
-    off = off.where(traces > 0, 0.0)
+    off = off.where(~(traces <= 0), 0.0)  # NaN stays
     if not (off < 1e-9).all():
         raise RuntimeError(
             f"the eigenvalue solver's values do not add up: off by {float(off.max()):.1e} of the trace or norm"

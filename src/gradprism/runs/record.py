@@ -68,12 +68,12 @@ def machine_record() -> dict[str, Any]:
             "python": platform.python_version(),
             "cores": psutil.cpu_count(logical=True),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            **_gpu(),
+            **gpu_record(),
         },
     }
 
 
-def _gpu() -> dict[str, str]:
+def gpu_record() -> dict[str, str]:
     """Return the GPU's name and its toolkit's version where this process has used one: reading a run loads no torch."""
     torch = sys.modules.get("torch")
     with suppress(RuntimeError):
