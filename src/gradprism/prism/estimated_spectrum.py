@@ -14,7 +14,7 @@ a few hundred values have nearly all of the nuclear norm, and products in fp32 a
   its vector form a 2 x 2 matrix, whose eigenvalues take the place of its diagonal.
 
 The standard error has the noise of probes, and shares of the distance of the two rules and of the last correction that
-make it as large as errors are, over real gradients and power laws (`benchmarks/estimated_tail.py`).
+make it as large as errors are, over real gradients and most power laws (`benchmarks/estimated_tail.py`).
 
 Random numbers depend on the text, the layer and the projection, so that an estimate is the same in any batch or order.
 """
