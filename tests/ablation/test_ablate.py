@@ -13,6 +13,8 @@ from gradprism.ablation.result import BETTER
 from gradprism.core.errors import GradPrismError
 from tests.ablation.made_ablations import rows, write
 
+pytestmark = pytest.mark.slow  # they train models
+
 HOW: dict[str, Any] = {
     "tokens": 800, "step_tokens": 100, "seeds": 2, "eval_points": 2, "learning_rate": 3e-3, "device": "cpu",
 }  # fmt: skip

@@ -20,6 +20,8 @@ from gradprism.core.errors import GradPrismError
 from gradprism.stats.arm_difference import arm_difference
 from tests.ablation.made_ablations import WORDS, rows, write
 
+pytestmark = pytest.mark.slow  # they train models
+
 HOW: dict[str, Any] = {
     "tokens": 400, "step_tokens": 100, "seeds": 2, "eval_points": 1, "learning_rate": 3e-3, "device": "cpu",
 }  # fmt: skip

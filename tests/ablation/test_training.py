@@ -60,6 +60,7 @@ def test_a_training_is_that_of_a_plain_loop(make_model: Any) -> None:
         torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow  # half a second or more
 def test_batches_do_not_change_a_step(make_model: Any) -> None:
     steps, settings = made_steps(3, 8), TrainSettings(tokens=3, step_tokens=1, learning_rate=1e-3)
     logs = [

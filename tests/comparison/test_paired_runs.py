@@ -300,6 +300,7 @@ def test_against_names_the_run_to_compare_with(tmp_path: Path) -> None:
     assert layer_mean(found, first="before", second="after")["raw_effect"] < 0
 
 
+@pytest.mark.slow  # half a second or more
 def test_a_saved_comparison_is_read_as_it_was(tmp_path: Path) -> None:
     made = both(tmp_path, {"factor": 1.2, "kind": KINDS}, {"kind": KINDS}, by="column:kind", out=tmp_path / "cmp")
     read = open_comparison(tmp_path / "cmp")
@@ -312,6 +313,7 @@ def test_a_saved_comparison_is_read_as_it_was(tmp_path: Path) -> None:
     assert "in the same 24 rows" in (tmp_path / "cmp" / "summary.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # half a second or more
 def test_the_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
     one, other = (
         both(tmp_path / name, {"factor": 1.1, "kind": KINDS}, {"kind": KINDS}, by="column:kind") for name in "ab"

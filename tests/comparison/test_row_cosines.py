@@ -29,6 +29,7 @@ def trained(model: Any, step: float) -> Any:
     return other
 
 
+@pytest.mark.slow  # half a second or more
 @pytest.mark.parametrize("step", [0.02, 0.3])
 def test_estimates_are_as_far_from_autograd_as_they_say(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, step: float

@@ -76,6 +76,7 @@ def test_curves_are_of_all_rows_and_ratios_of_each_group(grouped: Comparison) ->
     assert not [name for name in available(grouped) if name == "correlations"]
 
 
+@pytest.mark.slow  # half a second or more
 def test_captions_say_that_the_rows_are_the_same(grouped: Comparison, tmp_path: Path) -> None:
     drawn = {each.name: each.caption for each in draw_figures(grouped, out=tmp_path, formats="png")}
     for name in ("answer", "effect-forest-after-before", "effect-heatmap-after-before"):
