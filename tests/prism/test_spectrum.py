@@ -151,3 +151,11 @@ def test_a_solver_that_returns_nothing_sensible_is_an_error() -> None:
     for name in ("eigenvalues", "traces", "norms"):
         with pytest.raises(RuntimeError, match="do not add up"):
             spectra_of([factors], [replace(solved, **{name: getattr(solved, name) * torch.nan})])
+
+
+@pytest.mark.parametrize("tokens", [150, 180, 240])
+def test_few_directions_among_many_tokens_keep_the_noise_of_fp32_alone(tokens: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    x, d = (torch.randn(1, 200, generator=random).expand(tokens, 200) for _ in range(2))  # one token, repeated
+    (found,) = spectra_of([Factors.of(x, d)], [solve([Factors.of(x, d)])])
+    assert float(effective_rank(found)) == pytest.approx(1, abs=1e-6 if tokens <= 160 else 5e-4)
